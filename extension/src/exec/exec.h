@@ -1,0 +1,54 @@
+/*
+ * exec/exec.h - runs the tasks of a distributed statement, in parallel, and streams their rows.
+ *
+ * A task is one SQL text for one group. Tasks of one group share a few connections, pipelined;
+ * groups run side by side. Rows come in no particular order. Tasks whose group is this server are
+ * run in process where that is sound (exec/local.c).
+ */
+#pragma once
+#include "postgres.h"
+
+#include "access/tupdesc.h"
+#include "executor/tuptable.h"
+#include "nodes/params.h"
+#include "nodes/pg_list.h"
+
+typedef struct HerdTask {
+	uint64 shardid;     /* anchor shard, HERD_INVALID_SHARD if none */
+	int32 groupid;
+	List *lock_shards;  /* of uint64 *: shards the task writes (herd_shard_lock is taken) */
+	const char *sql;    /* shard names spliced in; parameters as $1.. */
+} HerdTask;
+
+typedef struct HerdJob {
+	int ntasks;
+	HerdTask *tasks;
+	bool modifies;      /* joins the distributed transaction as a writer */
+	bool reference_write; /* the same write on all replicas: processed counts once, rows of one */
+	bool all_in_txn;    /* open a transaction block on the nodes even for a single read */
+	bool reusable;      /* the text repeats: keep it as a prepared statement on the connection */
+	ParamListInfo params; /* all parameters the texts refer to, or NULL */
+	TupleDesc tupdesc;  /* of the rows the tasks return; NULL when they return none */
+} HerdJob;
+
+typedef struct HerdExec HerdExec;
+
+/* Starts the job: sends as much as can be sent. Memory lives in a child of CurrentMemoryContext. */
+extern HerdExec *herd_exec_begin(const HerdJob *job);
+/* Stores the next row into slot (of job->tupdesc) and returns true; false at the end. */
+extern bool herd_exec_next(HerdExec *exec, TupleTableSlot *slot);
+/* Rows affected, from the command tags; complete once herd_exec_next has returned false. */
+extern uint64 herd_exec_processed(const HerdExec *exec);
+/* Also before the end (LIMIT): the rest is cancelled or drained so the connections stay usable. */
+extern void herd_exec_end(HerdExec *exec);
+
+/*
+ * Rows in bulk to the shards of one table, by COPY in binary or text format: COPY FROM,
+ * create_distributed_table with rows, INSERT .. SELECT through this node.
+ */
+typedef struct HerdShardWriter HerdShardWriter;
+/* attnums: the columns that put() gets, in order (physical attribute numbers). */
+extern HerdShardWriter *herd_shard_writer_begin(Oid relid, List *attnums);
+/* values/isnull indexed by position in attnums. A NULL distribution key raises. */
+extern void herd_shard_writer_put(HerdShardWriter *w, Datum *values, bool *isnull);
+extern uint64 herd_shard_writer_end(HerdShardWriter *w);
