@@ -79,6 +79,9 @@ typedef struct HerdNode {
  */
 extern const HerdTable *herd_table_get(Oid relid);
 
+/* Installs the cache's callbacks; once from _PG_init. */
+extern void herd_metadata_init(void);
+
 /* True when the extension exists in this database and its hooks should act. */
 extern bool herd_enabled(void);
 

@@ -1,0 +1,23 @@
+#include "postgres.h"
+
+#include "catalog/metadata.h"
+#include "fmgr.h"
+#include "guc.h"
+#include "miscadmin.h"
+
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+
+void _PG_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("pgherd must be loaded when the server starts"),
+				errhint("Add pgherd to shared_preload_libraries in the server's "
+					"configuration "
+					"and restart it.")));
+
+	herd_guc_init();
+	herd_metadata_init();
+}
