@@ -8,7 +8,8 @@
 
 /*
  * One document. Scalars resolve as in YAML 1.1: yes/no/on/off/true/false, null and ~, decimal,
- * octal (0o and 0 prefix), hexadecimal, sexagesimal numbers, floats; quoted ones stay text.
+ * octal (prefix 0), binary, hexadecimal and sexagesimal integers, floats; quoted ones stay text,
+ * and so do timestamps, infinities and integers beyond 64 bits. Keys are taken as they are written.
  * Anchors, aliases and merge keys ("<<") are followed, bounded in size. An empty document is an
  * empty object. name stands for the file in messages. NULL with err set, naming line and column.
  */
