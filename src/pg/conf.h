@@ -1,0 +1,79 @@
+/*
+ * pg/conf.h - the files in the configuration and data directory: their texts (pure) and writing
+ * them.
+ */
+#pragma once
+#include "base/buf.h"
+#include "pg/conninfo.h"
+#include "pg/control.h"
+
+/* What one start (or reload) of the server is to be. */
+struct herd_pg_role {
+	bool standby; /* standby.signal and recovery parameters */
+	struct herd_pg_addr
+		primary; /* host NULL: a standby that follows nobody (restore_command only) */
+	char *primary_slot_name; /* NULL: the member's own slot name when use_slots; "": none */
+	struct herd_pg_settings
+		recovery; /* more recovery parameters, over config's recovery_conf */
+	bool force_hot_standby_feedback;
+	struct herd_pg_settings
+		parameters;  /* over config's parameters: synchronous_standby_names, ... */
+	bool trust_only_hba; /* custom bootstrap: nobody but local superusers may connect */
+};
+void herd_pg_role_clear(struct herd_pg_role *r);
+int herd_pg_role_copy(const struct herd_pg_role *r, struct herd_pg_role *ret);
+
+/* What a description of the server's settings says about one (postgres --describe-config). */
+struct herd_pg_guc {
+	char *name, *context, *type, *min, *max;
+};
+struct herd_pg_guc_table {
+	struct herd_pg_guc *v; /* sorted by name, ASCII case folded */
+	size_t n;
+};
+int herd_pg_guc_table_parse(const char *text, struct herd_pg_guc_table *ret, struct herd_err *err);
+void herd_pg_guc_table_clear(struct herd_pg_guc_table *t);
+const struct herd_pg_guc *herd_pg_guc_find(const struct herd_pg_guc_table *t, const char *name);
+
+/*
+ * The effective parameters: config's and role's, protected ones checked and defaulted, values of a
+ * standby raised to control's (NULL: not), names and values checked against table (NULL: not), and
+ * wal_keep_segments turned into wal_keep_size. Warnings, one a line, are appended to warnings.
+ * *raised (may be NULL): a value of the control file won, so a restart is pending.
+ */
+int herd_pg_conf_effective(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
+			   const struct herd_pg_control *control,
+			   const struct herd_pg_guc_table *table, int server_version,
+			   struct herd_pg_settings *ret, bool *raised, struct herd_buf *warnings);
+/* The names that go on the postmaster's command line, in their order; NULL at the end. */
+extern const char *const herd_pg_conf_protected[];
+bool herd_pg_conf_is_protected(const char *name);
+
+/* The text of postgresql.conf / pg_hba.conf. settings as from herd_pg_conf_effective, sorted here.
+ */
+int herd_pg_conf_text(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
+		      const struct herd_pg_settings *settings, int server_version,
+		      struct herd_buf *out);
+int herd_pg_conf_lines_text(const struct herd_pg_lines *lines, struct herd_buf *out);
+/* Recovery parameters (primary_conninfo ...) of a role, in the order they are written. */
+int herd_pg_conf_recovery(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
+			  int server_version, struct herd_pg_settings *ret);
+/* 'value' with quotes and backslashes doubled; a value with a line feed is refused (-EINVAL). */
+int herd_pg_conf_quote(const char *value, struct herd_buf *out);
+/* postgresql.auto.conf without recovery parameters; *changed tells whether any was there. */
+int herd_pg_conf_clean_auto(const char *text, struct herd_buf *out, bool *changed);
+/* Reads a file in postgresql.conf's syntax into pairs (include lines are skipped). */
+int herd_pg_conf_parse(const char *text, struct herd_pg_settings *ret);
+
+/*
+ * Writes postgresql.conf (renaming the first to .base.conf), pg_hba.conf, pg_ident.conf, the
+ * password file, standby.signal, and cleans postgresql.auto.conf. Files that are right are not
+ * touched; the others are replaced by rename, without fsync (they are written again before every
+ * start).
+ */
+int herd_pg_conf_write(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
+		       const struct herd_pg_settings *settings, int server_version,
+		       struct herd_err *err);
+/* Copies to and from *.conf.backup in the data directory. */
+int herd_pg_conf_backup(const struct herd_pg_config *cfg, struct herd_err *err);
+int herd_pg_conf_restore(const struct herd_pg_config *cfg, struct herd_err *err);
