@@ -14,11 +14,11 @@
 
 /* The postmaster. */
 enum herd_pg_run {
-	HERD_PG_DOWN = 0, /* no postmaster process (a zombie is none) */
-	HERD_PG_STARTING, /* a postmaster that refuses connections: recovery before consistency */
-	HERD_PG_RUNNING,  /* accepts connections */
-	HERD_PG_STOPPING, /* a shutdown was asked for and the postmaster is still there */
-	HERD_PG_RUN_NR
+	HERD_RUN_DOWN = 0, /* no postmaster process (a zombie is none) */
+	HERD_RUN_STARTING, /* a postmaster that refuses connections: recovery before consistency */
+	HERD_RUN_RUNNING,  /* accepts connections */
+	HERD_RUN_STOPPING, /* a shutdown was asked for and the postmaster is still there */
+	HERD_RUN_NR
 };
 
 enum herd_pg_data {
@@ -28,7 +28,7 @@ enum herd_pg_data {
 };
 
 /* "Database cluster state" of pg_controldata. */
-enum herd_pg_control {
+enum herd_control {
 	HERD_CONTROL_UNKNOWN = 0,
 	HERD_CONTROL_SHUT_DOWN,             /* shut down */
 	HERD_CONTROL_SHUT_DOWN_IN_RECOVERY, /* shut down in recovery */
@@ -68,7 +68,7 @@ struct herd_obs_pg {
 	int64_t timeline;   /* current (standby: received, else of the checkpoint); 0 unknown */
 	uint64_t flush_lsn; /* primary: pg_current_wal_flush_lsn() */
 	uint64_t receive_lsn, replay_lsn; /* standby; the last known ones while not RUNNING */
-	enum herd_pg_control control;
+	enum herd_control control;
 	uint64_t checkpoint_lsn; /* start of the latest checkpoint record in pg_control */
 	int64_t checkpoint_tl;
 	int64_t down_since_ms; /* when DOWN began; the agent's start when it was so from the start
@@ -182,7 +182,7 @@ struct herd_obs {
 /* max(receive, replay) of a standby, flush of a primary. */
 static inline uint64_t herd_obs_lsn(const struct herd_obs *o)
 {
-	if (o->pg.run == HERD_PG_RUNNING && !o->pg.in_recovery)
+	if (o->pg.run == HERD_RUN_RUNNING && !o->pg.in_recovery)
 		return o->pg.flush_lsn;
 	return o->pg.receive_lsn > o->pg.replay_lsn ? o->pg.receive_lsn : o->pg.replay_lsn;
 }
