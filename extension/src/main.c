@@ -4,6 +4,7 @@
 #include "fmgr.h"
 #include "guc.h"
 #include "miscadmin.h"
+#include "txn/txn.h"
 
 PG_MODULE_MAGIC;
 
@@ -20,4 +21,6 @@ void _PG_init(void)
 
 	herd_guc_init();
 	herd_metadata_init();
+	herd_txn_init();
+	herd_maintenance_init();
 }

@@ -14,21 +14,22 @@
 #include "nodes/pg_list.h"
 
 typedef struct HerdTask {
-	uint64 shardid;     /* anchor shard, HERD_INVALID_SHARD if none */
+	uint64 shardid; /* anchor shard, HERD_INVALID_SHARD if none */
 	int32 groupid;
-	List *lock_shards;  /* of uint64 *: shards the task writes (herd_shard_lock is taken) */
-	const char *sql;    /* shard names spliced in; parameters as $1.. */
+	List *lock_shards; /* of uint64 *: shards the task writes (herd_shard_lock is taken) */
+	const char *sql;   /* shard names spliced in; parameters as $1.. */
 } HerdTask;
 
 typedef struct HerdJob {
 	int ntasks;
 	HerdTask *tasks;
-	bool modifies;      /* joins the distributed transaction as a writer */
-	bool reference_write; /* the same write on all replicas: processed counts once, rows of one */
-	bool all_in_txn;    /* open a transaction block on the nodes even for a single read */
-	bool reusable;      /* the text repeats: keep it as a prepared statement on the connection */
+	bool modifies;        /* joins the distributed transaction as a writer */
+	bool reference_write; /* the same write on all replicas: processed counts once, rows of one
+			       */
+	bool all_in_txn;      /* open a transaction block on the nodes even for a single read */
+	bool reusable; /* the text repeats: keep it as a prepared statement on the connection */
 	ParamListInfo params; /* all parameters the texts refer to, or NULL */
-	TupleDesc tupdesc;  /* of the rows the tasks return; NULL when they return none */
+	TupleDesc tupdesc;    /* of the rows the tasks return; NULL when they return none */
 } HerdJob;
 
 typedef struct HerdExec HerdExec;

@@ -1,0 +1,582 @@
+#include "conn/session.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "pgtime.h"
+#include "storage/proc.h"
+#include "utils/builtins.h"
+#include "utils/bytea.h"
+#include "utils/float.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+
+/* Prepared statements kept on one connection. */
+#define MAX_STATEMENTS 256
+/* How long a cancelled command may take to end before its connection is given up. */
+#define QUIESCE_TIMEOUT_MS 5000
+
+/* -- the queue of what is outstanding ---------------------------------------------------------- */
+
+static void expect_push(HerdConn *c, HerdCmd cmd, int task, bool rows, HerdStatement *st)
+{
+	uint32 used = c->expect_tail - c->expect_head;
+
+	if (used == c->expect_size) {
+		uint32 size = Max(c->expect_size * 2, 16);
+		HerdExpect *bigger = MemoryContextAlloc(c->cxt, size * sizeof(*bigger));
+
+		for (uint32 i = 0; i < used; i++)
+			bigger[i] = c->expect[(c->expect_head + i) & (c->expect_size - 1)];
+		if (c->expect)
+			pfree(c->expect);
+		c->expect = bigger;
+		c->expect_size = size;
+		c->expect_head = 0;
+		c->expect_tail = used;
+	}
+	if (used == 0) {
+		c->head_begun = false;
+		c->busy_level = GetCurrentTransactionNestLevel();
+	}
+	c->expect[c->expect_tail++ & (c->expect_size - 1)] =
+		(HerdExpect){ .cmd = cmd, .task = task, .rows = rows, .statement = st };
+}
+
+static HerdExpect *expect_front(HerdConn *c)
+{
+	Assert(c->expect_head != c->expect_tail);
+	return &c->expect[c->expect_head & (c->expect_size - 1)];
+}
+
+static void forget_statement(HerdConn *c, HerdStatement *st)
+{
+	dlist_delete(&st->lru);
+	c->nstatements--;
+	pfree(st->sql);
+	if (st->types)
+		pfree(st->types);
+	hash_search(c->statements, &st->hash, HASH_REMOVE, NULL);
+}
+
+static void expect_pop(HerdConn *c)
+{
+	HerdExpect *e = expect_front(c);
+
+	if (e->statement && !e->statement->confirmed)
+		forget_statement(c, e->statement);
+	c->expect_head++;
+	c->head_begun = false;
+}
+
+/* -- sending ----------------------------------------------------------------------------------- */
+
+static void sent_or_lost(HerdConn *c, int ok)
+{
+	if (!ok)
+		herd_conn_raise_lost(c);
+}
+
+static void send_plain(HerdConn *c, const char *sql)
+{
+	expect_push(c, HERD_CMD_SETUP, -1, false, NULL);
+	herd_conn_log(c, sql);
+	sent_or_lost(c, PQsendQueryParams(c->pg, sql, 0, NULL, NULL, NULL, NULL, 0));
+}
+
+static const char *isolation_name(void)
+{
+	switch (XactIsoLevel) {
+	case XACT_SERIALIZABLE:
+		return "SERIALIZABLE";
+	case XACT_REPEATABLE_READ:
+		return "REPEATABLE READ";
+	default:
+		return "READ COMMITTED";
+	}
+}
+
+static void send_begin(HerdConn *c)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "BEGIN ISOLATION LEVEL %s", isolation_name());
+	if (XactReadOnly)
+		appendStringInfoString(&sql, " READ ONLY");
+	if (XactIsoLevel == XACT_SERIALIZABLE && XactDeferrable)
+		appendStringInfoString(&sql, " DEFERRABLE");
+	/* Counted before it is sent: when the answer is lost, the block must be assumed open. */
+	c->level = 1;
+	c->released = 0;
+	c->wrote_level = 0;
+	send_plain(c, sql.data);
+	pfree(sql.data);
+}
+
+static void send_savepoints(HerdConn *c)
+{
+	int level = GetCurrentTransactionNestLevel();
+
+	if (c->released > 0) {
+		char *sql = psprintf("RELEASE SAVEPOINT herd_%d", c->released);
+
+		c->level = c->released - 1;
+		c->released = 0;
+		send_plain(c, sql);
+		pfree(sql);
+	}
+	Assert(c->level <= level);
+	while (c->level < level) {
+		char *sql = psprintf("SAVEPOINT herd_%d", ++c->level);
+
+		send_plain(c, sql);
+		pfree(sql);
+	}
+}
+
+static void send_settings(HerdConn *c)
+{
+	static const char *const names[] = {
+		"DateStyle",    "IntervalStyle", "TimeZone",
+		"bytea_output", "lock_timeout",  "extra_float_digits"
+	};
+	HerdSettings now;
+	StringInfoData sql;
+
+	memset(&now, 0, sizeof(now)); /* padding takes part in the comparison */
+	now.date_style = DateStyle;
+	now.date_order = DateOrder;
+	now.interval_style = IntervalStyle;
+	now.float_digits = extra_float_digits;
+	now.bytea_style = bytea_output;
+	now.lock_timeout = LockTimeout;
+	now.timezone = session_timezone;
+	if (c->settings_known && memcmp(&now, &c->settings, sizeof(now)) == 0)
+		return;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < lengthof(names); i++)
+		appendStringInfo(&sql, "%s('%s', %s, false)",
+				 i ? ", set_config" : "SELECT set_config", names[i],
+				 quote_literal_cstr(GetConfigOption(names[i], false, false)));
+	send_plain(c, sql.data);
+	pfree(sql.data);
+	c->settings = now;
+	c->settings_known = true;
+}
+
+void herd_conn_send_setup(HerdConn *c, bool in_block, bool writes)
+{
+	if (c->lost)
+		herd_conn_raise_lost(c);
+	Assert(!c->simple);
+	c->used = true;
+	send_settings(c);
+	if (in_block || c->level > 0) {
+		if (c->level == 0)
+			send_begin(c);
+		send_savepoints(c);
+		if (writes && c->wrote_level == 0)
+			c->wrote_level = GetCurrentTransactionNestLevel();
+	}
+}
+
+static void make_room(HerdConn *c)
+{
+	while (c->nstatements >= MAX_STATEMENTS) {
+		HerdStatement *old = dlist_container(HerdStatement, lru, dlist_tail_node(&c->lru));
+		char *sql;
+
+		if (!old->confirmed)
+			return; /* all of them are under way; the table may grow a little */
+		sql = psprintf("DEALLOCATE herd_" UINT64_FORMAT, old->number);
+		forget_statement(c, old);
+		send_plain(c, sql);
+		pfree(sql);
+	}
+}
+
+/* NULL when the slot is taken by another text of the same hash. */
+static HerdStatement *statement_for(HerdConn *c, const char *sql, const HerdParams *params)
+{
+	int n = params ? params->n : 0;
+	uint64 hash = hash_bytes_extended((const unsigned char *)sql, strlen(sql), 0);
+	HerdStatement *st;
+	bool found;
+
+	if (n > 0)
+		hash = hash_bytes_extended((const unsigned char *)params->types, n * sizeof(Oid),
+					   hash);
+	if (!c->statements) {
+		HASHCTL ctl = { .keysize = sizeof(uint64),
+				.entrysize = sizeof(HerdStatement),
+				.hcxt = c->cxt };
+
+		c->statements = hash_create("pgherd prepared statements", 64, &ctl,
+					    HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		dlist_init(&c->lru);
+	}
+	st = hash_search(c->statements, &hash, HASH_FIND, NULL);
+	if (st) {
+		if (st->ntypes != n || strcmp(st->sql, sql) != 0 ||
+		    (n > 0 && memcmp(st->types, params->types, n * sizeof(Oid)) != 0))
+			return NULL;
+		dlist_move_head(&c->lru, &st->lru);
+		return st;
+	}
+	make_room(c);
+	char *copy = MemoryContextStrdup(c->cxt, sql);
+	Oid *types = n > 0 ? MemoryContextAlloc(c->cxt, n * sizeof(Oid)) : NULL;
+
+	st = hash_search(c->statements, &hash, HASH_ENTER, &found);
+	Assert(!found);
+	st->sql = copy;
+	st->ntypes = n;
+	st->types = types;
+	if (n > 0)
+		memcpy(types, params->types, n * sizeof(Oid));
+	st->number = ++c->statement_seq;
+	st->confirmed = false;
+	dlist_push_head(&c->lru, &st->lru);
+	c->nstatements++;
+	expect_push(c, HERD_CMD_PREPARE, -1, false, st);
+
+	char name[32];
+
+	snprintf(name, sizeof(name), "herd_" UINT64_FORMAT, st->number);
+	sent_or_lost(c, PQsendPrepare(c->pg, name, sql, n, types));
+	return st;
+}
+
+void herd_conn_send(HerdConn *c, const char *sql, const HerdParams *params, bool binary,
+		    bool reusable, int task, bool rows)
+{
+	HerdStatement *st = reusable ? statement_for(c, sql, params) : NULL;
+	int n = params ? params->n : 0;
+	const char *const *values = n > 0 ? params->values : NULL;
+	const int *lengths = n > 0 ? params->lengths : NULL;
+	const int *formats = n > 0 ? params->formats : NULL;
+
+	herd_conn_log(c, sql);
+	expect_push(c, HERD_CMD_TASK, task, rows, NULL);
+	if (st) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "herd_" UINT64_FORMAT, st->number);
+		sent_or_lost(c,
+			     PQsendQueryPrepared(c->pg, name, n, values, lengths, formats, binary));
+	} else {
+		sent_or_lost(c, PQsendQueryParams(c->pg, sql, n, n > 0 ? params->types : NULL,
+						  values, lengths, formats, binary));
+	}
+}
+
+void herd_conn_send_sync(HerdConn *c)
+{
+	expect_push(c, HERD_CMD_SYNC, -1, false, NULL);
+	sent_or_lost(c, PQpipelineSync(c->pg));
+}
+
+bool herd_conn_flush(HerdConn *c)
+{
+	/* A failed write shows again when the answer is read, with the server's reason if any. */
+	return PQflush(c->pg) == 1;
+}
+
+/* -- receiving --------------------------------------------------------------------------------- */
+
+HerdReceived herd_conn_receive(HerdConn *c, int *task, PGresult **ret)
+{
+	while (herd_conn_busy(c)) {
+		HerdExpect *e = expect_front(c);
+		PGresult *res;
+
+		if (!c->head_begun) {
+			if (e->rows)
+				PQsetSingleRowMode(c->pg);
+			c->head_begun = true;
+		}
+		if (PQisBusy(c->pg) && PQstatus(c->pg) != CONNECTION_BAD)
+			return HERD_RECEIVED_NOTHING;
+		res = PQgetResult(c->pg);
+		if (!res) {
+			bool is_task = e->cmd == HERD_CMD_TASK;
+
+			if (PQstatus(c->pg) == CONNECTION_BAD)
+				herd_conn_raise_lost(c);
+			*task = e->task;
+			expect_pop(c);
+			if (is_task)
+				return HERD_RECEIVED_END;
+			continue;
+		}
+		switch (PQresultStatus(res)) {
+		case PGRES_PIPELINE_SYNC:
+			PQclear(res);
+			Assert(e->cmd == HERD_CMD_SYNC);
+			expect_pop(c);
+			break;
+		case PGRES_COMMAND_OK:
+		case PGRES_TUPLES_OK:
+		case PGRES_SINGLE_TUPLE:
+		case PGRES_EMPTY_QUERY:
+			if (e->cmd == HERD_CMD_TASK) {
+				*task = e->task;
+				*ret = res;
+				return HERD_RECEIVED_RESULT;
+			}
+			if (e->statement)
+				e->statement->confirmed = true;
+			PQclear(res);
+			break;
+		case PGRES_PIPELINE_ABORTED:
+			PQclear(res);
+			break;
+		default:
+			herd_conn_raise(c, res);
+		}
+	}
+	return HERD_RECEIVED_NOTHING;
+}
+
+void herd_conn_consume(HerdConn *c)
+{
+	/* At the end of the stream the last words of the server may still wait to be parsed. */
+	(void)PQconsumeInput(c->pg);
+}
+
+void herd_conn_wait(HerdConn *c)
+{
+	uint32 events = WL_SOCKET_READABLE;
+	WaitEvent event;
+
+	if (PQstatus(c->pg) == CONNECTION_BAD)
+		return;
+	if (herd_conn_flush(c))
+		events |= WL_SOCKET_WRITEABLE;
+	ModifyWaitEvent(c->set, 0, events, NULL);
+	if (WaitEventSetWait(c->set, -1, &event, 1, PG_WAIT_EXTENSION) < 1)
+		return;
+	if (event.events & WL_LATCH_SET) {
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (event.events & WL_SOCKET_READABLE)
+		herd_conn_consume(c);
+}
+
+void herd_conn_finish(HerdConn *c)
+{
+	int task;
+	PGresult *res;
+
+	while (herd_conn_busy(c)) {
+		switch (herd_conn_receive(c, &task, &res)) {
+		case HERD_RECEIVED_RESULT:
+			PQclear(res);
+			break;
+		case HERD_RECEIVED_NOTHING:
+			if (herd_conn_busy(c))
+				herd_conn_wait(c);
+			break;
+		case HERD_RECEIVED_END:
+			break;
+		}
+	}
+}
+
+/* Waits without acting on interrupts; false when it is over. */
+static bool wait_quietly(HerdConn *c, TimestampTz deadline, HerdOnCancel *on_cancel)
+{
+	uint32 events = WL_SOCKET_READABLE;
+	WaitEvent event;
+	long timeout = -1;
+
+	if (PQstatus(c->pg) == CONNECTION_BAD)
+		return false;
+	if (PQflush(c->pg) == 1)
+		events |= WL_SOCKET_WRITEABLE;
+	if (deadline != 0) {
+		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+		if (timeout <= 0)
+			return false;
+	}
+	ModifyWaitEvent(c->set, 0, events, NULL);
+	if (WaitEventSetWait(c->set, timeout, &event, 1, PG_WAIT_EXTENSION) < 1)
+		return true;
+	if (event.events & WL_LATCH_SET)
+		ResetLatch(MyLatch);
+	if (*on_cancel != HERD_CANCEL_IGNORE && (QueryCancelPending || ProcDiePending)) {
+		if (*on_cancel == HERD_CANCEL_GIVE_UP)
+			return false;
+		herd_conn_cancel(c);
+		*on_cancel = HERD_CANCEL_IGNORE; /* once is enough */
+	}
+	if (event.events & WL_SOCKET_READABLE)
+		(void)PQconsumeInput(c->pg);
+	return true;
+}
+
+static void give_up(HerdConn *c)
+{
+	c->lost = true;
+	c->simple = false;
+	while (c->expect_head != c->expect_tail)
+		expect_pop(c);
+}
+
+/* One result of a command that nobody wants. */
+static void discard(HerdConn *c, PGresult *res)
+{
+	ExecStatusType status = PQresultStatus(res);
+
+	PQclear(res);
+	switch (status) {
+	case PGRES_COPY_IN:
+		(void)PQputCopyEnd(c->pg, "the statement was aborted");
+		break;
+	case PGRES_COPY_OUT:
+	case PGRES_COPY_BOTH:
+		give_up(c);
+		break;
+	case PGRES_PIPELINE_SYNC:
+		if (c->expect_head != c->expect_tail)
+			expect_pop(c);
+		break;
+	default:
+		break;
+	}
+}
+
+void herd_conn_quiesce(HerdConn *c, bool cancel)
+{
+	HerdOnCancel on_cancel = HERD_CANCEL_IGNORE;
+	TimestampTz deadline;
+
+	if (!herd_conn_busy(c) || c->lost)
+		return;
+	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), QUIESCE_TIMEOUT_MS);
+	if (cancel)
+		herd_conn_cancel(c);
+	while (herd_conn_busy(c)) {
+		PGresult *res;
+
+		if (PQstatus(c->pg) == CONNECTION_BAD) {
+			give_up(c);
+			break;
+		}
+		if (PQisBusy(c->pg)) {
+			if (!wait_quietly(c, deadline, &on_cancel)) {
+				give_up(c);
+				break;
+			}
+			continue;
+		}
+		res = PQgetResult(c->pg);
+		if (res) {
+			discard(c, res);
+		} else if (c->simple) {
+			c->simple = false;
+			if (!PQenterPipelineMode(c->pg))
+				c->lost = true;
+		} else {
+			expect_pop(c);
+		}
+	}
+	c->owner = NULL;
+}
+
+/* -- simple queries ---------------------------------------------------------------------------- */
+
+void herd_conn_simple_start(HerdConn *c, const char *sql)
+{
+	Assert(!herd_conn_busy(c));
+	c->busy_level = GetCurrentTransactionNestLevel();
+	if (!PQexitPipelineMode(c->pg) || !PQsendQuery(c->pg, sql)) {
+		c->lost = true;
+		return;
+	}
+	c->simple = true;
+	(void)PQflush(c->pg);
+}
+
+HerdOutcome herd_conn_simple_wait(HerdConn *c, TimestampTz deadline, HerdOnCancel on_cancel,
+				  PGresult **error)
+{
+	HerdOutcome outcome = HERD_DONE;
+
+	if (error)
+		*error = NULL;
+	while (c->simple) {
+		PGresult *res;
+
+		if (PQisBusy(c->pg) && PQstatus(c->pg) != CONNECTION_BAD) {
+			if (!wait_quietly(c, deadline, &on_cancel) &&
+			    PQstatus(c->pg) != CONNECTION_BAD)
+				give_up(c);
+			continue;
+		}
+		res = PQgetResult(c->pg);
+		if (!res) {
+			c->simple = false;
+			if (PQstatus(c->pg) == CONNECTION_BAD || !PQenterPipelineMode(c->pg))
+				c->lost = true;
+		} else if (PQresultStatus(res) == PGRES_FATAL_ERROR) {
+			if (PQresultErrorField(res, PG_DIAG_SQLSTATE))
+				outcome = HERD_REFUSED;
+			if (error && !*error)
+				*error = res;
+			else
+				PQclear(res);
+		} else {
+			discard(c, res);
+		}
+	}
+	/* A server that says goodbye in the middle has not refused, it is gone. */
+	return c->lost ? HERD_UNKNOWN : outcome;
+}
+
+void herd_conn_simple_finish(HerdConn *c)
+{
+	while (c->simple) {
+		PGresult *res;
+
+		if (PQisBusy(c->pg) && PQstatus(c->pg) != CONNECTION_BAD) {
+			herd_conn_wait(c);
+			continue;
+		}
+		res = PQgetResult(c->pg);
+		if (!res) {
+			c->simple = false;
+			if (!PQenterPipelineMode(c->pg))
+				c->lost = true;
+		} else if (PQresultStatus(res) == PGRES_FATAL_ERROR) {
+			herd_conn_raise(c, res);
+		} else {
+			discard(c, res);
+		}
+	}
+	if (c->lost)
+		herd_conn_raise_lost(c);
+}
+
+void herd_conn_cancel_session(PGconn *pg)
+{
+	char why[256]; /* libpq's own documented size */
+	PGcancel *cancel;
+
+	if (PQstatus(pg) == CONNECTION_BAD)
+		return;
+	cancel = PQgetCancel(pg);
+	if (cancel && !PQcancel(cancel, why, sizeof(why)))
+		ereport(DEBUG1, (errmsg_internal("could not send a cancel request: %s", why)));
+	PQfreeCancel(cancel);
+}
+
+void herd_conn_cancel(HerdConn *c)
+{
+	herd_conn_cancel_session(c->pg);
+}

@@ -1,0 +1,123 @@
+#include "conn/session.h"
+
+#include "guc.h"
+#include "utils/elog.h"
+#include "utils/guc.h"
+
+static char *field(const PGresult *res, int code)
+{
+	const char *value = PQresultErrorField(res, code);
+
+	return value ? pstrdup(value) : NULL;
+}
+
+static int sqlstate_of(const char *s, int fallback)
+{
+	if (!s || strlen(s) != 5)
+		return fallback;
+	return MAKE_SQLSTATE(s[0], s[1], s[2], s[3], s[4]);
+}
+
+/* libpq's text without the line ends, which our own message would show. */
+static char *trimmed(const char *message)
+{
+	char *copy = pstrdup(message ? message : "");
+	int n = strlen(copy);
+
+	while (n > 0 && (copy[n - 1] == '\n' || copy[n - 1] == ' '))
+		copy[--n] = '\0';
+	return copy;
+}
+
+static int copy_object_fields(const char *schema, const char *table, const char *column,
+			      const char *datatype, const char *constraint)
+{
+	if (schema)
+		err_generic_string(PG_DIAG_SCHEMA_NAME, schema);
+	if (table)
+		err_generic_string(PG_DIAG_TABLE_NAME, table);
+	if (column)
+		err_generic_string(PG_DIAG_COLUMN_NAME, column);
+	if (datatype)
+		err_generic_string(PG_DIAG_DATATYPE_NAME, datatype);
+	if (constraint)
+		err_generic_string(PG_DIAG_CONSTRAINT_NAME, constraint);
+	return 0;
+}
+
+void herd_conn_raise(HerdConn *c, PGresult *res)
+{
+	int code = sqlstate_of(PQresultErrorField(res, PG_DIAG_SQLSTATE), 0);
+	char *message = field(res, PG_DIAG_MESSAGE_PRIMARY);
+	char *detail = field(res, PG_DIAG_MESSAGE_DETAIL);
+	char *hint = field(res, PG_DIAG_MESSAGE_HINT);
+	char *context = field(res, PG_DIAG_CONTEXT);
+	char *schema = field(res, PG_DIAG_SCHEMA_NAME);
+	char *table = field(res, PG_DIAG_TABLE_NAME);
+	char *column = field(res, PG_DIAG_COLUMN_NAME);
+	char *datatype = field(res, PG_DIAG_DATATYPE_NAME);
+	char *constraint = field(res, PG_DIAG_CONSTRAINT_NAME);
+
+	PQclear(res);
+	/* Without a code the error is libpq's own: the connection went away under the command. */
+	if (code == 0 || PQstatus(c->pg) == CONNECTION_BAD) {
+		if (c->level > 0)
+			c->lost = true;
+		if (code == 0)
+			herd_conn_raise_lost(c);
+	}
+	ereport(ERROR, (errcode(code), errmsg_internal("%s", message ? message : "unknown error"),
+			detail ? errdetail_internal("%s", detail) : 0,
+			hint ? errhint("%s", hint) : 0, context ? errcontext("%s", context) : 0,
+			errcontext("while executing a command on %s:%d", c->host, c->port),
+			copy_object_fields(schema, table, column, datatype, constraint)));
+}
+
+void herd_conn_raise_lost(HerdConn *c)
+{
+	char *why = trimmed(PQerrorMessage(c->pg));
+
+	if (c->level > 0)
+		c->lost = true;
+	ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE),
+			errmsg("connection to node %s:%d was lost", c->host, c->port),
+			why[0] ? errdetail_internal("%s", why) : 0));
+}
+
+void herd_conn_notice(void *arg, const PGresult *res)
+{
+	HerdConn *c = arg;
+	const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+	const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+	const char *detail = PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL);
+	const char *hint = PQresultErrorField(res, PG_DIAG_MESSAGE_HINT);
+	int level = DEBUG1;
+
+	if (c->forward_notices && severity) {
+		if (strcmp(severity, "WARNING") == 0)
+			level = WARNING;
+		else if (strcmp(severity, "NOTICE") == 0)
+			level = NOTICE;
+		else if (strcmp(severity, "INFO") == 0)
+			level = INFO;
+	}
+	ereport(level,
+		(errcode(sqlstate_of(PQresultErrorField(res, PG_DIAG_SQLSTATE), 0)),
+		 errmsg_internal("%s", message ? message : ""),
+		 detail ? errdetail_internal("%s", detail) : 0, hint ? errhint("%s", hint) : 0));
+}
+
+void herd_conn_log(const HerdConn *c, const char *sql)
+{
+	if (herd_log_remote_commands)
+		ereport(NOTICE,
+			(errmsg_internal("issuing %s", sql),
+			 errdetail_internal("on server %s@%s:%d", c->user, c->host, c->port)));
+}
+
+int herd_conn_setting_int(const char *name, int fallback)
+{
+	const char *value = GetConfigOption(name, true, false);
+
+	return value ? atoi(value) : fallback;
+}

@@ -1,0 +1,517 @@
+#include "conn/session.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "exec/internal.h"
+#include "guc.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "port.h"
+#include "storage/fd.h"
+#include "txn/internal.h"
+#include "txn/txn.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+
+#include <sys/socket.h>
+
+dlist_head herd_conns = DLIST_STATIC_INIT(herd_conns);
+
+static MemoryContext conns_cxt;
+
+/* -- connection parameters --------------------------------------------------------------------- */
+
+typedef struct ParamList {
+	int n, size;
+	const char **keys;
+	const char **values;
+} ParamList;
+
+static void param_set(ParamList *list, const char *key, const char *value)
+{
+	for (int i = 0; i < list->n; i++) {
+		if (strcmp(list->keys[i], key) == 0) {
+			list->values[i] = value;
+			return;
+		}
+	}
+	if (list->n + 1 >= list->size) {
+		list->size = list->size ? list->size * 2 : 16;
+		list->keys = list->keys ? repalloc(list->keys, list->size * sizeof(char *))
+					: palloc(list->size * sizeof(char *));
+		list->values = list->values ? repalloc(list->values, list->size * sizeof(char *))
+					    : palloc(list->size * sizeof(char *));
+	}
+	list->keys[list->n] = key;
+	list->values[list->n++] = value;
+	list->keys[list->n] = NULL;
+	list->values[list->n] = NULL;
+}
+
+/* libpq's complaint is not shown: it may quote a password. */
+static void param_set_conninfo(ParamList *list, const char *conninfo, const char *what)
+{
+	PQconninfoOption *options;
+	char *error = NULL;
+
+	if (!conninfo || !conninfo[0])
+		return;
+	options = PQconninfoParse(conninfo, &error);
+	if (!options) {
+		PQfreemem(error);
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("%s is not a valid connection string", what)));
+	}
+	for (PQconninfoOption *o = options; o->keyword; o++) {
+		if (o->val && o->val[0])
+			param_set(list, pstrdup(o->keyword), pstrdup(o->val));
+	}
+	PQconninfoFree(options);
+}
+
+/* Identifies this backend on the other side: node id and process id in one number. */
+static char *internal_name(void)
+{
+	const HerdNode *self = herd_node_primary(herd_local_group());
+	int64 gpid = (self ? self->nodeid : 0) * INT64CONST(10000000000) + MyProcPid;
+
+	return psprintf("citus_internal gpid=" INT64_FORMAT, gpid);
+}
+
+static void connection_params(ParamList *list, const char *host, int port, int32 nodeid,
+			      const char *dbname, const char *user)
+{
+	param_set(list, "tcp_user_timeout", psprintf("%d", herd_node_connection_timeout_ms));
+	param_set_conninfo(list, herd_node_conninfo, "citus.node_conninfo");
+	param_set_conninfo(list, herd_node_authinfo(nodeid, user), "pg_dist_authinfo.authinfo");
+	param_set(list, "host", host);
+	param_set(list, "port", psprintf("%d", port));
+	param_set(list, "dbname", dbname);
+	param_set(list, "user", user);
+	param_set(list, "client_encoding", GetDatabaseEncodingName());
+	param_set(list, "application_name", internal_name());
+}
+
+PGconn *herd_conn_connect(const HerdNode *node, const char *dbname, const char *user)
+{
+	ParamList params = { 0 };
+
+	connection_params(&params, node->host, node->port, node->nodeid, dbname, user);
+	return PQconnectStartParams(params.keys, params.values, false);
+}
+
+/* -- opening and closing ----------------------------------------------------------------------- */
+
+HerdConn *herd_conn_open(const HerdNode *node, const char *user)
+{
+	MemoryContext cxt;
+	HerdConn *c;
+
+	if (!conns_cxt)
+		conns_cxt = AllocSetContextCreate(TopMemoryContext, "pgherd connections",
+						  ALLOCSET_DEFAULT_SIZES);
+	cxt = AllocSetContextCreate(conns_cxt, "pgherd connection", ALLOCSET_SMALL_SIZES);
+	c = MemoryContextAllocZero(cxt, sizeof(*c));
+	c->cxt = cxt;
+	c->groupid = node->groupid;
+	c->nodeid = node->nodeid;
+	c->host = MemoryContextStrdup(cxt, node->host);
+	c->port = node->port;
+	c->user = MemoryContextStrdup(cxt, user);
+	c->opened_at = GetCurrentTimestamp();
+	c->polling = PGRES_POLLING_FAILED;
+	c->busy_level = GetCurrentTransactionNestLevel();
+	dlist_push_tail(&herd_conns, &c->link);
+	if (!AcquireExternalFD()) {
+		herd_conn_close(c);
+		ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("too many open files to connect to %s:%d", node->host, node->port),
+			 errhint("Raise the limit on open files of the server.")));
+	}
+	c->fd_reserved = true;
+	c->pg = herd_conn_connect(node, get_database_name(MyDatabaseId), user);
+	if (!c->pg) {
+		herd_conn_close(c);
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	}
+	/* So that a refusal carries its SQLSTATE: connection errors have no fields of their own. */
+	PQsetErrorVerbosity(c->pg, PQERRORS_VERBOSE);
+	PQsetNoticeReceiver(c->pg, herd_conn_notice, c);
+	if (PQstatus(c->pg) != CONNECTION_BAD)
+		c->polling = PGRES_POLLING_WRITING;
+	return c;
+}
+
+static WaitEventSet *make_wait_set(HerdConn *c)
+{
+#if PG_VERSION_NUM >= 170000
+	WaitEventSet *set = CreateWaitEventSet(NULL, 3);
+#else
+	WaitEventSet *set = CreateWaitEventSet(c->cxt, 3);
+#endif
+
+	AddWaitEventToSet(set, WL_SOCKET_READABLE, PQsocket(c->pg), NULL, NULL);
+	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	return set;
+}
+
+void herd_conn_open_step(HerdConn *c)
+{
+	c->polling = PQconnectPoll(c->pg);
+	if (c->polling != PGRES_POLLING_OK)
+		return;
+	PQsetErrorVerbosity(c->pg, PQERRORS_DEFAULT);
+	if (PQsetnonblocking(c->pg, 1) != 0 || !PQenterPipelineMode(c->pg)) {
+		c->polling = PGRES_POLLING_FAILED;
+		return;
+	}
+	c->set = make_wait_set(c);
+}
+
+char *herd_conn_open_error(const HerdConn *c)
+{
+	char *msg = pstrdup(PQerrorMessage(c->pg));
+	int n = strlen(msg);
+
+	while (n > 0 && msg[n - 1] == '\n')
+		msg[--n] = '\0';
+	return msg;
+}
+
+void herd_conn_close(HerdConn *c)
+{
+	dlist_delete(&c->link);
+	if (c->set)
+		FreeWaitEventSet(c->set);
+	if (c->pg)
+		PQfinish(c->pg);
+	if (c->fd_reserved)
+		ReleaseExternalFD();
+	MemoryContextDelete(c->cxt);
+}
+
+/* -- which failures are worth waiting for ------------------------------------------------------ */
+
+/* The SQLSTATE in a verbose message of libpq, "FATAL:  57P03: the ...", or "" without one. */
+static void failure_sqlstate(const HerdConn *c, char *state)
+{
+	for (const char *p = PQerrorMessage(c->pg); (p = strstr(p, ":  ")); p++) {
+		if (strspn(p + 3, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 && p[8] == ':') {
+			memcpy(state, p + 3, 5);
+			state[5] = '\0';
+			return;
+		}
+	}
+	state[0] = '\0';
+}
+
+static bool failure_is_passing(const HerdConn *c)
+{
+	char state[6];
+
+	if (PQconnectionNeedsPassword(c->pg))
+		return false;
+	failure_sqlstate(c, state);
+	if (state[0])
+		return strncmp(state, "57P", 3) == 0 || strcmp(state, "53300") == 0;
+	/* Nobody answered, or hung up. A disagreement about TLS does not go away by waiting. */
+	return strstr(PQerrorMessage(c->pg), "SSL") == NULL;
+}
+
+static bool in_recovery(const HerdConn *c)
+{
+	const char *value = PQparameterStatus(c->pg, "in_hot_standby");
+
+	return value && strcmp(value, "on") == 0;
+}
+
+/* -- taking a connection ----------------------------------------------------------------------- */
+
+/* The peer may have closed it while it was idle; then nothing was lost and a new one will do. */
+static bool still_alive(HerdConn *c)
+{
+	char byte;
+	ssize_t n;
+
+	if (PQstatus(c->pg) != CONNECTION_OK || PQsocket(c->pg) < 0)
+		return false;
+	n = recv(PQsocket(c->pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	if (n < 0)
+		return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+	if (n == 0)
+		return false;
+	/* A parameter's new value, a notice, TLS housekeeping, or a last word before the end. */
+	if (!PQconsumeInput(c->pg))
+		return false;
+	(void)PQisBusy(c->pg);
+	n = recv(PQsocket(c->pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	return PQstatus(c->pg) == CONNECTION_OK && n != 0 && !in_recovery(c);
+}
+
+static bool same_place(const HerdConn *c, const HerdNode *node, const char *user)
+{
+	return c->groupid == node->groupid && c->port == node->port &&
+	       strcmp(c->host, node->host) == 0 && strcmp(c->user, user) == 0;
+}
+
+static HerdConn *take_cached(const HerdNode *node, const char *user)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &herd_conns)
+	{
+		HerdConn *c = dlist_container(HerdConn, link, iter.cur);
+
+		if (c->used || c->owner || herd_conn_busy(c) || c->polling != PGRES_POLLING_OK)
+			continue;
+		if (c->groupid == node->groupid && !same_place(c, node, user) &&
+		    strcmp(c->user, user) == 0) {
+			herd_conn_close(c); /* the group has moved */
+			continue;
+		}
+		if (!same_place(c, node, user))
+			continue;
+		if (!c->lost && still_alive(c))
+			return c;
+		herd_conn_close(c);
+	}
+	return NULL;
+}
+
+static void wait_open_step(HerdConn *c, long timeout_ms)
+{
+	int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | WL_TIMEOUT;
+	int rc;
+
+	events |= c->polling == PGRES_POLLING_READING ? WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE;
+	rc = WaitLatchOrSocket(MyLatch, events, PQsocket(c->pg), timeout_ms, PG_WAIT_EXTENSION);
+	if (rc & WL_LATCH_SET) {
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (rc & (WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE))
+		herd_conn_open_step(c);
+}
+
+typedef enum Opened { OPENED, OPENED_NOT_YET, OPENED_NEVER } Opened;
+
+/* Closes it unless OPENED; *why is palloc'd. */
+static Opened finish_open(HerdConn *c, TimestampTz deadline, char **why)
+{
+	Opened result = OPENED_NEVER;
+
+	while (c->polling == PGRES_POLLING_READING || c->polling == PGRES_POLLING_WRITING) {
+		long left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+
+		if (left <= 0) {
+			*why = psprintf("The node did not answer within %d ms.",
+					herd_node_connection_timeout_ms);
+			herd_conn_close(c);
+			return OPENED_NOT_YET;
+		}
+		wait_open_step(c, left);
+	}
+	if (c->polling == PGRES_POLLING_OK) {
+		if (!in_recovery(c))
+			return OPENED;
+		*why = pstrdup("The node is in recovery.");
+		result = OPENED_NOT_YET;
+	} else {
+		*why = herd_conn_open_error(c);
+		if (failure_is_passing(c))
+			result = OPENED_NOT_YET;
+	}
+	herd_conn_close(c);
+	return result;
+}
+
+static void pause_before_retry(int attempt)
+{
+	long ms = Min(50L << Min(attempt, 3), 250L);
+
+	if (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
+		      PG_WAIT_EXTENSION) &
+	    WL_LATCH_SET)
+		ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+static const HerdNode *group_node(int32 groupid)
+{
+	const HerdNode *node;
+
+	herd_group_lock(groupid, false);
+	node = herd_node_primary(groupid);
+	if (!node)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("group %d has no active primary node", groupid)));
+	return node;
+}
+
+/*
+ * started: a connection that was begun to the group's node, or NULL. While nothing was sent to the
+ * group yet, its lock is given up between attempts: the one who brings the group back needs it.
+ */
+static HerdConn *acquire(int32 groupid, const char *user, HerdConn *started)
+{
+	TimestampTz deadline =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), herd_node_connection_timeout_ms);
+
+	for (int attempt = 0;; attempt++) {
+		const HerdNode *node = group_node(groupid);
+		HerdConn *c = started ? started : take_cached(node, user);
+		char *why = NULL;
+		Opened opened;
+
+		started = NULL;
+		if (c && c->polling == PGRES_POLLING_OK)
+			return c;
+		if (!c)
+			c = herd_conn_open(node, user);
+		opened = finish_open(c, deadline, &why);
+		if (opened == OPENED)
+			return c;
+		if (opened == OPENED_NEVER || GetCurrentTimestamp() >= deadline)
+			ereport(ERROR,
+				(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
+				 errmsg("could not connect to node %s:%d", node->host, node->port),
+				 errdetail_internal("%s", why)));
+		if (!herd_txn_group_used(groupid))
+			herd_group_unlock_shared(groupid);
+		pause_before_retry(attempt);
+		AcceptInvalidationMessages();
+	}
+}
+
+static HerdConn *claim(HerdConn *c)
+{
+	if (c->lost)
+		herd_conn_raise_lost(c);
+	if (c->owner)
+		herd_exec_keep_rows(c->owner);
+	if (herd_conn_busy(c))
+		herd_conn_finish(c);
+	return c;
+}
+
+static HerdConn *find_main(int32 groupid, const char *user)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, &herd_conns)
+	{
+		HerdConn *c = dlist_container(HerdConn, link, iter.cur);
+
+		if (c->main && c->groupid == groupid && strcmp(c->user, user) == 0)
+			return c;
+	}
+	return NULL;
+}
+
+HerdConn *herd_conn_find_main(int32 groupid)
+{
+	return find_main(groupid, GetUserNameFromId(GetUserId(), false));
+}
+
+HerdConn *herd_conn_main(int32 groupid)
+{
+	herd_conn_main_all(&groupid, 1);
+	return claim(herd_conn_find_main(groupid));
+}
+
+void herd_conn_main_all(const int32 *groupids, int ngroups)
+{
+	const char *user = GetUserNameFromId(GetUserId(), false);
+	HerdConn **started = palloc0(ngroups * sizeof(*started));
+
+	herd_txn_begin_use();
+	for (int i = 0; i < ngroups; i++) {
+		const HerdNode *node;
+
+		herd_group_lock(groupids[i], false);
+		if (find_main(groupids[i], user))
+			continue;
+		node = group_node(groupids[i]);
+		started[i] = take_cached(node, user);
+		if (!started[i])
+			started[i] = herd_conn_open(node, user);
+		/* Taken, so that a second group on the same node cannot take it too. */
+		started[i]->used = started[i]->main = true;
+	}
+	for (int i = 0; i < ngroups; i++) {
+		HerdConn *c = started[i];
+
+		if (!c)
+			continue;
+		c->used = c->main = false;
+		c = acquire(groupids[i], user, c);
+		c->used = c->main = true;
+	}
+	pfree(started);
+}
+
+HerdConn *herd_conn_take_idle(int32 groupid)
+{
+	return take_cached(group_node(groupid), GetUserNameFromId(GetUserId(), false));
+}
+
+/* -- the cache --------------------------------------------------------------------------------- */
+
+void herd_conn_trim_cache(void)
+{
+	int lifetime_ms = herd_conn_setting_int("citus.max_cached_connection_lifetime", 600000);
+	TimestampTz now = GetCurrentTimestamp();
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &herd_conns)
+	{
+		HerdConn *c = dlist_container(HerdConn, link, iter.cur);
+		int before = 0;
+		dlist_iter other;
+
+		dlist_foreach(other, &herd_conns)
+		{
+			HerdConn *o = dlist_container(HerdConn, link, other.cur);
+
+			if (o == c)
+				break;
+			before += o->nodeid == c->nodeid;
+		}
+		if (c->lost || c->polling != PGRES_POLLING_OK || herd_conn_busy(c) ||
+		    PQstatus(c->pg) != CONNECTION_OK ||
+		    PQtransactionStatus(c->pg) != PQTRANS_IDLE || before >= herd_max_cached_conns ||
+		    (lifetime_ms >= 0 &&
+		     TimestampDifferenceExceeds(c->opened_at, now, lifetime_ms)))
+			herd_conn_close(c);
+	}
+}
+
+char *herd_conn_superuser(void)
+{
+	Relation rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	Oid owner = BOOTSTRAP_SUPERUSERID;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+		    CStringGetDatum("pgherd"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		owner = ((Form_pg_extension)GETSTRUCT(tuple))->extowner;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return GetUserNameFromId(owner, false);
+}

@@ -1,0 +1,192 @@
+/*
+ * conn/session.h - one libpq connection and what this transaction did on it.
+ *
+ * For conn/, exec/ and txn/ only. A connection is always non-blocking and, between commands, in
+ * libpq's pipeline mode. Every command that was sent has an entry in the queue `expect`, in the
+ * order in which the results come back.
+ *
+ * Inside a transaction block one connection per group and user, the main one, carries everything
+ * that takes part in the distributed transaction, so a later statement always sees what an earlier
+ * one wrote and never waits for a lock of its own transaction.
+ */
+#pragma once
+#include "postgres.h"
+
+#include "catalog/metadata.h"
+#include "lib/ilist.h"
+#include "libpq-fe.h"
+#include "nodes/pg_list.h"
+#include "storage/latch.h"
+#include "utils/hsearch.h"
+#include "utils/timestamp.h"
+
+struct HerdExec;
+
+typedef enum HerdCmd {
+	HERD_CMD_SETUP,   /* BEGIN, SAVEPOINT, settings: success is all that matters */
+	HERD_CMD_PREPARE, /* Parse of a named statement */
+	HERD_CMD_TASK,    /* a command whose rows and tag somebody wants */
+	HERD_CMD_SYNC     /* end of a pipeline: one result and no NULL after it */
+} HerdCmd;
+
+typedef struct HerdExpect {
+	HerdCmd cmd;
+	int task;                        /* HERD_CMD_TASK: the number its sender gave it */
+	bool rows;                       /* HERD_CMD_TASK: row by row */
+	struct HerdStatement *statement; /* HERD_CMD_PREPARE */
+} HerdExpect;
+
+/* A statement that is, or is about to be, prepared on the connection. */
+typedef struct HerdStatement {
+	uint64 hash; /* of the text and the types: the key */
+	char *sql;
+	int ntypes;
+	Oid *types;
+	uint64 number; /* its name is herd_<number> */
+	bool confirmed;
+	dlist_node lru;
+} HerdStatement;
+
+/* What the remote session has to share with ours for the same text to mean the same. */
+typedef struct HerdSettings {
+	int date_style, date_order, interval_style, float_digits, bytea_style, lock_timeout;
+	const void *timezone;
+} HerdSettings;
+
+typedef struct HerdConn {
+	dlist_node link;
+	MemoryContext cxt; /* of the struct and all it points to, except libpq's memory */
+	int32 groupid;
+	int32 nodeid;
+	char *host;
+	int port;
+	char *user;
+	PGconn *pg;
+	PostgresPollingStatusType polling; /* PGRES_POLLING_OK once it is connected */
+	WaitEventSet *set;                 /* socket, latch, postmaster; once connected */
+	bool fd_reserved;
+	TimestampTz opened_at;
+
+	struct HerdExec *owner; /* who reads the results that are outstanding */
+	bool forward_notices;
+	HerdExpect *expect; /* ring of expect_size, a power of two */
+	uint32 expect_size, expect_head, expect_tail;
+	bool head_begun; /* libpq was asked about the first entry's result */
+	int busy_level;  /* nest level of the transaction that sent what is outstanding */
+
+	bool used;         /* in this transaction */
+	bool main;         /* carries the distributed transaction in its group */
+	bool lost;         /* died while it carried a transaction */
+	int level;         /* 0: no block is open, else the nest level of its last savepoint */
+	int released;      /* savepoints from this level up are due for RELEASE; 0 none */
+	int wrote_level;   /* nest level at which it first wrote; 0: it did not write */
+	char *gid;         /* of its prepared transaction, in TopTransactionContext */
+	bool prepare_sent; /* the prepared transaction may exist */
+	bool settings_known;
+	HerdSettings settings; /* what the session was last given */
+	HTAB *statements;      /* of HerdStatement; NULL before the first */
+	dlist_head lru;        /* most recent first */
+	int nstatements;
+	uint64 statement_seq;
+	bool simple; /* a simple query is outstanding: its results go on until a NULL */
+} HerdConn;
+
+#define herd_conn_busy(c) ((c)->simple || (c)->expect_head != (c)->expect_tail)
+
+/* All open connections of this backend. */
+extern dlist_head herd_conns;
+
+/* -- session.c: opening, the cache ------------------------------------------------------------ */
+
+/*
+ * The connection that carries the distributed transaction in the group, opened or taken from the
+ * cache and waited for as conn.h says. Idle: another reader of it has been made to keep its rows.
+ */
+extern HerdConn *herd_conn_main(int32 groupid);
+/* The same if this transaction has one already, else NULL. */
+extern HerdConn *herd_conn_find_main(int32 groupid);
+/* Makes the main connections of several groups, side by side. */
+extern void herd_conn_main_all(const int32 *groupids, int ngroups);
+/* An idle cached connection to the group's primary besides the main one, or NULL. */
+extern HerdConn *herd_conn_take_idle(int32 groupid);
+/* Starts a connection with all parameters; NULL when libpq is out of memory. */
+extern PGconn *herd_conn_connect(const HerdNode *node, const char *dbname, const char *user);
+/* A new connection; poll it with herd_conn_open_step until polling is OK or FAILED. */
+extern HerdConn *herd_conn_open(const HerdNode *node, const char *user);
+extern void herd_conn_open_step(HerdConn *c);
+/* "could not connect to ..." with libpq's text, palloc'd. */
+extern char *herd_conn_open_error(const HerdConn *c);
+/* Also in abort handlers; never raises. */
+extern void herd_conn_close(HerdConn *c);
+/* After a transaction: closes what is dead, too old or more than the cache may hold. */
+extern void herd_conn_trim_cache(void);
+/* Name of the owner of the extension, palloc'd. */
+extern char *herd_conn_superuser(void);
+
+/* -- command.c: sending and receiving --------------------------------------------------------- */
+
+/* Session settings, BEGIN and savepoints as the current transaction needs them. */
+extern void herd_conn_send_setup(HerdConn *c, bool in_block, bool writes);
+typedef struct HerdParams {
+	int n;
+	Oid *types;
+	const char **values;
+	int *lengths;
+	int *formats;
+} HerdParams;
+/* One command of a pipeline. params may be NULL. reusable: through a prepared statement. */
+extern void herd_conn_send(HerdConn *c, const char *sql, const HerdParams *params, bool binary,
+			   bool reusable, int task, bool rows);
+extern void herd_conn_send_sync(HerdConn *c);
+
+/* What herd_conn_receive found. */
+typedef enum HerdReceived {
+	HERD_RECEIVED_NOTHING, /* more input is needed, or nothing is outstanding */
+	HERD_RECEIVED_RESULT,  /* *res (free it) belongs to *task; errors have been raised */
+	HERD_RECEIVED_END      /* the task is complete */
+} HerdReceived;
+/* Goes through results that have arrived. Raises what the remote end raised. */
+extern HerdReceived herd_conn_receive(HerdConn *c, int *task, PGresult **res);
+/* Reads the socket after it was found readable, writes what is due. Raises when it broke. */
+extern void herd_conn_consume(HerdConn *c);
+/* True when something is still to be written. */
+extern bool herd_conn_flush(HerdConn *c);
+/* Waits until the socket is readable (or writable while something is due), or an interrupt. */
+extern void herd_conn_wait(HerdConn *c);
+/* Reads to the end of all that is outstanding; results go nowhere, errors are raised. */
+extern void herd_conn_finish(HerdConn *c);
+/* Makes the connection idle by cancelling and draining, or marks it lost. Never raises. */
+extern void herd_conn_quiesce(HerdConn *c, bool cancel);
+/*
+ * A simple query (several statements allowed) on an idle connection, in two halves so that several
+ * nodes work at a time. They never raise and never allocate, so they serve in commit and abort
+ * handlers. The first server error is left in *error (free it). The wait ends at the deadline (0:
+ * none), or when the user cancels and it gives up on that: then the connection is lost.
+ */
+typedef enum HerdOutcome { HERD_DONE, HERD_REFUSED, HERD_UNKNOWN } HerdOutcome;
+typedef enum HerdOnCancel {
+	HERD_CANCEL_IGNORE,
+	HERD_CANCEL_GIVE_UP,
+	HERD_CANCEL_FORWARD /* ask the remote end to stop, and wait for what it says */
+} HerdOnCancel;
+extern void herd_conn_simple_start(HerdConn *c, const char *sql);
+extern HerdOutcome herd_conn_simple_wait(HerdConn *c, TimestampTz deadline, HerdOnCancel on_cancel,
+					 PGresult **error);
+/* The second half for normal code: interrupts and errors are raised. */
+extern void herd_conn_simple_finish(HerdConn *c);
+/* Sends a cancel request; may take a round trip. Never raises. */
+extern void herd_conn_cancel(HerdConn *c);
+extern void herd_conn_cancel_session(PGconn *pg);
+
+/* -- error.c ---------------------------------------------------------------------------------- */
+
+/* Raises the error in res (freed) with the node as context. */
+extern void herd_conn_raise(HerdConn *c, PGresult *res) pg_attribute_noreturn();
+/* The connection broke. */
+extern void herd_conn_raise_lost(HerdConn *c) pg_attribute_noreturn();
+/* Takes over libpq's notices; installed on every connection. */
+extern void herd_conn_notice(void *arg, const PGresult *res);
+extern void herd_conn_log(const HerdConn *c, const char *sql);
+
+/* Integer setting that guc.h does not export. */
+extern int herd_conn_setting_int(const char *name, int fallback);

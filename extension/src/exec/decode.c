@@ -1,0 +1,216 @@
+#include "exec/internal.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "conn/session.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+typedef struct DecodeColumn {
+	Oid type; /* under a domain */
+	Oid ioparam;
+	int32 typmod;
+	bool dropped;
+	FmgrInfo in;
+} DecodeColumn;
+
+struct HerdDecoder {
+	bool binary;
+	bool checked; /* the types that came agree with the types that were expected */
+	int natts;
+	DecodeColumn columns[FLEXIBLE_ARRAY_MEMBER];
+};
+
+/* reg* types travel as object ids, which differ between nodes; as text they are names. */
+static bool is_object_reference(Oid type)
+{
+	switch (type) {
+	case REGPROCOID:
+	case REGPROCEDUREOID:
+	case REGOPEROID:
+	case REGOPERATOROID:
+	case REGCLASSOID:
+	case REGTYPEOID:
+	case REGROLEOID:
+	case REGNAMESPACEOID:
+	case REGCONFIGOID:
+	case REGDICTIONARYOID:
+	case REGCOLLATIONOID:
+		return true;
+	default:
+		return false;
+	}
+}
+
+bool herd_type_is_portable(Oid type)
+{
+	HeapTuple tuple;
+	Form_pg_type form;
+	bool portable;
+	Oid element;
+
+	/* Ids above are given out by each node for itself. */
+	if (type >= FirstNormalObjectId || is_object_reference(type))
+		return false;
+	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_type)GETSTRUCT(tuple);
+	portable = OidIsValid(form->typsend) && OidIsValid(form->typreceive) &&
+		   form->typtype != TYPTYPE_PSEUDO && form->typtype != TYPTYPE_COMPOSITE;
+	element = form->typelem;
+	ReleaseSysCache(tuple);
+	return portable && (!OidIsValid(element) || herd_type_is_portable(element));
+}
+
+HerdDecoder *herd_decoder_new(TupleDesc tupdesc)
+{
+	HerdDecoder *d =
+		palloc0(offsetof(HerdDecoder, columns) + tupdesc->natts * sizeof(DecodeColumn));
+
+	d->natts = tupdesc->natts;
+	d->binary = true;
+	for (int i = 0; i < d->natts; i++) {
+		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
+		DecodeColumn *column = &d->columns[i];
+
+		column->dropped = att->attisdropped;
+		if (column->dropped)
+			continue;
+		column->typmod = att->atttypmod;
+		column->type = getBaseTypeAndTypmod(att->atttypid, &column->typmod);
+		d->binary = d->binary && herd_type_is_portable(column->type);
+	}
+	for (int i = 0; i < d->natts; i++) {
+		DecodeColumn *column = &d->columns[i];
+		Oid function;
+
+		if (column->dropped)
+			continue;
+		if (d->binary)
+			getTypeBinaryInputInfo(column->type, &function, &column->ioparam);
+		else
+			getTypeInputInfo(column->type, &function, &column->ioparam);
+		fmgr_info(function, &column->in);
+	}
+	return d;
+}
+
+bool herd_decoder_binary(const HerdDecoder *d)
+{
+	return d->binary;
+}
+
+static void check_types(HerdDecoder *d, const PGresult *res)
+{
+	if (PQnfields(res) != d->natts)
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+				errmsg("a node returned %d columns where %d were expected",
+				       PQnfields(res), d->natts)));
+	for (int i = 0; d->binary && i < d->natts; i++) {
+		const DecodeColumn *column = &d->columns[i];
+
+		if (!column->dropped && PQftype(res, i) != column->type)
+			ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+					errmsg("a node returned type %s in column %d where %s was "
+					       "expected",
+					       format_type_be(PQftype(res, i)), i + 1,
+					       format_type_be(column->type))));
+	}
+	d->checked = true;
+}
+
+void herd_decoder_row(HerdDecoder *d, const PGresult *res, int row, Datum *values, bool *isnull)
+{
+	if (!d->checked)
+		check_types(d, res);
+	for (int i = 0; i < d->natts; i++) {
+		DecodeColumn *column = &d->columns[i];
+		char *value;
+
+		isnull[i] = column->dropped || PQgetisnull(res, row, i);
+		values[i] = (Datum)0;
+		if (isnull[i])
+			continue;
+		value = PQgetvalue(res, row, i);
+		if (d->binary) {
+			StringInfoData buf;
+
+			/* libpq ends every value with a zero byte, as receive functions require. */
+			buf.data = value;
+			buf.len = buf.maxlen = PQgetlength(res, row, i);
+			buf.cursor = 0;
+			values[i] = ReceiveFunctionCall(&column->in, &buf, column->ioparam,
+							column->typmod);
+			if (buf.cursor != buf.len)
+				ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+						errmsg("incorrect binary data format in column %d",
+						       i + 1)));
+		} else {
+			values[i] = InputFunctionCall(&column->in, value, column->ioparam,
+						      column->typmod);
+		}
+	}
+}
+
+static void encode_param(HerdParams *p, int i, const ParamExternData *param)
+{
+	Oid base;
+
+	if (!OidIsValid(param->ptype)) {
+		p->values[i] = NULL; /* the text does not refer to it */
+		return;
+	}
+	base = getBaseType(param->ptype);
+	/* Of a type that only we know by this id, the node finds its own from the statement. */
+	p->types[i] = base < FirstNormalObjectId ? base : InvalidOid;
+	if (param->isnull) {
+		p->values[i] = NULL;
+	} else if (herd_type_is_portable(base)) {
+		Oid function;
+		bool varlena;
+		bytea *bytes;
+
+		getTypeBinaryOutputInfo(base, &function, &varlena);
+		bytes = OidSendFunctionCall(function, param->value);
+		p->values[i] = VARDATA(bytes);
+		p->lengths[i] = VARSIZE(bytes) - VARHDRSZ;
+		p->formats[i] = 1;
+	} else {
+		Oid function;
+		bool varlena;
+
+		getTypeOutputInfo(base, &function, &varlena);
+		p->values[i] = OidOutputFunctionCall(function, param->value);
+	}
+}
+
+HerdParams *herd_encode_params(ParamListInfo params)
+{
+	HerdParams *p;
+	int n = params ? params->numParams : 0;
+
+	if (n == 0)
+		return NULL;
+	p = palloc0(sizeof(*p));
+	p->n = n;
+	p->types = palloc0(n * sizeof(*p->types));
+	p->values = palloc0(n * sizeof(*p->values));
+	p->lengths = palloc0(n * sizeof(*p->lengths));
+	p->formats = palloc0(n * sizeof(*p->formats));
+	for (int i = 0; i < n; i++) {
+		ParamExternData workspace;
+		ParamExternData *param =
+			params->paramFetch ? params->paramFetch(params, i + 1, false, &workspace)
+					   : &params->params[i];
+
+		encode_param(p, i, param);
+	}
+	return p;
+}

@@ -1,0 +1,700 @@
+#include "exec/exec.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "conn/session.h"
+#include "exec/internal.h"
+#include "executor/executor.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "txn/internal.h"
+#include "txn/txn.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/wait_event.h"
+
+/* Tasks sent ahead on one connection while others could still take them. */
+#define AHEAD_SHARED 2
+/* A connection that is the only one of its group gets as much as this. */
+#define AHEAD_ALONE 64
+
+/* First half of the key of the lock that orders writes of a reference table: "herd". */
+#define REFERENCE_LOCK_CLASS 0x68657264
+
+typedef struct Worker {
+	HerdConn *conn; /* NULL: closed after a failed attempt to open one more */
+	int pool;
+	int ahead; /* tasks sent and not ended */
+} Worker;
+
+typedef struct Pool {
+	int32 groupid;
+	bool in_block; /* its tasks are part of the distributed transaction */
+	bool parallel; /* more than one connection may be used */
+	bool failed;   /* no further connection could be had: stay with those there are */
+	int *tasks;
+	int ntasks, next;
+	int nworkers;
+} Pool;
+
+struct HerdExec {
+	MemoryContext cxt;
+	MemoryContext row_cxt; /* of the last row given out */
+	ResourceOwner resowner;
+	const HerdJob *job;
+	HerdDecoder *decoder;
+	HerdParams *params;
+	Pool *pools;
+	int npools;
+	Worker *workers;
+	int nworkers, max_workers;
+	int outstanding; /* remote tasks that have not ended */
+	int *local_tasks;
+	int nlocal, next_local;
+	uint64 processed;
+	int first_reference_group; /* its rows and counts stand for all replicas */
+	int next_worker;           /* whom to ask first: nobody is starved */
+	PGresult *res;             /* rows from res_row on have not been given out */
+	int res_row;
+	Tuplestorestate *store;
+	bool stored; /* there may be rows in the store */
+	TupleTableSlot *store_slot;
+	WaitEventSet *set; /* of the workers' sockets, NULL when they have changed */
+	int *set_positions;
+	TimestampTz next_start; /* when one more connection may be opened */
+	MemoryContextCallback cleanup;
+};
+
+/* -- life -------------------------------------------------------------------------------------- */
+
+static void free_wait_set(HerdExec *exec)
+{
+	if (exec->set)
+		FreeWaitEventSet(exec->set);
+	exec->set = NULL;
+}
+
+/* Runs when the memory goes, also after an error, when nobody calls herd_exec_end. */
+static void cleanup(void *arg)
+{
+	HerdExec *exec = arg;
+
+	free_wait_set(exec);
+	PQclear(exec->res);
+	exec->res = NULL;
+	for (int i = 0; i < exec->nworkers; i++) {
+		HerdConn *c = exec->workers[i].conn;
+
+		if (c && c->owner == exec)
+			c->owner = NULL;
+	}
+}
+
+static bool runs_here(int32 groupid)
+{
+	HerdConn *c;
+
+	if (groupid != herd_local_group())
+		return false;
+	/* What went through a connection to ourselves stays there to the end of transaction. */
+	c = herd_conn_find_main(groupid);
+	if (c && c->level > 0)
+		return false;
+	return herd_enable_local_execution || !herd_node_primary(groupid);
+}
+
+static bool needs_block(const HerdJob *job, bool *lone)
+{
+	*lone = false;
+	if (job->modifies) {
+		*lone = !job->all_in_txn && herd_txn_lone_statement();
+		return !(*lone && job->ntasks == 1);
+	}
+	return job->all_in_txn || (IsolationUsesXactSnapshot());
+}
+
+static Pool *pool_for(HerdExec *exec, int32 groupid)
+{
+	for (int i = 0; i < exec->npools; i++) {
+		if (exec->pools[i].groupid == groupid)
+			return &exec->pools[i];
+	}
+	exec->pools[exec->npools] =
+		(Pool){ .groupid = groupid, .tasks = palloc(exec->job->ntasks * sizeof(int)) };
+	return &exec->pools[exec->npools++];
+}
+
+static int compare_shardids(const ListCell *a, const ListCell *b)
+{
+	uint64 x = *(const uint64 *)lfirst(a), y = *(const uint64 *)lfirst(b);
+
+	return x < y ? -1 : x > y;
+}
+
+static void lock_shards(const HerdJob *job)
+{
+	List *all = NIL;
+	ListCell *lc;
+
+	for (int i = 0; i < job->ntasks; i++)
+		all = list_concat(all, job->tasks[i].lock_shards);
+	list_sort(all, compare_shardids);
+	foreach (lc, all)
+		herd_shard_lock(*(const uint64 *)lfirst(lc), false);
+	list_free(all);
+}
+
+static void check_may_write(const HerdJob *job)
+{
+	if (!job->modifies)
+		return;
+	PreventCommandIfReadOnly("a write to a distributed table");
+	if (RecoveryInProgress())
+		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				errmsg("cannot write to distributed tables during recovery"),
+				errhint("Connect to the primary of this node.")));
+	if (IsInParallelMode())
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				errmsg("cannot write to distributed tables during a parallel "
+				       "operation")));
+}
+
+static void split_tasks(HerdExec *exec)
+{
+	const HerdJob *job = exec->job;
+	int32 last_group = HERD_INVALID_GROUP;
+	bool here = false;
+
+	for (int i = 0; i < job->ntasks; i++) {
+		int32 groupid = job->tasks[i].groupid;
+
+		if (groupid != last_group) {
+			here = runs_here(groupid);
+			last_group = groupid;
+		}
+		if (here) {
+			herd_group_lock(groupid, false);
+			exec->local_tasks[exec->nlocal++] = i;
+		} else {
+			Pool *pool = pool_for(exec, groupid);
+
+			pool->tasks[pool->ntasks++] = i;
+			exec->outstanding++;
+		}
+	}
+}
+
+/* -- sending ----------------------------------------------------------------------------------- */
+
+static void add_worker(HerdExec *exec, int pool, HerdConn *c)
+{
+	if (exec->nworkers == exec->max_workers) {
+		exec->max_workers *= 2;
+		exec->workers = repalloc(exec->workers, exec->max_workers * sizeof(Worker));
+	}
+	exec->workers[exec->nworkers++] = (Worker){ .conn = c, .pool = pool };
+	exec->pools[pool].nworkers++;
+	c->owner = exec;
+	c->used = true;
+	c->forward_notices = true;
+	free_wait_set(exec);
+}
+
+static void send_task(HerdExec *exec, Worker *w, int task)
+{
+	const HerdJob *job = exec->job;
+	Pool *pool = &exec->pools[w->pool];
+
+	herd_conn_send_setup(w->conn, pool->in_block, job->modifies);
+	herd_conn_send(w->conn, job->tasks[task].sql, exec->params,
+		       exec->decoder && herd_decoder_binary(exec->decoder), job->reusable, task,
+		       exec->decoder != NULL);
+	herd_conn_send_sync(w->conn);
+	w->ahead++;
+}
+
+static void feed(HerdExec *exec, Worker *w)
+{
+	Pool *pool = &exec->pools[w->pool];
+	int limit = pool->parallel ? AHEAD_SHARED : AHEAD_ALONE;
+
+	if (!w->conn || w->conn->polling != PGRES_POLLING_OK)
+		return;
+	while (pool->next < pool->ntasks && w->ahead < limit)
+		send_task(exec, w, pool->tasks[pool->next++]);
+}
+
+static int slow_start_ms(void)
+{
+	return herd_conn_setting_int("citus.executor_slow_start_interval", 10);
+}
+
+static bool pool_wants_more(const HerdExec *exec, const Pool *pool)
+{
+	return pool->parallel && !pool->failed && pool->next < pool->ntasks &&
+	       pool->nworkers < herd_max_pool_size;
+}
+
+/* One more connection for each group whose tasks wait, every so many milliseconds. */
+static void grow(HerdExec *exec)
+{
+	TimestampTz now = 0;
+
+	for (int i = 0; i < exec->npools; i++) {
+		Pool *pool = &exec->pools[i];
+		HerdConn *c;
+
+		if (!pool_wants_more(exec, pool))
+			continue;
+		if (now == 0 && (now = GetCurrentTimestamp()) < exec->next_start)
+			return;
+		c = herd_conn_take_idle(pool->groupid);
+		if (!c) {
+			MemoryContext old = MemoryContextSwitchTo(exec->cxt);
+
+			c = herd_conn_open(herd_node_primary(pool->groupid),
+					   GetUserNameFromId(GetUserId(), false));
+			MemoryContextSwitchTo(old);
+		}
+		add_worker(exec, i, c);
+		feed(exec, &exec->workers[exec->nworkers - 1]);
+	}
+	if (now != 0)
+		exec->next_start = TimestampTzPlusMilliseconds(now, slow_start_ms());
+}
+
+/*
+ * Replicas of a reference table must see conflicting writes in one order, whichever node they come
+ * from. The replica of the lowest group is written first, under a lock held there to the end of
+ * the transaction; plain INSERT .. VALUES does not look at other rows and only shares it.
+ */
+static char *reference_lock_sql(const HerdTask *task)
+{
+	bool plain = pg_strncasecmp(task->sql, "INSERT", 6) == 0 &&
+		     !strstr(task->sql, "ON CONFLICT") && !strstr(task->sql, "SELECT");
+
+	return psprintf("SELECT pg_catalog.pg_advisory_xact_lock%s(%d, %d)", plain ? "_shared" : "",
+			REFERENCE_LOCK_CLASS, (int32)(uint32)task->shardid);
+}
+
+static int lowest_group_task(const HerdJob *job)
+{
+	int first = 0;
+
+	for (int i = 1; i < job->ntasks; i++) {
+		if (job->tasks[i].groupid < job->tasks[first].groupid)
+			first = i;
+	}
+	return first;
+}
+
+static void lock_reference(HerdExec *exec)
+{
+	int first = lowest_group_task(exec->job);
+	const HerdTask *task = &exec->job->tasks[first];
+	char *sql = reference_lock_sql(task);
+
+	exec->first_reference_group = task->groupid;
+	if (exec->nlocal > 0 && exec->local_tasks[0] == first) {
+		herd_local_exec(sql);
+	} else {
+		HerdConn *c = herd_conn_main(task->groupid);
+
+		herd_conn_send_setup(c, true, true);
+		herd_conn_send(c, sql, NULL, false, true, -1, false);
+		herd_conn_send_sync(c);
+		herd_conn_finish(c);
+	}
+	pfree(sql);
+}
+
+static void open_pools(HerdExec *exec, bool in_block, bool lone)
+{
+	int32 *groups = palloc((exec->npools + 1) * sizeof(int32));
+	bool one_each;
+
+	for (int i = 0; i < exec->npools; i++)
+		groups[i] = exec->pools[i].groupid;
+	herd_conn_main_all(groups, exec->npools);
+	one_each = in_block && !(exec->job->modifies && lone && !herd_sequential_modify &&
+				 !IsolationUsesXactSnapshot());
+	for (int i = 0; i < exec->npools; i++) {
+		Pool *pool = &exec->pools[i];
+		HerdConn *c = herd_conn_main(pool->groupid);
+
+		pool->in_block = in_block || c->level > 0;
+		pool->parallel = !one_each && c->level == 0 && pool->ntasks > 1;
+		add_worker(exec, i, c);
+	}
+	exec->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), slow_start_ms());
+	pfree(groups);
+}
+
+HerdExec *herd_exec_begin(const HerdJob *job)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "pgherd execution",
+						  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	HerdExec *exec = palloc0(sizeof(*exec));
+	bool in_block, lone;
+
+	exec->cxt = cxt;
+	exec->job = job;
+	exec->resowner = CurrentResourceOwner;
+	exec->row_cxt = AllocSetContextCreate(cxt, "pgherd row", ALLOCSET_SMALL_SIZES);
+	exec->first_reference_group = HERD_INVALID_GROUP;
+	exec->cleanup = (MemoryContextCallback){ .func = cleanup, .arg = exec };
+	MemoryContextRegisterResetCallback(cxt, &exec->cleanup);
+
+	check_may_write(job);
+	in_block = needs_block(job, &lone);
+	exec->pools = palloc(Max(job->ntasks, 1) * sizeof(Pool));
+	exec->local_tasks = palloc(Max(job->ntasks, 1) * sizeof(int));
+	lock_shards(job);
+	split_tasks(exec);
+	if (exec->outstanding > 0) {
+		exec->max_workers = exec->npools;
+		exec->workers = palloc(exec->max_workers * sizeof(Worker));
+		if (job->tupdesc)
+			exec->decoder = herd_decoder_new(job->tupdesc);
+		exec->params = herd_encode_params(job->params);
+		if (job->reference_write && job->ntasks > 1)
+			lock_reference(exec);
+		open_pools(exec, in_block, lone);
+		for (int i = 0; i < exec->nworkers; i++)
+			feed(exec, &exec->workers[i]);
+	}
+	MemoryContextSwitchTo(old);
+	return exec;
+}
+
+/* -- receiving --------------------------------------------------------------------------------- */
+
+static bool counts(const HerdExec *exec, int task)
+{
+	return exec->first_reference_group == HERD_INVALID_GROUP ||
+	       exec->job->tasks[task].groupid == exec->first_reference_group;
+}
+
+/* Takes over one result of a task; true when there are rows in exec->res. */
+static bool take_result(HerdExec *exec, int task, PGresult *res)
+{
+	if (PQresultStatus(res) != PGRES_SINGLE_TUPLE && counts(exec, task))
+		exec->processed += strtoull(PQcmdTuples(res), NULL, 10);
+	if (!exec->decoder || PQntuples(res) == 0 || !counts(exec, task)) {
+		PQclear(res);
+		return false;
+	}
+	exec->res = res;
+	exec->res_row = 0;
+	return true;
+}
+
+/* A connection that was opened as an extra failed: not an error, the others go on. */
+static void drop_extra(HerdExec *exec, Worker *w)
+{
+	Pool *pool = &exec->pools[w->pool];
+
+	ereport(DEBUG1,
+		(errmsg_internal("could not open one more connection to %s:%d: %s", w->conn->host,
+				 w->conn->port, herd_conn_open_error(w->conn))));
+	herd_conn_close(w->conn);
+	w->conn = NULL;
+	pool->nworkers--;
+	pool->failed = true;
+	free_wait_set(exec);
+}
+
+/* Goes on with one worker as far as possible without waiting; true when rows are there. */
+static bool advance(HerdExec *exec, Worker *w)
+{
+	int task;
+	PGresult *res;
+
+	if (!w->conn || w->conn->polling != PGRES_POLLING_OK)
+		return false;
+	for (;;) {
+		switch (herd_conn_receive(w->conn, &task, &res)) {
+		case HERD_RECEIVED_NOTHING:
+			return false;
+		case HERD_RECEIVED_RESULT:
+			if (take_result(exec, task, res))
+				return true;
+			break;
+		case HERD_RECEIVED_END:
+			exec->outstanding--;
+			w->ahead--;
+			feed(exec, w);
+			break;
+		}
+	}
+}
+
+static bool advance_all(HerdExec *exec)
+{
+	for (int i = 0; i < exec->nworkers; i++) {
+		int n = (exec->next_worker + i) % exec->nworkers;
+
+		if (advance(exec, &exec->workers[n])) {
+			exec->next_worker = n;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void make_wait_set(HerdExec *exec)
+{
+#if PG_VERSION_NUM >= 170000
+	exec->set = CreateWaitEventSet(NULL, exec->nworkers + 2);
+#else
+	exec->set = CreateWaitEventSet(exec->cxt, exec->nworkers + 2);
+#endif
+	if (exec->set_positions)
+		pfree(exec->set_positions);
+	exec->set_positions = MemoryContextAlloc(exec->cxt, exec->nworkers * sizeof(int));
+	AddWaitEventToSet(exec->set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(exec->set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	for (int i = 0; i < exec->nworkers; i++) {
+		HerdConn *c = exec->workers[i].conn;
+
+		exec->set_positions[i] = -1;
+		if (c && PQsocket(c->pg) >= 0)
+			exec->set_positions[i] =
+				AddWaitEventToSet(exec->set, WL_SOCKET_READABLE, PQsocket(c->pg),
+						  NULL, (void *)(intptr_t)(i + 1));
+	}
+}
+
+static uint32 wanted_events(HerdConn *c)
+{
+	if (c->polling == PGRES_POLLING_WRITING)
+		return WL_SOCKET_WRITEABLE;
+	if (c->polling == PGRES_POLLING_READING)
+		return WL_SOCKET_READABLE;
+	return WL_SOCKET_READABLE | (herd_conn_flush(c) ? WL_SOCKET_WRITEABLE : 0);
+}
+
+static void handle_event(HerdExec *exec, const WaitEvent *event)
+{
+	Worker *w;
+
+	if (event->events & WL_LATCH_SET) {
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		return;
+	}
+	w = &exec->workers[(intptr_t)event->user_data - 1];
+	if (w->conn->polling == PGRES_POLLING_OK) {
+		if (event->events & WL_SOCKET_READABLE)
+			herd_conn_consume(w->conn);
+		return;
+	}
+	herd_conn_open_step(w->conn);
+	free_wait_set(exec); /* its socket may be another one now */
+	if (w->conn->polling == PGRES_POLLING_FAILED)
+		drop_extra(exec, w);
+	else
+		feed(exec, w);
+}
+
+static void wait_all(HerdExec *exec)
+{
+	WaitEvent events[16];
+	long timeout = -1;
+	int n;
+
+	for (int i = 0; i < exec->npools; i++) {
+		if (pool_wants_more(exec, &exec->pools[i])) {
+			timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+								  exec->next_start);
+			break;
+		}
+	}
+	/* The common case needs no set of its own. */
+	if (exec->nworkers == 1 && timeout < 0) {
+		herd_conn_wait(exec->workers[0].conn);
+		return;
+	}
+	for (int i = 0; i < exec->nworkers; i++) {
+		HerdConn *c = exec->workers[i].conn;
+
+		if (c && c->polling == PGRES_POLLING_OK && PQstatus(c->pg) == CONNECTION_BAD)
+			return; /* the next receive raises */
+	}
+	if (!exec->set)
+		make_wait_set(exec);
+	for (int i = 0; i < exec->nworkers; i++) {
+		if (exec->set_positions[i] >= 0)
+			ModifyWaitEvent(exec->set, exec->set_positions[i],
+					wanted_events(exec->workers[i].conn), NULL);
+	}
+	n = WaitEventSetWait(exec->set, timeout, events, lengthof(events), PG_WAIT_EXTENSION);
+	for (int i = 0; i < n; i++)
+		handle_event(exec, &events[i]);
+	grow(exec);
+}
+
+/* Rows into exec->res; false when all tasks on other nodes have ended. */
+static bool fetch_remote(HerdExec *exec)
+{
+	PQclear(exec->res);
+	exec->res = NULL;
+	while (exec->outstanding > 0) {
+		if (advance_all(exec))
+			return true;
+		if (exec->outstanding > 0)
+			wait_all(exec);
+	}
+	/* What follows the last task is the end of its pipeline. */
+	for (int i = 0; i < exec->nworkers; i++) {
+		HerdConn *c = exec->workers[i].conn;
+
+		if (c && c->owner == exec && c->polling == PGRES_POLLING_OK) {
+			herd_conn_finish(c);
+			c->owner = NULL;
+		}
+	}
+	return false;
+}
+
+/* -- rows -------------------------------------------------------------------------------------- */
+
+static Tuplestorestate *own_store(HerdExec *exec)
+{
+	if (!exec->store) {
+		MemoryContext old_cxt = MemoryContextSwitchTo(exec->cxt);
+		ResourceOwner old_owner = CurrentResourceOwner;
+
+		/* Its files must live as long as the execution, not as long as who asked. */
+		CurrentResourceOwner = exec->resowner;
+		exec->store = tuplestore_begin_heap(false, false, work_mem);
+		if (exec->job->tupdesc)
+			exec->store_slot =
+				MakeSingleTupleTableSlot(exec->job->tupdesc, &TTSOpsMinimalTuple);
+		CurrentResourceOwner = old_owner;
+		MemoryContextSwitchTo(old_cxt);
+	}
+	return exec->store;
+}
+
+static void run_local(HerdExec *exec)
+{
+	int task = exec->local_tasks[exec->next_local++];
+	bool count = counts(exec, task);
+	uint64 n = herd_local_run(exec->job, &exec->job->tasks[task],
+				  exec->job->tupdesc && count ? own_store(exec) : NULL);
+
+	if (count)
+		exec->processed += n;
+	exec->stored = exec->store != NULL;
+}
+
+static bool next_stored(HerdExec *exec, TupleTableSlot *slot)
+{
+	int natts = slot->tts_tupleDescriptor->natts;
+
+	if (!exec->store_slot)
+		return false;
+	if (!tuplestore_gettupleslot(exec->store, true, false, exec->store_slot)) {
+		tuplestore_clear(exec->store);
+		exec->stored = false;
+		return false;
+	}
+	slot_getallattrs(exec->store_slot);
+	memcpy(slot->tts_values, exec->store_slot->tts_values, natts * sizeof(Datum));
+	memcpy(slot->tts_isnull, exec->store_slot->tts_isnull, natts * sizeof(bool));
+	ExecStoreVirtualTuple(slot);
+	return true;
+}
+
+static void decode_row(HerdExec *exec, MemoryContext cxt, Datum *values, bool *isnull)
+{
+	MemoryContext old;
+
+	MemoryContextReset(cxt);
+	old = MemoryContextSwitchTo(cxt);
+	herd_decoder_row(exec->decoder, exec->res, exec->res_row++, values, isnull);
+	MemoryContextSwitchTo(old);
+}
+
+bool herd_exec_next(HerdExec *exec, TupleTableSlot *slot)
+{
+	if (slot)
+		ExecClearTuple(slot);
+	for (;;) {
+		CHECK_FOR_INTERRUPTS();
+		if (exec->stored && slot && next_stored(exec, slot))
+			return true;
+		if (exec->res && exec->res_row < PQntuples(exec->res)) {
+			decode_row(exec, exec->row_cxt, slot->tts_values, slot->tts_isnull);
+			ExecStoreVirtualTuple(slot);
+			return true;
+		}
+		if (exec->next_local < exec->nlocal)
+			run_local(exec);
+		else if (!fetch_remote(exec))
+			return false;
+	}
+}
+
+void herd_exec_keep_rows(HerdExec *exec)
+{
+	int natts = exec->job->tupdesc ? exec->job->tupdesc->natts : 0;
+	Datum *values = palloc(Max(natts, 1) * sizeof(Datum));
+	bool *isnull = palloc(Max(natts, 1) * sizeof(bool));
+	Tuplestorestate *store = own_store(exec);
+	/* Not row_cxt: the row last given out may still be looked at. */
+	MemoryContext cxt =
+		AllocSetContextCreate(exec->cxt, "pgherd kept row", ALLOCSET_SMALL_SIZES);
+
+	do {
+		while (exec->res && exec->res_row < PQntuples(exec->res)) {
+			decode_row(exec, cxt, values, isnull);
+			tuplestore_putvalues(store, exec->job->tupdesc, values, isnull);
+			exec->stored = true;
+		}
+	} while (fetch_remote(exec));
+	MemoryContextDelete(cxt);
+	pfree(values);
+	pfree(isnull);
+}
+
+uint64 herd_exec_processed(const HerdExec *exec)
+{
+	return exec->processed;
+}
+
+/* A write is never left half done because nobody wanted to see its rows. */
+static void complete_write(HerdExec *exec)
+{
+	do {
+		while (exec->next_local < exec->nlocal)
+			run_local(exec);
+	} while (fetch_remote(exec));
+}
+
+void herd_exec_end(HerdExec *exec)
+{
+	if (exec->job->modifies)
+		complete_write(exec);
+	for (int i = 0; i < exec->nworkers; i++) {
+		HerdConn *c = exec->workers[i].conn;
+
+		if (!c || c->owner != exec)
+			continue;
+		c->owner = NULL;
+		if (c->polling != PGRES_POLLING_OK)
+			herd_conn_close(c);
+		else if (c->level > 0)
+			herd_conn_finish(c); /* a cancel would break the block it is in */
+		else
+			herd_conn_quiesce(c, true);
+	}
+	if (exec->store)
+		tuplestore_end(exec->store);
+	if (exec->store_slot)
+		ExecDropSingleTupleTableSlot(exec->store_slot);
+	MemoryContextDelete(exec->cxt);
+}

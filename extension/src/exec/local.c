@@ -1,0 +1,112 @@
+/*
+ * Tasks on shards of this server run in this very transaction, through SPI: they see what it wrote
+ * and need no connection. All work on the local group goes this way, so there is never a second
+ * transaction of ours that could hide its rows or hold a lock against us.
+ */
+#include "exec/internal.h"
+
+#include "catalog/metadata.h"
+#include "executor/spi.h"
+#include "executor/tstoreReceiver.h"
+#include "txn/internal.h"
+#include "utils/lsyscache.h"
+
+static void check_spi(int rc)
+{
+	if (rc < 0)
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+				errmsg("could not run a statement on a local shard: %s",
+				       SPI_result_code_string(rc))));
+}
+
+typedef struct LocalReceiver {
+	DestReceiver pub;
+	Tuplestorestate *store;
+	TupleDesc tupdesc;
+	TupleTableSlot *slot; /* of tupdesc: what the store keeps must be of its row type */
+} LocalReceiver;
+
+static void receive_startup(DestReceiver *self, int operation, TupleDesc typeinfo)
+{
+	LocalReceiver *r = (LocalReceiver *)self;
+
+	if (r->tupdesc && typeinfo->natts != r->tupdesc->natts)
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+				errmsg("a local shard returned %d columns where %d were expected",
+				       typeinfo->natts, r->tupdesc->natts)));
+	for (int i = 0; r->tupdesc && i < typeinfo->natts; i++) {
+		Form_pg_attribute got = TupleDescAttr(typeinfo, i);
+		Form_pg_attribute want = TupleDescAttr(r->tupdesc, i);
+
+		if (!want->attisdropped &&
+		    getBaseType(got->atttypid) != getBaseType(want->atttypid))
+			ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("a local shard returned another type than expected in "
+					"column %d",
+					i + 1)));
+	}
+}
+
+static bool receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	LocalReceiver *r = (LocalReceiver *)self;
+
+	if (r->store && r->tupdesc) {
+		slot_getallattrs(slot);
+		tuplestore_putvalues(r->store, r->tupdesc, slot->tts_values, slot->tts_isnull);
+	}
+	return true;
+}
+
+static void receive_nothing(DestReceiver *self)
+{
+}
+
+/*
+ * Parameters keep the types they have; SPI would otherwise not know them, as a parameter list from
+ * the protocol has no parser hook.
+ */
+static SPIPlanPtr prepare(const char *sql, ParamListInfo params)
+{
+	int n = params ? params->numParams : 0;
+	Oid *types = palloc0(Max(n, 1) * sizeof(Oid));
+	SPIPlanPtr plan;
+
+	for (int i = 0; i < n; i++)
+		types[i] = params->params[i].ptype;
+	plan = SPI_prepare(sql, n, types);
+	if (!plan)
+		check_spi(SPI_result);
+	return plan;
+}
+
+uint64 herd_local_run(const HerdJob *job, const HerdTask *task, Tuplestorestate *store)
+{
+	LocalReceiver receiver = { .pub = { .receiveSlot = receive_row,
+					    .rStartup = receive_startup,
+					    .rShutdown = receive_nothing,
+					    .rDestroy = receive_nothing,
+					    .mydest = DestNone },
+				   .store = store,
+				   .tupdesc = job->tupdesc };
+	/* plpgsql's lists are filled on demand only; a copy is complete. */
+	ParamListInfo params = job->params ? copyParamList(job->params) : NULL;
+	SPIExecuteOptions options = { .params = params, .read_only = false, .dest = &receiver.pub };
+	uint64 processed;
+
+	herd_txn_use_local_group();
+	check_spi(SPI_connect());
+	check_spi(SPI_execute_plan_extended(prepare(task->sql, params), &options));
+	processed = SPI_processed;
+	check_spi(SPI_finish());
+	return processed;
+}
+
+void herd_local_exec(const char *sql)
+{
+	herd_txn_use_local_group();
+	check_spi(SPI_connect());
+	check_spi(SPI_execute(sql, false, 0));
+	check_spi(SPI_finish());
+}

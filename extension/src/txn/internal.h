@@ -1,0 +1,30 @@
+/*
+ * txn/internal.h - what conn/ and exec/ tell the transaction module, and ask it.
+ */
+#pragma once
+#include "postgres.h"
+
+#include "nodes/nodes.h"
+
+/* A connection is used in this transaction: the callbacks have something to do at its end. */
+extern void herd_txn_begin_use(void);
+/* Shards of this server's own group were used in process. */
+extern void herd_txn_use_local_group(void);
+/*
+ * True when a single command sent to one node now is all this transaction will ever do there, so
+ * that the node's own autocommit is as good as a block: a statement by itself outside any block,
+ * whose plan is nothing but one scan of ours.
+ */
+extern bool herd_txn_lone_statement(void);
+/* True when more statements may follow in this transaction. */
+extern bool herd_txn_in_block(void);
+
+/* recover.c: taken (shared by nobody) from before the first PREPARE to the end of transaction. */
+extern void herd_txn_lock_number(int pid, uint64 number);
+/* A row of pg_dist_transaction. */
+extern void herd_txn_record(int32 groupid, const char *gid);
+/* maintenance.c: ends the worker of a database that the command needs for itself. */
+
+extern void herd_maintenance_leave_database(Node *stmt);
+/* statement.c: hooks that watch where statements begin. */
+extern void herd_txn_statement_init(void);

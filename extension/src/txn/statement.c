@@ -1,0 +1,222 @@
+/*
+ * Tells a statement that is a transaction by itself from one that is a part of something.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/plannodes.h"
+#include "tcop/pquery.h"
+#include "tcop/utility.h"
+#include "txn/internal.h"
+#include "utils/portal.h"
+
+/* As in libpq/libpq.h, which cannot be included where the GSSAPI headers are not installed. */
+extern void pq_startmsgread(void);
+extern void pq_endmsgread(void);
+extern int pq_peekbyte(void);
+#if PG_VERSION_NUM >= 170000
+extern ssize_t pq_buffer_remaining_data(void);
+#else
+extern bool pq_buffer_has_data(void);
+#endif
+
+static ExecutorStart_hook_type prev_start;
+static ExecutorRun_hook_type prev_run;
+static ExecutorFinish_hook_type prev_finish;
+static ProcessUtility_hook_type prev_utility;
+
+/* How many executors and utility commands are on the stack. */
+static int depth;
+/* The outermost one runs a plan that is a single scan of ours. */
+static bool lone_plan;
+/* The outermost one came as a simple query, in a message of its own. */
+static bool simple_query;
+/* Inside EXECUTE or EXPLAIN of the user, which do not count as a level. */
+static bool wrapped;
+
+static bool is_lone_plan(const PlannedStmt *stmt)
+{
+	return stmt->planTree && IsA(stmt->planTree, CustomScan) && stmt->subplans == NIL &&
+	       !stmt->hasModifyingCTE && ((const CustomScan *)stmt->planTree)->custom_plans == NIL;
+}
+
+/* exec_simple_query() hides its portal from pg_cursors, the extended protocol does not. */
+static bool is_simple_query(void)
+{
+	return ActivePortal && !ActivePortal->visible;
+}
+
+static void enter(const PlannedStmt *stmt)
+{
+	if (depth == 0) {
+		lone_plan = is_lone_plan(stmt);
+		if (!wrapped)
+			simple_query = is_simple_query();
+	}
+	depth++;
+}
+
+static void executor_start(QueryDesc *query, int eflags)
+{
+	enter(query->plannedstmt);
+	PG_TRY();
+	{
+		if (prev_start)
+			prev_start(query, eflags);
+		else
+			standard_ExecutorStart(query, eflags);
+	}
+	PG_FINALLY();
+	{
+		depth--;
+	}
+	PG_END_TRY();
+}
+
+#if PG_VERSION_NUM >= 180000
+#define RUN_PARAMS QueryDesc *query, ScanDirection direction, uint64 count
+#define RUN_ARGS query, direction, count
+#else
+#define RUN_PARAMS QueryDesc *query, ScanDirection direction, uint64 count, bool once
+#define RUN_ARGS query, direction, count, once
+#endif
+
+static void executor_run(RUN_PARAMS)
+{
+	enter(query->plannedstmt);
+	PG_TRY();
+	{
+		if (prev_run)
+			prev_run(RUN_ARGS);
+		else
+			standard_ExecutorRun(RUN_ARGS);
+	}
+	PG_FINALLY();
+	{
+		depth--;
+	}
+	PG_END_TRY();
+}
+
+static void executor_finish(QueryDesc *query)
+{
+	enter(query->plannedstmt);
+	PG_TRY();
+	{
+		if (prev_finish)
+			prev_finish(query);
+		else
+			standard_ExecutorFinish(query);
+	}
+	PG_FINALLY();
+	{
+		depth--;
+	}
+	PG_END_TRY();
+}
+
+#define UTILITY_PARAMS                                                                             \
+	PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityContext context,      \
+		ParamListInfo params, QueryEnvironment *env, DestReceiver *dest,                   \
+		QueryCompletion *qc
+#define UTILITY_ARGS pstmt, query, read_only, context, params, env, dest, qc
+
+static void chain_utility(UTILITY_PARAMS)
+{
+	if (prev_utility)
+		prev_utility(UTILITY_ARGS);
+	else
+		standard_ProcessUtility(UTILITY_ARGS);
+}
+
+static void counted_utility(UTILITY_PARAMS)
+{
+	depth++;
+	PG_TRY();
+	{
+		chain_utility(UTILITY_ARGS);
+	}
+	PG_FINALLY();
+	{
+		depth--;
+	}
+	PG_END_TRY();
+}
+
+static void wrapped_utility(UTILITY_PARAMS)
+{
+	simple_query = is_simple_query();
+	wrapped = true;
+	PG_TRY();
+	{
+		chain_utility(UTILITY_ARGS);
+	}
+	PG_FINALLY();
+	{
+		wrapped = false;
+	}
+	PG_END_TRY();
+}
+
+static void process_utility(UTILITY_PARAMS)
+{
+	Node *stmt = pstmt->utilityStmt;
+
+	if (context == PROCESS_UTILITY_TOPLEVEL)
+		herd_maintenance_leave_database(stmt);
+	if (depth == 0 && !wrapped && (IsA(stmt, ExecuteStmt) || IsA(stmt, ExplainStmt)))
+		wrapped_utility(UTILITY_ARGS);
+	else
+		counted_utility(UTILITY_ARGS);
+}
+
+/*
+ * In the extended protocol statements share a transaction until Sync, so the next message decides.
+ * Drivers send it together with Execute; when it is not there yet, more may come.
+ */
+static bool sync_follows(void)
+{
+	bool sync;
+
+	if (!MyProcPort)
+		return false;
+#if PG_VERSION_NUM >= 170000
+	if (pq_buffer_remaining_data() <= 0)
+		return false;
+#else
+	if (!pq_buffer_has_data())
+		return false;
+#endif
+	pq_startmsgread();
+	sync = pq_peekbyte() == 'S';
+	pq_endmsgread();
+	return sync;
+}
+
+bool herd_txn_in_block(void)
+{
+	return depth != 1 || IsTransactionBlock() || IsSubTransaction();
+}
+
+bool herd_txn_lone_statement(void)
+{
+	if (herd_txn_in_block() || !lone_plan || MyBackendType != B_BACKEND || !ActivePortal)
+		return false;
+	if (MyXactFlags & XACT_FLAGS_PIPELINING)
+		return false;
+	return simple_query || sync_follows();
+}
+
+void herd_txn_statement_init(void)
+{
+	prev_start = ExecutorStart_hook;
+	ExecutorStart_hook = executor_start;
+	prev_run = ExecutorRun_hook;
+	ExecutorRun_hook = executor_run;
+	prev_finish = ExecutorFinish_hook;
+	ExecutorFinish_hook = executor_finish;
+	prev_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+}

@@ -1,0 +1,429 @@
+/*
+ * What is atomic:
+ *  - A lone statement that writes through one connection runs in the node's own autocommit.
+ *  - A transaction in which one connection wrote, and this server wrote nothing itself (it has no
+ *    transaction id), is committed there by a plain COMMIT before the local commit, which has
+ *    nothing left that could fail.
+ *  - Otherwise every connection that wrote is prepared, a row for each goes into
+ *    pg_dist_transaction, and the local commit decides for all of them; what this server wrote
+ *    itself commits with that very step. COMMIT PREPARED may fail afterwards without harm.
+ */
+#include "txn/txn.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "conn/session.h"
+#include "exec/internal.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "txn/internal.h"
+#include "utils/memutils.h"
+
+/* How long the end of a transaction waits for nodes to roll back. */
+#define ROLLBACK_TIMEOUT_MS 5000
+
+/* Longest command of this file: a verb and a gid of five numbers. */
+#define COMMAND_SIZE 160
+
+static bool in_use;
+static bool local_group_used;
+static uint64 last_number;
+
+void herd_txn_begin_use(void)
+{
+	in_use = true;
+}
+
+void herd_txn_use_local_group(void)
+{
+	local_group_used = true;
+	in_use = true;
+}
+
+bool herd_txn_group_used(int32 groupid)
+{
+	dlist_iter iter;
+
+	if (local_group_used && groupid == herd_local_group())
+		return true;
+	dlist_foreach(iter, &herd_conns)
+	{
+		HerdConn *c = dlist_container(HerdConn, link, iter.cur);
+
+		if (c->used && c->groupid == groupid)
+			return true;
+	}
+	return false;
+}
+
+/* Connections of this transaction; the loop body may not close c. */
+#define foreach_used(c)                                                                            \
+	for (dlist_node *node_ = herd_conns.head.next;                                             \
+	     node_ && node_ != &herd_conns.head &&                                                 \
+	     ((c) = dlist_container(HerdConn, link, node_), true);                                 \
+	     node_ = node_->next)                                                                  \
+		if ((c)->used)
+
+/* -- commit ------------------------------------------------------------------------------------ */
+
+/* Nothing may be under way when the transaction ends. */
+static void settle(void)
+{
+	HerdConn *c;
+
+	foreach_used(c)
+	{
+		if (c->polling == PGRES_POLLING_OK && herd_conn_busy(c) && !c->lost) {
+			if (c->level > 0)
+				herd_conn_finish(c);
+			else
+				herd_conn_quiesce(c, true);
+		}
+		if (c->lost && c->level > 0 && (c->wrote_level > 0 || IsolationUsesXactSnapshot()))
+			herd_conn_raise_lost(c);
+		/* COMMIT of a failed block would succeed, with ROLLBACK for its tag. */
+		if (c->level > 0 && !c->lost && PQtransactionStatus(c->pg) != PQTRANS_INTRANS)
+			ereport(ERROR,
+				(errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
+				 errmsg("the transaction on node %s:%d has ended before its time",
+					c->host, c->port)));
+	}
+}
+
+static int count_writers(void)
+{
+	HerdConn *c;
+	int n = 0;
+
+	foreach_used(c) n += c->wrote_level > 0;
+	return n;
+}
+
+static void left_block(HerdConn *c)
+{
+	c->level = 0;
+	c->released = 0;
+	c->wrote_level = 0;
+}
+
+static void commit_readers(bool strict)
+{
+	HerdConn *c;
+
+	foreach_used(c)
+	{
+		if (c->level > 0 && c->wrote_level == 0 && !c->lost)
+			herd_conn_simple_start(c, "COMMIT");
+	}
+	foreach_used(c)
+	{
+		if (c->level == 0 || c->wrote_level > 0)
+			continue;
+		/* Only a serializable reader can spoil the transaction by failing here. */
+		if (strict)
+			herd_conn_simple_finish(c);
+		else
+			herd_conn_simple_wait(c, 0, HERD_CANCEL_FORWARD, NULL);
+		left_block(c);
+	}
+}
+
+/*
+ * The answer to this COMMIT is waited for even when the user cancels (the cancel is passed on): to
+ * say "cancelled" of a transaction that has committed would be a lie.
+ */
+static void commit_one_phase(void)
+{
+	HerdConn *c;
+
+	foreach_used(c)
+	{
+		PGresult *error;
+
+		if (c->wrote_level == 0)
+			continue;
+		herd_conn_log(c, "COMMIT");
+		herd_conn_simple_start(c, "COMMIT");
+		switch (herd_conn_simple_wait(c, 0, HERD_CANCEL_FORWARD, &error)) {
+		case HERD_DONE:
+			left_block(c);
+			break;
+		case HERD_REFUSED:
+			herd_conn_raise(c, error);
+		case HERD_UNKNOWN:
+			PQclear(error);
+			ereport(ERROR,
+				(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+				 errmsg("connection to node %s:%d was lost while it committed",
+					c->host, c->port),
+				 errdetail("The transaction may or may not have been committed.")));
+		}
+	}
+}
+
+static void prepare_writers(void)
+{
+	char sql[COMMAND_SIZE];
+	HerdConn *c;
+	uint64 number;
+	int i = 0;
+
+	/* Unique over restarts and failovers, unlike process ids and counters that start at one. */
+	last_number = Max(last_number + 1, (uint64)GetCurrentTimestamp());
+	number = last_number;
+	herd_txn_lock_number(MyProcPid, number);
+
+	foreach_used(c)
+	{
+		if (c->wrote_level == 0)
+			continue;
+		c->gid = MemoryContextStrdup(TopTransactionContext,
+					     psprintf("citus_%d_%d_" UINT64_FORMAT "_%d",
+						      herd_local_group(), MyProcPid, number, ++i));
+		c->prepare_sent = true;
+		snprintf(sql, sizeof(sql), "PREPARE TRANSACTION '%s'", c->gid);
+		herd_conn_log(c, sql);
+		herd_conn_simple_start(c, sql);
+	}
+	foreach_used(c)
+	{
+		if (c->gid)
+			herd_conn_simple_finish(c);
+	}
+	foreach_used(c)
+	{
+		if (c->gid)
+			herd_txn_record(c->groupid, c->gid);
+	}
+}
+
+static void pre_commit(void)
+{
+	int writers;
+
+	settle();
+	writers = count_writers();
+	commit_readers(XactIsoLevel == XACT_SERIALIZABLE);
+	if (writers > 1 || (writers == 1 && TransactionIdIsValid(GetTopTransactionIdIfAny())))
+		prepare_writers();
+	else if (writers == 1)
+		commit_one_phase();
+}
+
+/* The local commit has decided; what fails here is left to recovery. */
+static void commit_prepared(void)
+{
+	TimestampTz deadline;
+	char sql[COMMAND_SIZE];
+	HerdConn *c;
+
+	foreach_used(c)
+	{
+		if (!c->gid || c->lost)
+			continue;
+		snprintf(sql, sizeof(sql), "COMMIT PREPARED '%s'", c->gid);
+		herd_conn_log(c, sql);
+		herd_conn_simple_start(c, sql);
+	}
+	deadline =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), herd_node_connection_timeout_ms);
+	foreach_used(c)
+	{
+		PGresult *error;
+
+		if (!c->gid)
+			continue;
+		if (herd_conn_simple_wait(c, deadline, HERD_CANCEL_GIVE_UP, &error) != HERD_DONE)
+			ereport(WARNING,
+				(errmsg("could not finish prepared transaction \"%s\" on %s:%d",
+					c->gid, c->host, c->port),
+				 errdetail("It is committed and will be finished by recovery.")));
+		PQclear(error);
+		left_block(c);
+	}
+}
+
+/* -- abort ------------------------------------------------------------------------------------- */
+
+/* What undoes the connection's part, or NULL when there is nothing to undo. */
+static const char *undo_command(HerdConn *c, char *buf)
+{
+	switch (PQtransactionStatus(c->pg)) {
+	case PQTRANS_INTRANS:
+	case PQTRANS_INERROR:
+		return "ROLLBACK";
+	case PQTRANS_IDLE:
+		if (!c->prepare_sent)
+			return NULL;
+		/* It may have been refused; then this is an error without consequence. */
+		snprintf(buf, COMMAND_SIZE, "ROLLBACK PREPARED '%s'", c->gid);
+		return buf;
+	default:
+		c->lost = true;
+		return NULL;
+	}
+}
+
+static void abort_all(void)
+{
+	TimestampTz deadline;
+	char buf[COMMAND_SIZE];
+	HerdConn *c;
+
+	foreach_used(c)
+	{
+		c->owner = NULL;
+		if (c->polling != PGRES_POLLING_OK)
+			c->lost = true;
+		herd_conn_quiesce(c, true);
+	}
+	foreach_used(c)
+	{
+		const char *sql = c->lost ? NULL : undo_command(c, buf);
+
+		if (c->level > 0)
+			c->settings_known = false;
+		if (sql)
+			herd_conn_simple_start(c, sql);
+	}
+	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROLLBACK_TIMEOUT_MS);
+	foreach_used(c)
+	{
+		if (c->simple)
+			herd_conn_simple_wait(c, deadline, HERD_CANCEL_IGNORE, NULL);
+	}
+}
+
+static void end_transaction(void)
+{
+	HerdConn *c;
+
+	foreach_used(c)
+	{
+		left_block(c);
+		c->used = c->main = false;
+		c->owner = NULL;
+		c->gid = NULL;
+		c->prepare_sent = false;
+		c->forward_notices = false;
+	}
+	in_use = false;
+	local_group_used = false;
+	herd_conn_trim_cache();
+}
+
+static void xact_callback(XactEvent event, void *arg)
+{
+	if (!in_use)
+		return;
+	switch (event) {
+	case XACT_EVENT_PRE_COMMIT:
+		pre_commit();
+		break;
+	case XACT_EVENT_PRE_PREPARE:
+		ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot PREPARE a transaction that has used distributed tables"),
+			 errhint("Commit it instead: it is two-phase when several nodes wrote.")));
+		break;
+	case XACT_EVENT_COMMIT:
+		commit_prepared();
+		end_transaction();
+		break;
+	case XACT_EVENT_ABORT:
+		abort_all();
+		end_transaction();
+		break;
+	case XACT_EVENT_PREPARE:
+	case XACT_EVENT_PARALLEL_COMMIT:
+	case XACT_EVENT_PARALLEL_ABORT:
+	case XACT_EVENT_PARALLEL_PRE_COMMIT:
+		break;
+	}
+}
+
+/* -- subtransactions --------------------------------------------------------------------------- */
+
+static void commit_sub(int level)
+{
+	HerdConn *c;
+
+	foreach_used(c)
+	{
+		/* RELEASE goes out with the next command; most transactions end before that. */
+		if (c->level >= level && (c->released == 0 || c->released > level))
+			c->released = level;
+		if (c->wrote_level >= level)
+			c->wrote_level = level - 1;
+		if (c->busy_level >= level)
+			c->busy_level = level - 1;
+	}
+}
+
+static void rollback_sub_start(HerdConn *c, int level)
+{
+	char sql[COMMAND_SIZE];
+
+	if (c->busy_level >= level) {
+		c->owner = NULL;
+		if (c->polling != PGRES_POLLING_OK)
+			c->lost = true;
+		herd_conn_quiesce(c, true);
+	}
+	/* Not touched since the subtransaction began: what is due for RELEASE came before it. */
+	if (c->level < level || (c->released > 0 && c->released <= level))
+		return;
+	c->settings_known = false;
+	if (!c->lost) {
+		snprintf(sql, sizeof(sql),
+			 "ROLLBACK TO SAVEPOINT herd_%d; RELEASE SAVEPOINT herd_%d", level, level);
+		herd_conn_simple_start(c, sql);
+	}
+	c->level = level - 1;
+	c->released = 0;
+	if (c->wrote_level >= level)
+		c->wrote_level = 0;
+}
+
+static void abort_sub(int level)
+{
+	TimestampTz deadline;
+	HerdConn *c;
+
+	foreach_used(c) rollback_sub_start(c, level);
+	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROLLBACK_TIMEOUT_MS);
+	foreach_used(c)
+	{
+		if (c->simple &&
+		    herd_conn_simple_wait(c, deadline, HERD_CANCEL_IGNORE, NULL) != HERD_DONE)
+			c->lost = true;
+	}
+	foreach_used(c)
+	{
+		if (c->owner)
+			continue; /* of an execution outside the subtransaction */
+		if (c->polling != PGRES_POLLING_OK || PQstatus(c->pg) == CONNECTION_BAD)
+			c->lost = true;
+		/* Nothing of this transaction was lost with it: another may take its place. */
+		if (c->lost && c->level == 0)
+			c->used = c->main = false;
+	}
+}
+
+static void subxact_callback(SubXactEvent event, SubTransactionId self, SubTransactionId parent,
+			     void *arg)
+{
+	if (!in_use)
+		return;
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		commit_sub(GetCurrentTransactionNestLevel());
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+		abort_sub(GetCurrentTransactionNestLevel());
+}
+
+void herd_txn_init(void)
+{
+	RegisterXactCallback(xact_callback, NULL);
+	RegisterSubXactCallback(subxact_callback, NULL);
+	herd_txn_statement_init();
+}
