@@ -39,7 +39,8 @@ int64_t herd_json_i64(const json_t *obj, const char *key, int64_t fallback)
 		return json_integer_value(v);
 	if (json_is_string(v) && herd_str_to_i64(json_string_value(v), &n) == 0)
 		return n;
-	if (json_is_real(v))
+	/* The bounds are exact in a double; beyond them the conversion is undefined. */
+	if (json_is_real(v) && json_real_value(v) >= -9.2e18 && json_real_value(v) <= 9.2e18)
 		return (int64_t)json_real_value(v);
 	return fallback;
 }

@@ -58,8 +58,9 @@ int herd_pidwatch_new(struct herd_loop *l, pid_t pid, void (*fn)(void *arg, pid_
 void herd_pidwatch_free(struct herd_pidwatch *w);
 
 /*
- * A child process. Its output is collected (bounded) or goes to a descriptor; it gets a session of
- * its own, no other descriptors than 0 to 2, and dies with us only when die_with_parent is set.
+ * A child process. Its output is collected (the last MiB of it) or goes to a descriptor; it gets a
+ * session of its own, no other descriptors than 0 to 2, and dies with us only when die_with_parent
+ * is set (with the thread that started it, to be exact). ret may be NULL.
  */
 struct herd_child;
 struct herd_child_opts {
@@ -68,7 +69,8 @@ struct herd_child_opts {
 	const char *cwd;         /* NULL: inherit */
 	const char *input;       /* written to its stdin; NULL: /dev/null */
 	int output_fd;           /* stdout and stderr; -1: collected and handed to the callback */
-	int64_t timeout_ms;      /* then SIGTERM, 5 s later SIGKILL to its group; 0: none */
+	int64_t timeout_ms;      /* then SIGTERM, 5 s later SIGKILL to its session's first
+				    process group; 0: none */
 	bool die_with_parent;
 };
 /* status as from waitpid; output NUL-terminated, valid during the call. */

@@ -42,7 +42,7 @@ const struct herd_pg_guc *herd_pg_guc_find(const struct herd_pg_guc_table *t, co
  * *raised (may be NULL): a value of the control file won, so a restart is pending.
  */
 int herd_pg_conf_effective(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
-			   const struct herd_pg_control *control,
+			   const struct herd_pg_controldata *control,
 			   const struct herd_pg_guc_table *table, int server_version,
 			   struct herd_pg_settings *ret, bool *raised, struct herd_buf *warnings);
 /* The names that go on the postmaster's command line, in their order; NULL at the end. */
@@ -66,14 +66,16 @@ int herd_pg_conf_clean_auto(const char *text, struct herd_buf *out, bool *change
 int herd_pg_conf_parse(const char *text, struct herd_pg_settings *ret);
 
 /*
- * Writes postgresql.conf (renaming the first to .base.conf), pg_hba.conf, pg_ident.conf, the
- * password file, standby.signal, and cleans postgresql.auto.conf. Files that are right are not
- * touched; the others are replaced by rename, without fsync (they are written again before every
- * start).
+ * Writes postgresql.conf (renaming the first to .base.conf), pg_hba.conf, pg_ident.conf and, for a
+ * standby, the password file; cleans postgresql.auto.conf. Files that are right are not touched;
+ * the others are replaced by rename, without fsync (they are written again before every start).
  */
 int herd_pg_conf_write(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
 		       const struct herd_pg_settings *settings, int server_version,
 		       struct herd_err *err);
+/* standby.signal as the role wants it, no recovery.signal, no promote file. Stopped only. */
+int herd_pg_conf_write_signals(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
+			       struct herd_err *err);
 /* Copies to and from *.conf.backup in the data directory. */
 int herd_pg_conf_backup(const struct herd_pg_config *cfg, struct herd_err *err);
 int herd_pg_conf_restore(const struct herd_pg_config *cfg, struct herd_err *err);

@@ -74,10 +74,9 @@ void herd_pg_config_clear(struct herd_pg_config *c);
 int herd_pg_config_check(const struct herd_pg_config *c, struct herd_err *err);
 /* "bin_dir/name" or "name"; malloc'd, NULL when out of memory. */
 char *herd_pg_config_bin(const struct herd_pg_config *c, enum herd_pg_bin bin);
-/* config_dir or data_dir, and the path of a file in it (malloc'd). */
+/* config_dir or data_dir. */
 const char *herd_pg_config_dir(const struct herd_pg_config *c);
-char *herd_pg_config_file(const struct herd_pg_config *c, const char *suffix_or_name);
+/* A path in it, malloc'd: of a file, or of ".conf" and ".base.conf", which follow config_base_name.
+ */
+char *herd_pg_config_file(const struct herd_pg_config *c, const char *name);
 const char *herd_pg_config_database(const struct herd_pg_config *c);
-/* The name of the user's default slot: lower case, every other character than [a-z0-9_] -> _ or
- * uXXXX. */
-char *herd_pg_slot_name(const char *member);

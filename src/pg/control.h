@@ -10,17 +10,17 @@
 #include "pg/config.h"
 
 enum herd_pg_control_state { /* as DBState in PostgreSQL's pg_control.h */
-			     HERD_PG_STARTUP = 0,
-			     HERD_PG_SHUTDOWNED,
-			     HERD_PG_SHUTDOWNED_IN_RECOVERY,
-			     HERD_PG_SHUTDOWNING,
-			     HERD_PG_IN_CRASH_RECOVERY,
-			     HERD_PG_IN_ARCHIVE_RECOVERY,
-			     HERD_PG_IN_PRODUCTION,
-			     HERD_PG_CONTROL_UNKNOWN
+			     HERD_PG_DB_STARTUP = 0,
+			     HERD_PG_DB_SHUTDOWNED,
+			     HERD_PG_DB_SHUTDOWNED_IN_RECOVERY,
+			     HERD_PG_DB_SHUTDOWNING,
+			     HERD_PG_DB_IN_CRASH_RECOVERY,
+			     HERD_PG_DB_IN_ARCHIVE_RECOVERY,
+			     HERD_PG_DB_IN_PRODUCTION,
+			     HERD_PG_DB_UNKNOWN
 };
 
-struct herd_pg_control {
+struct herd_pg_controldata {
 	uint64_t system_identifier;
 	enum herd_pg_control_state state;
 	uint64_t checkpoint_lsn, redo_lsn;
@@ -41,19 +41,16 @@ struct herd_pg_control {
 const char *herd_pg_control_state_name(enum herd_pg_control_state s); /* as pg_controldata prints */
 /* True when the instance that wrote it was not stopped cleanly: recovery is needed before rewind.
  */
-bool herd_pg_control_dirty(const struct herd_pg_control *c);
+bool herd_pg_control_dirty(const struct herd_pg_controldata *c);
 /* Parses the output of pg_controldata under LC_ALL=C. */
-int herd_pg_control_parse(const char *text, struct herd_pg_control *ret, struct herd_err *err);
+int herd_pg_control_parse(const char *text, struct herd_pg_controldata *ret, struct herd_err *err);
 /* -ENOENT: no data directory; -EINVAL: unknown layout or a torn read; the first five lines above.
  */
-int herd_pg_control_peek(const char *data_dir, struct herd_pg_control *ret, struct herd_err *err);
+int herd_pg_control_peek(const char *data_dir, struct herd_pg_controldata *ret,
+			 struct herd_err *err);
 
-typedef void (*herd_pg_control_fn)(void *arg, int rc, const struct herd_pg_control *c,
+typedef void (*herd_pg_control_fn)(void *arg, int rc, const struct herd_pg_controldata *c,
 				   const struct herd_err *err);
-/* fn is called once, later, unless this fails; *ret (may be NULL) is the child, to abandon it. */
+/* fn is called once, later, unless this fails. */
 int herd_pg_control_read(struct herd_loop *l, const struct herd_pg_config *cfg,
 			 herd_pg_control_fn fn, void *arg, struct herd_err *err);
-
-/* "1/23000028" <-> number. 0 or -EINVAL. text must have room for 18 bytes. */
-int herd_pg_lsn_parse(const char *text, uint64_t *ret);
-void herd_pg_lsn_format(uint64_t lsn, char text[18]);

@@ -36,10 +36,10 @@ struct herd_loop *herd_pg_loop(const struct herd_pg *pg);
 
 /* What is known without asking anybody. */
 enum herd_pg_phase {
-	HERD_PG_STOPPED = 0,
-	HERD_PG_STARTING, /* the postmaster lives, connections are not yet accepted */
-	HERD_PG_RUNNING,
-	HERD_PG_STOPPING
+	HERD_PG_PHASE_STOPPED = 0,
+	HERD_PG_PHASE_STARTING, /* the postmaster lives, connections are not yet accepted */
+	HERD_PG_PHASE_RUNNING,
+	HERD_PG_PHASE_STOPPING
 };
 /* Looks at postmaster.pid and /proc (so it never believes a zombie or a recycled pid). */
 enum herd_pg_phase herd_pg_phase(struct herd_pg *pg);

@@ -43,7 +43,7 @@ int herd_pg_divergence_check(struct herd_pg *pg, const struct herd_pg_addr *lead
 			     herd_pg_check_fn fn, void *arg, struct herd_err *err);
 
 /* True when pg_rewind may be used: configured, and wal_log_hints or checksums are on. */
-bool herd_pg_rewind_possible(const struct herd_pg *pg, const struct herd_pg_control *c);
+bool herd_pg_rewind_possible(const struct herd_pg *pg, const struct herd_pg_controldata *c);
 
 /*
  * Stopped only. Finishes crash recovery in single-user mode when pg_control is dirty, makes the

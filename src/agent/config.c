@@ -1,0 +1,572 @@
+#include "agent/config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/value.h"
+#include "base/buf.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "base/yaml.h"
+
+extern char **environ;
+
+/* Settings of PostgreSQL that all members must share: a local value does not count. */
+static const char *const dcs_only_gucs[] = {
+	"max_connections",
+	"max_locks_per_transaction",
+	"max_worker_processes",
+	"max_wal_senders",
+	"max_prepared_transactions",
+	"max_replication_slots",
+	"wal_level",
+	"hot_standby",
+	"track_commit_timestamp",
+	"wal_log_hints",
+	"wal_keep_segments",
+	"wal_keep_size",
+	"listen_addresses",
+	"port",
+	"cluster_name",
+};
+static const char *const local_only_postgresql[] = {
+	"connect_address", "proxy_address", "listen",         "config_dir",
+	"data_dir",        "pgpass",        "authentication",
+};
+static const char *const dcs_only_top[] = { "ttl", "loop_wait", "retry_timeout",
+					    "standby_cluster" };
+
+/* --- files ------------------------------------------------------------------------------------ */
+
+static int is_yaml_name(const struct dirent *d)
+{
+	const char *dot = strrchr(d->d_name, '.');
+
+	return dot && (strcmp(dot, ".yml") == 0 || strcmp(dot, ".yaml") == 0);
+}
+
+static json_t *read_directory(const char *path, struct herd_err *err)
+{
+	struct dirent **names = NULL;
+	int n = scandir(path, &names, is_yaml_name, alphasort);
+	json_t *all = json_object();
+	bool failed = n < 0;
+
+	if (n < 0)
+		herd_err_set(err, -errno, "could not read configuration directory \"%s\": %s", path,
+			     strerror(errno));
+	for (int i = 0; i < n; i++) {
+		char *file = herd_str_printf("%s/%s", path, names[i]->d_name);
+		json_t *one = failed ? NULL : herd_yaml_read(file, err);
+
+		if (!failed && !one)
+			failed = true;
+		if (one && !json_is_object(one)) {
+			herd_err_set(err, -EINVAL, "configuration file \"%s\" is not a map", file);
+			failed = true;
+		}
+		if (!failed)
+			herd_json_patch(all, one);
+		json_decref(one);
+		free(file);
+		free(names[i]);
+	}
+	free(names);
+	if (failed) {
+		json_decref(all);
+		return NULL;
+	}
+	return all;
+}
+
+static json_t *read_path(const char *path, struct herd_err *err)
+{
+	struct stat st;
+	json_t *v;
+
+	if (stat(path, &st) < 0) {
+		herd_err_set(err, -errno, "could not open configuration file \"%s\": %s", path,
+			     strerror(errno));
+		return NULL;
+	}
+	if (S_ISDIR(st.st_mode))
+		return read_directory(path, err);
+	v = herd_yaml_read(path, err);
+	if (v && !json_is_object(v)) {
+		herd_err_set(err, -EINVAL, "configuration file \"%s\" is not a map", path);
+		json_decref(v);
+		return NULL;
+	}
+	return v;
+}
+
+/* --- environment ------------------------------------------------------------------------------ */
+
+/* Takes PATRONI_* and PGHERD_* out of the environment, so that no child inherits a password. */
+static json_t *take_environment(void)
+{
+	json_t *taken = json_object();
+	const char *key;
+	json_t *v;
+
+	for (char **e = environ; *e; e++) {
+		const char *eq = strchr(*e, '=');
+
+		if (!eq || (!herd_str_starts(*e, "PATRONI_") && !herd_str_starts(*e, "PGHERD_")))
+			continue;
+		char *name = strndup(*e, (size_t)(eq - *e));
+
+		if (name)
+			json_object_set_new(taken, name, json_string(eq + 1));
+		free(name);
+	}
+	json_object_foreach(taken, key, v) unsetenv(key);
+	return taken;
+}
+
+static const char *env_get(void *env, const char *name)
+{
+	return json_string_value(json_object_get(env, name));
+}
+
+/* Old spellings that Patroni still reads. */
+static void env_legacy(json_t *env)
+{
+	static const char *const names[][2] = {
+		{ "PATRONI_LOGLEVEL", "PATRONI_LOG_LEVEL" },
+		{ "PATRONI_LOGFORMAT", "PATRONI_LOG_FORMAT" },
+		{ "PATRONI_LOG_DATEFMT", "PATRONI_LOG_DATEFORMAT" },
+		{ "PATRONI_POSTGRESQL_BIN_IS_READY", "PATRONI_POSTGRESQL_BIN_PG_ISREADY" },
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		json_t *v = json_object_get(env, names[i][0]);
+
+		if (v && !json_object_get(env, names[i][1]))
+			json_object_set(env, names[i][1], v);
+	}
+}
+
+/* --- loading ---------------------------------------------------------------------------------- */
+
+struct problems {
+	struct herd_buf fatal;
+	herd_agent_config_warn_fn warn;
+	void *arg;
+};
+
+static void on_report(void *arg, bool fatal, const char *path, const char *reason)
+{
+	struct problems *p = arg;
+
+	if (fatal) {
+		herd_buf_printf(&p->fatal, "%s%s %s", p->fatal.len ? "\n" : "", path, reason);
+	} else if (p->warn) {
+		char *text = herd_str_printf("configuration: %s %s", path, reason);
+
+		p->warn(p->arg, text);
+		free(text);
+	}
+}
+
+/* postgresql.{superuser,replication,pg_rewind} and others, where older files have them. */
+static void move_legacy(json_t *local)
+{
+	static const char *const auth[][2] = {
+		{ "superuser", "postgresql.authentication.superuser" },
+		{ "replication", "postgresql.authentication.replication" },
+		{ "pg_rewind", "postgresql.authentication.rewind" },
+	};
+	json_t *pg = json_object_get(local, "postgresql");
+
+	for (size_t i = 0; i < sizeof(auth) / sizeof(auth[0]); i++) {
+		json_t *v = json_object_get(pg, auth[i][0]);
+
+		if (json_is_object(v) && !herd_json_path(local, auth[i][1]))
+			herd_schema_put(local, auth[i][1], json_incref(v));
+		json_object_del(pg, auth[i][0]);
+	}
+	json_t *methods = json_object_get(pg, "create_replica_method");
+
+	if (methods && !json_object_get(pg, "create_replica_methods"))
+		json_object_set(pg, "create_replica_methods", methods);
+	json_object_del(pg, "create_replica_method");
+}
+
+static void check_required(const json_t *local, struct problems *p)
+{
+	static const char *const paths[] = { "name", "scope", "postgresql.data_dir",
+					     "postgresql.listen", "restapi.listen" };
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		const char *s = json_string_value(herd_json_path(local, paths[i]));
+
+		if (!s || !*s)
+			on_report(p, true, paths[i], "is not defined.");
+	}
+	const char *name = herd_json_str(local, "name", "");
+
+	if (strchr(name, '/') || strlen(name) > 200)
+		on_report(p, true, "name", "must not hold a slash or be longer than 200 bytes");
+}
+
+static int read_local(const char *path, json_t *env, struct problems *p, json_t **ret,
+		      struct herd_err *err)
+{
+	const char *whole = env_get(env, "PATRONI_CONFIGURATION");
+	json_t *local;
+
+	if (path)
+		local = read_path(path, err);
+	else if (whole)
+		local = herd_yaml_parse("PATRONI_CONFIGURATION", whole, strlen(whole), err);
+	else
+		local = json_object();
+	if (!local)
+		return err && err->code ? err->code : -EINVAL;
+	if (!json_is_object(local)) {
+		json_decref(local);
+		return herd_err_set(err, -EINVAL, "the configuration is not a map");
+	}
+	if (path || !whole)
+		herd_schema_env(local, env_get, env, on_report, p);
+	move_legacy(local);
+	herd_schema_check(local, herd_schema_local, "", on_report, p);
+	json_t *dcs = herd_json_path(local, "bootstrap.dcs");
+
+	if (dcs) {
+		/* What goes to the DCS stays as the user wrote it; only its problems are told. */
+		json_t *copy = json_deep_copy(dcs);
+
+		herd_schema_check(copy, herd_schema_dynamic, "bootstrap.dcs.", on_report, p);
+		json_decref(copy);
+	}
+	check_required(local, p);
+	if (p->fatal.len) {
+		json_decref(local);
+		herd_err_set(err, -EINVAL, "%s", herd_buf_str(&p->fatal));
+		herd_buf_free(&p->fatal);
+		return -EINVAL;
+	}
+	*ret = local;
+	return 0;
+}
+
+static int merge(struct herd_agent_config *c, json_t *local, const json_t *dynamic,
+		 herd_agent_config_warn_fn warn, void *arg, struct herd_err *err);
+
+int herd_agent_config_load(const char *path, herd_agent_config_warn_fn warn, void *arg,
+			   struct herd_agent_config **ret, struct herd_err *err)
+{
+	struct problems p = { .warn = warn, .arg = arg };
+	struct herd_agent_config *c = calloc(1, sizeof(*c));
+	json_t *env = take_environment();
+	json_t *local = NULL;
+	int rc;
+
+	if (!c || !env) {
+		rc = -ENOMEM;
+		goto out;
+	}
+	env_legacy(env);
+	rc = read_local(path, env, &p, &local, err);
+	if (rc < 0)
+		goto out;
+	c->path = herd_str_dup(path);
+	c->env_snapshot = herd_json_dump(env);
+	c->dynamic = json_object();
+	rc = merge(c, local, c->dynamic, NULL, NULL, err);
+	if (rc < 0)
+		goto out;
+	*ret = c;
+	c = NULL;
+out:
+	json_decref(env);
+	herd_agent_config_free(c);
+	return rc;
+}
+
+int herd_agent_config_reload(struct herd_agent_config *c, herd_agent_config_warn_fn warn, void *arg,
+			     struct herd_err *err)
+{
+	struct problems p = { .warn = warn, .arg = arg };
+	json_t *env = herd_json_parse(c->env_snapshot, strlen(c->env_snapshot), err);
+	json_t *local = NULL;
+	int rc;
+
+	if (!env)
+		return -ENOMEM;
+	rc = read_local(c->path, env, &p, &local, err);
+	if (rc == 0)
+		rc = merge(c, local, c->dynamic, warn, arg, err);
+	json_decref(env);
+	return rc;
+}
+
+void herd_agent_config_free(struct herd_agent_config *c)
+{
+	if (!c)
+		return;
+	free(c->path);
+	free(c->env_snapshot);
+	json_decref(c->local);
+	json_decref(c->dynamic);
+	json_decref(c->effective);
+	free(c);
+}
+
+/* --- merging ---------------------------------------------------------------------------------- */
+
+static void drop(json_t *obj, const char *const *keys, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		json_object_del(obj, keys[i]);
+}
+#define DROP(obj, keys) drop(obj, keys, sizeof(keys) / sizeof((keys)[0]))
+
+static void rename_key(json_t *obj, const char *from, const char *to)
+{
+	json_t *v = json_object_get(obj, from);
+
+	if (v && !json_object_get(obj, to))
+		json_object_set(obj, to, v);
+	json_object_del(obj, from);
+}
+
+bool herd_timing_repair(struct herd_timing *t, bool guard)
+{
+	struct herd_timing before = *t;
+	int64_t min_ttl = guard ? 3 : 20;
+	int64_t min_retry = guard ? 1 : 3;
+
+	if (t->ttl < min_ttl)
+		t->ttl = min_ttl;
+	if (t->loop_wait < 1)
+		t->loop_wait = 1;
+	if (t->retry_timeout < min_retry)
+		t->retry_timeout = min_retry;
+	if (t->loop_wait + 2 * t->retry_timeout > t->ttl) {
+		if (1 + 2 * t->retry_timeout > t->ttl) {
+			t->loop_wait = 1;
+			t->retry_timeout = (t->ttl - 1) / 2;
+		} else {
+			t->loop_wait = t->ttl - 2 * t->retry_timeout;
+		}
+	}
+	return t->ttl != before.ttl || t->loop_wait != before.loop_wait ||
+	       t->retry_timeout != before.retry_timeout;
+}
+
+static void repair_timing(json_t *eff, bool guard, herd_agent_config_warn_fn warn, void *arg)
+{
+	struct herd_timing t = {
+		.ttl = herd_json_i64(eff, "ttl", 30),
+		.loop_wait = herd_json_i64(eff, "loop_wait", 10),
+		.retry_timeout = herd_json_i64(eff, "retry_timeout", 10),
+	};
+
+	if (herd_timing_repair(&t, guard) && warn) {
+		char *text = herd_str_printf(
+			"ttl, loop_wait and retry_timeout do not fit together; using ttl=%lld, "
+			"loop_wait=%lld, retry_timeout=%lld",
+			(long long)t.ttl, (long long)t.loop_wait, (long long)t.retry_timeout);
+
+		warn(arg, text);
+		free(text);
+	}
+	json_object_set_new(eff, "ttl", json_integer(t.ttl));
+	json_object_set_new(eff, "loop_wait", json_integer(t.loop_wait));
+	json_object_set_new(eff, "retry_timeout", json_integer(t.retry_timeout));
+}
+
+/* What the dynamic part may say about postgresql, checked like the local one. */
+static void take_dynamic_postgresql(json_t *dyn, struct problems *p)
+{
+	json_t *pg = json_object_get(dyn, "postgresql");
+	json_t *wrap;
+
+	if (!pg)
+		return;
+	DROP(pg, local_only_postgresql);
+	wrap = json_pack("{s:O}", "postgresql", pg);
+	herd_schema_check(wrap, herd_schema_local, "", on_report, p);
+	json_decref(wrap);
+}
+
+/* Steals local. */
+static int merge(struct herd_agent_config *c, json_t *local, const json_t *dynamic,
+		 herd_agent_config_warn_fn warn, void *arg, struct herd_err *err)
+{
+	struct problems p = { .warn = warn, .arg = arg };
+	json_t *dyn = json_deep_copy(dynamic);
+	json_t *own = json_deep_copy(local);
+	json_t *params = herd_json_path(dyn, "postgresql.parameters");
+	json_t *eff;
+
+	if (!dyn || !own || (params && !json_is_object(params) && !json_is_null(params))) {
+		json_decref(dyn);
+		json_decref(own);
+		if (local != c->local)
+			json_decref(local);
+		return herd_err_set(err, -EINVAL, "postgresql.parameters must be a map");
+	}
+	rename_key(dyn, "master_start_timeout", "primary_start_timeout");
+	rename_key(dyn, "master_stop_timeout", "primary_stop_timeout");
+	rename_key(dyn, "permanent_replication_slots", "slots");
+	rename_key(dyn, "permanent_slots", "slots");
+	herd_schema_check(dyn, herd_schema_dynamic, "", on_report, &p);
+	take_dynamic_postgresql(dyn, &p);
+	/* A value of the DCS that is refused counts as absent: the herd goes on with the default.
+	 */
+	if (p.fatal.len && warn) {
+		char *text = herd_str_printf("dynamic configuration: %s", herd_buf_str(&p.fatal));
+
+		warn(arg, text);
+		free(text);
+	}
+	herd_buf_free(&p.fatal);
+
+	DROP(own, dcs_only_top);
+	json_object_del(json_object_get(own, "postgresql"), "use_slots");
+	DROP(herd_json_path(own, "postgresql.parameters"), dcs_only_gucs);
+	for (const struct herd_schema_key *k = herd_schema_dynamic; k->path; k++)
+		if (strcmp(k->path, "postgresql") != 0)
+			json_object_del(own, k->path);
+	eff = dyn;
+	herd_json_patch(eff, own);
+	json_decref(own);
+
+	c->guard = herd_json_bool(json_object_get(eff, "guard"), "mode", true);
+	repair_timing(eff, c->guard, warn, arg);
+
+	json_t *kept = dynamic == c->dynamic ? NULL : json_deep_copy(dynamic);
+
+	if (kept) {
+		json_decref(c->dynamic);
+		c->dynamic = kept;
+	}
+	if (local != c->local) {
+		json_decref(c->local);
+		c->local = local;
+	}
+	json_decref(c->effective);
+	c->effective = eff;
+	return 0;
+}
+
+int herd_agent_config_set_dynamic(struct herd_agent_config *c, const json_t *dynamic,
+				  herd_agent_config_warn_fn warn, void *arg, struct herd_err *err)
+{
+	if (!json_is_object(dynamic))
+		return herd_err_set(err, -EINVAL, "the dynamic configuration is not a map");
+	return merge(c, c->local, dynamic, warn, arg, err);
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+json_t *herd_agent_config_get(const struct herd_agent_config *c, const char *path)
+{
+	return herd_json_path(c->effective, path);
+}
+
+const char *herd_agent_config_str(const struct herd_agent_config *c, const char *path,
+				  const char *fallback)
+{
+	const char *s = json_string_value(herd_agent_config_get(c, path));
+
+	return s && *s ? s : fallback;
+}
+
+int64_t herd_agent_config_i64(const struct herd_agent_config *c, const char *path, int64_t fallback)
+{
+	const json_t *v = herd_agent_config_get(c, path);
+
+	return json_is_integer(v) ? json_integer_value(v) : fallback;
+}
+
+bool herd_agent_config_bool(const struct herd_agent_config *c, const char *path, bool fallback)
+{
+	const json_t *v = herd_agent_config_get(c, path);
+
+	return json_is_boolean(v) ? json_is_true(v) : fallback;
+}
+
+/* --- cache ------------------------------------------------------------------------------------ */
+
+static char *cache_path(const struct herd_agent_config *c)
+{
+	return herd_str_printf("%s/patroni.dynamic.json",
+			       herd_agent_config_str(c, "postgresql.data_dir", ""));
+}
+
+int herd_agent_config_cache_write(const struct herd_agent_config *c, struct herd_err *err)
+{
+	char *path = cache_path(c);
+	char *tmp = herd_str_printf("%s.tmp", path);
+	char *text = herd_json_dump(c->dynamic);
+	int rc = 0;
+	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text) ||
+	    rename(tmp, path) < 0)
+		rc = herd_err_set(err, -errno, "could not write \"%s\": %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	free(text);
+	free(tmp);
+	free(path);
+	return rc;
+}
+
+json_t *herd_agent_config_cache_read(const struct herd_agent_config *c)
+{
+	char *path = cache_path(c);
+	json_t *v = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
+
+	free(path);
+	if (v && !json_is_object(v)) {
+		json_decref(v);
+		return NULL;
+	}
+	return v;
+}
+
+/* --- printing --------------------------------------------------------------------------------- */
+
+static void hide_secrets(json_t *v)
+{
+	const char *key;
+	json_t *member;
+	size_t i;
+
+	if (json_is_array(v)) {
+		json_array_foreach(v, i, member) hide_secrets(member);
+		return;
+	}
+	json_object_foreach(v, key, member)
+	{
+		bool secret = strstr(key, "password") || strcmp(key, "token") == 0;
+
+		if (secret && !json_is_object(member))
+			json_object_set_new(v, key, json_string("********"));
+		else
+			hide_secrets(member);
+	}
+}
+
+char *herd_agent_config_print(const struct herd_agent_config *c)
+{
+	json_t *copy = json_deep_copy(c->local);
+	char *text;
+
+	hide_secrets(copy);
+	text = herd_yaml_dump(copy);
+	json_decref(copy);
+	return text;
+}

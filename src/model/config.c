@@ -1,0 +1,311 @@
+#include "model/config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/json.h"
+#include "base/str.h"
+
+static void warn(struct herd_config *c, char *text)
+{
+	if (text)
+		herd_names_add(&c->warnings, text);
+	free(text);
+}
+
+int herd_config_time(const json_t *v, int64_t unit_ms, int64_t *ret)
+{
+	static const struct {
+		const char *name;
+		int64_t ms;
+	} units[] = {
+		{ "ms", 1 }, { "s", 1000 }, { "min", 60000 }, { "h", 3600000 }, { "d", 86400000 }
+	};
+	double n;
+
+	if (json_is_integer(v)) {
+		n = (double)json_integer_value(v);
+	} else if (json_is_real(v)) {
+		n = json_real_value(v);
+	} else if (json_is_string(v)) {
+		char *end;
+		const char *text = json_string_value(v);
+
+		n = strtod(text, &end);
+		if (end == text)
+			return -EINVAL;
+		while (*end == ' ')
+			end++;
+		bool known = *end == '\0';
+
+		for (size_t i = 0; i < sizeof(units) / sizeof(*units) && !known; i++) {
+			if (strcmp(end, units[i].name) != 0)
+				continue;
+			unit_ms = units[i].ms;
+			known = true;
+		}
+		if (!known)
+			return -EINVAL;
+	} else {
+		return -EINVAL;
+	}
+	if (!(n >= -1e12 && n <= 1e12))
+		return -ERANGE;
+	*ret = (int64_t)(n * (double)unit_ms);
+	return 0;
+}
+
+/* A number of seconds (or a text with a unit) at least min; anything else is replaced. */
+static int64_t seconds(struct herd_config *c, const json_t *obj, const char *key, int64_t min_ms,
+		       int64_t fallback_ms)
+{
+	const json_t *v = json_object_get(obj, key);
+	int64_t ms;
+
+	if (!v || json_is_null(v))
+		return fallback_ms;
+	if (herd_config_time(v, 1000, &ms) < 0 || ms > INT64_C(1000) * INT32_MAX) {
+		warn(c, herd_str_printf("%s is not a number of seconds, using %" PRId64, key,
+					fallback_ms / 1000));
+		return fallback_ms;
+	}
+	if (ms < min_ms) {
+		warn(c, herd_str_printf("%s=%" PRId64 " is less than the minimum, using %" PRId64,
+					key, ms / 1000, min_ms / 1000));
+		return min_ms;
+	}
+	return ms;
+}
+
+static int64_t number(struct herd_config *c, const json_t *obj, const char *key, int64_t min,
+		      int64_t max, int64_t fallback)
+{
+	const json_t *v = json_object_get(obj, key);
+	int64_t n = herd_json_i64(obj, key, INT64_MIN);
+
+	if (!v || json_is_null(v))
+		return fallback;
+	if (n == INT64_MIN || n < min || n > max) {
+		warn(c, herd_str_printf("%s is not a number in its range, using %" PRId64, key,
+					fallback));
+		return fallback;
+	}
+	return n;
+}
+
+/* Patroni's rule: loop_wait + 2 * retry_timeout <= ttl, else they shrink. */
+static void repair_timings(struct herd_config *c)
+{
+	int64_t min_wait = 1000, wait = c->loop_wait_ms, retry = c->retry_timeout_ms;
+
+	if (min_wait + 2 * retry > c->ttl_ms) {
+		c->loop_wait_ms = min_wait;
+		c->retry_timeout_ms = (c->ttl_ms - min_wait) / 2000 * 1000;
+	} else if (wait + 2 * retry > c->ttl_ms) {
+		c->loop_wait_ms = c->ttl_ms - 2 * retry;
+	} else {
+		return;
+	}
+	warn(c, herd_str_printf("Violated the rule \"loop_wait + 2*retry_timeout <= ttl\", where "
+				"ttl=%" PRId64 ". Adjusting loop_wait from %" PRId64 " to %" PRId64
+				" and retry_timeout from %" PRId64 " to %" PRId64,
+				c->ttl_ms / 1000, wait / 1000, c->loop_wait_ms / 1000, retry / 1000,
+				c->retry_timeout_ms / 1000));
+}
+
+static enum herd_sync_mode sync_mode(struct herd_config *c, const json_t *obj)
+{
+	const json_t *v = json_object_get(obj, "synchronous_mode");
+	const char *text = json_string_value(v);
+	bool on;
+
+	if (!v || json_is_null(v))
+		return HERD_SYNC_OFF;
+	if (text && strcasecmp(text, "quorum") == 0)
+		return HERD_SYNC_QUORUM;
+	if (text && herd_str_to_bool(text, &on) < 0)
+		warn(c, herd_str_printf("synchronous_mode \"%s\" is not one of off, on, quorum, "
+					"using off",
+					text));
+	return herd_json_bool(obj, "synchronous_mode", false) ? HERD_SYNC_ON : HERD_SYNC_OFF;
+}
+
+static int read_slot(struct herd_config *c, const char *name, const json_t *v)
+{
+	const char *type = herd_json_str(v, "type", json_is_null(v) ? "physical" : "");
+	const char *of = herd_json_str(v, "cluster_type", "");
+	struct herd_slot_config s = { 0 };
+
+	if (json_is_object(v) && *type == '\0')
+		type = json_object_get(v, "database") || json_object_get(v, "plugin") ? "logical"
+										      : "physical";
+	s.type = strcmp(type, "logical") == 0 ? HERD_SLOT_LOGICAL : HERD_SLOT_PHYSICAL;
+	s.cluster_type = strcmp(of, "primary") == 0   ? HERD_SLOT_PRIMARY
+			 : strcmp(of, "standby") == 0 ? HERD_SLOT_STANDBY
+						      : HERD_SLOT_ANY_CLUSTER;
+	if ((strcmp(type, "logical") != 0 && strcmp(type, "physical") != 0) ||
+	    (s.type == HERD_SLOT_LOGICAL &&
+	     (!herd_json_str(v, "database", NULL) || !herd_json_str(v, "plugin", NULL)))) {
+		warn(c, herd_str_printf("permanent slot \"%s\" is not valid, ignoring it", name));
+		return 0;
+	}
+	struct herd_slot_config *grown = realloc(c->slots, (c->n_slots + 1) * sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	c->slots = grown;
+	c->slots[c->n_slots++] = s;
+	struct herd_slot_config *at = &c->slots[c->n_slots - 1];
+
+	return herd_str_set(&at->name, name) &&
+			       herd_str_set(&at->database, herd_json_str(v, "database", NULL)) &&
+			       herd_str_set(&at->plugin, herd_json_str(v, "plugin", NULL))
+		       ? 0
+		       : -ENOMEM;
+}
+
+static int read_ignore(struct herd_config *c, const json_t *v)
+{
+	const char *type = herd_json_str(v, "type", NULL);
+	struct herd_slot_ignore *grown;
+
+	if (!json_is_object(v) || json_object_size(v) == 0)
+		return 0;
+	grown = realloc(c->ignore, (c->n_ignore + 1) * sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	c->ignore = grown;
+	struct herd_slot_ignore *at = &c->ignore[c->n_ignore++];
+
+	*at = (struct herd_slot_ignore){ .type = -1 };
+	if (type)
+		at->type = strcmp(type, "logical") == 0 ? HERD_SLOT_LOGICAL : HERD_SLOT_PHYSICAL;
+	return herd_str_set(&at->name, herd_json_str(v, "name", NULL)) &&
+			       herd_str_set(&at->database, herd_json_str(v, "database", NULL)) &&
+			       herd_str_set(&at->plugin, herd_json_str(v, "plugin", NULL))
+		       ? 0
+		       : -ENOMEM;
+}
+
+static int read_slots(struct herd_config *c, const json_t *obj)
+{
+	json_t *v;
+	const char *name;
+	size_t i;
+	int r = 0;
+
+	json_object_foreach(json_object_get(obj, "slots"), name, v)
+	{
+		if (r == 0)
+			r = read_slot(c, name, v);
+	}
+	json_array_foreach(json_object_get(obj, "ignore_slots"), i, v)
+	{
+		if (r == 0)
+			r = read_ignore(c, v);
+	}
+	return r;
+}
+
+static int read_standby_cluster(struct herd_config *c, const json_t *obj)
+{
+	const json_t *v = json_object_get(obj, "standby_cluster");
+	const char *host = herd_json_str(v, "host", ""),
+		   *cmd = herd_json_str(v, "restore_command", "");
+	int64_t port = herd_json_i64(v, "port", 0);
+
+	if (!json_is_object(v))
+		return 0;
+	c->standby_cluster = *host != '\0' || *cmd != '\0' || port > 0;
+	c->standby_port = port > 0 && port <= 65535 ? (int)port : 5432;
+	return herd_str_set(&c->standby_host, *host ? host : NULL) &&
+			       herd_str_set(&c->standby_slot,
+					    herd_json_str(v, "primary_slot_name", NULL))
+		       ? 0
+		       : -ENOMEM;
+}
+
+static void read_numbers(struct herd_config *c, const json_t *obj, bool guard)
+{
+	const json_t *handover = json_object_get(obj, "handover");
+
+	c->ttl_ms = seconds(c, obj, "ttl", guard ? 3000 : 20000, 30000);
+	c->loop_wait_ms = seconds(c, obj, "loop_wait", 1000, 10000);
+	c->retry_timeout_ms = seconds(c, obj, "retry_timeout", guard ? 1000 : 3000, 10000);
+	repair_timings(c);
+	c->maximum_lag_on_failover =
+		number(c, obj, "maximum_lag_on_failover", 0, INT64_MAX, 1048576);
+	c->maximum_lag_on_syncnode =
+		number(c, obj, "maximum_lag_on_syncnode", -INT64_MAX, INT64_MAX, -1);
+	c->max_timelines_history = (int)number(c, obj, "max_timelines_history", 0, INT32_MAX, 0);
+	c->primary_start_timeout_ms = seconds(c, obj, "primary_start_timeout", 0, 300000);
+	c->primary_stop_timeout_ms = seconds(c, obj, "primary_stop_timeout", 0, 0);
+	c->primary_race_backoff_ms = seconds(c, obj, "primary_race_backoff", 0, 0);
+	c->member_slots_ttl_ms = seconds(c, obj, "member_slots_ttl", 0, 1800000);
+	c->synchronous_node_count = (int)number(c, obj, "synchronous_node_count", 1, 1000, 1);
+	c->handover_transactions_ms = seconds(c, handover, "transactions", 0, 5000);
+	c->handover_acks_ms = seconds(c, handover, "acks", 0, 1000);
+}
+
+int herd_config_from_json(json_t *obj, bool guard, struct herd_config *ret)
+{
+	struct herd_config c = { .raw = json_is_object(obj) ? json_incref(obj) : json_object() };
+	const json_t *pg = json_object_get(c.raw, "postgresql");
+
+	if (!c.raw)
+		return -ENOMEM;
+	read_numbers(&c, c.raw, guard);
+	c.synchronous_mode = sync_mode(&c, c.raw);
+	c.synchronous_mode_strict = herd_json_bool(c.raw, "synchronous_mode_strict", false);
+	c.failsafe_mode = herd_json_bool(c.raw, "failsafe_mode", false);
+	c.check_timeline = herd_json_bool(c.raw, "check_timeline", false);
+	c.pause = herd_json_bool(c.raw, "pause", false);
+	c.use_pg_rewind = herd_json_bool(pg, "use_pg_rewind", false);
+	c.use_slots = herd_json_bool(pg, "use_slots", true);
+	if (read_slots(&c, c.raw) < 0 || read_standby_cluster(&c, c.raw) < 0) {
+		herd_config_clear(&c);
+		return -ENOMEM;
+	}
+	*ret = c;
+	return 0;
+}
+
+int herd_config_parse(const char *text, size_t len, bool guard, struct herd_config *ret,
+		      struct herd_err *err)
+{
+	json_t *obj = herd_json_parse(text, len, err);
+	int r;
+
+	if (!obj)
+		return herd_err_prefix(err, "config document"), -EINVAL;
+	if (!json_is_object(obj))
+		r = herd_err_set(err, -EINVAL, "config document is not a JSON object");
+	else if ((r = herd_config_from_json(obj, guard, ret)) < 0)
+		herd_err_set(err, r, "out of memory");
+	json_decref(obj);
+	return r;
+}
+
+void herd_config_clear(struct herd_config *c)
+{
+	for (size_t i = 0; i < c->n_slots; i++) {
+		free(c->slots[i].name);
+		free(c->slots[i].database);
+		free(c->slots[i].plugin);
+	}
+	for (size_t i = 0; i < c->n_ignore; i++) {
+		free(c->ignore[i].name);
+		free(c->ignore[i].database);
+		free(c->ignore[i].plugin);
+	}
+	free(c->slots);
+	free(c->ignore);
+	free(c->standby_host);
+	free(c->standby_slot);
+	json_decref(c->raw);
+	herd_names_clear(&c->warnings);
+	*c = (struct herd_config){ 0 };
+}

@@ -1,0 +1,183 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "pg/conf.h"
+#include "pg/file.h"
+
+enum { MODE = 0600 };
+
+/* The first time, what initdb or an administrator made becomes the base that is included. */
+static int keep_base(const struct herd_pg_config *cfg, struct herd_err *err)
+{
+	char *conf = herd_pg_config_file(cfg, ".conf"),
+	     *base = herd_pg_config_file(cfg, ".base.conf");
+	int rc = 0;
+
+	if (conf == NULL || base == NULL)
+		rc = herd_err_set(err, -ENOMEM, "out of memory");
+	else if (cfg->custom_conf != NULL || herd_pg_file_exists(base))
+		rc = 0;
+	else if (!herd_pg_file_exists(conf))
+		rc = herd_pg_file_write(base, "", 0, MODE, err);
+	else if (rename(conf, base) < 0)
+		rc = herd_err_set(err, -errno, "could not rename file \"%s\" to \"%s\": %s", conf,
+				  base, strerror(errno));
+	free(conf);
+	free(base);
+	return rc;
+}
+
+static int write_conf(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
+		      const struct herd_pg_settings *settings, int server_version,
+		      struct herd_err *err)
+{
+	struct herd_buf text = { 0 };
+	char *path = herd_pg_config_file(cfg, ".conf");
+	int rc = path != NULL ? herd_pg_conf_text(cfg, role, settings, server_version, &text)
+			      : -ENOMEM;
+
+	if (rc < 0)
+		herd_err_set(err, rc, "could not write the text of postgresql.conf: %s",
+			     strerror(-rc));
+	else
+		rc = herd_pg_file_write(path, herd_buf_str(&text), text.len, MODE, err);
+	if (text.data != NULL)
+		herd_str_wipe(text.data, text.len);
+	herd_buf_free(&text);
+	free(path);
+	return rc;
+}
+
+static int write_lines(const struct herd_pg_config *cfg, const struct herd_pg_settings *settings,
+		       const char *guc, const char *name, const struct herd_pg_lines *lines,
+		       struct herd_err *err)
+{
+	struct herd_buf text = { 0 };
+	char *path;
+	int rc;
+
+	if (lines->n == 0 || herd_pg_settings_get(settings, guc) != NULL)
+		return 0; /* not ours to write */
+	path = herd_pg_config_file(cfg, name);
+	rc = path != NULL ? herd_pg_conf_lines_text(lines, &text) : -ENOMEM;
+	if (rc < 0)
+		herd_err_set(err, rc, "could not write the text of %s: %s", name, strerror(-rc));
+	else
+		rc = herd_pg_file_write(path, herd_buf_str(&text), text.len, MODE, err);
+	herd_buf_free(&text);
+	free(path);
+	return rc;
+}
+
+static int write_hba(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
+		     const struct herd_pg_settings *settings, struct herd_err *err)
+{
+	static char *trust[] = { "local all all trust", "host all all 127.0.0.1/32 trust",
+				 "host all all ::1/128 trust" };
+	struct herd_pg_lines only_us = { .v = trust, .n = 3, .cap = 3 };
+	int rc = write_lines(cfg, settings, "hba_file", "pg_hba.conf",
+			     role->trust_only_hba ? &only_us : &cfg->pg_hba, err);
+
+	if (rc == 0)
+		rc = write_lines(cfg, settings, "ident_file", "pg_ident.conf", &cfg->pg_ident, err);
+	return rc;
+}
+
+static int clean_auto(const struct herd_pg_config *cfg, struct herd_err *err)
+{
+	struct herd_buf old = { 0 }, new = { 0 };
+	char *path = herd_str_printf("%s/postgresql.auto.conf", cfg->data_dir);
+	bool changed = false;
+	int rc = path != NULL ? herd_pg_file_read(path, &old, err) : -ENOMEM;
+
+	if (rc == 0)
+		rc = herd_pg_conf_clean_auto(herd_buf_str(&old), &new, &changed);
+	if (rc == 0 && changed)
+		rc = herd_pg_file_write(path, herd_buf_str(&new), new.len, MODE, err);
+	herd_buf_free(&old);
+	herd_buf_free(&new);
+	free(path);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+int herd_pg_conf_write_signals(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
+			       struct herd_err *err)
+{
+	char *standby = herd_str_printf("%s/standby.signal", cfg->data_dir);
+	char *recovery = herd_str_printf("%s/recovery.signal", cfg->data_dir);
+	char *promote = herd_str_printf("%s/promote", cfg->data_dir);
+	int rc = 0;
+
+	if (standby == NULL || recovery == NULL || promote == NULL)
+		rc = herd_err_set(err, -ENOMEM, "out of memory");
+	else if (role->standby)
+		rc = herd_pg_file_write(standby, "", 0, MODE, err);
+	else
+		rc = herd_pg_file_remove(standby, err);
+	if (rc == 0)
+		rc = herd_pg_file_remove(recovery, err);
+	if (rc == 0) /* of a promotion that never happened */
+		rc = herd_pg_file_remove(promote, err);
+	free(standby);
+	free(recovery);
+	free(promote);
+	return rc;
+}
+
+int herd_pg_conf_write(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
+		       const struct herd_pg_settings *settings, int server_version,
+		       struct herd_err *err)
+{
+	int rc = keep_base(cfg, err);
+
+	if (rc == 0 && role->standby && role->primary.host != NULL && cfg->pgpass != NULL &&
+	    cfg->replication.password != NULL)
+		rc = herd_pg_pgpass_write(cfg->pgpass, &role->primary, &cfg->replication, err);
+	if (rc == 0)
+		rc = write_conf(cfg, role, settings, server_version, err);
+	if (rc == 0)
+		rc = write_hba(cfg, role, settings, err);
+	if (rc == 0)
+		rc = clean_auto(cfg, err);
+	return rc;
+}
+
+static int copy_all(const struct herd_pg_config *cfg, bool back, struct herd_err *err)
+{
+	static const char *const names[] = { ".conf", ".base.conf", "pg_hba.conf",
+					     "pg_ident.conf" };
+	int rc = 0;
+
+	for (int i = 0; i < 4 && rc == 0; i++) {
+		char *file = herd_pg_config_file(cfg, names[i]);
+		const char *slash = file != NULL ? strrchr(file, '/') : NULL;
+		char *copy =
+			slash != NULL ? herd_str_printf("%s%s.backup", cfg->data_dir, slash) : NULL;
+
+		if (copy == NULL)
+			rc = herd_err_set(err, -ENOMEM, "out of memory");
+		else if (back)
+			rc = herd_pg_file_copy(copy, file, MODE, err);
+		else
+			rc = herd_pg_file_copy(file, copy, MODE, err);
+		if (rc == -ENOENT)
+			rc = 0;
+		free(copy);
+		free(file);
+	}
+	return rc;
+}
+
+int herd_pg_conf_backup(const struct herd_pg_config *cfg, struct herd_err *err)
+{
+	return copy_all(cfg, false, err);
+}
+
+int herd_pg_conf_restore(const struct herd_pg_config *cfg, struct herd_err *err)
+{
+	return copy_all(cfg, true, err);
+}

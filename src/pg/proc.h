@@ -1,0 +1,30 @@
+/*
+ * pg/proc.h - which processes belong to a data directory, from /proc. Never kill(pid, 0): a zombie
+ * answers to that, and so does whoever has the number now.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* The lines of postmaster.pid. */
+struct herd_pg_pidfile {
+	pid_t pid; /* negative: a stand-alone backend */
+	int64_t start_epoch;
+	int port;
+	char status[16]; /* starting, stopping, ready, standby; "" while not written */
+};
+int herd_pg_pidfile_parse(const char *text, struct herd_pg_pidfile *ret);
+/* -ENOENT: no file; -EINVAL: not (yet) whole. */
+int herd_pg_pidfile_read(const char *data_dir, struct herd_pg_pidfile *ret);
+
+/* True when pid lives (no zombie), runs postgres and has data_dir as its directory. */
+bool herd_pg_proc_is_server(pid_t pid, const char *data_dir);
+/* And is a postmaster or stand-alone backend, not the child of one. */
+bool herd_pg_proc_is_postmaster(pid_t pid, const char *data_dir);
+/* Up to max pids of all of them but `except`; the number found (may be more than max). */
+size_t herd_pg_proc_list(const char *data_dir, pid_t except, pid_t *pids, size_t max);
+/* The pid in a stale postmaster.pid is somebody else's: without help, postgres would not start. */
+bool herd_pg_proc_foreign(pid_t pid, const char *data_dir);

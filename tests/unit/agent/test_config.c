@@ -1,0 +1,257 @@
+/* The agent's configuration: files, environment, types, the dynamic part, timing. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/config.h"
+#include "agent/value.h"
+#include "base/buf.h"
+#include "base/json.h"
+#include "base/str.h"
+
+static const char good[] = "scope: demo\n"
+			   "name: coord1\n"
+			   "restapi:\n"
+			   "  listen: 127.0.0.1:8008\n"
+			   "  authentication: {username: admin, password: secret}\n"
+			   "postgresql:\n"
+			   "  listen: 127.0.0.1:5432\n"
+			   "  data_dir: /tmp/none\n"
+			   "  parameters: {max_connections: 7, work_mem: 1MB}\n"
+			   "  own_method: {command: /bin/true}\n"
+			   "bootstrap:\n"
+			   "  dcs: {ttl: 30}\n"
+			   "tags: {clonefrom: true, rack: a}\n";
+
+static void collect(void *arg, const char *text)
+{
+	herd_buf_printf(arg, "%s\n", text);
+}
+
+static char *write_file(const char *text)
+{
+	char *path = herd_str_dup("/tmp/herd-config-XXXXXX");
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+	return path;
+}
+
+static int load(const char *text, struct herd_agent_config **ret, struct herd_buf *warnings,
+		struct herd_err *err)
+{
+	char *path = write_file(text);
+	int rc = herd_agent_config_load(path, collect, warnings, ret, err);
+
+	unlink(path);
+	free(path);
+	return rc;
+}
+
+static void test_good(void **state)
+{
+	struct herd_agent_config *c = NULL;
+	struct herd_buf w = { 0 };
+	struct herd_err err = HERD_ERR_INIT;
+
+	setenv("PATRONI_NAME", "other", 1);
+	setenv("PATRONI_ETCD3_HOSTS", "a:1, b:2", 1);
+	setenv("PATRONI_SUPERUSER_PASSWORD", "pw", 1);
+	setenv("PGHERD_GUARD", "off", 1);
+	assert_int_equal(load(good, &c, &w, &err), 0);
+	assert_string_equal(herd_buf_str(&w), "");
+	assert_string_equal(herd_agent_config_str(c, "name", ""), "other");
+	assert_int_equal(json_array_size(herd_agent_config_get(c, "etcd3.hosts")), 2);
+	assert_string_equal(
+		herd_agent_config_str(c, "postgresql.authentication.superuser.password", ""), "pw");
+	assert_null(getenv("PATRONI_SUPERUSER_PASSWORD"));
+	assert_false(c->guard);
+	/* Protected parameters count only from the DCS. */
+	assert_null(herd_agent_config_get(c, "postgresql.parameters.max_connections"));
+	assert_string_equal(herd_agent_config_str(c, "postgresql.parameters.work_mem", ""), "1MB");
+	assert_int_equal(herd_agent_config_i64(c, "ttl", 0), 30);
+	char *printed = herd_agent_config_print(c);
+
+	assert_null(strstr(printed, "secret"));
+	assert_null(strstr(printed, "pw\n"));
+	free(printed);
+	herd_agent_config_free(c);
+	herd_buf_free(&w);
+}
+
+static void test_refused(void **state)
+{
+	static const struct {
+		const char *text, *want;
+	} rows[] = {
+		{ "name: a\n", "scope is not defined." },
+		{ "postgresql: 5\n", "postgresql must be a map" },
+		{ "postgresql: {pg_ctl_timeout: soon}\n", "postgresql.pg_ctl_timeout must be" },
+		{ "postgresql: {use_pg_rewind: maybe}\n", "must be a boolean (on or off)" },
+		{ "citus: {group: -1}\n", "citus.group must be between 0" },
+		{ "bootstrap: {dcs: {ttl: x}}\n", "bootstrap.dcs.ttl must be" },
+		{ "restapi: {listen: [1]}\n", "restapi.listen must be a text, not [1]" },
+		{ "- a\n", "is not a map" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct herd_agent_config *c = NULL;
+		struct herd_buf w = { 0 };
+		struct herd_err err = HERD_ERR_INIT;
+
+		assert_true(load(rows[i].text, &c, &w, &err) < 0);
+		assert_null(c);
+		assert_non_null(strstr(herd_err_text(&err), rows[i].want));
+		herd_err_clear(&err);
+		herd_buf_free(&w);
+	}
+}
+
+static void test_unknown(void **state)
+{
+	struct herd_agent_config *c = NULL;
+	struct herd_buf w = { 0 };
+	struct herd_err err = HERD_ERR_INIT;
+	char *text = herd_str_printf("%swatchdgo: {mode: off}\n", good);
+
+	assert_int_equal(load(text, &c, &w, &err), 0);
+	assert_non_null(strstr(herd_buf_str(&w), "watchdgo is not a known setting"));
+	free(text);
+	herd_agent_config_free(c);
+	herd_buf_free(&w);
+}
+
+static void test_dynamic(void **state)
+{
+	struct herd_agent_config *c = NULL;
+	struct herd_buf w = { 0 };
+	struct herd_err err = HERD_ERR_INIT;
+	json_t *dyn =
+		json_pack("{s:i,s:i,s:i,s:s,s:{s:n},s:{s:s,s:{s:i,s:s}},s:i}", "ttl", 5,
+			  "loop_wait", 1, "retry_timeout", 1, "synchronous_mode", "quorum", "slots",
+			  "a", "postgresql", "data_dir", "/evil", "parameters", "max_connections",
+			  200, "work_mem", "9MB", "master_start_timeout", 7);
+	json_t *bad = json_pack("{s:{s:i}}", "postgresql", "parameters", 3);
+
+	assert_int_equal(load(good, &c, &w, &err), 0);
+	assert_int_equal(herd_agent_config_set_dynamic(c, dyn, collect, &w, &err), 0);
+	assert_string_equal(herd_buf_str(&w), "");
+	assert_int_equal(herd_agent_config_i64(c, "ttl", 0), 5);
+	assert_int_equal(herd_agent_config_i64(c, "primary_start_timeout", 0), 7);
+	assert_string_equal(herd_agent_config_str(c, "synchronous_mode", ""), "quorum");
+	assert_string_equal(herd_agent_config_str(c, "postgresql.data_dir", ""), "/tmp/none");
+	assert_string_equal(herd_agent_config_str(c, "postgresql.parameters.work_mem", ""), "1MB");
+	assert_int_equal(herd_agent_config_i64(c, "postgresql.parameters.max_connections", 0), 200);
+	assert_true(json_is_null(herd_agent_config_get(c, "slots.a")));
+
+	assert_true(herd_agent_config_set_dynamic(c, bad, collect, &w, &err) < 0);
+	assert_int_equal(herd_agent_config_i64(c, "ttl", 0), 5);
+	json_decref(bad);
+	json_decref(dyn);
+	herd_err_clear(&err);
+	herd_agent_config_free(c);
+	herd_buf_free(&w);
+}
+
+static void test_timing(void **state)
+{
+	static const struct {
+		struct herd_timing in, out;
+		bool guard;
+	} rows[] = {
+		{ { 30, 10, 10 }, { 30, 10, 10 }, false }, { { 30, 10, 10 }, { 30, 10, 10 }, true },
+		{ { 5, 1, 1 }, { 20, 1, 3 }, false },      { { 5, 1, 1 }, { 5, 1, 1 }, true },
+		{ { 1, 0, 0 }, { 3, 1, 1 }, true },        { { 20, 10, 10 }, { 20, 1, 9 }, false },
+		{ { 30, 15, 10 }, { 30, 10, 10 }, false },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct herd_timing t = rows[i].in;
+		bool changed = herd_timing_repair(&t, rows[i].guard);
+
+		assert_int_equal(changed, memcmp(&rows[i].in, &rows[i].out, sizeof(t)) != 0);
+		assert_memory_equal(&t, &rows[i].out, sizeof(t));
+		assert_true(t.loop_wait + 2 * t.retry_timeout <= t.ttl);
+	}
+}
+
+static void test_values(void **state)
+{
+	static const struct {
+		const char *text;
+		enum herd_unit unit;
+		int rc;
+		int64_t want;
+	} rows[] = {
+		{ "30", HERD_UNIT_NONE, 0, 30 },        { "30min", HERD_UNIT_SECOND, 0, 1800 },
+		{ "1500 ms", HERD_UNIT_SECOND, 0, 2 },  { "1MB", HERD_UNIT_BYTE, 0, 1048576 },
+		{ "1mb", HERD_UNIT_BYTE, -EINVAL, 0 },  { "1MB", HERD_UNIT_SECOND, -EINVAL, 0 },
+		{ "", HERD_UNIT_SECOND, -EINVAL, 0 },   { "nan", HERD_UNIT_SECOND, -EINVAL, 0 },
+		{ "9e30", HERD_UNIT_BYTE, -ERANGE, 0 },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		json_t *v = json_string(rows[i].text);
+		int64_t n = 0;
+
+		assert_int_equal(herd_value_i64(v, rows[i].unit, &n), rows[i].rc);
+		if (rows[i].rc == 0)
+			assert_int_equal(n, rows[i].want);
+		json_decref(v);
+	}
+}
+
+static void test_cache(void **state)
+{
+	char dir[] = "/tmp/herd-cache-XXXXXX";
+	struct herd_agent_config *c = NULL;
+	struct herd_buf w = { 0 };
+	struct herd_err err = HERD_ERR_INIT;
+	struct stat st;
+
+	assert_non_null(mkdtemp(dir));
+	setenv("PATRONI_POSTGRESQL_DATA_DIR", dir, 1);
+	assert_int_equal(load(good, &c, &w, &err), 0);
+	assert_null(herd_agent_config_cache_read(c));
+	json_t *dyn = json_pack("{s:i}", "ttl", 33);
+
+	assert_int_equal(herd_agent_config_set_dynamic(c, dyn, collect, &w, &err), 0);
+	assert_int_equal(herd_agent_config_cache_write(c, &err), 0);
+	json_t *back = herd_agent_config_cache_read(c);
+
+	assert_true(json_equal(back, dyn));
+	json_decref(back);
+	json_decref(dyn);
+	char *path = herd_str_printf("%s/patroni.dynamic.json", dir);
+
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	unlink(path);
+	rmdir(dir);
+	free(path);
+	herd_agent_config_free(c);
+	herd_buf_free(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_good),    cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_unknown), cmocka_unit_test(test_dynamic),
+		cmocka_unit_test(test_timing),  cmocka_unit_test(test_values),
+		cmocka_unit_test(test_cache),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
