@@ -41,8 +41,9 @@ void herd_http_server_free(struct herd_http_server *s);
 /* The port that was bound (for port 0). */
 int herd_http_server_port(const struct herd_http_server *s);
 
-const char *herd_http_method(const struct herd_http_exchange *x); /* "GET", "OPTIONS", ... */
-const char *herd_http_path(const struct herd_http_exchange *x);   /* decoded, without the query */
+/* "GET", "OPTIONS", ...; "" when it is none that HTTP knows (answer 501). */
+const char *herd_http_method(const struct herd_http_exchange *x);
+const char *herd_http_path(const struct herd_http_exchange *x); /* decoded, without the query */
 const char *herd_http_query(const struct herd_http_exchange *x, const char *name); /* or NULL */
 /* Walks all query parameters; *pos starts at 0. */
 bool herd_http_query_next(const struct herd_http_exchange *x, size_t *pos, const char **name,
@@ -52,6 +53,9 @@ const char *herd_http_body(const struct herd_http_exchange *x, size_t *len);
 const char *herd_http_peer(const struct herd_http_exchange *x); /* IP address */
 bool herd_http_peer_has_cert(const struct herd_http_exchange *x);
 void herd_http_set_header(struct herd_http_exchange *x, const char *name, const char *value);
-/* content_type NULL: no body and no headers but the status line's. Ends the exchange. */
+/*
+ * Ends the exchange. content_type NULL: no body. Also right when the client has gone away or the
+ * server was freed in the meantime: then nothing is sent.
+ */
 void herd_http_reply(struct herd_http_exchange *x, int status, const char *content_type,
 		     const char *body, size_t len);
