@@ -25,7 +25,15 @@
 #endif
 
 #if PG_VERSION_NUM >= 170000
+#define herd_reindex_relation(relid, flags, params)                                                \
+	reindex_relation(NULL, (relid), (flags), (params))
+#define herd_identity_sequence(rel, attno) getIdentitySequence((rel), (attno), false)
 #define herd_vxid_backend(vxid) ((vxid).procNumber)
+#define herd_backend_proc(id) ProcNumberGetProc(id)
 #else
+#define herd_reindex_relation(relid, flags, params) reindex_relation((relid), (flags), (params))
+#define herd_identity_sequence(rel, attno)                                                         \
+	getIdentitySequence(RelationGetRelid(rel), (attno), false)
 #define herd_vxid_backend(vxid) ((vxid).backendId)
+#define herd_backend_proc(id) BackendIdGetProc(id)
 #endif

@@ -4,10 +4,27 @@
  */
 #include "catalog/metadata.h"
 
+#include "access/xact.h"
+#include "compat.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
+#include "storage/procarray.h"
+#include "storage/sinvaladt.h"
+#include "utils/guc.h"
+#include "utils/resowner.h"
 
-enum { LOCK_CLASS_GROUP = 21, LOCK_CLASS_SHARD = 22 };
+#include <signal.h>
+
+/* How long a cancelled holder has to let go before it is terminated. */
+#define TERMINATE_AFTER_MS 500
+
+enum {
+	LOCK_CLASS_GROUP = 21,
+	LOCK_CLASS_SHARD = 22,
+	LOCK_CLASS_CHANGES = 23,
+	LOCK_CLASS_NODES = 24
+};
 
 static void group_tag(LOCKTAG *tag, int32 groupid)
 {
@@ -37,4 +54,100 @@ void herd_shard_lock(uint64 shardid, bool exclusive)
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32)(shardid >> 32), (uint32)shardid,
 			     LOCK_CLASS_SHARD);
 	(void)LockAcquire(&tag, exclusive ? ExclusiveLock : ShareLock, false, false);
+}
+
+void herd_changes_lock(bool exclusive)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_CLASS_CHANGES);
+	(void)LockAcquire(&tag, exclusive ? ExclusiveLock : ShareLock, false, false);
+}
+
+bool herd_nodes_lock(bool wait)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_CLASS_NODES);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* Queues for the lock, so that later statements line up behind us; false after ms. */
+static bool lock_within(const LOCKTAG *tag, int ms)
+{
+	MemoryContext memory = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool locked = false;
+	int level;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		level = NewGUCNestLevel();
+		(void)set_config_option("lock_timeout", psprintf("%d", ms), PGC_USERSET,
+					PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		(void)LockAcquire(tag, ExclusiveLock, false, false);
+		AtEOXact_GUC(true, level);
+		ReleaseCurrentSubTransaction();
+		locked = true;
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(memory);
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(memory);
+	CurrentResourceOwner = owner;
+	return locked;
+}
+
+static void signal_holders(const LOCKTAG *tag, int signo)
+{
+	int n;
+	VirtualTransactionId *holders = GetLockConflicts(tag, ExclusiveLock, &n);
+
+	for (int i = 0; i < n; i++) {
+		PGPROC *proc = herd_backend_proc(herd_vxid_backend(holders[i]));
+
+		if (proc && proc->pid != 0 && proc->pid != MyProcPid)
+			(void)kill(proc->pid, signo);
+	}
+}
+
+void herd_group_lock_force(int32 groupid, int cooldown_ms)
+{
+	LOCKTAG tag;
+
+	group_tag(&tag, groupid);
+	if (cooldown_ms < 0) {
+		herd_group_lock(groupid, true);
+		return;
+	}
+	/* lock_timeout 0 would wait for ever */
+	if (lock_within(&tag, Max(cooldown_ms, 1)))
+		return;
+	for (int signo = SIGINT;; signo = SIGTERM) {
+		CHECK_FOR_INTERRUPTS();
+		signal_holders(&tag, signo);
+		if (lock_within(&tag, TERMINATE_AFTER_MS))
+			return;
+	}
+}
+
+PG_FUNCTION_INFO_V1(herd_lock_group);
+PGDLLEXPORT Datum herd_lock_group(PG_FUNCTION_ARGS)
+{
+	herd_group_lock_force(PG_GETARG_INT32(0), PG_GETARG_INT32(1));
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(herd_lock_shard);
+PGDLLEXPORT Datum herd_lock_shard(PG_FUNCTION_ARGS)
+{
+	herd_shard_lock((uint64)PG_GETARG_INT64(0), true);
+	PG_RETURN_VOID();
 }

@@ -49,14 +49,14 @@ typedef struct HerdTable {
 	HerdTableKind kind;
 	char partmethod;
 	char repmodel;
-	uint32 colocationid;  /* tables with the same non-zero id have shard i on the same node */
-	AttrNumber keyattno;  /* 0 unless HERD_TABLE_HASH */
+	uint32 colocationid; /* tables with the same non-zero id have shard i on the same node */
+	AttrNumber keyattno; /* 0 unless HERD_TABLE_HASH */
 	Oid keytype;
 	int32 keytypmod;
 	Oid keycollation;
-	FmgrInfo *keyhash;    /* hash function of the type's default hash opclass */
+	FmgrInfo *keyhash; /* hash function of the type's default hash opclass */
 	int nshards;
-	HerdShard *shards;    /* hash tables: ascending by hashmin, without gaps or overlaps */
+	HerdShard *shards; /* hash tables: ascending by hashmin, without gaps or overlaps */
 } HerdTable;
 
 typedef struct HerdNode {
@@ -122,6 +122,24 @@ extern void herd_group_unlock_shared(int32 groupid);
  * (exclusive) wait for them and new ones wait for a move. Ids are locked in ascending order.
  */
 extern void herd_shard_lock(uint64 shardid, bool exclusive);
+
+/*
+ * Held to the end of the transaction by everything that changes what nodes must agree on: shared
+ * by DDL on distributed tables, exclusive by changes of nodes and by new tables.
+ */
+extern void herd_changes_lock(bool exclusive);
+
+/*
+ * Held to the end of the transaction by whoever writes pg_dist_node. wait false: returns whether
+ * it was free.
+ */
+extern bool herd_nodes_lock(bool wait);
+
+/*
+ * herd_group_lock exclusive, for a change of the group's primary. Who holds it longer than
+ * cooldown_ms is cancelled, then terminated; -1 waits for ever.
+ */
+extern void herd_group_lock_force(int32 groupid, int cooldown_ms);
 
 /* connection string pieces for a node, from pg_dist_authinfo (0 is the default row): "" if none. */
 extern char *herd_node_authinfo(int32 nodeid, const char *rolename);

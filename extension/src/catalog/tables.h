@@ -1,0 +1,23 @@
+/*
+ * catalog/tables.h - makes tables distributed and local again (SQL functions in sql/30_tables.sql).
+ */
+#pragma once
+#include "postgres.h"
+
+#include "catalog/metadata.h"
+
+/* Raises when the definition of relid cannot be kept by shards. keyattno 0: reference table. */
+extern void herd_table_check(Oid relid, AttrNumber keyattno, HerdTableKind kind,
+			     uint32 colocationid);
+
+/* SELECT citus_internal.add_table_metadata(..) that describes table to another node. */
+extern char *herd_table_metadata_sql(const HerdTable *table);
+
+/* The name of table's key column, NULL when it has none. */
+extern char *herd_table_key_name(const HerdTable *table);
+
+/* Empties the local file of a table whose rows live in shards. */
+extern void herd_table_truncate_local(Oid relid);
+
+/* Creates (or completes) the shards of relid that are placed on this node. */
+extern void herd_table_create_local_shards(Oid relid);
