@@ -94,7 +94,7 @@ struct herd_dcs_ops {
 	void (*lease_revoke)(struct herd_dcs *d, const char *lease, herd_dcs_done_fn fn, void *arg);
 	struct herd_dcs_watch *(*watch)(struct herd_dcs *d, const char *prefix, herd_dcs_view_fn fn,
 					void *arg);
-	void (*watch_free)(struct herd_dcs_watch *w);
+	void (*watch_free)(struct herd_dcs *d, struct herd_dcs_watch *w);
 	void (*set_timeout)(struct herd_dcs *d, int64_t retry_timeout_ms);
 };
 
@@ -126,3 +126,27 @@ struct herd_dcs_watch *herd_dcs_watch(struct herd_dcs *d, const char *prefix, he
 void herd_dcs_watch_free(struct herd_dcs *d, struct herd_dcs_watch *w);
 /* How long one call may take, retries on other endpoints included. */
 void herd_dcs_set_timeout(struct herd_dcs *d, int64_t retry_timeout_ms);
+
+struct herd_loop;
+struct herd_log;
+struct json_t;
+
+/*
+ * Opens the store that a configuration names: its etcd3 (or etcd) section. The sections of other
+ * stores are refused with an error that says so. namespace_ and scope make the root.
+ */
+int herd_dcs_open(struct herd_loop *l, const struct json_t *config, const char *namespace_,
+		  const char *scope, struct herd_dcs **ret, struct herd_err *err);
+/* "etcd3://host:port[,host:port...]"; the scheme may be missing. */
+int herd_dcs_open_url(struct herd_loop *l, const char *url, const char *namespace_,
+		      const char *scope, struct herd_dcs **ret, struct herd_err *err);
+/* Wraps a store (and owns it): every call and every answer becomes a line of debug log. */
+struct herd_dcs *herd_dcs_trace(struct herd_dcs *inner, struct herd_log *log);
+
+/* A store in this process, for tests. Several handles may share one. */
+struct herd_dcs_mem;
+struct herd_dcs_mem *herd_dcs_mem_new(struct herd_loop *l);
+void herd_dcs_mem_free(struct herd_dcs_mem *m); /* after all handles */
+struct herd_dcs *herd_dcs_mem_open(struct herd_dcs_mem *m);
+/* While off, every call ends UNREACHABLE (lost_replies: changes are made, and end UNKNOWN). */
+void herd_dcs_mem_set_reachable(struct herd_dcs_mem *m, bool reachable, bool lost_replies);
