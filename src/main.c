@@ -4,19 +4,76 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char usage[] =
-	"pgherd: PostgreSQL that scales out, stays up and answers on one address\n"
-	"\n"
-	"Usage:\n"
-	"  pgherd COMMAND [ARGUMENTS]\n"
-	"  pgherd --help | --version\n";
+#include "demo/demo.h"
+
+struct program {
+	const char *command; /* pgherd COMMAND */
+	const char *alias;   /* the peer's program that it stands in for; NULL: none */
+	const char *summary;
+	int (*main)(int argc, char **argv);
+};
+
+static const struct program programs[] = {
+	{ "demo", NULL, "a whole herd on this machine, to try it out", herd_demo_main },
+};
+
+enum { NPROGRAMS = sizeof(programs) / sizeof(*programs) };
+
+static void usage(FILE *out)
+{
+	fputs("pgherd: PostgreSQL that scales out, stays up and answers on one address\n"
+	      "\n"
+	      "Usage:\n"
+	      "  pgherd COMMAND [ARGUMENTS]      pgherd COMMAND --help for more\n"
+	      "  pgherd --help | --version\n"
+	      "\n"
+	      "Commands:\n",
+	      out);
+	for (int i = 0; i < NPROGRAMS; i++) {
+		fprintf(out, "  %-8s %s", programs[i].command, programs[i].summary);
+		if (programs[i].alias)
+			fprintf(out, " (also when called as %s)", programs[i].alias);
+		fputc('\n', out);
+	}
+}
+
+static const struct program *by_alias(const char *argv0)
+{
+	const char *slash = strrchr(argv0, '/');
+	const char *name = slash ? slash + 1 : argv0;
+
+	for (int i = 0; i < NPROGRAMS; i++) {
+		if (programs[i].alias && strcmp(name, programs[i].alias) == 0)
+			return &programs[i];
+	}
+	/* pgherdctl is the short form of pgherd ctl. */
+	for (int i = 0; i < NPROGRAMS; i++) {
+		if (strncmp(name, "pgherd", 6) == 0 && strcmp(name + 6, programs[i].command) == 0)
+			return &programs[i];
+	}
+	return NULL;
+}
 
 int main(int argc, char **argv)
 {
+	const struct program *p = argc > 0 ? by_alias(argv[0]) : NULL;
+
+	if (p)
+		return p->main(argc, argv);
 	if (argc > 1 && strcmp(argv[1], "--version") == 0) {
 		printf("pgherd %s\n", PGHERD_VERSION);
 		return 0;
 	}
-	fputs(usage, argc > 1 && strcmp(argv[1], "--help") == 0 ? stdout : stderr);
-	return argc > 1 && strcmp(argv[1], "--help") == 0 ? 0 : 2;
+	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+		usage(stdout);
+		return 0;
+	}
+	for (int i = 0; argc > 1 && i < NPROGRAMS; i++) {
+		if (strcmp(argv[1], programs[i].command) == 0)
+			return programs[i].main(argc - 1, argv + 1);
+	}
+	if (argc > 1)
+		fprintf(stderr, "pgherd: unknown command \"%s\"\n", argv[1]);
+	usage(stderr);
+	return 2;
 }
