@@ -86,6 +86,8 @@ struct herd_obs_pg {
 	const struct herd_obs_sender *senders;
 	size_t n_slots;
 	const struct herd_obs_slot *slots;
+	/* Of the current timeline (pg_wal/<tl>.history); NULL on timeline 1 or when not known. */
+	const struct herd_history *history;
 	int transactions; /* client backends inside a transaction, our own not counted */
 };
 

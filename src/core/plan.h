@@ -9,8 +9,9 @@
  *  - After a waited action, or when a task or poll or probe ends, step again at once. After a
  * change of the store (whatever its result) the view of that step must have been read after it.
  *  - Step again at next_ms at the latest, and on every event (watch, postmaster's end, request).
- *  - Hand guard_ms to the guard BEFORE running the actions when it moves closer, and to it in any
- *    case: at that instant the guard stops PostgreSQL unless it has been moved. 0: no deadline.
+ *  - Hand guard_ms to the guard BEFORE running the actions: at that instant the guard stops
+ *    PostgreSQL unless it has been moved. 0: no deadline. HERD_GUARD_KEEP: leave it as it is.
+ *  - Begin no action after valid_ms (0: no limit): drop it and step again.
  *  - Local actions that start a task are refused while another task runs, except STOP, which ends
  *    what runs (a promotion cannot be ended: STOP then stops the server).
  *  - The core never acts on the result of an action as such; it acts on the next observation.
@@ -37,8 +38,10 @@ enum herd_act {
 	HERD_ACT_PROBE, /* id, member: IDENTIFY_SYSTEM, TIMELINE_HISTORY, pg_is_in_recovery() over
 			   libpq, 3 s limit. obs.probe */
 	/* ---- tasks; seen as obs.task and obs.pg ---- */
-	HERD_ACT_BOOTSTRAP, /* initdb, start as primary, users, post_bootstrap. Ends with a RUNNING
-			       primary, or failed with the data directory moved away */
+	HERD_ACT_BOOTSTRAP, /* initdb, users, post_bootstrap, all behind a private socket, beside
+			       the data directory, which appears when everything is done. Ends DOWN,
+			       shut down cleanly, VALID; or failed with EMPTY. The server is
+			       opened to clients only by START, under the leader key */
 	HERD_ACT_CLONE,     /* member: source (may be NULL: methods without source). Removes what is
 			       in the data directory first. Ends DOWN with a standby's data */
 	HERD_ACT_REWIND, /* member: source. pg_rewind (with crash recovery when needed). Ends DOWN
@@ -51,10 +54,10 @@ enum herd_act {
 	HERD_ACT_PROMOTE, /* ends when pg_is_in_recovery() is false, or failed */
 	HERD_ACT_CHECKPOINT,
 	/* ---- quick local changes; waited for ---- */
-	HERD_ACT_FOLLOW,       /* member (NULL: nobody): rewrite primary_conninfo, reload */
-	HERD_ACT_RESUME,       /* pg_wal_replay_resume() */
-	HERD_ACT_SET_SSN,      /* value: synchronous_standby_names; NULL: the user's. Reload. Takes
-				  effect a moment later: seen in obs.pg.ssn */
+	HERD_ACT_FOLLOW,  /* member (NULL: nobody): rewrite primary_conninfo, reload */
+	HERD_ACT_RESUME,  /* pg_wal_replay_resume() */
+	HERD_ACT_SET_SSN, /* value: synchronous_standby_names; NULL: the user's. Reload, and kept
+			     in the configuration over restarts. Seen in obs.pg.ssn */
 	HERD_ACT_SLOT_CREATE,  /* slot, slot_type, database, plugin */
 	HERD_ACT_SLOT_DROP,    /* slot */
 	HERD_ACT_SLOT_ADVANCE, /* slot, lsn (standby: pg_replication_slot_advance) */
@@ -91,6 +94,7 @@ struct herd_action {
 };
 
 #define HERD_PLAN_MAX 64
+#define HERD_GUARD_KEEP (-1)
 
 /* Owns its texts. Zeroed before the first use, then reused: a step clears it. */
 struct herd_plan {
@@ -103,6 +107,7 @@ struct herd_plan {
 	bool leader; /* the leader key is ours and the lease is good: what REST answers may trust */
 	bool failed; /* out of memory: nothing may be run; step again later */
 	int64_t guard_ms;
+	int64_t valid_ms;
 	int64_t next_ms;
 	void *texts;
 };
