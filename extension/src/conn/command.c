@@ -17,6 +17,7 @@
 #define MAX_STATEMENTS 256
 /* How long a cancelled command may take to end before its connection is given up. */
 #define QUIESCE_TIMEOUT_MS 5000
+#define CANCEL_AGAIN_MS 200
 
 /* -- the queue of what is outstanding ---------------------------------------------------------- */
 
@@ -451,9 +452,21 @@ static void discard(HerdConn *c, PGresult *res)
 	}
 }
 
-void herd_conn_quiesce(HerdConn *c, bool cancel)
+/* Waits for input; with cancel, asks again now and then, as a request may come too early. */
+static bool wait_for_end(HerdConn *c, TimestampTz deadline, bool cancel)
 {
 	HerdOnCancel on_cancel = HERD_CANCEL_IGNORE;
+	TimestampTz again = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CANCEL_AGAIN_MS);
+
+	if (!cancel || again > deadline)
+		return wait_quietly(c, deadline, &on_cancel);
+	if (wait_quietly(c, again, &on_cancel) && GetCurrentTimestamp() >= again)
+		herd_conn_cancel(c);
+	return PQstatus(c->pg) != CONNECTION_BAD;
+}
+
+void herd_conn_quiesce(HerdConn *c, bool cancel)
+{
 	TimestampTz deadline;
 
 	if (!herd_conn_busy(c) || c->lost)
@@ -469,7 +482,7 @@ void herd_conn_quiesce(HerdConn *c, bool cancel)
 			break;
 		}
 		if (PQisBusy(c->pg)) {
-			if (!wait_quietly(c, deadline, &on_cancel)) {
+			if (!wait_for_end(c, deadline, cancel)) {
 				give_up(c);
 				break;
 			}
@@ -484,6 +497,9 @@ void herd_conn_quiesce(HerdConn *c, bool cancel)
 				c->lost = true;
 		} else {
 			expect_pop(c);
+			/* Beyond the next Sync waits another command, which was not cancelled. */
+			if (cancel && c->expect_tail - c->expect_head > 1)
+				herd_conn_cancel(c);
 		}
 	}
 	c->owner = NULL;

@@ -275,8 +275,11 @@ static void abort_all(void)
 		c->owner = NULL;
 		if (c->polling != PGRES_POLLING_OK)
 			c->lost = true;
-		herd_conn_quiesce(c, true);
+		else if (herd_conn_busy(c))
+			herd_conn_cancel(c); /* all of them, before any is waited for */
 	}
+	foreach_used(c)
+		herd_conn_quiesce(c, true);
 	foreach_used(c)
 	{
 		const char *sql = c->lost ? NULL : undo_command(c, buf);
