@@ -18,15 +18,10 @@ static int sqlstate_of(const char *s, int fallback)
 	return MAKE_SQLSTATE(s[0], s[1], s[2], s[3], s[4]);
 }
 
-/* libpq's text without the line ends, which our own message would show. */
-static char *trimmed(const char *message)
+/* The first line of libpq's text; the others guess at reasons. */
+static char *first_line(const char *message)
 {
-	char *copy = pstrdup(message ? message : "");
-	int n = strlen(copy);
-
-	while (n > 0 && (copy[n - 1] == '\n' || copy[n - 1] == ' '))
-		copy[--n] = '\0';
-	return copy;
+	return pnstrdup(message ? message : "", strcspn(message ? message : "", "\n"));
 }
 
 static int copy_object_fields(const char *schema, const char *table, const char *column,
@@ -75,7 +70,7 @@ void herd_conn_raise(HerdConn *c, PGresult *res)
 
 void herd_conn_raise_lost(HerdConn *c)
 {
-	char *why = trimmed(PQerrorMessage(c->pg));
+	char *why = first_line(PQerrorMessage(c->pg));
 
 	if (c->level > 0)
 		c->lost = true;

@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/metadata.h"
+#include "catalog/nodes.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
@@ -39,7 +40,7 @@
 
 #define WORKER_TYPE "pgherd maintenance"
 
-enum { LAUNCHER_NAP_MS = 2000, WORKER_NAP_MS = 1000, PROBE_INTERVAL_MS = 8000 };
+enum { LAUNCHER_NAP_MS = 2000, WORKER_NAP_MS = 1000, PROBE_INTERVAL_MS = 8000, SYNC_INTERVAL_MS = 5000 };
 
 PGDLLEXPORT void herd_maintenance_launcher(Datum arg);
 PGDLLEXPORT void herd_maintenance_worker(Datum arg);
@@ -212,7 +213,7 @@ static bool due(TimestampTz *next, int interval_ms)
 /* An error ends the process; the launcher starts another after a while. */
 void herd_maintenance_worker(Datum arg)
 {
-	TimestampTz next_recovery = 0;
+	TimestampTz next_recovery = 0, next_sync = 0;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -222,6 +223,11 @@ void herd_maintenance_worker(Datum arg)
 		if (due(&next_recovery, herd_recover_2pc_interval_ms)) {
 			begin_work("recovering prepared transactions");
 			herd_recover_prepared();
+			end_work();
+		}
+		if (due(&next_sync, SYNC_INTERVAL_MS)) {
+			begin_work("bringing nodes up to date");
+			herd_sync_pending_metadata();
 			end_work();
 		}
 		nap(WORKER_NAP_MS);
