@@ -22,7 +22,7 @@ static int keep_base(const struct herd_pg_config *cfg, struct herd_err *err)
 	else if (cfg->custom_conf != NULL || herd_pg_file_exists(base))
 		rc = 0;
 	else if (!herd_pg_file_exists(conf))
-		rc = herd_pg_file_write(base, "", 0, MODE, err);
+		rc = herd_pg_file_write(base, "", 0, MODE, NULL, err);
 	else if (rename(conf, base) < 0)
 		rc = herd_err_set(err, -errno, "could not rename file \"%s\" to \"%s\": %s", conf,
 				  base, strerror(errno));
@@ -32,7 +32,7 @@ static int keep_base(const struct herd_pg_config *cfg, struct herd_err *err)
 }
 
 static int write_conf(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
-		      const struct herd_pg_settings *settings, int server_version,
+		      const struct herd_pg_settings *settings, int server_version, bool *changed,
 		      struct herd_err *err)
 {
 	struct herd_buf text = { 0 };
@@ -44,7 +44,7 @@ static int write_conf(const struct herd_pg_config *cfg, const struct herd_pg_rol
 		herd_err_set(err, rc, "could not write the text of postgresql.conf: %s",
 			     strerror(-rc));
 	else
-		rc = herd_pg_file_write(path, herd_buf_str(&text), text.len, MODE, err);
+		rc = herd_pg_file_write(path, herd_buf_str(&text), text.len, MODE, changed, err);
 	if (text.data != NULL)
 		herd_str_wipe(text.data, text.len);
 	herd_buf_free(&text);
@@ -54,7 +54,7 @@ static int write_conf(const struct herd_pg_config *cfg, const struct herd_pg_rol
 
 static int write_lines(const struct herd_pg_config *cfg, const struct herd_pg_settings *settings,
 		       const char *guc, const char *name, const struct herd_pg_lines *lines,
-		       struct herd_err *err)
+		       bool *changed, struct herd_err *err)
 {
 	struct herd_buf text = { 0 };
 	char *path;
@@ -67,37 +67,38 @@ static int write_lines(const struct herd_pg_config *cfg, const struct herd_pg_se
 	if (rc < 0)
 		herd_err_set(err, rc, "could not write the text of %s: %s", name, strerror(-rc));
 	else
-		rc = herd_pg_file_write(path, herd_buf_str(&text), text.len, MODE, err);
+		rc = herd_pg_file_write(path, herd_buf_str(&text), text.len, MODE, changed, err);
 	herd_buf_free(&text);
 	free(path);
 	return rc;
 }
 
 static int write_hba(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
-		     const struct herd_pg_settings *settings, struct herd_err *err)
+		     const struct herd_pg_settings *settings, bool *changed, struct herd_err *err)
 {
 	static char *trust[] = { "local all all trust", "host all all 127.0.0.1/32 trust",
 				 "host all all ::1/128 trust" };
 	struct herd_pg_lines only_us = { .v = trust, .n = 3, .cap = 3 };
 	int rc = write_lines(cfg, settings, "hba_file", "pg_hba.conf",
-			     role->trust_only_hba ? &only_us : &cfg->pg_hba, err);
+			     role->trust_only_hba ? &only_us : &cfg->pg_hba, changed, err);
 
 	if (rc == 0)
-		rc = write_lines(cfg, settings, "ident_file", "pg_ident.conf", &cfg->pg_ident, err);
+		rc = write_lines(cfg, settings, "ident_file", "pg_ident.conf", &cfg->pg_ident,
+				 changed, err);
 	return rc;
 }
 
-static int clean_auto(const struct herd_pg_config *cfg, struct herd_err *err)
+static int clean_auto(const struct herd_pg_config *cfg, bool *changed, struct herd_err *err)
 {
 	struct herd_buf old = { 0 }, new = { 0 };
 	char *path = herd_str_printf("%s/postgresql.auto.conf", cfg->data_dir);
-	bool changed = false;
+	bool dirty = false;
 	int rc = path != NULL ? herd_pg_file_read(path, &old, err) : -ENOMEM;
 
 	if (rc == 0)
-		rc = herd_pg_conf_clean_auto(herd_buf_str(&old), &new, &changed);
-	if (rc == 0 && changed)
-		rc = herd_pg_file_write(path, herd_buf_str(&new), new.len, MODE, err);
+		rc = herd_pg_conf_clean_auto(herd_buf_str(&old), &new, &dirty);
+	if (rc == 0 && dirty)
+		rc = herd_pg_file_write(path, herd_buf_str(&new), new.len, MODE, changed, err);
 	herd_buf_free(&old);
 	herd_buf_free(&new);
 	free(path);
@@ -115,7 +116,7 @@ int herd_pg_conf_write_signals(const struct herd_pg_config *cfg, const struct he
 	if (standby == NULL || recovery == NULL || promote == NULL)
 		rc = herd_err_set(err, -ENOMEM, "out of memory");
 	else if (role->standby)
-		rc = herd_pg_file_write(standby, "", 0, MODE, err);
+		rc = herd_pg_file_write(standby, "", 0, MODE, NULL, err);
 	else
 		rc = herd_pg_file_remove(standby, err);
 	if (rc == 0)
@@ -129,7 +130,7 @@ int herd_pg_conf_write_signals(const struct herd_pg_config *cfg, const struct he
 }
 
 int herd_pg_conf_write(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
-		       const struct herd_pg_settings *settings, int server_version,
+		       const struct herd_pg_settings *settings, int server_version, bool *changed,
 		       struct herd_err *err)
 {
 	int rc = keep_base(cfg, err);
@@ -138,11 +139,11 @@ int herd_pg_conf_write(const struct herd_pg_config *cfg, const struct herd_pg_ro
 	    cfg->replication.password != NULL)
 		rc = herd_pg_pgpass_write(cfg->pgpass, &role->primary, &cfg->replication, err);
 	if (rc == 0)
-		rc = write_conf(cfg, role, settings, server_version, err);
+		rc = write_conf(cfg, role, settings, server_version, changed, err);
 	if (rc == 0)
-		rc = write_hba(cfg, role, settings, err);
+		rc = write_hba(cfg, role, settings, changed, err);
 	if (rc == 0)
-		rc = clean_auto(cfg, err);
+		rc = clean_auto(cfg, changed, err);
 	return rc;
 }
 

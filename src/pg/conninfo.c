@@ -212,7 +212,7 @@ int herd_pg_pgpass_write(const char *path, const struct herd_pg_addr *addr,
 	if (rc < 0)
 		rc = herd_err_set(err, rc, "out of memory");
 	else
-		rc = herd_pg_file_write(path, herd_buf_str(&b), b.len, 0600, err);
+		rc = herd_pg_file_write(path, herd_buf_str(&b), b.len, 0600, NULL, err);
 	if (b.data != NULL)
 		herd_str_wipe(b.data, b.len);
 	herd_buf_free(&b);

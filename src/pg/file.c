@@ -101,7 +101,7 @@ static int replace(const char *path, const char *data, size_t len, mode_t mode,
 	return rc;
 }
 
-int herd_pg_file_write(const char *path, const char *data, size_t len, mode_t mode,
+int herd_pg_file_write(const char *path, const char *data, size_t len, mode_t mode, bool *changed,
 		       struct herd_err *err)
 {
 	char *real;
@@ -113,6 +113,8 @@ int herd_pg_file_write(const char *path, const char *data, size_t len, mode_t mo
 	real = realpath(path, NULL);
 	rc = replace(real != NULL ? real : path, data, len, mode, err);
 	free(real);
+	if (rc == 0 && changed != NULL)
+		*changed = true;
 	return rc;
 }
 
@@ -122,7 +124,7 @@ int herd_pg_file_copy(const char *from, const char *to, mode_t mode, struct herd
 	int rc = herd_pg_file_read(from, &b, err);
 
 	if (rc == 0)
-		rc = herd_pg_file_write(to, herd_buf_str(&b), b.len, mode, err);
+		rc = herd_pg_file_write(to, herd_buf_str(&b), b.len, mode, NULL, err);
 	herd_buf_free(&b);
 	return rc;
 }

@@ -50,7 +50,7 @@ const char *
 herd_pg_operation(const struct herd_pg *pg); /* "starting", "cloning", ...; NULL: none */
 /* Cancels the running operation: its children are killed, its done gets -ECANCELED. */
 void herd_pg_cancel(struct herd_pg *pg);
-/* PG_VERSION of the data directory (15), else of the binaries; 0: unknown. */
+/* PG_VERSION of the data directory (15); 0: unknown. */
 int herd_pg_major(struct herd_pg *pg);
 
 enum herd_pg_datadir {
@@ -98,8 +98,12 @@ int herd_pg_reload(struct herd_pg *pg, const struct herd_pg_role *role, bool for
  */
 int herd_pg_follow(struct herd_pg *pg, const struct herd_pg_role *role, int64_t timeout_ms,
 		   herd_pg_done_fn done, void *arg, struct herd_err *err);
+/* Stops (fast, without limit) and starts again; done as herd_pg_start. */
+int herd_pg_restart(struct herd_pg *pg, const struct herd_pg_role *role, int64_t timeout_ms,
+		    herd_pg_done_fn done, void *arg, struct herd_err *err);
 /* A CHECKPOINT by the superuser. */
-int herd_pg_checkpoint(struct herd_pg *pg, int64_t timeout_ms, herd_pg_done_fn done, void *arg);
+int herd_pg_checkpoint(struct herd_pg *pg, int64_t timeout_ms, herd_pg_done_fn done, void *arg,
+		       struct herd_err *err);
 
 /* The connection for status queries ('Patroni heartbeat'); made at first use, owned by pg. */
 struct herd_pg_session *herd_pg_session(struct herd_pg *pg);

@@ -517,6 +517,11 @@ int herd_pg_session_reset(struct herd_pg_session *s, const char *conninfo)
 	return 0;
 }
 
+int herd_pg_session_set_conninfo(struct herd_pg_session *s, const char *conninfo)
+{
+	return strcmp(s->conninfo, conninfo) == 0 ? 0 : herd_pg_session_reset(s, conninfo);
+}
+
 bool herd_pg_session_connected(const struct herd_pg_session *s)
 {
 	return s->state == READY || s->state == BUSY;

@@ -30,6 +30,8 @@ int herd_pg_session_new(struct herd_loop *l, const struct herd_pg_session_opts *
 void herd_pg_session_free(struct herd_pg_session *s);
 /* Closes; the next query connects again (with conninfo when not NULL). */
 int herd_pg_session_reset(struct herd_pg_session *s, const char *conninfo);
+/* The same with the text only when it differs from the one in use. */
+int herd_pg_session_set_conninfo(struct herd_pg_session *s, const char *conninfo);
 bool herd_pg_session_connected(const struct herd_pg_session *s);
 int herd_pg_session_backend_pid(const struct herd_pg_session *s); /* 0: not connected */
 int herd_pg_session_version(

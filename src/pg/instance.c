@@ -1,0 +1,425 @@
+#include "pg/instance.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "pg/command.h"
+#include "pg/file.h"
+#include "pg/private.h"
+#include "pg/proc.h"
+
+static void on_postmaster_exit(void *arg, pid_t pid)
+{
+	struct herd_pg *pg = arg;
+	bool expected = pg->stopping;
+
+	waitpid(pid, NULL, WNOHANG); /* ours when we are pid 1 or a subreaper */
+	herd_pidwatch_free(pg->watch);
+	pg->watch = NULL;
+	pg->pid = 0;
+	pg->start_epoch = 0;
+	pg->stopping = false;
+	if (pg->events.exited != NULL)
+		pg->events.exited(pg->events.arg, expected);
+	if (pg->op.name != NULL && pg->op.on_exit != NULL && pg->pid == 0)
+		pg->op.on_exit(pg);
+}
+
+int herd_pg_adopt(struct herd_pg *pg, pid_t pid)
+{
+	struct herd_pidwatch *watch;
+	struct herd_pg_pidfile f;
+	int rc = herd_pidwatch_new(pg->loop, pid, on_postmaster_exit, pg, &watch);
+
+	if (rc < 0)
+		return rc;
+	herd_pidwatch_free(pg->watch);
+	pg->watch = watch;
+	pg->pid = pid;
+	pg->stopping = false;
+	pg->start_epoch =
+		herd_pg_pidfile_read(pg->cfg.data_dir, &f) == 0 && f.pid == pid ? f.start_epoch : 0;
+	return 0;
+}
+
+pid_t herd_pg_pid(struct herd_pg *pg)
+{
+	struct herd_pg_pidfile f;
+
+	if (pg->pid > 0 && herd_pg_proc_is_postmaster(pg->pid, pg->cfg.data_dir))
+		return pg->pid;
+	if (pg->pid > 0) /* dead; the watch is about to say so */
+		return 0;
+	if (herd_pg_pidfile_read(pg->cfg.data_dir, &f) < 0 || f.pid <= 0 ||
+	    !herd_pg_proc_is_postmaster(f.pid, pg->cfg.data_dir) || herd_pg_adopt(pg, f.pid) < 0)
+		return 0;
+	return pg->pid;
+}
+
+int64_t herd_pg_start_epoch(struct herd_pg *pg)
+{
+	struct herd_pg_pidfile f;
+
+	if (herd_pg_pid(pg) == 0)
+		return 0;
+	if (pg->start_epoch == 0 && herd_pg_pidfile_read(pg->cfg.data_dir, &f) == 0 &&
+	    f.pid == pg->pid)
+		pg->start_epoch = f.start_epoch;
+	return pg->start_epoch;
+}
+
+enum herd_pg_phase herd_pg_phase(struct herd_pg *pg)
+{
+	struct herd_pg_pidfile f;
+	pid_t pid = herd_pg_pid(pg);
+
+	if (pid == 0)
+		return HERD_PG_PHASE_STOPPED;
+	if (pg->stopping)
+		return HERD_PG_PHASE_STOPPING;
+	if (herd_pg_pidfile_read(pg->cfg.data_dir, &f) < 0 || f.pid != pid)
+		return HERD_PG_PHASE_STARTING;
+	if (strcmp(f.status, "ready") == 0)
+		return HERD_PG_PHASE_RUNNING;
+	return strcmp(f.status, "stopping") == 0 ? HERD_PG_PHASE_STOPPING : HERD_PG_PHASE_STARTING;
+}
+
+void herd_pg_notice(struct herd_pg *pg, const char *fmt, ...)
+{
+	va_list ap;
+	char *text;
+	int n;
+
+	if (pg->events.notice == NULL)
+		return;
+	va_start(ap, fmt);
+	n = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return;
+	pg->events.notice(pg->events.arg, text);
+	free(text);
+}
+
+void herd_pg_notice_lines(struct herd_pg *pg, const char *lines)
+{
+	while (*lines != '\0') {
+		size_t len = strcspn(lines, "\n");
+
+		if (len > 0)
+			herd_pg_notice(pg, "%.*s", (int)len, lines);
+		lines += len + (lines[len] == '\n');
+	}
+}
+
+static void gucs_done(void *arg, int status, const char *output, size_t len)
+{
+	struct herd_pg *pg = arg;
+	struct herd_err err = HERD_ERR_INIT;
+	struct herd_pg_guc_table t = { 0 };
+	int rc = herd_pg_command_check("postgres --describe-config", status, output, &err);
+
+	pg->gucs_child = NULL;
+	if (rc == 0)
+		rc = herd_pg_guc_table_parse(output, &t, &err);
+	if (rc == 0) {
+		herd_pg_guc_table_clear(&pg->gucs);
+		pg->gucs = t;
+	} else {
+		herd_pg_notice(pg, "parameters are not checked: %s", herd_err_text(&err));
+	}
+	herd_err_clear(&err);
+}
+
+static int describe_gucs(struct herd_pg *pg, struct herd_err *err)
+{
+	char *bin = herd_pg_config_bin(&pg->cfg, HERD_PG_BIN_POSTGRES);
+	const char *argv[] = { bin, "--describe-config", NULL };
+	int rc;
+
+	if (bin == NULL)
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	rc = herd_pg_command_start(pg->loop, argv, NULL, 10000, gucs_done, pg, &pg->gucs_child,
+				   err);
+	free(bin);
+	return rc;
+}
+
+/* "$HOME/pgpass", which the walreceiver reads too. */
+static int default_pgpass(struct herd_pg_config *cfg)
+{
+	const char *home = getenv("HOME");
+
+	if (cfg->pgpass == NULL)
+		cfg->pgpass = herd_str_printf("%s/pgpass", home != NULL ? home : "");
+	return cfg->pgpass != NULL ? 0 : -ENOMEM;
+}
+
+int herd_pg_new(struct herd_loop *l, struct herd_pg_config *cfg,
+		const struct herd_pg_events *events, struct herd_pg **ret, struct herd_err *err)
+{
+	struct herd_pg *pg;
+	int rc = herd_pg_config_check(cfg, err);
+
+	if (rc < 0)
+		return rc;
+	pg = calloc(1, sizeof(*pg));
+	if (pg == NULL || default_pgpass(cfg) < 0) {
+		free(pg);
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	}
+	pg->loop = l;
+	if (events != NULL)
+		pg->events = *events;
+	pg->cfg = *cfg;
+	*cfg = (struct herd_pg_config){ 0 };
+	rc = describe_gucs(pg, err);
+	if (rc < 0) {
+		*cfg = pg->cfg;
+		free(pg);
+		return rc;
+	}
+	herd_pg_pid(pg); /* adopts the one that runs */
+	*ret = pg;
+	return 0;
+}
+
+void herd_pg_free(struct herd_pg *pg)
+{
+	if (pg == NULL)
+		return;
+	if (pg->op.name != NULL)
+		herd_pg_op_drop(pg);
+	herd_child_abandon(pg->gucs_child);
+	herd_pidwatch_free(pg->watch);
+	herd_pg_session_free(pg->session);
+	herd_pg_guc_table_clear(&pg->gucs);
+	herd_pg_role_clear(&pg->role);
+	herd_pg_role_clear(&pg->start.role);
+	herd_pg_config_clear(&pg->cfg);
+	free(pg);
+}
+
+int herd_pg_set_config(struct herd_pg *pg, struct herd_pg_config *cfg, struct herd_err *err)
+{
+	int rc = herd_pg_config_check(cfg, err);
+	char *conninfo;
+
+	if (rc < 0)
+		return rc;
+	if (default_pgpass(cfg) < 0)
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	herd_pg_config_clear(&pg->cfg);
+	pg->cfg = *cfg;
+	*cfg = (struct herd_pg_config){ 0 };
+	if (pg->session == NULL)
+		return 0;
+	conninfo = herd_pg_local_conninfo(pg, &pg->cfg.superuser, NULL, NULL);
+	rc = conninfo != NULL ? herd_pg_session_set_conninfo(pg->session, conninfo) : -ENOMEM;
+	if (conninfo != NULL)
+		herd_str_wipe(conninfo, strlen(conninfo));
+	free(conninfo);
+	return rc < 0 ? herd_err_set(err, rc, "out of memory") : 0;
+}
+
+const struct herd_pg_config *herd_pg_config(const struct herd_pg *pg)
+{
+	return &pg->cfg;
+}
+
+struct herd_loop *herd_pg_loop(const struct herd_pg *pg)
+{
+	return pg->loop;
+}
+
+const struct herd_pg_role *herd_pg_role(const struct herd_pg *pg)
+{
+	return pg->role_known ? &pg->role : NULL;
+}
+
+int herd_pg_major(struct herd_pg *pg)
+{
+	struct herd_buf text = { 0 };
+	char *path = herd_str_printf("%s/PG_VERSION", pg->cfg.data_dir);
+	int major = 0;
+
+	if (path != NULL && herd_pg_file_read(path, &text, NULL) == 0)
+		major = atoi(herd_buf_str(&text));
+	herd_buf_free(&text);
+	free(path);
+	return major;
+}
+
+static int dir_is_empty(const char *path, bool *ret)
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+
+	*ret = true;
+	if (dir == NULL)
+		return errno == ENOENT ? 0 : -errno;
+	while ((entry = readdir(dir)) != NULL) {
+		if (entry->d_name[0] != '.' && strcmp(entry->d_name, "lost+found") != 0)
+			*ret = false;
+	}
+	closedir(dir);
+	return 0;
+}
+
+enum herd_pg_datadir herd_pg_datadir(struct herd_pg *pg, struct herd_err *err)
+{
+	const char *dir = pg->cfg.data_dir;
+	char *control = herd_str_printf("%s/global/pg_control", dir);
+	enum herd_pg_datadir ret = HERD_PG_DATADIR_BROKEN;
+	bool empty;
+	int rc = dir_is_empty(dir, &empty);
+
+	if (rc < 0)
+		herd_err_set(err, rc, "could not open directory \"%s\": %s", dir, strerror(-rc));
+	else if (empty)
+		ret = HERD_PG_DATADIR_MISSING;
+	else if (control != NULL && herd_pg_major(pg) > 0 && access(control, R_OK) == 0)
+		ret = HERD_PG_DATADIR_VALID;
+	else
+		herd_err_set(err, -EINVAL,
+			     "directory \"%s\" is not empty but no data directory of "
+			     "PostgreSQL",
+			     dir);
+	free(control);
+	return ret;
+}
+
+int herd_pg_write_role(struct herd_pg *pg, const struct herd_pg_role *role,
+		       const struct herd_pg_controldata *control, struct herd_pg_settings *ret,
+		       bool *changed, struct herd_err *err)
+{
+	struct herd_pg_settings s = { 0 };
+	struct herd_buf warnings = { 0 };
+	struct herd_pg_role copy;
+	int version = herd_pg_major(pg);
+	int rc = herd_pg_conf_effective(&pg->cfg, role, control, pg->gucs.n > 0 ? &pg->gucs : NULL,
+					version, &s, NULL, &warnings);
+
+	if (rc == 0)
+		rc = herd_pg_role_copy(role, &copy);
+	if (rc < 0) {
+		herd_err_set(err, rc, "out of memory");
+	} else {
+		herd_pg_role_clear(&pg->role);
+		pg->role = copy;
+		pg->role_known = true;
+		herd_pg_notice_lines(pg, herd_buf_str(&warnings));
+		rc = herd_pg_conf_write(&pg->cfg, role, &s, version, changed, err);
+	}
+	herd_buf_free(&warnings);
+	if (rc == 0 && ret != NULL)
+		*ret = s;
+	else
+		herd_pg_settings_clear(&s);
+	return rc;
+}
+
+int herd_pg_reload(struct herd_pg *pg, const struct herd_pg_role *role, bool force,
+		   struct herd_err *err)
+{
+	bool changed = force;
+	pid_t pid;
+	int rc = herd_pg_write_role(pg, role, pg->control_known ? &pg->control : NULL, NULL,
+				    &changed, err);
+
+	if (rc < 0 || !changed)
+		return rc;
+	pid = herd_pg_pid(pg);
+	if (pid == 0)
+		return 0; /* the next start reads the files */
+	if (kill(pid, SIGHUP) < 0)
+		return herd_err_set(err, -errno, "could not signal process %d: %s", (int)pid,
+				    strerror(errno));
+	return 0;
+}
+
+/* libpq reaches the first of the listen addresses, localhost when it is among them. */
+static int local_addr(const struct herd_pg *pg, struct herd_pg_addr *ret, bool *loopback)
+{
+	static const char *const any[] = { "*", "0.0.0.0", "127.0.0.1", "localhost" };
+	const struct herd_pg_config *cfg = &pg->cfg;
+	const char *dirs = herd_pg_settings_get(&cfg->parameters, "unix_socket_directories");
+	char *listen = strdup(cfg->use_unix_socket ? (dirs != NULL ? dirs : "") : cfg->listen);
+	char *rest = listen, *item, *host = NULL;
+
+	*loopback = false;
+	while (rest != NULL && (item = strsep(&rest, ",")) != NULL) {
+		item = herd_str_trim(item);
+		if (host == NULL && item[0] != '\0')
+			host = item;
+		for (size_t i = 0; i < 4 && !cfg->use_unix_socket; i++)
+			*loopback = *loopback || strcmp(item, any[i]) == 0;
+	}
+	ret->host = herd_str_dup(*loopback ? "localhost" : host);
+	ret->port = herd_str_printf("%d", cfg->port);
+	free(listen);
+	if (listen == NULL || ret->port == NULL)
+		return -ENOMEM;
+	return 0;
+}
+
+char *herd_pg_local_conninfo(struct herd_pg *pg, const struct herd_pg_auth *auth,
+			     const char *dbname, const char *application_name)
+{
+	struct herd_pg_addr addr = { 0 };
+	struct herd_pg_conninfo_opts opts = {
+		.dbname = dbname != NULL ? dbname : herd_pg_config_database(&pg->cfg),
+		.application_name = application_name,
+		.with_password = true,
+		.krbsrvname = pg->cfg.krbsrvname,
+		.server_version = herd_pg_major(pg),
+	};
+	struct herd_buf text = { 0 };
+	bool loopback;
+	int rc = local_addr(pg, &addr, &loopback);
+
+	if (rc == 0)
+		rc = herd_pg_conninfo_build(&addr, auth, &opts, &text);
+	if (rc == 0 && loopback) /* so that no name is looked up */
+		herd_buf_addstr(&text, " hostaddr=127.0.0.1");
+	herd_pg_addr_clear(&addr);
+	if (rc < 0)
+		herd_buf_free(&text);
+	return rc == 0 ? herd_buf_steal(&text) : NULL;
+}
+
+static int make_session(struct herd_pg *pg, const char *name, const char *dbname, const char *gucs,
+			struct herd_pg_session **ret, struct herd_err *err)
+{
+	char *conninfo = herd_pg_local_conninfo(pg, &pg->cfg.superuser, dbname, NULL);
+	struct herd_pg_session_opts opts = { .conninfo = conninfo, .name = name, .gucs = gucs };
+	int rc;
+
+	if (conninfo == NULL)
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	rc = herd_pg_session_new(pg->loop, &opts, ret, err);
+	herd_str_wipe(conninfo, strlen(conninfo));
+	free(conninfo);
+	return rc;
+}
+
+struct herd_pg_session *herd_pg_session(struct herd_pg *pg)
+{
+	if (pg->session == NULL)
+		make_session(pg, "Patroni heartbeat", NULL, "-c search_path=pg_catalog",
+			     &pg->session, NULL);
+	return pg->session;
+}
+
+int herd_pg_session_local(struct herd_pg *pg, const char *name, const char *dbname,
+			  struct herd_pg_session **ret, struct herd_err *err)
+{
+	return make_session(pg, name, dbname, NULL, ret, err);
+}

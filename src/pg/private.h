@@ -1,0 +1,105 @@
+/*
+ * pg/private.h - the inside of struct herd_pg, shared by the operations. Not for other folders.
+ *
+ * An operation (herd_pg_op_begin ... herd_pg_op_end) is a chain of stages. A stage is a function
+ * that is given `next`, waits by a timer, a child or a session of the operation, and calls next
+ * once.
+ */
+#pragma once
+#include "pg/instance.h"
+
+typedef void (*herd_pg_next_fn)(struct herd_pg *pg, int rc, const struct herd_err *err);
+
+struct herd_pg_op {
+	const char *name; /* NULL: no operation runs */
+	herd_pg_done_fn done;
+	void *arg;
+	struct herd_timer *timer;
+	void (*tick)(struct herd_pg *pg);
+	struct herd_child *child;
+	void (*child_done)(struct herd_pg *pg, int status, const char *output);
+	struct herd_pg_session *session;     /* freed with the operation */
+	void (*on_exit)(struct herd_pg *pg); /* the postmaster's end belongs to a stage */
+	void *state;                         /* of the operation; free_state frees it */
+	void (*free_state)(void *state);
+};
+
+struct herd_pg_start_stage {
+	struct herd_pg_role role;
+	struct herd_pg_controldata control;
+	bool have_control;
+	int64_t timeout_ms, began_ms;
+	long log_offset;
+	herd_pg_next_fn next;
+};
+
+struct herd_pg_stop_stage {
+	struct herd_pg_stop_opts opts;
+	enum herd_pg_stop_mode mode; /* now, after escalation */
+	int64_t began_ms, signalled_ms;
+	bool told_shut_down, killed;
+	herd_pg_next_fn next;
+};
+
+struct herd_pg_leftover_stage {
+	int64_t began_ms;
+	herd_pg_next_fn next;
+};
+
+struct herd_pg {
+	struct herd_loop *loop;
+	struct herd_pg_config cfg;
+	struct herd_pg_events events;
+	pid_t pid; /* the postmaster that is watched; 0: none */
+	int64_t start_epoch;
+	struct herd_pidwatch *watch;
+	bool stopping;                 /* its end was asked for */
+	struct herd_child *gucs_child; /* describes the settings */
+	struct herd_pg_guc_table gucs;
+	struct herd_pg_role role; /* as last written */
+	bool role_known;
+	struct herd_pg_controldata control; /* of the last start as a standby */
+	bool control_known;
+	struct herd_pg_session *session;
+	struct herd_pg_op op;
+	struct herd_pg_start_stage start;
+	struct herd_pg_stop_stage stop;
+	struct herd_pg_leftover_stage leftover;
+};
+
+int herd_pg_op_begin(struct herd_pg *pg, const char *name, herd_pg_done_fn done, void *arg,
+		     struct herd_err *err);
+/* Frees what the operation holds, then calls done. */
+void herd_pg_op_end(struct herd_pg *pg, int rc, const struct herd_err *err);
+/* herd_pg_op_end as the last `next`. */
+void herd_pg_op_finish(struct herd_pg *pg, int rc, const struct herd_err *err);
+/* For errors found in a public function after op_begin: ends the operation without calling done. */
+void herd_pg_op_drop(struct herd_pg *pg);
+void herd_pg_op_after(struct herd_pg *pg, int64_t ms, void (*tick)(struct herd_pg *pg));
+int herd_pg_op_run(struct herd_pg *pg, const char *const *argv, const char *const *env,
+		   int64_t timeout_ms,
+		   void (*child_done)(struct herd_pg *pg, int status, const char *output),
+		   struct herd_err *err);
+
+void herd_pg_stage_start(struct herd_pg *pg, const struct herd_pg_role *role, int64_t timeout_ms,
+			 herd_pg_next_fn next);
+void herd_pg_stage_stop(struct herd_pg *pg, const struct herd_pg_stop_opts *opts,
+			herd_pg_next_fn next);
+/* SIGKILL for every process of a dead postmaster; next when they are gone. */
+void herd_pg_stage_leftovers(struct herd_pg *pg, herd_pg_next_fn next);
+/* Waits until the postmaster accepts connections; start.c's last stage. */
+void herd_pg_stage_ready(struct herd_pg *pg, int64_t timeout_ms, herd_pg_next_fn next);
+/* Crash recovery in single-user mode. */
+void herd_pg_stage_single_user(struct herd_pg *pg, herd_pg_next_fn next);
+
+/* Watches a postmaster from now on; -ESRCH when it is gone. */
+int herd_pg_adopt(struct herd_pg *pg, pid_t pid);
+void herd_pg_notice(struct herd_pg *pg, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void herd_pg_notice_lines(struct herd_pg *pg, const char *lines);
+/* Starts a process that is no child of ours; its pid. argv[0] is looked up in PATH. */
+int herd_pg_spawn(const char *const *argv, char *const *env, int log_fd, pid_t *ret,
+		  struct herd_err *err);
+/* Writes the files of a role; effective parameters are handed out when ret is not NULL. */
+int herd_pg_write_role(struct herd_pg *pg, const struct herd_pg_role *role,
+		       const struct herd_pg_controldata *control, struct herd_pg_settings *ret,
+		       bool *changed, struct herd_err *err);
