@@ -1,0 +1,463 @@
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parser.h"
+#include "parser/parsetree.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/ruleutils.h"
+#include "utils/syscache.h"
+
+#include "catalog/metadata.h"
+#include "deparse/deparse.h"
+
+typedef struct ExtractContext {
+	List **evals;
+	bool volatiles;  /* the target list of an INSERT: volatile values are computed here too */
+	bool execparams; /* PARAM_EXEC may be read (expressions of a plan) */
+} ExtractContext;
+
+typedef struct Hole {
+	int location;
+	int length;
+	Oid relid;
+} Hole;
+
+static Node *extract_mutator(Node *node, void *context);
+
+static bool has_nonconstant_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node)) {
+	case T_Param:
+		return ((Param *)node)->paramkind != PARAM_EXTERN;
+	case T_Var:
+	case T_Aggref:
+	case T_WindowFunc:
+	case T_GroupingFunc:
+	case T_SubLink:
+	case T_SubPlan:
+	case T_AlternativeSubPlan:
+	case T_PlaceHolderVar:
+	case T_CaseTestExpr:
+	case T_CoerceToDomainValue:
+	case T_SetToDefault:
+	case T_CurrentOfExpr:
+	case T_Query:
+		return true;
+	case T_FuncExpr:
+		if (((FuncExpr *)node)->funcretset)
+			return true;
+		break;
+	case T_OpExpr:
+		if (((OpExpr *)node)->opretset)
+			return true;
+		break;
+	default:
+		break;
+	}
+	return expression_tree_walker(node, has_nonconstant_walker, context);
+}
+
+bool herd_expr_is_constant(Node *expr)
+{
+	return !has_nonconstant_walker(expr, NULL);
+}
+
+int herd_eval_add(List **evals, Expr *expr)
+{
+	ListCell *lc;
+	int pos = 0;
+
+	if (!contain_volatile_functions((Node *)expr)) {
+		foreach (lc, *evals) {
+			pos++;
+			if (equal(lfirst(lc), expr))
+				return pos;
+		}
+	}
+	*evals = lappend(*evals, copyObject(expr));
+	return list_length(*evals);
+}
+
+/*
+ * A parameter of the text, under a cast that tells the other node its type: types have other OIDs
+ * there, and an untyped parameter could be resolved otherwise than it was here.
+ */
+static Node *make_text_param(List **evals, Expr *expr)
+{
+	Param *param = makeNode(Param);
+	RelabelType *cast = makeNode(RelabelType);
+
+	param->paramkind = PARAM_EXTERN;
+	param->paramid = herd_eval_add(evals, expr);
+	param->paramtype = exprType((Node *)expr);
+	param->paramtypmod = exprTypmod((Node *)expr);
+	param->paramcollid = exprCollation((Node *)expr);
+	param->location = -1;
+
+	cast->arg = (Expr *)param;
+	cast->resulttype = param->paramtype;
+	cast->resulttypmod = -1;
+	cast->resultcollid = param->paramcollid;
+	cast->relabelformat = COERCE_EXPLICIT_CAST;
+	cast->location = -1;
+	return (Node *)cast;
+}
+
+static bool type_can_travel(Oid type)
+{
+	return type != UNKNOWNOID && type != RECORDOID && get_typtype(type) != TYPTYPE_PSEUDO;
+}
+
+/* What the rows of an INSERT get is computed here; their expressions, not those of sublinks. */
+static void extract_insert_values(Query *query, ExtractContext *cxt)
+{
+	ExtractContext sub = *cxt;
+	ListCell *lc;
+
+	sub.volatiles = query->jointree->fromlist == NIL;
+	foreach (lc, query->targetList) {
+		TargetEntry *tle = lfirst(lc);
+
+		tle->expr = (Expr *)extract_mutator((Node *)tle->expr, &sub);
+	}
+	foreach (lc, query->rtable) {
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind == RTE_VALUES)
+			rte->values_lists =
+				(List *)extract_mutator((Node *)rte->values_lists, &sub);
+	}
+}
+
+static void extract_query(Query *query, ExtractContext *cxt)
+{
+	if (query->commandType == CMD_INSERT)
+		extract_insert_values(query, cxt);
+	query_tree_mutator(query, extract_mutator, cxt, QTW_DONT_COPY_QUERY);
+}
+
+static Node *extract_mutator(Node *node, void *context)
+{
+	ExtractContext *cxt = context;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Query)) {
+		ExtractContext sub = *cxt;
+
+		sub.volatiles = false;
+		extract_query((Query *)node, &sub);
+		return node;
+	}
+	if (IsA(node, Const) || IsA(node, List) || IsA(node, TargetEntry))
+		return expression_tree_mutator(node, extract_mutator, context);
+	/* our own work from a first pass over the values of an INSERT */
+	if (IsA(node, RelabelType) && IsA(((RelabelType *)node)->arg, Param) &&
+	    ((Param *)((RelabelType *)node)->arg)->location == -1 &&
+	    ((RelabelType *)node)->location == -1 &&
+	    ((RelabelType *)node)->relabelformat == COERCE_EXPLICIT_CAST)
+		return node;
+	if (IsA(node, Param)) {
+		Param *param = (Param *)node;
+
+		if (param->paramkind == PARAM_EXTERN ||
+		    (cxt->execparams && param->paramkind == PARAM_EXEC))
+			return make_text_param(cxt->evals, (Expr *)param);
+		return node;
+	}
+	/* an expression, as far as exprType knows it */
+	switch (nodeTag(node)) {
+	case T_FuncExpr:
+	case T_OpExpr:
+	case T_DistinctExpr:
+	case T_NullIfExpr:
+	case T_ScalarArrayOpExpr:
+	case T_BoolExpr:
+	case T_RelabelType:
+	case T_CoerceViaIO:
+	case T_ArrayCoerceExpr:
+	case T_CaseExpr:
+	case T_ArrayExpr:
+	case T_RowExpr:
+	case T_CoalesceExpr:
+	case T_MinMaxExpr:
+	case T_SQLValueFunction:
+	case T_NullTest:
+	case T_BooleanTest:
+	case T_CoerceToDomain:
+	case T_NextValueExpr:
+	case T_SubscriptingRef:
+	case T_FieldSelect:
+		if (contain_mutable_functions(node) && herd_expr_is_constant(node) &&
+		    (cxt->volatiles || !contain_volatile_functions(node)) &&
+		    type_can_travel(exprType(node)))
+			return make_text_param(cxt->evals, (Expr *)node);
+		break;
+	default:
+		break;
+	}
+	return expression_tree_mutator(node, extract_mutator, context);
+}
+
+void herd_evals_extract(Query *query, List **evals)
+{
+	ExtractContext cxt = { .evals = evals };
+
+	extract_query(query, &cxt);
+}
+
+Node *herd_evals_extract_expr(Node *expr, List **evals)
+{
+	ExtractContext cxt = { .evals = evals, .execparams = true };
+
+	return extract_mutator(expr, &cxt);
+}
+
+/* A row of a table prints as a cast to the table's type, which a row of a shard does not have. */
+static Node *expand_row(Var *var, Oid relid)
+{
+	Relation rel = table_open(relid, NoLock);
+	TupleDesc desc = RelationGetDescr(rel);
+	RowExpr *row = makeNode(RowExpr);
+
+	for (int i = 0; i < desc->natts; i++) {
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped)
+			row->args = lappend(row->args, makeNullConst(INT4OID, -1, InvalidOid));
+		else
+			row->args = lappend(row->args,
+					    makeVar(var->varno, att->attnum, att->atttypid,
+						    att->atttypmod, att->attcollation,
+						    var->varlevelsup));
+	}
+	row->row_typeid = var->vartype;
+	row->row_format = COERCE_EXPLICIT_CAST;
+	row->location = -1;
+	table_close(rel, NoLock);
+	return (Node *)row;
+}
+
+static Node *expand_rows_mutator(Node *node, void *context)
+{
+	List *queries = context; /* innermost first */
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Query)) {
+		List *inner = lcons(node, list_copy(queries));
+
+		query_tree_mutator((Query *)node, expand_rows_mutator, inner,
+				   QTW_DONT_COPY_QUERY);
+		return node;
+	}
+	if (IsA(node, Var)) {
+		Var *var = (Var *)node;
+		RangeTblEntry *rte;
+		Query *q;
+
+		if (var->varattno != 0 || var->varlevelsup >= (Index)list_length(queries))
+			return node;
+		q = list_nth(queries, var->varlevelsup);
+		if (var->varno > (Index)list_length(q->rtable))
+			return node; /* EXCLUDED and the like */
+		rte = rt_fetch(var->varno, q->rtable);
+		if (rte->rtekind == RTE_RELATION && herd_table_get(rte->relid) != NULL &&
+		    var->vartype == get_rel_type_id(rte->relid))
+			return expand_row(var, rte->relid);
+		return node;
+	}
+	return expression_tree_mutator(node, expand_rows_mutator, context);
+}
+
+/* Constraints have other names on shards: name the columns of the constraint instead. */
+static void name_conflict_columns(Query *query)
+{
+	OnConflictExpr *oc = query->onConflict;
+	HeapTuple tup;
+	Form_pg_constraint con;
+	Datum keys;
+	Datum *attnums;
+	bool isnull;
+	int natts;
+	Relation rel;
+
+	if (oc == NULL || !OidIsValid(oc->constraint))
+		return;
+	tup = SearchSysCache1(CONSTROID, ObjectIdGetDatum(oc->constraint));
+	if (!HeapTupleIsValid(tup))
+		elog(ERROR, "cache lookup failed for constraint %u", oc->constraint);
+	con = (Form_pg_constraint)GETSTRUCT(tup);
+	if (con->contype != CONSTRAINT_PRIMARY && con->contype != CONSTRAINT_UNIQUE)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("ON CONFLICT ON CONSTRAINT with an exclusion constraint is "
+				       "not supported on distributed tables")));
+	keys = SysCacheGetAttr(CONSTROID, tup, Anum_pg_constraint_conkey, &isnull);
+	deconstruct_array(DatumGetArrayTypeP(keys), INT2OID, 2, true, TYPALIGN_SHORT, &attnums,
+			  NULL, &natts);
+	rel = table_open(con->conrelid, NoLock);
+	oc->arbiterElems = NIL;
+	for (int i = 0; i < natts; i++) {
+		InferenceElem *elem = makeNode(InferenceElem);
+		Form_pg_attribute att =
+			TupleDescAttr(RelationGetDescr(rel), DatumGetInt16(attnums[i]) - 1);
+
+		elem->expr = (Node *)makeVar(query->resultRelation, att->attnum, att->atttypid,
+					     att->atttypmod, att->attcollation, 0);
+		oc->arbiterElems = lappend(oc->arbiterElems, elem);
+	}
+	table_close(rel, NoLock);
+	oc->constraint = InvalidOid;
+	ReleaseSysCache(tup);
+}
+
+static bool prepare_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query)) {
+		Query *query = (Query *)node;
+		ListCell *lc;
+
+		foreach (lc, query->rtable) {
+			RangeTblEntry *rte = lfirst(lc);
+
+			if (rte->rtekind == RTE_RELATION && rte->alias == NULL)
+				rte->alias = makeAlias(get_rel_name(rte->relid), NIL);
+		}
+		name_conflict_columns(query);
+		/* identity columns are filled here, and shards need not be declared identity */
+		if (query->commandType == CMD_INSERT)
+			query->override = OVERRIDING_SYSTEM_VALUE;
+		return query_tree_walker(query, prepare_walker, context, 0);
+	}
+	return expression_tree_walker(node, prepare_walker, context);
+}
+
+static bool hole_walker(Node *node, void *context)
+{
+	List **holes = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeVar)) {
+		RangeVar *rv = (RangeVar *)node;
+		Hole *hole;
+
+		if (rv->schemaname == NULL)
+			return false;
+		hole = palloc(sizeof(Hole));
+		hole->relid = RangeVarGetRelid(rv, NoLock, false);
+		/* what quote_qualified_identifier printed; the schema stays in the text */
+		hole->location = rv->location + strlen(quote_identifier(rv->schemaname)) + 1;
+		hole->length = strlen(quote_identifier(rv->relname));
+		if (herd_table_get(hole->relid) != NULL)
+			*holes = lappend(*holes, hole);
+		return false;
+	}
+	return raw_expression_tree_walker(node, hole_walker, context);
+}
+
+static int hole_compare(const ListCell *a, const ListCell *b)
+{
+	return ((Hole *)lfirst(a))->location - ((Hole *)lfirst(b))->location;
+}
+
+static HerdTemplate *cut_holes(const char *sql)
+{
+	HerdTemplate *tmpl = palloc0(sizeof(HerdTemplate));
+	List *parsed = raw_parser(sql, RAW_PARSE_DEFAULT);
+	List *holes = NIL;
+	StringInfoData out;
+	int done = 0;
+	ListCell *lc;
+
+	hole_walker(linitial_node(RawStmt, parsed)->stmt, &holes);
+	list_sort(holes, hole_compare);
+	initStringInfo(&out);
+	foreach (lc, holes) {
+		Hole *hole = lfirst(lc);
+
+		appendBinaryStringInfo(&out, sql + done, hole->location - done);
+		tmpl->offsets = lappend_int(tmpl->offsets, out.len);
+		tmpl->relids = lappend_oid(tmpl->relids, hole->relid);
+		done = hole->location + hole->length;
+	}
+	appendStringInfoString(&out, sql + done);
+	tmpl->text = out.data;
+	return tmpl;
+}
+
+HerdTemplate *herd_deparse(Query *query)
+{
+	int nest;
+	char *sql;
+
+	query = (Query *)expand_rows_mutator((Node *)query, NIL);
+	prepare_walker((Node *)query, NULL);
+	/* with only pg_catalog in the path every relation is printed with its schema */
+	nest = NewGUCNestLevel();
+	(void)set_config_option("search_path", "pg_catalog", PGC_USERSET, PGC_S_SESSION,
+				GUC_ACTION_SAVE, true, 0, false);
+	sql = pg_get_querydef(query, false);
+	AtEOXact_GUC(true, nest);
+	return cut_holes(sql);
+}
+
+char *herd_template_fill(const HerdTemplate *tmpl, int shardindex)
+{
+	StringInfoData sql;
+	ListCell *off;
+	ListCell *rel;
+	int done = 0;
+
+	initStringInfo(&sql);
+	forboth(off, tmpl->offsets, rel, tmpl->relids)
+	{
+		const HerdTable *table = herd_table_get(lfirst_oid(rel));
+		char *relname = get_rel_name(lfirst_oid(rel));
+		int index = 0;
+
+		if (table == NULL || relname == NULL)
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("relation with OID %u is not distributed anymore",
+					       lfirst_oid(rel))));
+		if (table->kind == HERD_TABLE_HASH)
+			index = shardindex;
+		if (index < 0 || index >= table->nshards)
+			elog(ERROR, "table \"%s\" has no shard %d", relname, index);
+		appendBinaryStringInfo(&sql, tmpl->text + done, lfirst_int(off) - done);
+		appendStringInfoString(
+			&sql,
+			quote_identifier(herd_shard_name(relname, table->shards[index].shardid)));
+		done = lfirst_int(off);
+	}
+	appendStringInfoString(&sql, tmpl->text + done);
+	return sql.data;
+}
+
+List *herd_template_to_list(const HerdTemplate *tmpl)
+{
+	return list_make3(makeString(pstrdup(tmpl->text)), tmpl->offsets, tmpl->relids);
+}
+
+HerdTemplate *herd_template_from_list(List *list)
+{
+	HerdTemplate *tmpl = palloc0(sizeof(HerdTemplate));
+
+	tmpl->text = strVal(linitial(list));
+	tmpl->offsets = lsecond(list);
+	tmpl->relids = lthird(list);
+	return tmpl;
+}

@@ -1,0 +1,47 @@
+/*
+ * deparse/deparse.h - a Query as text with holes where the names of shards go.
+ *
+ * pg_get_querydef prints the query, PostgreSQL's own grammar finds the relations in the text. What
+ * must not be computed on another node (parameters, stable functions, the volatile values of an
+ * INSERT) becomes a parameter of the text; its expression is kept in the list of evals.
+ */
+#pragma once
+#include "postgres.h"
+
+#include "nodes/parsenodes.h"
+#include "nodes/pg_list.h"
+
+typedef struct HerdTemplate {
+	char *text;    /* without the names of the relations */
+	List *offsets; /* of int, ascending: where in text a name belongs */
+	List *relids;  /* of Oid: the shell relation of each hole */
+} HerdTemplate;
+
+/* True for an expression with one value for the whole statement: no Vars, aggregates, sublinks. */
+extern bool herd_expr_is_constant(Node *expr);
+
+/*
+ * The position (1..) of expr in *evals, appended when it is not there. The text refers to it as
+ * a parameter; volatile expressions are never shared.
+ */
+extern int herd_eval_add(List **evals, Expr *expr);
+
+/*
+ * Replaces parameters and stable constant expressions in the query by parameters of the text, and
+ * in the target list (or VALUES) of an INSERT the volatile ones too. The query is changed in
+ * place.
+ */
+extern void herd_evals_extract(Query *query, List **evals);
+
+/* The same for one expression of a plan, where PARAM_EXEC counts as a parameter. */
+extern Node *herd_evals_extract_expr(Node *expr, List **evals);
+
+/* Prints the query, which is changed in place (aliases). Every relation must be distributed. */
+extern HerdTemplate *herd_deparse(Query *query);
+
+/* The text for the shard with this index of every hash or single-shard table in it. */
+extern char *herd_template_fill(const HerdTemplate *tmpl, int shardindex);
+
+/* As a List for plan trees, and back. */
+extern List *herd_template_to_list(const HerdTemplate *tmpl);
+extern HerdTemplate *herd_template_from_list(List *list);
