@@ -1,0 +1,402 @@
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/explain.h"
+#include "executor/executor.h"
+#include "nodes/extensible.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "catalog/metadata.h"
+#include "compat.h"
+#include "plan/remote.h"
+
+typedef struct RemoteState {
+	CustomScanState css;
+	HerdRemote *remote;
+	List *evals; /* of ExprState */
+	HerdExec *exec;
+	MemoryContext memory; /* of one run */
+	ParamListInfo params;
+	bool started;
+	bool done;
+	bool counts; /* a write that is not part of a larger plan: its rows count as the command's */
+} RemoteState;
+
+static Node *remote_create_state(CustomScan *scan);
+
+static const CustomScanMethods remote_methods = {
+	.CustomName = "Herd Remote",
+	.CreateCustomScanState = remote_create_state,
+};
+
+CustomScan *herd_remote_plan(const HerdRemote *remote, List *scan_tlist)
+{
+	CustomScan *scan = makeNode(CustomScan);
+	List *flags = list_make5_int(remote->tier, remote->command, remote->shards,
+				     remote->null_key_fails, remote->in_txn);
+
+	flags = lappend_int(flags, remote->reusable);
+	flags = lappend_int(flags, remote->volatile_evals);
+	flags = lappend_int(flags, remote->ntext);
+	scan->methods = &remote_methods;
+	scan->custom_scan_tlist = scan_tlist;
+	scan->custom_exprs = remote->evals;
+	scan->custom_private =
+		list_make5(flags, list_make1_oid(remote->anchor), remote->keys, remote->keyprocs,
+			   remote->writes);
+	scan->custom_private =
+		lappend(scan->custom_private, herd_template_to_list(remote->tmpl));
+	return scan;
+}
+
+HerdRemote *herd_remote_from_plan(const CustomScan *scan)
+{
+	HerdRemote *remote = palloc0(sizeof(HerdRemote));
+	List *flags = linitial(scan->custom_private);
+
+	remote->tier = linitial_int(flags);
+	remote->command = lsecond_int(flags);
+	remote->shards = lthird_int(flags);
+	remote->null_key_fails = lfourth_int(flags);
+	remote->in_txn = list_nth_int(flags, 4);
+	remote->reusable = list_nth_int(flags, 5);
+	remote->volatile_evals = list_nth_int(flags, 6);
+	remote->ntext = list_nth_int(flags, 7);
+	remote->anchor = linitial_oid(lsecond(scan->custom_private));
+	remote->keys = lthird(scan->custom_private);
+	remote->keyprocs = lfourth(scan->custom_private);
+	remote->writes = list_nth(scan->custom_private, 4);
+	remote->tmpl = herd_template_from_list(list_nth(scan->custom_private, 5));
+	remote->evals = scan->custom_exprs;
+	return remote;
+}
+
+static const HerdTable *anchor_table(const HerdRemote *remote)
+{
+	const HerdTable *table = herd_table_get(remote->anchor);
+
+	if (table == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("relation with OID %u is not distributed anymore",
+				       remote->anchor)));
+	return table;
+}
+
+int herd_remote_key_shard(const HerdRemote *remote, Datum *values, bool *isnull, bool *null_key)
+{
+	const HerdTable *table = anchor_table(remote);
+	ListCell *key;
+	ListCell *proc;
+	int found = -1;
+
+	*null_key = false;
+	forboth(key, remote->keys, proc, remote->keyprocs)
+	{
+		int i = lfirst_int(key) - 1;
+		int32 hash;
+		int index;
+
+		if (isnull[i]) {
+			*null_key = true;
+			return 0;
+		}
+		hash = DatumGetInt32(
+			OidFunctionCall1Coll(lfirst_oid(proc), table->keycollation, values[i]));
+		index = herd_table_shard_index(table, hash);
+		if (found >= 0 && index != found)
+			ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the values of the distribution columns belong to "
+					"different shards"),
+				 errhint("Execute the statement without a generic plan "
+					 "(plan_cache_mode = force_custom_plan).")));
+		found = index;
+	}
+	return found;
+}
+
+/* Shards of all elements that are in every array: a bool for each shard. */
+static bool *shards_in_arrays(const HerdRemote *remote, const HerdTable *table,
+			      ParamListInfo params)
+{
+	bool *wanted = palloc(table->nshards * sizeof(bool));
+	ListCell *key;
+	ListCell *proc;
+
+	memset(wanted, true, table->nshards * sizeof(bool));
+	forboth(key, remote->keys, proc, remote->keyprocs)
+	{
+		ParamExternData *param = &params->params[lfirst_int(key) - 1];
+		bool *some = palloc0(table->nshards * sizeof(bool));
+		ArrayType *array;
+		Datum *elems;
+		bool *nulls;
+		int nelems = 0;
+		int16 len;
+		bool byval;
+		char align;
+
+		if (!param->isnull) {
+			array = DatumGetArrayTypeP(param->value);
+			get_typlenbyvalalign(ARR_ELEMTYPE(array), &len, &byval, &align);
+			deconstruct_array(array, ARR_ELEMTYPE(array), len, byval, align, &elems,
+					  &nulls, &nelems);
+		}
+		for (int i = 0; i < nelems; i++)
+			if (!nulls[i])
+				some[herd_table_shard_index(
+					table,
+					DatumGetInt32(OidFunctionCall1Coll(lfirst_oid(proc),
+									   table->keycollation,
+									   elems[i])))] = true;
+		for (int i = 0; i < table->nshards; i++)
+			wanted[i] = wanted[i] && some[i];
+	}
+	return wanted;
+}
+
+static void set_task(const HerdRemote *remote, HerdTask *task, const HerdTable *table, int index,
+		     int32 groupid)
+{
+	ListCell *lc;
+
+	task->shardid = table->shards[index].shardid;
+	task->groupid = groupid;
+	task->sql = herd_template_fill(remote->tmpl, index);
+	foreach (lc, remote->writes) {
+		const HerdTable *written = herd_table_get(lfirst_oid(lc));
+		uint64 *id = palloc(sizeof(uint64));
+
+		if (written == NULL)
+			continue;
+		*id = written->shards[written->kind == HERD_TABLE_HASH ? index : 0].shardid;
+		task->lock_shards = lappend(task->lock_shards, id);
+	}
+}
+
+/* Where a shard is read: here, if it is here. */
+static int32 shard_group(const HerdTable *table, int index)
+{
+	const HerdShard *shard = &table->shards[index];
+	int32 local = herd_local_group();
+
+	if (shard->ngroups == 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("shard " UINT64_FORMAT " of table \"%s\" has no placement",
+				       shard->shardid, get_rel_name(table->relid))));
+	for (int i = 0; i < shard->ngroups; i++)
+		if (shard->groups[i] == local)
+			return local;
+	return shard->groups[0];
+}
+
+static ParamListInfo text_params(const HerdRemote *remote, ParamListInfo params)
+{
+	ParamListInfo result;
+
+	if (params == NULL || remote->ntext == 0)
+		return NULL;
+	result = makeParamList(remote->ntext);
+	memcpy(result->params, params->params, remote->ntext * sizeof(ParamExternData));
+	return result;
+}
+
+HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDesc tupdesc)
+{
+	const HerdTable *table = anchor_table(remote);
+	HerdJob *job = palloc0(sizeof(HerdJob));
+	bool *wanted = NULL;
+	int first = 0;
+
+	job->modifies = remote->writes != NIL;
+	job->all_in_txn = remote->in_txn;
+	job->reusable = remote->reusable;
+	job->params = text_params(remote, params);
+	job->tupdesc = tupdesc;
+	if (remote->shards == HERD_SHARDS_REPLICAS) {
+		const HerdShard *shard = &table->shards[0];
+
+		job->reference_write = true;
+		job->tasks = palloc0(shard->ngroups * sizeof(HerdTask));
+		for (int i = 0; i < shard->ngroups; i++)
+			set_task(remote, &job->tasks[job->ntasks++], table, 0, shard->groups[i]);
+		return job;
+	}
+	if (remote->shards == HERD_SHARDS_ALL || remote->shards == HERD_SHARDS_IN) {
+		job->tasks = palloc0(table->nshards * sizeof(HerdTask));
+		if (remote->shards == HERD_SHARDS_IN)
+			wanted = shards_in_arrays(remote, table, params);
+		for (int i = 0; i < table->nshards; i++)
+			if (wanted == NULL || wanted[i])
+				set_task(remote, &job->tasks[job->ntasks++], table, i,
+					 shard_group(table, i));
+		return job;
+	}
+	if (remote->shards == HERD_SHARDS_KEY) {
+		int n = list_length(remote->evals);
+		Datum *values = palloc0((n + 1) * sizeof(Datum));
+		bool *isnull = palloc0((n + 1) * sizeof(bool));
+		bool null_key;
+
+		for (int i = 0; i < n; i++) {
+			values[i] = params->params[i].value;
+			isnull[i] = params->params[i].isnull;
+		}
+		first = herd_remote_key_shard(remote, values, isnull, &null_key);
+		if (null_key && remote->null_key_fails)
+			ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the distribution column of table \"%s\" cannot be null",
+					get_rel_name(remote->anchor))));
+	}
+	job->ntasks = 1;
+	job->tasks = palloc0(sizeof(HerdTask));
+	set_task(remote, job->tasks, table, first, shard_group(table, first));
+	return job;
+}
+
+ParamListInfo herd_remote_params(const HerdRemote *remote, List *exprs, ExprContext *econtext)
+{
+	ParamListInfo params;
+	ListCell *lc;
+	ListCell *expr;
+	int i = 0;
+
+	if (exprs == NIL)
+		return NULL;
+	params = makeParamList(list_length(exprs));
+	forboth(lc, exprs, expr, remote->evals)
+	{
+		ParamExternData *param = &params->params[i++];
+
+		param->ptype = exprType(lfirst(expr));
+		param->pflags = PARAM_FLAG_CONST;
+		param->value = ExecEvalExpr((ExprState *)lfirst(lc), econtext, &param->isnull);
+	}
+	return params;
+}
+
+static void remote_begin(CustomScanState *node, EState *estate, int eflags)
+{
+	RemoteState *state = (RemoteState *)node;
+	CustomScan *scan = (CustomScan *)node->ss.ps.plan;
+
+	state->remote = herd_remote_from_plan(scan);
+	state->evals = ExecInitExprList(state->remote->evals, &node->ss.ps);
+	state->counts = estate->es_plannedstmt->planTree == (Plan *)scan;
+	state->memory = AllocSetContextCreate(estate->es_query_cxt, "herd remote",
+					      ALLOCSET_SMALL_SIZES);
+	/* a write in a CTE runs to its end even if the statement does not read all its rows */
+	if (state->remote->writes != NIL && !state->counts && !(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+		estate->es_auxmodifytables = lcons(node, estate->es_auxmodifytables);
+}
+
+static void remote_start(RemoteState *state)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->memory);
+	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
+	TupleDesc desc = state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor;
+	HerdJob *job;
+
+	state->params = herd_remote_params(state->remote, state->evals, econtext);
+	job = herd_remote_job(state->remote, state->params,
+			      desc->natts > 0 || state->remote->command == CMD_SELECT ? desc
+										       : NULL);
+	state->exec = herd_exec_begin(job);
+	state->started = true;
+	MemoryContextSwitchTo(old);
+}
+
+static TupleTableSlot *remote_next(ScanState *ss)
+{
+	RemoteState *state = (RemoteState *)ss;
+	TupleTableSlot *slot = ss->ss_ScanTupleSlot;
+
+	ExecClearTuple(slot);
+	if (state->done)
+		return slot;
+	if (!state->started)
+		remote_start(state);
+	if (herd_exec_next(state->exec, slot))
+		return slot;
+	state->done = true;
+	if (state->counts && state->remote->command != CMD_SELECT)
+		ss->ps.state->es_processed += herd_exec_processed(state->exec);
+	return ExecClearTuple(slot);
+}
+
+static bool remote_recheck(ScanState *ss, TupleTableSlot *slot)
+{
+	return true;
+}
+
+static TupleTableSlot *remote_exec(CustomScanState *node)
+{
+	return ExecScan(&node->ss, remote_next, remote_recheck);
+}
+
+static void remote_stop(RemoteState *state)
+{
+	if (state->exec != NULL)
+		herd_exec_end(state->exec);
+	state->exec = NULL;
+	state->started = state->done = false;
+	MemoryContextReset(state->memory);
+}
+
+static void remote_end(CustomScanState *node)
+{
+	remote_stop((RemoteState *)node);
+}
+
+static void remote_rescan(CustomScanState *node)
+{
+	RemoteState *state = (RemoteState *)node;
+
+	if (state->remote->writes != NIL && state->started)
+		elog(ERROR, "a write to shards cannot be run twice");
+	remote_stop(state);
+	ExecScanReScan(&node->ss);
+}
+
+static void remote_explain(CustomScanState *node, List *ancestors, ExplainState *es)
+{
+	RemoteState *state = (RemoteState *)node;
+	HerdJob *job = NULL;
+
+	if (!state->remote->volatile_evals) {
+		ParamListInfo params = herd_remote_params(state->remote, state->evals,
+							  node->ss.ps.ps_ExprContext);
+
+		job = herd_remote_job(state->remote, params, NULL);
+	}
+	herd_explain_remote(state->remote, job, es, es->analyze);
+}
+
+static const CustomExecMethods remote_exec_methods = {
+	.CustomName = "Herd Remote",
+	.BeginCustomScan = remote_begin,
+	.ExecCustomScan = remote_exec,
+	.EndCustomScan = remote_end,
+	.ReScanCustomScan = remote_rescan,
+	.ExplainCustomScan = remote_explain,
+};
+
+static Node *remote_create_state(CustomScan *scan)
+{
+	RemoteState *state = (RemoteState *)newNode(sizeof(RemoteState), T_CustomScanState);
+
+	state->css.methods = &remote_exec_methods;
+	return (Node *)state;
+}
+
+void herd_remote_init(void)
+{
+	RegisterCustomScanMethods(&remote_methods);
+}

@@ -1,0 +1,62 @@
+/*
+ * plan/remote.h - one statement for shards: what a plan keeps of it, and its run.
+ */
+#pragma once
+#include "postgres.h"
+
+#include "nodes/execnodes.h"
+#include "commands/explain.h"
+#include "nodes/plannodes.h"
+
+#include "deparse/deparse.h"
+#include "exec/exec.h"
+
+typedef enum HerdShards {
+	HERD_SHARDS_KEY,      /* the one shard that the values of all keys hash to */
+	HERD_SHARDS_FIRST,    /* shard 0: single-shard tables, or a read of reference tables */
+	HERD_SHARDS_ALL,      /* every shard of the anchor */
+	HERD_SHARDS_IN,       /* the shards of the elements of arrays (every key is an array) */
+	HERD_SHARDS_REPLICAS  /* the shard of a reference table on every node */
+} HerdShards;
+
+typedef struct HerdRemote {
+	int tier; /* 0 router, 1 all shards, 2 a relation read for a plan of this node */
+	CmdType command;
+	HerdShards shards;
+	Oid anchor;      /* the table whose shards say how many tasks there are, and where */
+	List *keys;      /* of int: positions (1..) in evals of the values of the key */
+	List *keyprocs;  /* of Oid: hash function for the type of each */
+	List *writes;    /* of Oid: tables that are written */
+	List *evals;     /* of Expr: computed here */
+	int ntext;       /* so many of evals are $1.. of the text, the others are only keys */
+	HerdTemplate *tmpl;
+	bool null_key_fails; /* INSERT: the key may not be null */
+	bool in_txn;         /* takes row locks, or calls functions that may write */
+	bool reusable;
+	bool volatile_evals; /* EXPLAIN must not compute them */
+} HerdRemote;
+
+/* A CustomScan without targetlist; columns: of TargetEntry with plain Vars or Consts of the rows. */
+extern CustomScan *herd_remote_plan(const HerdRemote *remote, List *scan_tlist);
+extern HerdRemote *herd_remote_from_plan(const CustomScan *scan);
+
+/* The index of the shard the keys say; sets *null_key when a key is null (then 0). */
+extern int herd_remote_key_shard(const HerdRemote *remote, Datum *values, bool *isnull,
+				 bool *null_key);
+
+/* Tasks for values of evals (ParamListInfo may be NULL). explain: texts become EXPLAIN of them. */
+extern HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDesc tupdesc);
+
+/* Values of the evals, or NULL when there are none; exprs: their ExprStates. */
+extern ParamListInfo herd_remote_params(const HerdRemote *remote, List *exprs, ExprContext *econtext);
+
+/* Registers the CustomScan methods. */
+extern void herd_remote_init(void);
+extern void herd_insert_init(void);
+
+/* plan/insert.c: a plan that inserts the rows of child (its target list) into the table. */
+extern CustomScan *herd_insert_plan(Query *insert, Plan *child, List *returning_tlist);
+
+/* plan/explain.c */
+extern void herd_explain_remote(const HerdRemote *remote, HerdJob *job, ExplainState *es,
+				bool analyze);

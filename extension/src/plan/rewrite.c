@@ -1,0 +1,450 @@
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_func.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "plan/leaves.h"
+#include "plan/part.h"
+#include "plan/rewrite.h"
+#include "plan/route.h"
+
+static Oid rows_function(void)
+{
+	Oid argtypes[1] = { INT4OID };
+	List *name = list_make2(makeString("citus_internal"), makeString("remote_rows"));
+
+	return LookupFuncName(name, 1, argtypes, false);
+}
+
+RangeTblEntry *herd_rows_rte(HerdPlanning *planning, HerdRows *rows, List *tlist)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	RangeTblFunction *func = makeNode(RangeTblFunction);
+	List *names = NIL;
+	Const *number;
+	ListCell *lc;
+
+	planning->rows = lappend(planning->rows, rows);
+	number = makeConst(INT4OID, -1, InvalidOid, sizeof(int32),
+			   Int32GetDatum(list_length(planning->rows) - 1), false, true);
+	func->funcexpr = (Node *)makeFuncExpr(rows_function(), RECORDOID, list_make1(number),
+					      InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+	((FuncExpr *)func->funcexpr)->funcretset = true;
+	foreach (lc, tlist) {
+		TargetEntry *tle = lfirst(lc);
+		Node *expr = (Node *)tle->expr;
+		char *name = tle->resname ? tle->resname : psprintf("c%d", tle->resno);
+
+		names = lappend(names, makeString(pstrdup(name)));
+		func->funccolnames = lappend(func->funccolnames, makeString(pstrdup(name)));
+		func->funccoltypes = lappend_oid(func->funccoltypes, exprType(expr));
+		func->funccoltypmods = lappend_int(func->funccoltypmods, exprTypmod(expr));
+		func->funccolcollations =
+			lappend_oid(func->funccolcollations, exprCollation(expr));
+		func->funccolcount++;
+	}
+	rte->rtekind = RTE_FUNCTION;
+	rte->functions = list_make1(func);
+	rte->eref = makeAlias("remote_rows", names);
+	rte->inFromCl = true;
+	return rte;
+}
+
+HerdRows *herd_rows_of_rte(RangeTblEntry *rte)
+{
+	RangeTblFunction *func;
+	FuncExpr *expr;
+
+	if (herd_planning_current == NULL || rte->rtekind != RTE_FUNCTION ||
+	    list_length(rte->functions) != 1)
+		return NULL;
+	func = linitial(rte->functions);
+	expr = (FuncExpr *)func->funcexpr;
+	if (!IsA(expr, FuncExpr) || expr->funcresulttype != RECORDOID ||
+	    expr->funcid != rows_function())
+		return NULL;
+	return list_nth(herd_planning_current->rows,
+			DatumGetInt32(linitial_node(Const, expr->args)->constvalue));
+}
+
+/* SELECT of all columns of the rows. */
+static Query *select_rows(RangeTblEntry *rte, List *tlist)
+{
+	Query *query = makeNode(Query);
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	ListCell *lc;
+	AttrNumber attno = 0;
+
+	ref->rtindex = 1;
+	query->commandType = CMD_SELECT;
+	query->canSetTag = true;
+	query->rtable = list_make1(rte);
+	query->jointree = makeFromExpr(list_make1(ref), NULL);
+	foreach (lc, tlist) {
+		TargetEntry *tle = lfirst(lc);
+		Node *expr = (Node *)tle->expr;
+		Var *var;
+
+		attno++;
+		var = makeVar(1, attno, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
+		query->targetList = lappend(query->targetList,
+					    makeTargetEntry((Expr *)var, attno, tle->resname, false));
+	}
+	return query;
+}
+
+static List *visible_columns(List *tlist)
+{
+	List *result = NIL;
+	ListCell *lc;
+
+	foreach (lc, tlist)
+		if (!((TargetEntry *)lfirst(lc))->resjunk)
+			result = lappend(result, lfirst(lc));
+	return result;
+}
+
+/* The columns of a table by attribute number; dropped ones are null. */
+static List *columns_of_table(Oid relid)
+{
+	Relation rel = table_open(relid, NoLock);
+	TupleDesc desc = RelationGetDescr(rel);
+	List *tlist = NIL;
+
+	for (int i = 0; i < desc->natts; i++) {
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Expr *expr;
+
+		if (att->attisdropped)
+			expr = (Expr *)makeNullConst(INT4OID, -1, InvalidOid);
+		else
+			expr = (Expr *)makeVar(1, i + 1, att->atttypid, att->atttypmod,
+					       att->attcollation, 0);
+		tlist = lappend(tlist,
+				makeTargetEntry(expr, i + 1, pstrdup(NameStr(att->attname)), false));
+	}
+	table_close(rel, NoLock);
+	return tlist;
+}
+
+typedef struct SystemContext {
+	int varno;
+	int depth;
+} SystemContext;
+
+static bool system_column_walker(Node *node, void *context)
+{
+	SystemContext *cxt = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var)) {
+		Var *var = (Var *)node;
+
+		return var->varno == cxt->varno && var->varlevelsup == (Index)cxt->depth &&
+		       var->varattno < 0;
+	}
+	if (IsA(node, Query)) {
+		bool result;
+
+		cxt->depth++;
+		result = query_tree_walker((Query *)node, system_column_walker, context, 0);
+		cxt->depth--;
+		return result;
+	}
+	return expression_tree_walker(node, system_column_walker, context);
+}
+
+/* The relation in FROM becomes a subquery over its rows, or over the replica that is here. */
+static void rewrite_relation(Query *query, int varno, HerdPlanning *planning)
+{
+	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
+	const HerdTable *table = herd_table_get(rte->relid);
+	SystemContext cxt = { .varno = varno };
+	HerdRows *rows;
+	List *tlist;
+	Query *sub;
+	ListCell *lc;
+
+	if (query_tree_walker(query, system_column_walker, &cxt, 0))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("system columns of distributed table \"%s\" cannot be read in "
+				       "this kind of query",
+				       get_rel_name(rte->relid))));
+	if (rte->tablesample != NULL)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("TABLESAMPLE on distributed table \"%s\" is not supported in "
+				       "this kind of query",
+				       get_rel_name(rte->relid))));
+	foreach (lc, query->rowMarks)
+		if (((RowMarkClause *)lfirst(lc))->rti == (Index)varno)
+			ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("row locks (FOR UPDATE and the like) over several shards are "
+					"not supported"),
+				 errhint("Give the distribution column of every table in the WHERE "
+					 "clause.")));
+	rows = palloc0(sizeof(HerdRows));
+	rows->rte = copyObject(rte);
+	rows->nrows = 1000.0 * table->nshards;
+	tlist = columns_of_table(rte->relid);
+	sub = select_rows(herd_rows_rte(planning, rows, tlist), tlist);
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = sub;
+	rte->relid = InvalidOid;
+	rte->relkind = 0;
+	rte->rellockmode = 0;
+	rte->inh = false;
+	/* rows of the function itself cannot be marked for EvalPlanQual, those of a subquery can */
+	rte->security_barrier = query->commandType != CMD_SELECT || query->rowMarks != NIL;
+#if PG_VERSION_NUM >= 160000
+	rte->perminfoindex = 0;
+#else
+	rte->requiredPerms = 0;
+	rte->checkAsUser = InvalidOid;
+	rte->selectedCols = rte->insertedCols = rte->updatedCols = NULL;
+#endif
+}
+
+typedef struct InlineContext {
+	const char *name;
+	int depth;
+	Query *sub;
+	bool done;
+} InlineContext;
+
+/* What PostgreSQL does with a CTE that is read once, done early. */
+static bool inline_walker(Node *node, void *context)
+{
+	InlineContext *cxt = context;
+
+	if (node == NULL || cxt->done)
+		return false;
+	if (IsA(node, RangeTblEntry)) {
+		RangeTblEntry *rte = (RangeTblEntry *)node;
+
+		if (rte->rtekind == RTE_CTE && rte->ctelevelsup == (Index)cxt->depth &&
+		    strcmp(rte->ctename, cxt->name) == 0) {
+			if (cxt->depth > 0)
+				IncrementVarSublevelsUp((Node *)cxt->sub, cxt->depth, 1);
+			rte->rtekind = RTE_SUBQUERY;
+			rte->subquery = cxt->sub;
+			rte->security_barrier = false;
+			rte->ctename = NULL;
+			rte->ctelevelsup = 0;
+			rte->self_reference = false;
+			rte->coltypes = rte->coltypmods = rte->colcollations = NIL;
+			cxt->done = true;
+		}
+		return false;
+	}
+	if (IsA(node, Query)) {
+		cxt->depth++;
+		query_tree_walker((Query *)node, inline_walker, context, QTW_EXAMINE_RTES_AFTER);
+		cxt->depth--;
+		return false;
+	}
+	return expression_tree_walker(node, inline_walker, context);
+}
+
+static void inline_ctes(Query *query)
+{
+	List *kept = NIL;
+	ListCell *lc;
+
+	foreach (lc, query->cteList) {
+		CommonTableExpr *cte = lfirst(lc);
+		Query *sub = castNode(Query, cte->ctequery);
+		InlineContext cxt = { .name = cte->ctename, .sub = sub };
+
+		if (cte->cterefcount == 1 && !cte->cterecursive &&
+		    cte->ctematerialized != CTEMaterializeAlways &&
+		    sub->commandType == CMD_SELECT && sub->rowMarks == NIL &&
+		    !contain_volatile_functions((Node *)sub)) {
+			query_tree_walker(query, inline_walker, &cxt, QTW_EXAMINE_RTES_AFTER);
+			if (cxt.done)
+				continue;
+		}
+		kept = lappend(kept, cte);
+	}
+	query->cteList = kept;
+}
+
+/* INSERT, UPDATE or DELETE in WITH: its RETURNING rows are read like others. */
+static void rewrite_modifying_cte(CommonTableExpr *cte, HerdPlanning *planning)
+{
+	Query *sub = castNode(Query, cte->ctequery);
+	HerdRows *rows = palloc0(sizeof(HerdRows));
+	const char *why = "";
+	bool needs_params = false;
+	List *tlist = sub->returningList;
+
+	if (herd_table_get(rt_fetch(sub->resultRelation, sub->rtable)->relid) == NULL)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("a write to a local table in WITH is not supported together "
+				       "with distributed tables")));
+	rows->remote = herd_route(sub, planning->bound, &needs_params);
+	if (rows->remote == NULL)
+		rows->remote = herd_tier1_write(sub, planning->bound, &why);
+	if (rows->remote == NULL)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("this write in WITH cannot be sent to the shards"),
+				errhint("It would need %s.", why)));
+	rows->nrows = 1000;
+	cte->ctequery = (Node *)select_rows(herd_rows_rte(planning, rows, tlist), tlist);
+	cte->ctematerialized = CTEMaterializeAlways;
+	cte->cterefcount = Max(cte->cterefcount, 1);
+}
+
+static void replace_by_rows(Query *query, HerdRemote *remote, HerdPlanning *planning)
+{
+	HerdRows *rows = palloc0(sizeof(HerdRows));
+	List *tlist = visible_columns(query->targetList);
+	Query *sub;
+
+	rows->remote = remote;
+	rows->nrows = 100;
+	sub = select_rows(herd_rows_rte(planning, rows, tlist), tlist);
+	sub->queryId = query->queryId;
+	sub->stmt_location = query->stmt_location;
+	sub->stmt_len = query->stmt_len;
+	*query = *sub;
+}
+
+/* A reference table (or one of the coordinator, there) is read where the statement runs. */
+static bool read_here(RangeTblEntry *rte, const HerdTable *table)
+{
+	const HerdShard *shard = &table->shards[0];
+	char *relname;
+	Oid relid;
+
+	if ((table->kind != HERD_TABLE_REFERENCE && table->kind != HERD_TABLE_LOCAL) ||
+	    table->nshards == 0)
+		return false;
+	for (int i = 0; i < shard->ngroups; i++) {
+		if (shard->groups[i] != herd_local_group())
+			continue;
+		relname = herd_shard_name(get_rel_name(rte->relid), shard->shardid);
+		relid = get_relname_relid(relname, get_rel_namespace(rte->relid));
+		if (!OidIsValid(relid))
+			return false;
+		LockRelationOid(relid, rte->rellockmode);
+		rte->relid = relid;
+#if PG_VERSION_NUM >= 160000
+		rte->perminfoindex = 0; /* checked on the shell relation */
+#else
+		rte->requiredPerms = 0;
+#endif
+		return true;
+	}
+	return false;
+}
+
+static bool only_local_reads(Query *query)
+{
+	HerdLevel level = { .query = query };
+	HerdLeaves leaves = { 0 };
+	ListCell *lc;
+
+	herd_leaves_of_query(&level, NIL, &leaves);
+	foreach (lc, leaves.leaves) {
+		HerdLeaf *leaf = lfirst(lc);
+		bool here = false;
+
+		if ((leaf->table->kind != HERD_TABLE_REFERENCE &&
+		     leaf->table->kind != HERD_TABLE_LOCAL) ||
+		    leaf->table->nshards == 0)
+			return false;
+		for (int i = 0; i < leaf->table->shards[0].ngroups; i++)
+			if (leaf->table->shards[0].groups[i] == herd_local_group())
+				here = true;
+		if (!here)
+			return false;
+	}
+	return true;
+}
+
+static bool rewrite_whole(Query *query, HerdPlanning *planning)
+{
+	HerdRemote *remote;
+
+	if (query->commandType != CMD_SELECT || query->hasModifyingCTE ||
+	    herd_query_is_correlated(query) || only_local_reads(query))
+		return false;
+	remote = herd_route(query, planning->bound, &planning->needs_params);
+	if (remote != NULL) {
+		replace_by_rows(query, remote, planning);
+		return true;
+	}
+	inline_ctes(query);
+	return herd_rewrite_tier1(query, planning);
+}
+
+static void rewrite_items(Query *query, Node *jtnode, HerdPlanning *planning)
+{
+	ListCell *lc;
+
+	if (jtnode == NULL)
+		return;
+	if (IsA(jtnode, RangeTblRef)) {
+		int varno = ((RangeTblRef *)jtnode)->rtindex;
+		RangeTblEntry *rte = rt_fetch(varno, query->rtable);
+
+		if (rte->rtekind == RTE_SUBQUERY) {
+			if (query->commandType != CMD_SELECT || query->rowMarks != NIL)
+				rte->security_barrier = true;
+			herd_rewrite(rte->subquery, planning);
+		} else if (rte->rtekind == RTE_RELATION && varno != query->resultRelation) {
+			const HerdTable *table = herd_table_get(rte->relid);
+
+			if (table != NULL && (query->rowMarks != NIL || !read_here(rte, table)))
+				rewrite_relation(query, varno, planning);
+		}
+	} else if (IsA(jtnode, FromExpr)) {
+		foreach (lc, ((FromExpr *)jtnode)->fromlist)
+			rewrite_items(query, lfirst(lc), planning);
+	} else if (IsA(jtnode, JoinExpr)) {
+		rewrite_items(query, ((JoinExpr *)jtnode)->larg, planning);
+		rewrite_items(query, ((JoinExpr *)jtnode)->rarg, planning);
+	} else if (IsA(jtnode, SetOperationStmt)) {
+		rewrite_items(query, ((SetOperationStmt *)jtnode)->larg, planning);
+		rewrite_items(query, ((SetOperationStmt *)jtnode)->rarg, planning);
+	}
+}
+
+void herd_rewrite(Query *query, HerdPlanning *planning)
+{
+	ListCell *lc;
+
+	if (herd_query_any_table(query) == NULL)
+		return;
+	if (!rewrite_whole(query, planning)) {
+		if (!only_local_reads(query))
+			planning->tier = 2;
+		inline_ctes(query);
+		foreach (lc, query->cteList) {
+			CommonTableExpr *cte = lfirst(lc);
+			Query *sub = castNode(Query, cte->ctequery);
+
+			if (sub->commandType == CMD_SELECT)
+				herd_rewrite(sub, planning);
+			else if (herd_query_any_table(sub) != NULL)
+				rewrite_modifying_cte(cte, planning);
+		}
+		rewrite_items(query, (Node *)query->jointree, planning);
+		rewrite_items(query, query->setOperations, planning);
+	}
+	foreach (lc, herd_sublinks_of_query(query))
+		herd_rewrite(castNode(Query, ((HerdSublink *)lfirst(lc))->sublink->subselect),
+			     planning);
+}

@@ -1,0 +1,52 @@
+/*
+ * plan/rewrite.h - SELECTs of tier 1 and 2: parts of a query become rows read from shards.
+ *
+ * A query that can be answered shard by shard is replaced, in place, by one that combines the rows
+ * of its shards; in any other each distributed table becomes such rows, and PostgreSQL does the
+ * rest. The rows are a function in FROM for PostgreSQL's planner; plan/scan.c gives it its path.
+ */
+#pragma once
+#include "postgres.h"
+
+#include "nodes/params.h"
+#include "nodes/parsenodes.h"
+#include "nodes/pathnodes.h"
+
+#include "plan/remote.h"
+
+/* What the function in FROM with this number stands for. */
+typedef struct HerdRows {
+	HerdRemote *remote; /* complete; or NULL: the columns of a table, as the planner needs them */
+	RangeTblEntry *rte; /* of the table */
+	double nrows;
+} HerdRows;
+
+typedef struct HerdPlanning {
+	List *rows; /* of HerdRows */
+	ParamListInfo bound;
+	bool needs_params; /* with values of parameters there could be a better plan */
+	int tier;          /* highest tier used */
+	struct HerdPlanning *up;
+} HerdPlanning;
+
+/* Rewrites the query in place so that it reads no shell relation. */
+extern void herd_rewrite(Query *query, HerdPlanning *planning);
+
+/* Only what plan/split.c, plan/tier1.c and plan.c share. */
+extern RangeTblEntry *herd_rows_rte(HerdPlanning *planning, HerdRows *rows, List *tlist);
+extern bool herd_rewrite_tier1(Query *query, HerdPlanning *planning);
+extern HerdRemote *herd_tier1_write(Query *query, ParamListInfo bound, const char **why);
+/* Worker and combine target lists for split aggregates; false if they cannot be split. */
+typedef struct HerdSplit {
+	List *worker;     /* of TargetEntry, also the GROUP BY expressions */
+	List *groups;     /* of SortGroupClause for the worker */
+	List *targetlist; /* of the combining query, over columns of relation 1 */
+	Node *having;
+} HerdSplit;
+extern bool herd_split_aggregates(Query *query, HerdSplit *split, bool (*is_key)(Node *, void *),
+				  void *context);
+
+/* The planner's rows, for plan/scan.c: NULL if the relation is not one of ours. */
+extern HerdRows *herd_rows_of_rte(RangeTblEntry *rte);
+extern HerdPlanning *herd_planning_current;
+extern void herd_scan_init(void);

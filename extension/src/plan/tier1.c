@@ -1,0 +1,385 @@
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/tlist.h"
+#include "parser/parsetree.h"
+#include "utils/lsyscache.h"
+
+#include "plan/leaves.h"
+#include "plan/part.h"
+#include "plan/rewrite.h"
+#include "plan/route.h"
+
+/* Counts that could overflow when added are not pushed down. */
+#define LIMIT_MAX (PG_INT64_MAX / 4)
+
+typedef struct Tier1 {
+	HerdLevel level;
+	List *facts;
+	HerdPart part;
+} Tier1;
+
+/* The shards: those of the key's constants, if there are any. */
+static void choose_shards(HerdRemote *remote, const Tier1 *t1)
+{
+	ListCell *lc;
+
+	remote->anchor = t1->part.table->relid;
+	remote->shards = HERD_SHARDS_ALL;
+	for (int array = 0; array < 2; array++) {
+		foreach (lc, t1->part.solid) {
+			HerdFact *fact = herd_fact_constant(t1->facts, *(HerdTerm *)lfirst(lc),
+							    t1->part.table, array);
+
+			if (fact == NULL)
+				continue;
+			herd_remote_add_key(remote, t1->part.table, fact, false);
+			remote->shards = array ? HERD_SHARDS_IN : HERD_SHARDS_KEY;
+			return;
+		}
+	}
+}
+
+static bool has_extern_param_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Param))
+		return true;
+	return expression_tree_walker(node, has_extern_param_walker, context);
+}
+
+/* worker: a copy that may be changed. */
+static HerdRemote *make_remote(Query *worker, const Tier1 *t1)
+{
+	HerdRemote *remote = palloc0(sizeof(HerdRemote));
+
+	remote->tier = 1;
+	remote->command = worker->commandType;
+	remote->in_txn = herd_query_may_write(worker);
+	herd_evals_extract(worker, &remote->evals);
+	remote->ntext = list_length(remote->evals);
+	choose_shards(remote, t1);
+	remote->volatile_evals = contain_volatile_functions((Node *)remote->evals);
+	remote->reusable = has_extern_param_walker((Node *)remote->evals, NULL);
+	remote->tmpl = herd_deparse(worker);
+	return remote;
+}
+
+/* LIMIT for each shard: the rows that are skipped here must come too. */
+static Node *worker_limit(Query *query)
+{
+	Node *limit = query->limitCount;
+	Node *offset = query->limitOffset;
+	int64 total;
+
+	if (limit == NULL || contain_volatile_functions(limit) || !herd_expr_is_constant(limit))
+		return NULL;
+	if (offset == NULL)
+		return copyObject(limit);
+	if (query->limitOption == LIMIT_OPTION_WITH_TIES || !IsA(limit, Const) ||
+	    !IsA(offset, Const) || ((Const *)limit)->constisnull || ((Const *)offset)->constisnull)
+		return NULL;
+	if (DatumGetInt64(((Const *)limit)->constvalue) > LIMIT_MAX ||
+	    DatumGetInt64(((Const *)offset)->constvalue) > LIMIT_MAX)
+		return NULL;
+	total = DatumGetInt64(((Const *)limit)->constvalue) +
+		DatumGetInt64(((Const *)offset)->constvalue);
+	return (Node *)makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(total), false,
+				 FLOAT8PASSBYVAL);
+}
+
+/* Makes query read the rows of worker instead of its own FROM. */
+static void read_rows(Query *query, Query *worker, const Tier1 *t1, HerdPlanning *planning)
+{
+	HerdRows *rows = palloc0(sizeof(HerdRows));
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	List *tlist = copyObject(worker->targetList);
+
+	rows->nrows = 100.0 * t1->part.table->nshards;
+	rows->remote = make_remote(worker, t1);
+	ref->rtindex = 1;
+	query->rtable = list_make1(herd_rows_rte(planning, rows, tlist));
+#if PG_VERSION_NUM >= 160000
+	query->rteperminfos = NIL;
+#endif
+	query->jointree = makeFromExpr(list_make1(ref), NULL);
+	query->setOperations = NULL;
+	if (planning->tier < 1)
+		planning->tier = 1;
+}
+
+/* Shards answer all but ORDER BY, LIMIT and DISTINCT, which are repeated over their rows. */
+static void combine_whole(Query *query, const Tier1 *t1, HerdPlanning *planning)
+{
+	Query *worker = copyObject(query);
+	List *tlist = NIL;
+	ListCell *lc;
+
+	worker->limitCount = worker_limit(query);
+	worker->limitOffset = NULL;
+	if (worker->limitCount == NULL) {
+		worker->limitOption = LIMIT_OPTION_COUNT;
+		if (!worker->hasDistinctOn)
+			worker->sortClause = NIL;
+	}
+	foreach (lc, worker->targetList) {
+		TargetEntry *tle = lfirst(lc);
+
+		tle->resjunk = false;
+		if (tle->resname == NULL)
+			tle->resname = psprintf("c%d", tle->resno);
+	}
+	foreach (lc, query->targetList) {
+		TargetEntry *tle = flatCopyTargetEntry(lfirst(lc));
+		Node *expr = (Node *)tle->expr;
+
+		tle->expr = (Expr *)makeVar(1, tle->resno, exprType(expr), exprTypmod(expr),
+					    exprCollation(expr), 0);
+		tlist = lappend(tlist, tle);
+	}
+	query->targetList = tlist;
+	query->groupClause = NIL;
+	query->groupingSets = NIL;
+	query->havingQual = NULL;
+	query->windowClause = NIL;
+	query->hasAggs = query->hasWindowFuncs = query->hasTargetSRFs = query->hasSubLinks = false;
+	read_rows(query, worker, t1, planning);
+}
+
+static Query *worker_of(Query *query, List *tlist)
+{
+	Query *worker = copyObject(query);
+
+	worker->targetList = tlist;
+	worker->groupClause = worker->sortClause = worker->distinctClause = NIL;
+	worker->groupingSets = worker->windowClause = NIL;
+	worker->havingQual = worker->limitCount = worker->limitOffset = NULL;
+	worker->hasAggs = worker->hasWindowFuncs = worker->hasTargetSRFs = false;
+	worker->hasDistinctOn = false;
+	worker->limitOption = LIMIT_OPTION_COUNT;
+	return worker;
+}
+
+static bool is_key_callback(Node *expr, void *context)
+{
+	Tier1 *t1 = context;
+
+	return herd_part_is_key(&t1->level, &t1->part, t1->facts, expr);
+}
+
+static bool combine_split(Query *query, Tier1 *t1, HerdPlanning *planning)
+{
+	HerdSplit split = { 0 };
+	Query *worker;
+
+	if (!herd_split_aggregates(query, &split, is_key_callback, t1))
+		return false;
+	worker = worker_of(query, split.worker);
+	worker->groupClause = split.groups;
+	worker->hasAggs = query->hasAggs;
+	query->targetList = split.targetlist;
+	query->havingQual = split.having;
+	/* HAVING or GROUP BY alone group too; aggregates stay aggregates */
+	read_rows(query, worker, t1, planning);
+	return true;
+}
+
+typedef struct PullContext {
+	List **columns;
+	int depth;
+	bool failed;
+} PullContext;
+
+static Node *pull_mutator(Node *node, void *context)
+{
+	PullContext *cxt = context;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var)) {
+		Var *var = (Var *)node;
+		Var *column;
+		ListCell *lc;
+		int resno = 0;
+
+		if (var->varlevelsup != (Index)cxt->depth)
+			return copyObject(node);
+		if (var->varattno <= 0 || var->vartype == RECORDOID ||
+		    get_typtype(var->vartype) == TYPTYPE_PSEUDO) {
+			cxt->failed = true;
+			return copyObject(node);
+		}
+		column = copyObject(var);
+		column->varlevelsup = 0;
+		foreach (lc, *cxt->columns) {
+			resno++;
+			if (equal(((TargetEntry *)lfirst(lc))->expr, column))
+				return (Node *)makeVar(1, resno, var->vartype, var->vartypmod,
+						       var->varcollid, cxt->depth);
+		}
+		resno++;
+		*cxt->columns = lappend(*cxt->columns,
+					makeTargetEntry((Expr *)column, resno,
+							psprintf("c%d", resno), false));
+		return (Node *)makeVar(1, resno, var->vartype, var->vartypmod, var->varcollid,
+				       cxt->depth);
+	}
+	if (IsA(node, Query)) {
+		Query *result;
+
+		cxt->depth++;
+		result = query_tree_mutator((Query *)node, pull_mutator, context, 0);
+		cxt->depth--;
+		return (Node *)result;
+	}
+	return expression_tree_mutator(node, pull_mutator, context);
+}
+
+/* Shards send the columns of the rows that pass WHERE; all else is done with them here. */
+static bool combine_columns(Query *query, const Tier1 *t1, HerdPlanning *planning)
+{
+	List *columns = NIL;
+	PullContext cxt = { .columns = &columns };
+	List *tlist = (List *)pull_mutator((Node *)query->targetList, &cxt);
+	Node *having = pull_mutator(query->havingQual, &cxt);
+	List *windows = (List *)pull_mutator((Node *)query->windowClause, &cxt);
+	Query *worker;
+
+	if (cxt.failed)
+		return false;
+	if (columns == NIL)
+		columns = list_make1(makeTargetEntry(
+			(Expr *)makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(1),
+					  false, true),
+			1, "c1", false));
+	worker = worker_of(query, columns);
+	query->targetList = tlist;
+	query->havingQual = having;
+	query->windowClause = windows;
+	read_rows(query, worker, t1, planning);
+	return true;
+}
+
+/* Sublinks of the target list and HAVING may stay here, those of FROM and WHERE may not. */
+static bool sublinks_below_ok(Query *query, const Tier1 *t1)
+{
+	return herd_part_sublinks_ok(&t1->level, &t1->part, t1->facts, (Node *)query->jointree);
+}
+
+static bool windows_keyed(Query *query, const Tier1 *t1)
+{
+	ListCell *lc;
+
+	foreach (lc, query->windowClause)
+		if (!herd_part_has_key(&t1->level, &t1->part, t1->facts,
+				       ((WindowClause *)lfirst(lc))->partitionClause))
+			return false;
+	return true;
+}
+
+static bool rewrite_setop(Query *query, Tier1 *t1, HerdPlanning *planning)
+{
+	Query *flat = palloc(sizeof(Query));
+	HerdLevel level = { .query = flat };
+
+	*flat = *query;
+	flat->limitCount = flat->limitOffset = NULL;
+	t1->part = herd_part_query(&level, NIL);
+	if (t1->part.kind != HERD_PART_SHARDED || !herd_columns_can_travel(query->targetList, true))
+		return false;
+	t1->part.solid = NIL;
+	/* names of output columns are all that ORDER BY may use */
+	combine_whole(query, t1, planning);
+	return true;
+}
+
+bool herd_rewrite_tier1(Query *query, HerdPlanning *planning)
+{
+	Tier1 t1 = { .level = { .query = query } };
+	bool grouped = query->hasAggs || query->groupClause != NIL || query->havingQual != NULL ||
+		       query->groupingSets != NIL;
+	bool volatile_above;
+	ListCell *lc;
+
+	if (query->commandType != CMD_SELECT || query->cteList != NIL || query->rowMarks != NIL)
+		return false;
+	if (query->setOperations != NULL)
+		return rewrite_setop(query, &t1, planning);
+	t1.facts = herd_facts_of_query(&t1.level, NIL);
+	t1.part = herd_part_from(&t1.level, (Node *)query->jointree, t1.facts);
+	if (t1.part.kind != HERD_PART_SHARDED ||
+	    contain_volatile_functions((Node *)query->jointree) || !sublinks_below_ok(query, &t1))
+		return false;
+	foreach (lc, query->rtable) {
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (contain_subplans((Node *)rte->functions) ||
+		    contain_subplans((Node *)rte->values_lists))
+			return false;
+	}
+	volatile_above = contain_volatile_functions((Node *)query->targetList) ||
+			 contain_volatile_functions(query->havingQual);
+	if (!volatile_above && herd_columns_can_travel(query->targetList, true) &&
+	    (!grouped || (query->groupingSets == NIL &&
+			  herd_part_has_key(&t1.level, &t1.part, t1.facts, query->groupClause))) &&
+	    windows_keyed(query, &t1) &&
+	    herd_part_sublinks_ok(&t1.level, &t1.part, t1.facts, NULL)) {
+		combine_whole(query, &t1, planning);
+		return true;
+	}
+	if (grouped && combine_split(query, &t1, planning))
+		return true;
+	return combine_columns(query, &t1, planning);
+}
+
+HerdRemote *herd_tier1_write(Query *original, ParamListInfo bound, const char **why)
+{
+	Query *query = copyObject(original);
+	Tier1 t1 = { .level = { .query = query } };
+	RangeTblEntry *rte = rt_fetch(query->resultRelation, query->rtable);
+	const HerdTable *table = herd_table_get(rte->relid);
+	HerdTerm key = { .query = query,
+			 .varno = query->resultRelation,
+			 .attno = table->keyattno };
+	HerdRemote *remote;
+	bool tied = false;
+	ListCell *lc;
+
+	*why = "rows to be computed on this node";
+	if (table->kind != HERD_TABLE_HASH || query->cteList != NIL || query->rowMarks != NIL ||
+	    !herd_columns_can_travel(query->returningList, false))
+		return NULL;
+	t1.facts = herd_facts_of_query(&t1.level, NIL);
+	t1.part = herd_part_from(&t1.level, (Node *)query->jointree, t1.facts);
+	if (t1.part.kind == HERD_PART_NONE)
+		*why = t1.part.why;
+	if (t1.part.kind != HERD_PART_SHARDED)
+		return NULL;
+	if (table->relid != t1.part.table->relid &&
+	    (table->colocationid == 0 || table->colocationid != t1.part.table->colocationid)) {
+		*why = "tables that are not co-located";
+		return NULL;
+	}
+	foreach (lc, t1.part.solid)
+		tied = tied || herd_fact_connected(t1.facts, key, *(HerdTerm *)lfirst(lc), table);
+	if (!tied) {
+		*why = "a source that is not joined on the distribution column";
+		return NULL;
+	}
+	if (!herd_part_sublinks_ok(&t1.level, &t1.part, t1.facts, NULL)) {
+		*why = "a subquery that is not joined on the distribution column";
+		return NULL;
+	}
+	/* defaults like nextval are computed on this node */
+	if (query->commandType == CMD_INSERT && contain_volatile_functions((Node *)query))
+		return NULL;
+	remote = make_remote(query, &t1);
+	remote->anchor = table->relid;
+	remote->writes = list_make1_oid(table->relid);
+	return remote;
+}
