@@ -4,6 +4,7 @@
 #include "fmgr.h"
 #include "guc.h"
 #include "miscadmin.h"
+#include "plan/plan.h"
 #include "txn/txn.h"
 
 PG_MODULE_MAGIC;
@@ -23,4 +24,5 @@ void _PG_init(void)
 	herd_metadata_init();
 	herd_txn_init();
 	herd_maintenance_init();
+	herd_plan_init();
 }

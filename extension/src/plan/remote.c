@@ -376,7 +376,7 @@ static void remote_explain(CustomScanState *node, List *ancestors, ExplainState 
 
 		job = herd_remote_job(state->remote, params, NULL);
 	}
-	herd_explain_remote(state->remote, job, es, es->analyze);
+	herd_explain_remote(state->remote, job, es);
 }
 
 static const CustomExecMethods remote_exec_methods = {

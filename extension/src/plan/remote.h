@@ -36,7 +36,7 @@ typedef struct HerdRemote {
 	bool volatile_evals; /* EXPLAIN must not compute them */
 } HerdRemote;
 
-/* A CustomScan without targetlist; columns: of TargetEntry with plain Vars or Consts of the rows. */
+/* A CustomScan without targetlist; scan_tlist: the columns of the rows that come. */
 extern CustomScan *herd_remote_plan(const HerdRemote *remote, List *scan_tlist);
 extern HerdRemote *herd_remote_from_plan(const CustomScan *scan);
 
@@ -44,7 +44,7 @@ extern HerdRemote *herd_remote_from_plan(const CustomScan *scan);
 extern int herd_remote_key_shard(const HerdRemote *remote, Datum *values, bool *isnull,
 				 bool *null_key);
 
-/* Tasks for values of evals (ParamListInfo may be NULL). explain: texts become EXPLAIN of them. */
+/* Tasks for values of all evals (params may be NULL when there are none). */
 extern HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDesc tupdesc);
 
 /* Values of the evals, or NULL when there are none; exprs: their ExprStates. */
@@ -54,9 +54,11 @@ extern ParamListInfo herd_remote_params(const HerdRemote *remote, List *exprs, E
 extern void herd_remote_init(void);
 extern void herd_insert_init(void);
 
-/* plan/insert.c: a plan that inserts the rows of child (its target list) into the table. */
-extern CustomScan *herd_insert_plan(Query *insert, Plan *child, List *returning_tlist);
+/*
+ * plan/insert.c: a plan that inserts the rows of child. insert: the statement, which is changed;
+ * attnums: the columns that child's target list gives, in order; returning: as in scan_tlist.
+ */
+extern CustomScan *herd_insert_plan(Query *insert, List *attnums, Plan *child, List *returning);
 
 /* plan/explain.c */
-extern void herd_explain_remote(const HerdRemote *remote, HerdJob *job, ExplainState *es,
-				bool analyze);
+extern void herd_explain_remote(const HerdRemote *remote, const HerdJob *job, ExplainState *es);

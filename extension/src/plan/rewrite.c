@@ -448,3 +448,22 @@ void herd_rewrite(Query *query, HerdPlanning *planning)
 		herd_rewrite(castNode(Query, ((HerdSublink *)lfirst(lc))->sublink->subselect),
 			     planning);
 }
+
+static bool locks_or_writes_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query)) {
+		Query *query = (Query *)node;
+
+		if (query->commandType != CMD_SELECT || query->rowMarks != NIL)
+			return true;
+		return query_tree_walker(query, locks_or_writes_walker, context, 0);
+	}
+	return expression_tree_walker(node, locks_or_writes_walker, context);
+}
+
+bool herd_query_is_local_read(Query *query)
+{
+	return only_local_reads(query) && !locks_or_writes_walker((Node *)query, NULL);
+}

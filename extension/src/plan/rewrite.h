@@ -32,6 +32,9 @@ typedef struct HerdPlanning {
 /* Rewrites the query in place so that it reads no shell relation. */
 extern void herd_rewrite(Query *query, HerdPlanning *planning);
 
+/* True if it only reads, and all tables in the metadata that it reads are on this node. */
+extern bool herd_query_is_local_read(Query *query);
+
 /* Only what plan/split.c, plan/tier1.c and plan.c share. */
 extern RangeTblEntry *herd_rows_rte(HerdPlanning *planning, HerdRows *rows, List *tlist);
 extern bool herd_rewrite_tier1(Query *query, HerdPlanning *planning);

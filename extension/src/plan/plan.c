@@ -1,0 +1,443 @@
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/planmain.h"
+#include "optimizer/planner.h"
+#include "optimizer/tlist.h"
+#include "parser/parsetree.h"
+#include "utils/lsyscache.h"
+
+#include "catalog/metadata.h"
+#include "plan/leaves.h"
+#include "plan/plan.h"
+#include "plan/remote.h"
+#include "plan/rewrite.h"
+#include "plan/route.h"
+
+/* Makes the plan cache take a plan with the values of parameters instead. */
+#define GENERIC_PLAN_COST 1.0e9
+
+PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_remote_rows);
+
+HerdPlanning *herd_planning_current;
+static planner_hook_type next_planner;
+
+/* Only a place for the planner's path: see plan/scan.c. */
+Datum herd_remote_rows(PG_FUNCTION_ARGS)
+{
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			errmsg("citus_internal.remote_rows cannot be called")));
+	PG_RETURN_NULL();
+}
+
+static PlannedStmt *plan_here(Query *query, const char *source, int options, ParamListInfo bound)
+{
+	if (next_planner)
+		return next_planner(query, source, options, bound);
+	return standard_planner(query, source, options, bound);
+}
+
+/* Relations of the statement, whose privileges are checked and whose locks are held. */
+typedef struct Relations {
+	List *rtes;
+	List *perms; /* 16 and later: of RTEPermissionInfo */
+} Relations;
+
+static bool relations_walker(Node *node, void *context)
+{
+	Relations *rels = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query)) {
+		Query *query = (Query *)node;
+		ListCell *lc;
+
+		foreach (lc, query->rtable) {
+			RangeTblEntry *rte = lfirst(lc);
+			RangeTblEntry *flat;
+
+			if (rte->rtekind != RTE_RELATION)
+				continue;
+			flat = copyObject(rte);
+			flat->tablesample = NULL;
+			flat->securityQuals = NIL;
+#if PG_VERSION_NUM >= 160000
+			if (rte->perminfoindex != 0) {
+				rels->perms = lappend(
+					rels->perms,
+					copyObject(getRTEPermissionInfo(query->rteperminfos, rte)));
+				flat->perminfoindex = list_length(rels->perms);
+			}
+#endif
+			rels->rtes = lappend(rels->rtes, flat);
+		}
+		return query_tree_walker(query, relations_walker, context, 0);
+	}
+	return expression_tree_walker(node, relations_walker, context);
+}
+
+static void add_relations(PlannedStmt *stmt, Relations *rels)
+{
+	ListCell *lc;
+
+	foreach (lc, rels->rtes) {
+		RangeTblEntry *rte = lfirst(lc);
+
+#if PG_VERSION_NUM >= 160000
+		if (rte->perminfoindex != 0)
+			rte->perminfoindex += list_length(stmt->permInfos);
+#endif
+		stmt->rtable = lappend(stmt->rtable, rte);
+		stmt->relationOids = list_append_unique_oid(stmt->relationOids, rte->relid);
+	}
+#if PG_VERSION_NUM >= 160000
+	stmt->permInfos = list_concat(stmt->permInfos, rels->perms);
+#endif
+}
+
+static void check_key_unchanged(Query *query, List *tlist, const HerdTable *table)
+{
+	ListCell *lc;
+
+	foreach (lc, tlist) {
+		TargetEntry *tle = lfirst(lc);
+		Var *var = (Var *)tle->expr;
+
+		if (tle->resjunk || tle->resno != table->keyattno)
+			continue;
+		if (IsA(var, Var) && var->varno == query->resultRelation &&
+		    var->varattno == table->keyattno && var->varlevelsup == 0)
+			continue;
+		ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("the distribution column \"%s\" of table \"%s\" cannot be updated",
+				get_attname(table->relid, table->keyattno, false),
+				get_rel_name(table->relid)),
+			 errhint("Delete the row and insert it with its new value.")));
+	}
+}
+
+/* What no tier can do, wherever it stands in the statement. */
+static bool check_walker(Node *node, void *context)
+{
+	Query *query = (Query *)node;
+	ListCell *lc;
+	const HerdTable *target = NULL;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, check_walker, context);
+	foreach (lc, query->rtable) {
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind == RTE_RELATION && rte->securityQuals != NIL &&
+		    herd_table_get(rte->relid) != NULL)
+			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("row-level security on distributed table \"%s\" is not "
+					       "supported",
+					       get_rel_name(rte->relid))));
+	}
+	if (query->resultRelation != 0)
+		target = herd_table_get(rt_fetch(query->resultRelation, query->rtable)->relid);
+	if (target != NULL) {
+		const char *name = get_rel_name(target->relid);
+
+		if (query->commandType == CMD_MERGE)
+			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("MERGE into distributed table \"%s\" is not supported",
+					       name),
+					errhint("Use INSERT .. ON CONFLICT, UPDATE and DELETE.")));
+		if (query->withCheckOptions != NIL)
+			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("WITH CHECK OPTION on distributed table \"%s\" is not "
+					       "supported",
+					       name)));
+		if (query->commandType == CMD_UPDATE)
+			check_key_unchanged(query, query->targetList, target);
+		if (query->onConflict != NULL)
+			check_key_unchanged(query, query->onConflict->onConflictSet, target);
+	}
+	return query_tree_walker(query, check_walker, context, 0);
+}
+
+static PlannedStmt *make_stmt(Query *parse, Plan *plan)
+{
+	PlannedStmt *stmt = makeNode(PlannedStmt);
+
+	stmt->commandType = parse->commandType;
+	stmt->queryId = parse->queryId;
+	stmt->hasReturning = parse->returningList != NIL;
+	stmt->hasModifyingCTE = parse->hasModifyingCTE;
+	stmt->canSetTag = parse->canSetTag;
+	stmt->planTree = plan;
+	stmt->stmt_location = parse->stmt_location;
+	stmt->stmt_len = parse->stmt_len;
+	return stmt;
+}
+
+/* A relation for EXPLAIN to take the names of columns from, and the columns of the rows. */
+static List *row_columns(List *tlist, int varno, RangeTblEntry **rte)
+{
+	RangeTblEntry *names = makeNode(RangeTblEntry);
+	List *columns = NIL;
+	ListCell *lc;
+
+	names->rtekind = RTE_VALUES;
+	names->eref = makeAlias("remote_rows", NIL);
+	foreach (lc, tlist) {
+		TargetEntry *tle = lfirst(lc);
+		Node *expr = (Node *)tle->expr;
+		int pos = list_length(columns) + 1;
+		Var *var;
+
+		if (tle->resjunk)
+			continue;
+		var = makeVar(varno, pos, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
+		columns = lappend(columns, makeTargetEntry((Expr *)var, pos, tle->resname, false));
+		names->eref->colnames = lappend(names->eref->colnames,
+						makeString(tle->resname ? tle->resname : "?column?"));
+	}
+	*rte = names;
+	return columns;
+}
+
+/* What the plan's node gives: its columns as they come, with the names of the statement's. */
+static List *output_columns(List *tlist, List *columns)
+{
+	List *result = NIL;
+	ListCell *lc;
+
+	foreach (lc, tlist) {
+		TargetEntry *tle = lfirst(lc);
+		TargetEntry *out;
+		Node *expr = (Node *)tle->expr;
+		int pos = list_length(result) + 1;
+
+		if (tle->resjunk)
+			continue;
+		out = makeTargetEntry((Expr *)makeVar(INDEX_VAR, pos, exprType(expr),
+						      exprTypmod(expr), exprCollation(expr), 0),
+				      pos, tle->resname, false);
+		out->resorigtbl = tle->resorigtbl;
+		out->resorigcol = tle->resorigcol;
+		result = lappend(result, out);
+	}
+	return result;
+}
+
+static void prepare_evals(HerdRemote *remote)
+{
+	ListCell *lc;
+
+	foreach (lc, remote->evals)
+		lfirst(lc) = expression_planner(lfirst(lc));
+}
+
+/* The whole statement is what shards are sent. */
+static PlannedStmt *plan_remote(Query *parse, HerdRemote *remote, Relations *rels, int options)
+{
+	List *tlist =
+		parse->commandType == CMD_SELECT ? parse->targetList : parse->returningList;
+	PlannedStmt *stmt = make_stmt(parse, NULL);
+	RangeTblEntry *names;
+	List *columns;
+	CustomScan *scan;
+
+	columns = row_columns(tlist, 1, &names);
+	prepare_evals(remote);
+	scan = herd_remote_plan(remote, columns);
+	scan->scan.plan.targetlist = output_columns(tlist, columns);
+	scan->scan.plan.plan_rows = 1;
+	scan->scan.plan.total_cost = 1;
+	stmt->planTree = &scan->scan.plan;
+	stmt->rtable = list_make1(names);
+	if ((options & CURSOR_OPT_SCROLL) && parse->commandType == CMD_SELECT)
+		stmt->planTree = materialize_finished_plan(stmt->planTree);
+	add_relations(stmt, rels);
+	return stmt;
+}
+
+/* The rows of an INSERT are computed here and sent to their shards. */
+static PlannedStmt *plan_insert(Query *parse, const char *source, int options, ParamListInfo bound,
+				HerdPlanning *planning, Relations *rels)
+{
+	Query *insert = copyObject(parse);
+	Query *select = copyObject(parse);
+	PlannedStmt *stmt;
+	RangeTblEntry *names;
+	List *attnums = NIL;
+	List *columns;
+	CustomScan *scan;
+	ListCell *lc;
+
+	insert->rtable = copyObject(parse->rtable);
+	if (contain_subplans((Node *)insert->returningList) ||
+	    contain_subplans((Node *)insert->onConflict))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("subqueries in ON CONFLICT or RETURNING are not supported when "
+				       "the rows of an INSERT belong to several shards")));
+	select->commandType = CMD_SELECT;
+	select->resultRelation = 0;
+	select->onConflict = NULL;
+	select->returningList = NIL;
+	foreach (lc, select->targetList) {
+		TargetEntry *tle = lfirst(lc);
+
+		if (tle->resjunk)
+			continue;
+		attnums = lappend_int(attnums, tle->resno);
+		tle->resno = list_length(attnums);
+	}
+	herd_rewrite(select, planning);
+	stmt = plan_here(select, source, options & ~CURSOR_OPT_SCROLL, bound);
+	columns = row_columns(parse->returningList, list_length(stmt->rtable) + 1, &names);
+	scan = herd_insert_plan(insert, attnums, stmt->planTree, columns);
+	foreach (lc, scan->custom_exprs)
+		lfirst(lc) = expression_planner(lfirst(lc));
+	scan->scan.plan.targetlist = output_columns(parse->returningList, columns);
+	scan->scan.plan.plan_rows = stmt->planTree->plan_rows;
+	scan->scan.plan.total_cost = stmt->planTree->total_cost;
+	stmt->planTree = &scan->scan.plan;
+	stmt->commandType = CMD_INSERT;
+	stmt->hasReturning = parse->returningList != NIL;
+	stmt->rtable = lappend(stmt->rtable, names);
+	add_relations(stmt, rels);
+	return stmt;
+}
+
+static void refuse_write(Query *parse, const HerdTable *table, const char *why)
+{
+	ereport(ERROR,
+		(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		 errmsg("this %s of distributed table \"%s\" cannot be sent to its shards",
+			parse->commandType == CMD_UPDATE ? "UPDATE" : "DELETE",
+			get_rel_name(table->relid)),
+		 errdetail("It would need %s.", why),
+		 errhint("Join the other tables on the distribution column, or compute their values "
+			 "in a statement before.")));
+}
+
+static PlannedStmt *plan_write(Query *parse, const char *source, int options, ParamListInfo bound,
+			       HerdPlanning *planning, Relations *rels, const HerdTable *table)
+{
+	HerdRemote *remote;
+	const char *why = "rows to be computed on this node";
+
+	remote = herd_tier1_write(parse, bound, &why);
+	if (remote != NULL)
+		return plan_remote(parse, remote, rels, options);
+	if (parse->commandType == CMD_INSERT)
+		return plan_insert(parse, source, options, bound, planning, rels);
+	if (table->kind == HERD_TABLE_REFERENCE)
+		why = "a volatile function, or a table that is not on every node";
+	refuse_write(parse, table, why);
+	return NULL;
+}
+
+static bool extern_param_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Param))
+		return ((Param *)node)->paramkind == PARAM_EXTERN;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *)node, extern_param_walker, context, 0);
+	return expression_tree_walker(node, extern_param_walker, context);
+}
+
+#if PG_VERSION_NUM >= 180000
+/* GROUP BY expressions as they were before 18: in place, not as columns of a relation. */
+static bool flatten_groups_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query)) {
+		Query *query = (Query *)node;
+
+		if (query->hasGroupRTE) {
+			query->targetList =
+				(List *)flatten_group_exprs(NULL, query, (Node *)query->targetList);
+			query->havingQual = flatten_group_exprs(NULL, query, query->havingQual);
+			query->hasGroupRTE = false;
+			Assert(llast_node(RangeTblEntry, query->rtable)->rtekind == RTE_GROUP);
+			query->rtable = list_delete_last(query->rtable);
+		}
+		return query_tree_walker(query, flatten_groups_walker, context, 0);
+	}
+	return expression_tree_walker(node, flatten_groups_walker, context);
+}
+#endif
+
+static PlannedStmt *plan_distributed(Query *parse, const char *source, int options,
+				     ParamListInfo bound, HerdPlanning *planning)
+{
+	Relations rels = { 0 };
+	const HerdTable *target = NULL;
+	HerdRemote *remote;
+	PlannedStmt *stmt;
+	bool parameters = query_tree_walker(parse, extern_param_walker, NULL, 0);
+
+#if PG_VERSION_NUM >= 180000
+	flatten_groups_walker((Node *)parse, NULL);
+#endif
+	check_walker((Node *)parse, NULL);
+	relations_walker((Node *)parse, &rels);
+	if (parse->resultRelation != 0)
+		target = herd_table_get(rt_fetch(parse->resultRelation, parse->rtable)->relid);
+	if (herd_query_is_local_read(parse)) {
+		herd_rewrite(parse, planning);
+		stmt = plan_here(parse, source, options, bound);
+		add_relations(stmt, &rels);
+		return stmt;
+	}
+	remote = herd_route(parse, bound, &planning->needs_params);
+	if (remote != NULL)
+		return plan_remote(parse, remote, &rels, options);
+	if (target != NULL) {
+		stmt = plan_write(parse, source, options, bound, planning, &rels, target);
+	} else {
+		herd_rewrite(parse, planning);
+		stmt = plan_here(parse, source, options, bound);
+		add_relations(stmt, &rels);
+	}
+	if (planning->needs_params && parameters && bound == NULL)
+		stmt->planTree->total_cost += GENERIC_PLAN_COST;
+	return stmt;
+}
+
+static PlannedStmt *herd_planner(Query *parse, const char *source, int options, ParamListInfo bound)
+{
+	HerdPlanning planning = { .bound = bound, .up = herd_planning_current };
+	PlannedStmt *stmt = NULL;
+
+	if (herd_query_any_table(parse) == NULL)
+		return plan_here(parse, source, options, bound);
+	herd_planning_current = &planning;
+	PG_TRY();
+	{
+		stmt = plan_distributed(parse, source, options, bound, &planning);
+	}
+	PG_FINALLY();
+	{
+		herd_planning_current = planning.up;
+	}
+	PG_END_TRY();
+	return stmt;
+}
+
+void herd_plan_init(void)
+{
+	next_planner = planner_hook;
+	planner_hook = herd_planner;
+	herd_remote_init();
+	herd_insert_init();
+	herd_scan_init();
+}
