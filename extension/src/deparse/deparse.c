@@ -237,10 +237,10 @@ static Node *expand_row(Var *var, Oid relid)
 		if (att->attisdropped)
 			row->args = lappend(row->args, makeNullConst(INT4OID, -1, InvalidOid));
 		else
-			row->args = lappend(row->args,
-					    makeVar(var->varno, att->attnum, att->atttypid,
-						    att->atttypmod, att->attcollation,
-						    var->varlevelsup));
+			row->args =
+				lappend(row->args, makeVar(var->varno, att->attnum, att->atttypid,
+							   att->atttypmod, att->attcollation,
+							   var->varlevelsup));
 	}
 	row->row_typeid = var->vartype;
 	row->row_format = COERCE_EXPLICIT_CAST;
@@ -258,8 +258,7 @@ static Node *expand_rows_mutator(Node *node, void *context)
 	if (IsA(node, Query)) {
 		List *inner = lcons(node, list_copy(queries));
 
-		query_tree_mutator((Query *)node, expand_rows_mutator, inner,
-				   QTW_DONT_COPY_QUERY);
+		query_tree_mutator((Query *)node, expand_rows_mutator, inner, QTW_DONT_COPY_QUERY);
 		return node;
 	}
 	if (IsA(node, Var)) {
@@ -322,6 +321,76 @@ static void name_conflict_columns(Query *query)
 	ReleaseSysCache(tup);
 }
 
+/* CTEs of the query, seen from one level further down. */
+static bool deepen_ctes_walker(Node *node, void *context)
+{
+	int *depth = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry)) {
+		RangeTblEntry *rte = (RangeTblEntry *)node;
+
+		if (rte->rtekind == RTE_CTE && rte->ctelevelsup >= (Index)*depth)
+			rte->ctelevelsup++;
+		return false;
+	}
+	if (IsA(node, Query)) {
+		bool result;
+
+		(*depth)++;
+		result = query_tree_walker((Query *)node, deepen_ctes_walker, context,
+					   QTW_EXAMINE_RTES_BEFORE);
+		(*depth)--;
+		return result;
+	}
+	return expression_tree_walker(node, deepen_ctes_walker, context);
+}
+
+/*
+ * After the rewriter the columns of an INSERT are in the order of the table, with defaults among
+ * them, and those of its source are as they were written; the deparser takes them to be the same.
+ * So the source becomes a subquery with exactly the columns of the target list.
+ */
+static void align_insert_source(Query *query)
+{
+	Query *source;
+	RangeTblEntry *rte;
+	int varno;
+	int depth = 0;
+	ListCell *lc;
+
+	if (query->jointree->fromlist == NIL)
+		return;
+	varno = linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex;
+	source = copyObject(query);
+	source->commandType = CMD_SELECT;
+	source->resultRelation = 0;
+	source->onConflict = NULL;
+	source->returningList = source->cteList = NIL;
+	source->hasModifyingCTE = false;
+	query_tree_walker(source, deepen_ctes_walker, &depth, QTW_EXAMINE_RTES_BEFORE);
+	foreach (lc, source->targetList)
+		((TargetEntry *)lfirst(lc))->resno = foreach_current_index(lc) + 1;
+	foreach (lc, query->targetList) {
+		TargetEntry *tle = lfirst(lc);
+		Node *expr = (Node *)tle->expr;
+
+		tle->expr = (Expr *)makeVar(varno, foreach_current_index(lc) + 1, exprType(expr),
+					    exprTypmod(expr), exprCollation(expr), 0);
+	}
+	rte = rt_fetch(varno, query->rtable);
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = source;
+	rte->values_lists = NIL;
+	rte->eref = makeAlias("source", NIL);
+	foreach (lc, source->targetList)
+		rte->eref->colnames =
+			lappend(rte->eref->colnames,
+				makeString(psprintf("c%d", foreach_current_index(lc) + 1)));
+	query->hasTargetSRFs = false;
+}
+
 static bool prepare_walker(Node *node, void *context)
 {
 	if (node == NULL)
@@ -333,13 +402,18 @@ static bool prepare_walker(Node *node, void *context)
 		foreach (lc, query->rtable) {
 			RangeTblEntry *rte = lfirst(lc);
 
+			/* the source of an INSERT is not marked, and what is not is not printed */
+			if (query->commandType == CMD_SELECT)
+				rte->inFromCl = true;
 			if (rte->rtekind == RTE_RELATION && rte->alias == NULL)
 				rte->alias = makeAlias(get_rel_name(rte->relid), NIL);
 		}
 		name_conflict_columns(query);
 		/* identity columns are filled here, and shards need not be declared identity */
-		if (query->commandType == CMD_INSERT)
+		if (query->commandType == CMD_INSERT) {
 			query->override = OVERRIDING_SYSTEM_VALUE;
+			align_insert_source(query);
+		}
 		return query_tree_walker(query, prepare_walker, context, 0);
 	}
 	return expression_tree_walker(node, prepare_walker, context);
@@ -438,9 +512,8 @@ char *herd_template_fill(const HerdTemplate *tmpl, int shardindex)
 		if (index < 0 || index >= table->nshards)
 			elog(ERROR, "table \"%s\" has no shard %d", relname, index);
 		appendBinaryStringInfo(&sql, tmpl->text + done, lfirst_int(off) - done);
-		appendStringInfoString(
-			&sql,
-			quote_identifier(herd_shard_name(relname, table->shards[index].shardid)));
+		appendStringInfoString(&sql, quote_identifier(herd_shard_name(
+						     relname, table->shards[index].shardid)));
 		done = lfirst_int(off);
 	}
 	appendStringInfoString(&sql, tmpl->text + done);

@@ -60,7 +60,8 @@ static void explain_task(const HerdJob *job, const HerdTask *task, ExplainState 
 	}
 	ExplainPropertyText("Query", task->sql, es);
 	if (node != NULL)
-		ExplainPropertyText("Node", psprintf("host=%s port=%d", node->host, node->port), es);
+		ExplainPropertyText("Node", psprintf("host=%s port=%d", node->host, node->port),
+				    es);
 	if (es->format == EXPLAIN_FORMAT_TEXT) {
 		foreach (lc, remote_plan(job, task, es)) {
 			appendStringInfoSpaces(es->str, es->indent * 2);
@@ -88,9 +89,7 @@ void herd_explain_remote(const HerdRemote *remote, const HerdJob *job, ExplainSt
 	ExplainPropertyInteger("Task Count", NULL, job->ntasks, es);
 	shown = herd_explain_all_tasks ? job->ntasks : Min(job->ntasks, 1);
 	ExplainPropertyText("Tasks Shown",
-			    shown == job->ntasks ? "All"
-						 : psprintf("One of %d", job->ntasks),
-			    es);
+			    shown == job->ntasks ? "All" : psprintf("One of %d", job->ntasks), es);
 	ExplainOpenGroup("Tasks", "Tasks", false, es);
 	for (int i = 0; i < shown; i++)
 		explain_task(job, &job->tasks[i], es);

@@ -135,7 +135,8 @@ static void facts_of_outputs(const HerdLevel *level, int varno, Query *sub, List
 		}
 		if (sub->groupingSets != NIL)
 			continue;
-		fact.left = (HerdTerm){ .query = level->query, .varno = varno, .attno = tle->resno };
+		fact.left =
+			(HerdTerm){ .query = level->query, .varno = varno, .attno = tle->resno };
 		add_fact(facts, fact);
 	}
 	if (sub->jointree != NULL)
@@ -320,8 +321,8 @@ void herd_facts_of_any(const HerdLevel *level, SubLink *sublink, List **facts)
 
 static bool same_column(const HerdTerm *a, const HerdTerm *b)
 {
-	return a->expr == NULL && b->expr == NULL && a->query == b->query &&
-	       a->varno == b->varno && a->attno == b->attno;
+	return a->expr == NULL && b->expr == NULL && a->query == b->query && a->varno == b->varno &&
+	       a->attno == b->attno;
 }
 
 static Oid key_opfamily(const HerdTable *table)

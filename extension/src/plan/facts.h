@@ -37,7 +37,8 @@ typedef struct HerdFact {
 	Query *output; /* left is an output column of this query in FROM, right a column in it */
 } HerdFact;
 
-/* The column, through join aliases and binary-compatible casts, or the constant; false if neither. */
+/* The column, through join aliases and binary-compatible casts, or the constant; false if neither.
+ */
 extern bool herd_term_of(const HerdLevel *level, Node *expr, HerdTerm *term);
 
 /* Facts of an AND-list. */

@@ -69,15 +69,13 @@ static int read_values(Query *insert, List *attnums)
 	values->rtekind = RTE_VALUES;
 	values->eref = makeAlias("*VALUES*", NIL);
 	foreach (lc, attnums) {
-		Form_pg_attribute att =
-			TupleDescAttr(RelationGetDescr(rel), lfirst_int(lc) - 1);
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), lfirst_int(lc) - 1);
 		int pos = foreach_current_index(lc) + 1;
 		Var *var = makeVar(index, pos, att->atttypid, att->atttypmod, att->attcollation, 0);
 
-		insert->targetList =
-			lappend(insert->targetList,
-				makeTargetEntry((Expr *)var, att->attnum,
-						pstrdup(NameStr(att->attname)), false));
+		insert->targetList = lappend(
+			insert->targetList, makeTargetEntry((Expr *)var, att->attnum,
+							    pstrdup(NameStr(att->attname)), false));
 		values->coltypes = lappend_oid(values->coltypes, att->atttypid);
 		values->coltypmods = lappend_int(values->coltypmods, att->atttypmod);
 		values->colcollations = lappend_oid(values->colcollations, att->attcollation);
@@ -122,8 +120,8 @@ static void insert_begin(CustomScanState *node, EState *estate, int eflags)
 	state->remote.ntext = list_length(scan->custom_exprs);
 	state->evals = ExecInitExprList(scan->custom_exprs, &node->ss.ps);
 	state->counts = estate->es_plannedstmt->planTree == (Plan *)scan;
-	state->memory = AllocSetContextCreate(estate->es_query_cxt, "herd insert",
-					      ALLOCSET_DEFAULT_SIZES);
+	state->memory =
+		AllocSetContextCreate(estate->es_query_cxt, "herd insert", ALLOCSET_DEFAULT_SIZES);
 	relid = rt_fetch(state->insert->resultRelation, state->insert->rtable)->relid;
 	state->table = herd_table_get(relid);
 	if (state->table == NULL)
@@ -147,10 +145,9 @@ static int row_shard(InsertState *state, TupleTableSlot *slot)
 	if (state->keypos >= 0)
 		key = slot_getattr(slot, state->keypos + 1, &isnull);
 	if (isnull)
-		ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			 errmsg("the distribution column of table \"%s\" cannot be null",
-				get_rel_name(state->table->relid))));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				errmsg("the distribution column of table \"%s\" cannot be null",
+				       get_rel_name(state->table->relid))));
 	return herd_table_shard_index(state->table, herd_table_hash(state->table, key));
 }
 
@@ -305,8 +302,8 @@ static TupleTableSlot *insert_next(ScanState *ss)
 
 	ExecClearTuple(slot);
 	if (state->params == NULL && state->evals != NIL)
-		state->params = herd_remote_params(&state->remote, state->evals,
-						   ss->ps.ps_ExprContext);
+		state->params =
+			herd_remote_params(&state->remote, state->evals, ss->ps.ps_ExprContext);
 	for (;;) {
 		if (state->exec != NULL) {
 			if (herd_exec_next(state->exec, slot))

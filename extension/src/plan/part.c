@@ -68,8 +68,7 @@ static HerdPart join_outer(HerdPart preserved, HerdPart nullable, List *facts, b
 	if (preserved.kind == HERD_PART_RECURRING && nullable.kind == HERD_PART_RECURRING)
 		return preserved;
 	/* each shard would preserve the recurring rows: they would be multiplied */
-	if (preserved.kind == HERD_PART_RECURRING ||
-	    (full && nullable.kind == HERD_PART_RECURRING))
+	if (preserved.kind == HERD_PART_RECURRING || (full && nullable.kind == HERD_PART_RECURRING))
 		return part_none("an outer join that preserves rows of a reference table");
 	if (nullable.kind == HERD_PART_RECURRING)
 		return preserved;
@@ -99,9 +98,7 @@ static HerdPart part_subquery(const HerdLevel *level, int varno, Query *sub, Lis
 
 	part.terms = part.solid = NIL;
 	foreach (lc, part.outputs) {
-		HerdTerm term = { .query = level->query,
-				  .varno = varno,
-				  .attno = lfirst_int(lc) };
+		HerdTerm term = { .query = level->query, .varno = varno, .attno = lfirst_int(lc) };
 
 		part.terms = add_term(part.terms, term);
 		part.solid = add_term(part.solid, term);
@@ -360,8 +357,7 @@ HerdPart herd_part_query(const HerdLevel *level, List *around)
 	foreach (lc, query->targetList) {
 		TargetEntry *tle = lfirst(lc);
 
-		if (!tle->resjunk &&
-		    herd_part_is_key(level, &part, facts, (Node *)tle->expr))
+		if (!tle->resjunk && herd_part_is_key(level, &part, facts, (Node *)tle->expr))
 			part.outputs = lappend_int(part.outputs, tle->resno);
 	}
 	return part;

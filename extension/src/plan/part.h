@@ -8,17 +8,18 @@
 
 typedef enum HerdPartKind {
 	HERD_PART_NONE,      /* no: the union of the shards' answers is something else */
-	HERD_PART_RECURRING, /* the same rows for every shard: reference tables, VALUES, functions */
+	HERD_PART_RECURRING, /* the same rows for every shard: reference tables, VALUES, functions
+			      */
 	HERD_PART_SHARDED    /* the rows of the shards are disjoint, together they are the rows */
 } HerdPartKind;
 
 typedef struct HerdPart {
 	HerdPartKind kind;
 	const HerdTable *table; /* one of the tables (all are co-located) when SHARDED */
-	List *terms;            /* of HerdTerm: columns that are the key of the row's shard, or null */
-	List *solid;            /* those of them that are never null */
-	List *outputs;          /* of int: output columns of a query that are in solid */
-	const char *why;        /* of NONE: what stood in the way, for the hint of an error */
+	List *terms;     /* of HerdTerm: columns that are the key of the row's shard, or null */
+	List *solid;     /* those of them that are never null */
+	List *outputs;   /* of int: output columns of a query that are in solid */
+	const char *why; /* of NONE: what stood in the way, for the hint of an error */
 } HerdPart;
 
 /* The from items of a query with their conditions; facts: of the query. */
@@ -34,6 +35,7 @@ extern bool herd_part_is_key(const HerdLevel *level, const HerdPart *part, List 
 extern bool herd_part_has_key(const HerdLevel *level, const HerdPart *part, List *facts,
 			      List *clauses);
 
-/* True if every sublink of the query (or only of node, if not NULL) can be answered in the shard. */
+/* True if every sublink of the query (or only of node, if not NULL) can be answered in the shard.
+ */
 extern bool herd_part_sublinks_ok(const HerdLevel *level, const HerdPart *part, List *facts,
 				  Node *node);

@@ -140,10 +140,11 @@ static bool check_walker(Node *node, void *context)
 
 		if (rte->rtekind == RTE_RELATION && rte->securityQuals != NIL &&
 		    herd_table_get(rte->relid) != NULL)
-			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					errmsg("row-level security on distributed table \"%s\" is not "
-					       "supported",
-					       get_rel_name(rte->relid))));
+			ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("row-level security on distributed table \"%s\" is not "
+					"supported",
+					get_rel_name(rte->relid))));
 	}
 	if (query->resultRelation != 0)
 		target = herd_table_get(rt_fetch(query->resultRelation, query->rtable)->relid);
@@ -151,15 +152,17 @@ static bool check_walker(Node *node, void *context)
 		const char *name = get_rel_name(target->relid);
 
 		if (query->commandType == CMD_MERGE)
-			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					errmsg("MERGE into distributed table \"%s\" is not supported",
-					       name),
-					errhint("Use INSERT .. ON CONFLICT, UPDATE and DELETE.")));
+			ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("MERGE into distributed table \"%s\" is not supported",
+					name),
+				 errhint("Use INSERT .. ON CONFLICT, UPDATE and DELETE.")));
 		if (query->withCheckOptions != NIL)
-			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					errmsg("WITH CHECK OPTION on distributed table \"%s\" is not "
-					       "supported",
-					       name)));
+			ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("WITH CHECK OPTION on distributed table \"%s\" is not "
+					"supported",
+					name)));
 		if (query->commandType == CMD_UPDATE)
 			check_key_unchanged(query, query->targetList, target);
 		if (query->onConflict != NULL)
@@ -202,8 +205,9 @@ static List *row_columns(List *tlist, int varno, RangeTblEntry **rte)
 			continue;
 		var = makeVar(varno, pos, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
 		columns = lappend(columns, makeTargetEntry((Expr *)var, pos, tle->resname, false));
-		names->eref->colnames = lappend(names->eref->colnames,
-						makeString(tle->resname ? tle->resname : "?column?"));
+		names->eref->colnames =
+			lappend(names->eref->colnames,
+				makeString(tle->resname ? tle->resname : "?column?"));
 	}
 	*rte = names;
 	return columns;
@@ -244,8 +248,7 @@ static void prepare_evals(HerdRemote *remote)
 /* The whole statement is what shards are sent. */
 static PlannedStmt *plan_remote(Query *parse, HerdRemote *remote, Relations *rels, int options)
 {
-	List *tlist =
-		parse->commandType == CMD_SELECT ? parse->targetList : parse->returningList;
+	List *tlist = parse->commandType == CMD_SELECT ? parse->targetList : parse->returningList;
 	PlannedStmt *stmt = make_stmt(parse, NULL);
 	RangeTblEntry *names;
 	List *columns;
@@ -281,9 +284,10 @@ static PlannedStmt *plan_insert(Query *parse, const char *source, int options, P
 	insert->rtable = copyObject(parse->rtable);
 	if (contain_subplans((Node *)insert->returningList) ||
 	    contain_subplans((Node *)insert->onConflict))
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("subqueries in ON CONFLICT or RETURNING are not supported when "
-				       "the rows of an INSERT belong to several shards")));
+		ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("subqueries in ON CONFLICT or RETURNING are not supported when "
+				"the rows of an INSERT belong to several shards")));
 	select->commandType = CMD_SELECT;
 	select->resultRelation = 0;
 	select->onConflict = NULL;
@@ -315,14 +319,14 @@ static PlannedStmt *plan_insert(Query *parse, const char *source, int options, P
 
 static void refuse_write(Query *parse, const HerdTable *table, const char *why)
 {
-	ereport(ERROR,
-		(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-		 errmsg("this %s of distributed table \"%s\" cannot be sent to its shards",
-			parse->commandType == CMD_UPDATE ? "UPDATE" : "DELETE",
-			get_rel_name(table->relid)),
-		 errdetail("It would need %s.", why),
-		 errhint("Join the other tables on the distribution column, or compute their values "
-			 "in a statement before.")));
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			errmsg("this %s of distributed table \"%s\" cannot be sent to its shards",
+			       parse->commandType == CMD_UPDATE ? "UPDATE" : "DELETE",
+			       get_rel_name(table->relid)),
+			errdetail("It would need %s.", why),
+			errhint("Join the other tables on the distribution column, or compute "
+				"their values "
+				"in a statement before.")));
 }
 
 static PlannedStmt *plan_write(Query *parse, const char *source, int options, ParamListInfo bound,

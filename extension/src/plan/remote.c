@@ -25,7 +25,8 @@ typedef struct RemoteState {
 	ParamListInfo params;
 	bool started;
 	bool done;
-	bool counts; /* a write that is not part of a larger plan: its rows count as the command's */
+	bool counts; /* a write that is not part of a larger plan: its rows count as the command's
+		      */
 } RemoteState;
 
 static Node *remote_create_state(CustomScan *scan);
@@ -47,11 +48,9 @@ CustomScan *herd_remote_plan(const HerdRemote *remote, List *scan_tlist)
 	scan->methods = &remote_methods;
 	scan->custom_scan_tlist = scan_tlist;
 	scan->custom_exprs = remote->evals;
-	scan->custom_private =
-		list_make5(flags, list_make1_oid(remote->anchor), remote->keys, remote->keyprocs,
-			   remote->writes);
-	scan->custom_private =
-		lappend(scan->custom_private, herd_template_to_list(remote->tmpl));
+	scan->custom_private = list_make5(flags, list_make1_oid(remote->anchor), remote->keys,
+					  remote->keyprocs, remote->writes);
+	scan->custom_private = lappend(scan->custom_private, herd_template_to_list(remote->tmpl));
 	return scan;
 }
 
@@ -110,12 +109,11 @@ int herd_remote_key_shard(const HerdRemote *remote, Datum *values, bool *isnull,
 			OidFunctionCall1Coll(lfirst_oid(proc), table->keycollation, values[i]));
 		index = herd_table_shard_index(table, hash);
 		if (found >= 0 && index != found)
-			ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("the values of the distribution columns belong to "
-					"different shards"),
-				 errhint("Execute the statement without a generic plan "
-					 "(plan_cache_mode = force_custom_plan).")));
+			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("the values of the distribution columns belong to "
+					       "different shards"),
+					errhint("Execute the statement without a generic plan "
+						"(plan_cache_mode = force_custom_plan).")));
 		found = index;
 	}
 	return found;
@@ -151,10 +149,9 @@ static bool *shards_in_arrays(const HerdRemote *remote, const HerdTable *table,
 		for (int i = 0; i < nelems; i++)
 			if (!nulls[i])
 				some[herd_table_shard_index(
-					table,
-					DatumGetInt32(OidFunctionCall1Coll(lfirst_oid(proc),
-									   table->keycollation,
-									   elems[i])))] = true;
+					table, DatumGetInt32(OidFunctionCall1Coll(
+						       lfirst_oid(proc), table->keycollation,
+						       elems[i])))] = true;
 		for (int i = 0; i < table->nshards; i++)
 			wanted[i] = wanted[i] && some[i];
 	}
@@ -290,8 +287,8 @@ static void remote_begin(CustomScanState *node, EState *estate, int eflags)
 	state->remote = herd_remote_from_plan(scan);
 	state->evals = ExecInitExprList(state->remote->evals, &node->ss.ps);
 	state->counts = estate->es_plannedstmt->planTree == (Plan *)scan;
-	state->memory = AllocSetContextCreate(estate->es_query_cxt, "herd remote",
-					      ALLOCSET_SMALL_SIZES);
+	state->memory =
+		AllocSetContextCreate(estate->es_query_cxt, "herd remote", ALLOCSET_SMALL_SIZES);
 	/* a write in a CTE runs to its end even if the statement does not read all its rows */
 	if (state->remote->writes != NIL && !state->counts && !(eflags & EXEC_FLAG_EXPLAIN_ONLY))
 		estate->es_auxmodifytables = lcons(node, estate->es_auxmodifytables);
@@ -307,7 +304,7 @@ static void remote_start(RemoteState *state)
 	state->params = herd_remote_params(state->remote, state->evals, econtext);
 	job = herd_remote_job(state->remote, state->params,
 			      desc->natts > 0 || state->remote->command == CMD_SELECT ? desc
-										       : NULL);
+										      : NULL);
 	state->exec = herd_exec_begin(job);
 	state->started = true;
 	MemoryContextSwitchTo(old);
@@ -371,8 +368,8 @@ static void remote_explain(CustomScanState *node, List *ancestors, ExplainState 
 	HerdJob *job = NULL;
 
 	if (!state->remote->volatile_evals) {
-		ParamListInfo params = herd_remote_params(state->remote, state->evals,
-							  node->ss.ps.ps_ExprContext);
+		ParamListInfo params =
+			herd_remote_params(state->remote, state->evals, node->ss.ps.ps_ExprContext);
 
 		job = herd_remote_job(state->remote, params, NULL);
 	}

@@ -4,31 +4,31 @@
 #pragma once
 #include "postgres.h"
 
-#include "nodes/execnodes.h"
 #include "commands/explain.h"
+#include "nodes/execnodes.h"
 #include "nodes/plannodes.h"
 
 #include "deparse/deparse.h"
 #include "exec/exec.h"
 
 typedef enum HerdShards {
-	HERD_SHARDS_KEY,      /* the one shard that the values of all keys hash to */
-	HERD_SHARDS_FIRST,    /* shard 0: single-shard tables, or a read of reference tables */
-	HERD_SHARDS_ALL,      /* every shard of the anchor */
-	HERD_SHARDS_IN,       /* the shards of the elements of arrays (every key is an array) */
-	HERD_SHARDS_REPLICAS  /* the shard of a reference table on every node */
+	HERD_SHARDS_KEY,     /* the one shard that the values of all keys hash to */
+	HERD_SHARDS_FIRST,   /* shard 0: single-shard tables, or a read of reference tables */
+	HERD_SHARDS_ALL,     /* every shard of the anchor */
+	HERD_SHARDS_IN,      /* the shards of the elements of arrays (every key is an array) */
+	HERD_SHARDS_REPLICAS /* the shard of a reference table on every node */
 } HerdShards;
 
 typedef struct HerdRemote {
 	int tier; /* 0 router, 1 all shards, 2 a relation read for a plan of this node */
 	CmdType command;
 	HerdShards shards;
-	Oid anchor;      /* the table whose shards say how many tasks there are, and where */
-	List *keys;      /* of int: positions (1..) in evals of the values of the key */
-	List *keyprocs;  /* of Oid: hash function for the type of each */
-	List *writes;    /* of Oid: tables that are written */
-	List *evals;     /* of Expr: computed here */
-	int ntext;       /* so many of evals are $1.. of the text, the others are only keys */
+	Oid anchor;     /* the table whose shards say how many tasks there are, and where */
+	List *keys;     /* of int: positions (1..) in evals of the values of the key */
+	List *keyprocs; /* of Oid: hash function for the type of each */
+	List *writes;   /* of Oid: tables that are written */
+	List *evals;    /* of Expr: computed here */
+	int ntext;      /* so many of evals are $1.. of the text, the others are only keys */
 	HerdTemplate *tmpl;
 	bool null_key_fails; /* INSERT: the key may not be null */
 	bool in_txn;         /* takes row locks, or calls functions that may write */
@@ -48,7 +48,8 @@ extern int herd_remote_key_shard(const HerdRemote *remote, Datum *values, bool *
 extern HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDesc tupdesc);
 
 /* Values of the evals, or NULL when there are none; exprs: their ExprStates. */
-extern ParamListInfo herd_remote_params(const HerdRemote *remote, List *exprs, ExprContext *econtext);
+extern ParamListInfo herd_remote_params(const HerdRemote *remote, List *exprs,
+					ExprContext *econtext);
 
 /* Registers the CustomScan methods. */
 extern void herd_remote_init(void);

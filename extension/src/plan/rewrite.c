@@ -49,8 +49,7 @@ RangeTblEntry *herd_rows_rte(HerdPlanning *planning, HerdRows *rows, List *tlist
 		func->funccolnames = lappend(func->funccolnames, makeString(pstrdup(name)));
 		func->funccoltypes = lappend_oid(func->funccoltypes, exprType(expr));
 		func->funccoltypmods = lappend_int(func->funccoltypmods, exprTypmod(expr));
-		func->funccolcollations =
-			lappend_oid(func->funccolcollations, exprCollation(expr));
+		func->funccolcollations = lappend_oid(func->funccolcollations, exprCollation(expr));
 		func->funccolcount++;
 	}
 	rte->rtekind = RTE_FUNCTION;
@@ -97,8 +96,9 @@ static Query *select_rows(RangeTblEntry *rte, List *tlist)
 
 		attno++;
 		var = makeVar(1, attno, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
-		query->targetList = lappend(query->targetList,
-					    makeTargetEntry((Expr *)var, attno, tle->resname, false));
+		query->targetList =
+			lappend(query->targetList,
+				makeTargetEntry((Expr *)var, attno, tle->resname, false));
 	}
 	return query;
 }
@@ -130,8 +130,8 @@ static List *columns_of_table(Oid relid)
 		else
 			expr = (Expr *)makeVar(1, i + 1, att->atttypid, att->atttypmod,
 					       att->attcollation, 0);
-		tlist = lappend(tlist,
-				makeTargetEntry(expr, i + 1, pstrdup(NameStr(att->attname)), false));
+		tlist = lappend(
+			tlist, makeTargetEntry(expr, i + 1, pstrdup(NameStr(att->attname)), false));
 	}
 	table_close(rel, NoLock);
 	return tlist;
@@ -177,20 +177,23 @@ static void rewrite_relation(Query *query, int varno, HerdPlanning *planning)
 	ListCell *lc;
 
 	if (query_tree_walker(query, system_column_walker, &cxt, 0))
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("system columns of distributed table \"%s\" cannot be read in "
-				       "this kind of query",
-				       get_rel_name(rte->relid))));
+		ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("system columns of distributed table \"%s\" cannot be read in "
+				"this kind of query",
+				get_rel_name(rte->relid))));
 	if (rte->tablesample != NULL)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("TABLESAMPLE on distributed table \"%s\" is not supported in "
-				       "this kind of query",
-				       get_rel_name(rte->relid))));
+		ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("TABLESAMPLE on distributed table \"%s\" is not supported in "
+				"this kind of query",
+				get_rel_name(rte->relid))));
 	foreach (lc, query->rowMarks)
 		if (((RowMarkClause *)lfirst(lc))->rti == (Index)varno)
 			ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("row locks (FOR UPDATE and the like) over several shards are "
+				 errmsg("row locks (FOR UPDATE and the like) over several shards "
+					"are "
 					"not supported"),
 				 errhint("Give the distribution column of every table in the WHERE "
 					 "clause.")));

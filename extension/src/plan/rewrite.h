@@ -16,7 +16,8 @@
 
 /* What the function in FROM with this number stands for. */
 typedef struct HerdRows {
-	HerdRemote *remote; /* complete; or NULL: the columns of a table, as the planner needs them */
+	HerdRemote
+		*remote; /* complete; or NULL: the columns of a table, as the planner needs them */
 	RangeTblEntry *rte; /* of the table */
 	double nrows;
 } HerdRows;

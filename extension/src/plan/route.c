@@ -43,8 +43,7 @@ void herd_remote_add_key(HerdRemote *remote, const HerdTable *table, const HerdF
 	if (list_member_int(remote->keys, pos))
 		return;
 	remote->keys = lappend_int(remote->keys, pos);
-	remote->keyprocs =
-		lappend_oid(remote->keyprocs, herd_key_hash_proc(table, fact->type));
+	remote->keyprocs = lappend_oid(remote->keyprocs, herd_key_hash_proc(table, fact->type));
 }
 
 Const *herd_bound_value(Node *expr, ParamListInfo bound)
@@ -221,7 +220,7 @@ HerdRemote *herd_route(const Query *original, ParamListInfo bound, bool *needs_p
 	ListCell *lc;
 
 	if (!herd_columns_can_travel(query->commandType == CMD_SELECT ? query->targetList
-								      
+
 								      : query->returningList,
 				     false))
 		return NULL;

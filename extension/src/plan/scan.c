@@ -127,13 +127,13 @@ static List *scan_columns(PlannerInfo *root, RelOptInfo *rel, List *needed)
 		if (!IsA(var, Var) || var->varno != (int)rel->relid)
 			continue;
 		if (var->varattno <= 0)
-			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					errmsg("row locks or updates with rows of distributed tables "
-					       "are not supported in this kind of query")));
-		columns = lappend(columns,
-				  makeTargetEntry((Expr *)copyObject(var),
-						  list_length(columns) + 1,
-						  psprintf("c%d", list_length(columns) + 1), false));
+			ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("row locks or updates with rows of distributed tables "
+					"are not supported in this kind of query")));
+		columns = lappend(
+			columns, makeTargetEntry((Expr *)copyObject(var), list_length(columns) + 1,
+						 psprintf("c%d", list_length(columns) + 1), false));
 	}
 	return columns;
 }
@@ -174,10 +174,10 @@ static Plan *plan_rows(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, Lis
 	}
 	columns = scan_columns(root, rel, needed);
 	if (columns == NIL && remote == NULL)
-		columns = list_make1(makeTargetEntry(
-			(Expr *)makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(1),
-					  false, true),
-			1, "c1", false));
+		columns = list_make1(
+			makeTargetEntry((Expr *)makeConst(INT4OID, -1, InvalidOid, sizeof(int32),
+							  Int32GetDatum(1), false, true),
+					1, "c1", false));
 	if (remote == NULL)
 		remote = read_table(rows->rte, rel->relid, columns, pushed);
 	scan = herd_remote_plan(remote, columns);
@@ -199,9 +199,8 @@ static void add_rows_path(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTb
 	    (rows = herd_rows_of_rte(rte)) == NULL)
 		return;
 	rel->tuples = rows->nrows;
-	rel->rows = clamp_row_est(rows->nrows *
-				  clauselist_selectivity(root, rel->baserestrictinfo, 0, JOIN_INNER,
-							 NULL));
+	rel->rows = clamp_row_est(rows->nrows * clauselist_selectivity(root, rel->baserestrictinfo,
+								       0, JOIN_INNER, NULL));
 	path = makeNode(CustomPath);
 	path->path.pathtype = T_CustomScan;
 	path->path.parent = rel;

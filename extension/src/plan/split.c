@@ -35,10 +35,10 @@ static const struct {
 	const char *name;
 	SplitKind kind;
 } splits[] = {
-	{ "count", SPLIT_COUNT },   { "sum", SPLIT_SUM },      { "avg", SPLIT_AVG },
-	{ "min", SPLIT_SAME },	    { "max", SPLIT_SAME },     { "bool_and", SPLIT_SAME },
-	{ "bool_or", SPLIT_SAME },  { "every", SPLIT_SAME },   { "bit_and", SPLIT_SAME },
-	{ "bit_or", SPLIT_SAME },   { "bit_xor", SPLIT_SAME },
+	{ "count", SPLIT_COUNT },  { "sum", SPLIT_SUM },      { "avg", SPLIT_AVG },
+	{ "min", SPLIT_SAME },     { "max", SPLIT_SAME },     { "bool_and", SPLIT_SAME },
+	{ "bool_or", SPLIT_SAME }, { "every", SPLIT_SAME },   { "bit_and", SPLIT_SAME },
+	{ "bit_or", SPLIT_SAME },  { "bit_xor", SPLIT_SAME },
 };
 
 static SplitKind split_kind(const Aggref *agg)
@@ -70,8 +70,8 @@ static Var *worker_column(SplitContext *cxt, Expr *expr)
 	}
 	resno++;
 	name = psprintf("c%d", resno);
-	cxt->worker = lappend(cxt->worker,
-			      makeTargetEntry((Expr *)copyObject(expr), resno, name, false));
+	cxt->worker =
+		lappend(cxt->worker, makeTargetEntry((Expr *)copyObject(expr), resno, name, false));
 	return makeVar(1, resno, exprType((Node *)expr), exprTypmod((Node *)expr),
 		       exprCollation((Node *)expr), 0);
 }
@@ -98,8 +98,7 @@ static Aggref *make_aggregate(const char *name, Expr *arg)
 
 static Expr *call_function(Oid func, Oid type, List *args)
 {
-	return (Expr *)makeFuncExpr(func, type, args, InvalidOid, InvalidOid,
-				    COERCE_EXPLICIT_CALL);
+	return (Expr *)makeFuncExpr(func, type, args, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
 }
 
 /* sum of bigint counts as bigint, 0 for none */
@@ -170,10 +169,9 @@ static Expr *combine_average(SplitContext *cxt, const Aggref *agg)
 	number = (Expr *)make_aggregate("sum", (Expr *)counts);
 	/* without rows the total is null, and so is the quotient, whatever the number */
 	if (argtype == FLOAT8OID)
-		return call_function(
-			F_FLOAT8DIV, FLOAT8OID,
-			list_make2(total, call_function(F_FLOAT8_NUMERIC, FLOAT8OID,
-							list_make1(number))));
+		return call_function(F_FLOAT8DIV, FLOAT8OID,
+				     list_make2(total, call_function(F_FLOAT8_NUMERIC, FLOAT8OID,
+								     list_make1(number))));
 	return call_function(F_NUMERIC_DIV, NUMERICOID, list_make2(total, number));
 }
 
@@ -200,8 +198,8 @@ static Expr *combine_aggregate(SplitContext *cxt, Aggref *agg)
 		return combine_average(cxt, agg);
 	case SPLIT_SAME:
 		same = copyObject(agg);
-		same->args = list_make1(makeTargetEntry(
-			(Expr *)worker_column(cxt, (Expr *)agg), 1, NULL, false));
+		same->args = list_make1(
+			makeTargetEntry((Expr *)worker_column(cxt, (Expr *)agg), 1, NULL, false));
 		same->aggfilter = NULL;
 		return (Expr *)same;
 	case SPLIT_NONE:

@@ -89,8 +89,8 @@ static Node *worker_limit(Query *query)
 		return NULL;
 	total = DatumGetInt64(((Const *)limit)->constvalue) +
 		DatumGetInt64(((Const *)offset)->constvalue);
-	return (Node *)makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(total), false,
-				 FLOAT8PASSBYVAL);
+	return (Node *)makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(total),
+				 false, FLOAT8PASSBYVAL);
 }
 
 /* Makes query read the rows of worker instead of its own FROM. */
@@ -223,9 +223,9 @@ static Node *pull_mutator(Node *node, void *context)
 						       var->varcollid, cxt->depth);
 		}
 		resno++;
-		*cxt->columns = lappend(*cxt->columns,
-					makeTargetEntry((Expr *)column, resno,
-							psprintf("c%d", resno), false));
+		*cxt->columns =
+			lappend(*cxt->columns, makeTargetEntry((Expr *)column, resno,
+							       psprintf("c%d", resno), false));
 		return (Node *)makeVar(1, resno, var->vartype, var->vartypmod, var->varcollid,
 				       cxt->depth);
 	}
@@ -253,10 +253,10 @@ static bool combine_columns(Query *query, const Tier1 *t1, HerdPlanning *plannin
 	if (cxt.failed)
 		return false;
 	if (columns == NIL)
-		columns = list_make1(makeTargetEntry(
-			(Expr *)makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(1),
-					  false, true),
-			1, "c1", false));
+		columns = list_make1(
+			makeTargetEntry((Expr *)makeConst(INT4OID, -1, InvalidOid, sizeof(int32),
+							  Int32GetDatum(1), false, true),
+					1, "c1", false));
 	worker = worker_of(query, columns);
 	query->targetList = tlist;
 	query->havingQual = having;
@@ -343,9 +343,7 @@ HerdRemote *herd_tier1_write(Query *original, ParamListInfo bound, const char **
 	Tier1 t1 = { .level = { .query = query } };
 	RangeTblEntry *rte = rt_fetch(query->resultRelation, query->rtable);
 	const HerdTable *table = herd_table_get(rte->relid);
-	HerdTerm key = { .query = query,
-			 .varno = query->resultRelation,
-			 .attno = table->keyattno };
+	HerdTerm key = { .query = query, .varno = query->resultRelation, .attno = table->keyattno };
 	HerdRemote *remote;
 	bool tied = false;
 	ListCell *lc;
