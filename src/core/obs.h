@@ -84,6 +84,7 @@ struct herd_obs_pg {
 	bool remote_apply, remote_write; /* synchronous_commit */
 	size_t n_senders;
 	const struct herd_obs_sender *senders;
+	bool slots_known; /* slots were read: what is not in them does not exist */
 	size_t n_slots;
 	const struct herd_obs_slot *slots;
 	/* Of the current timeline (pg_wal/<tl>.history); NULL on timeline 1 or when not known. */

@@ -1,0 +1,182 @@
+/*
+ * core/bootstrap.c - the first data directory of a group, and those of its replicas.
+ *
+ * The race is for the key initialize: an empty value attached to our lease means that we won it,
+ * and it goes away by itself when we die. At the end it holds the system identifier, for ever.
+ */
+#include <string.h>
+
+#include "base/str.h"
+#include "core/step.h"
+
+static const char *sysid_text(struct herd_step *s)
+{
+	return herd_plan_text(s->p, "%llu", (unsigned long long)s->o->pg.sysid);
+}
+
+static bool initialize_ours(const struct herd_step *s)
+{
+	return s->cl->initialize && s->cl->initialize[0] == '\0' && s->o->lease.id &&
+	       herd_str_eq(s->cl->initialize_key.lease, s->o->lease.id);
+}
+
+/* A member to copy from: the leader, or one that offers itself. */
+static const char *clone_source(struct herd_step *s)
+{
+	const struct herd_cluster *cl = s->cl;
+	const struct herd_member *leader = herd_cluster_leader(cl);
+
+	for (size_t i = 0; i < cl->n_members; i++) {
+		const struct herd_member *m = &cl->members[i];
+
+		if (m->tags.clonefrom && m->state == HERD_STATE_RUNNING &&
+		    !herd_str_eq(m->name, s->o->name) && m != leader)
+			return m->name;
+	}
+	if (leader && leader->state == HERD_STATE_RUNNING && leader->role == HERD_ROLE_PRIMARY &&
+	    !herd_str_eq(leader->name, s->o->name))
+		return leader->name;
+	return NULL;
+}
+
+static bool clone(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+
+	if (!s->cl->leader) {
+		herd_step_at(s, o->now_ms + 1000);
+		return herd_answer_regular(s, "bootstrap.wait", "waiting for leader to bootstrap");
+	}
+	const char *source = clone_source(s);
+
+	if (!source || o->now_ms < s->c->retry_ms) {
+		herd_step_at(s, o->now_ms + 500);
+		return herd_answer_regular(s, "bootstrap.wait", "waiting for leader to bootstrap");
+	}
+	s->c->retry_ms = o->now_ms + 2000;
+	struct herd_action *a = herd_plan_add(s, HERD_ACT_CLONE, true);
+
+	a->member = herd_plan_text(s->p, "%s", source);
+	if (o->want_reinit)
+		herd_plan_add(s, HERD_ACT_DONE_REINIT, false);
+	return herd_answer(s, "bootstrap.clone", "trying to bootstrap from %s '%s'",
+			   herd_str_eq(source, s->cl->leader) ? "leader" : "replica", source);
+}
+
+/* The data directory is complete and shut down: publish it and take the key, in this order. */
+static bool finish(struct herd_step *s)
+{
+	if (!s->cl->config_key.version)
+		herd_put(s, "config", s->o->bootstrap_config ? s->o->bootstrap_config : "{}", 0);
+	if (!s->key_mine) {
+		if (s->cl->leader)
+			return false;
+		herd_take(s);
+	}
+	herd_put(s, "initialize", sysid_text(s), s->cl->initialize_key.version);
+	return herd_answer(s, "bootstrap.finish", "initialized a new cluster");
+}
+
+bool herd_rule_bootstrap(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+	const struct herd_cluster *cl = s->cl;
+
+	if (o->task.running == HERD_TASK_BOOTSTRAP) {
+		if (!initialize_ours(s) || o->now_ms >= s->times.guard_ms) {
+			herd_stop(s, HERD_STOP_IMMEDIATE);
+			return herd_answer(
+				s, "bootstrap.lost",
+				"cancelled bootstrap because the initialize key was lost");
+		}
+		return herd_answer_regular(s, "bootstrap.run", "bootstrap in progress");
+	}
+	if (o->pg.data == HERD_DATA_VALID && initialize_ours(s) && o->pg.run == HERD_RUN_DOWN &&
+	    !s->busy)
+		return finish(s);
+	if (o->pg.data == HERD_DATA_VALID || s->busy)
+		return false;
+	if (s->key_mine) {
+		herd_release(s);
+		return herd_answer(s, "bootstrap.release",
+				   "released leader key because the data directory is empty");
+	}
+	if (cl->initialize && cl->initialize[0] != '\0')
+		return clone(s);
+	if (o->pg.data == HERD_DATA_BROKEN) {
+		herd_warn(s, "the data directory is neither empty nor usable");
+		return herd_answer_regular(s, "bootstrap.broken", "data directory is not usable");
+	}
+	if (!o->lease.id || o->now_ms >= s->times.fast_ms)
+		return herd_answer(s, "bootstrap.lease", "waiting for a lease");
+	if (initialize_ours(s)) {
+		if (o->task.last == HERD_TASK_BOOTSTRAP && !o->task.last_ok) {
+			herd_delete(s, "initialize", cl->initialize_key.version);
+			herd_plan_add(s, HERD_ACT_EXIT, false)->exit_code = 1;
+			return herd_answer(s, "bootstrap.failed",
+					   "removed initialize key after failed attempt to "
+					   "bootstrap the cluster");
+		}
+		herd_plan_add(s, HERD_ACT_BOOTSTRAP, true);
+		return herd_answer(s, "bootstrap.initdb", "trying to bootstrap a new cluster");
+	}
+	if (cl->initialize || cl->leader) {
+		herd_step_at(s, o->now_ms + 1000);
+		return herd_answer_regular(s, "bootstrap.wait", "waiting for leader to bootstrap");
+	}
+	herd_put(s, "initialize", "", 0)->on_lease = true;
+	return herd_answer(s, "bootstrap.race", "trying to acquire the initialize key");
+}
+
+/* POST /reinitialize: stop hard, empty, copy again. Never the leader. */
+bool herd_rule_reinit(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+
+	if (!o->want_reinit)
+		return false;
+	if (s->key_mine || s->primary || !s->cl->leader || herd_str_eq(s->cl->leader, o->name)) {
+		herd_plan_add(s, HERD_ACT_DONE_REINIT, false);
+		herd_warn(s, "reinitialize refused: %s",
+			  s->cl->leader ? "I am the leader" : "the cluster has no leader");
+		return false;
+	}
+	if (s->busy)
+		return false;
+	if (o->pg.run != HERD_RUN_DOWN) {
+		herd_stop(s, HERD_STOP_IMMEDIATE);
+		return herd_answer(s, "reinit.stop", "reinitialize: stopping the server");
+	}
+	return clone(s);
+}
+
+/* Is this data directory of this cluster? */
+bool herd_rule_sysid(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+	const struct herd_cluster *cl = s->cl;
+
+	if (o->pg.data != HERD_DATA_VALID || o->pg.sysid == 0)
+		return false;
+	if (cl->initialize && cl->initialize[0] != '\0') {
+		const char *mine = sysid_text(s);
+
+		if (herd_str_eq(cl->initialize, mine))
+			return false;
+		herd_plan_add(s, HERD_ACT_EXIT, false)->exit_code = 1;
+		return herd_answer(s, "sysid.mismatch",
+				   "system ID mismatch, node %s belongs to a different cluster: "
+				   "%s != %s",
+				   o->name, cl->initialize, mine);
+	}
+	/* The store has lost (or never had) the key: whoever has data may put it back. */
+	if (!cl->initialize && !cl->leader && o->lease.id) {
+		herd_put(s, "initialize", sysid_text(s), 0);
+		return herd_answer(s, "sysid.write", "wrote the initialize key");
+	}
+	if (!cl->initialize && s->holds) {
+		herd_put(s, "initialize", sysid_text(s), 0);
+		return herd_answer(s, "sysid.write", "wrote the initialize key");
+	}
+	return false;
+}

@@ -1,0 +1,250 @@
+/*
+ * core/lease.c - the leader key and the lease it hangs on: who may lead, until when, and what a
+ * server that takes writes has to do when it may not.
+ */
+#include <string.h>
+
+#include "base/str.h"
+#include "core/step.h"
+
+struct herd_lease_times herd_lease_times(int64_t sent_ms, int64_t ttl_ms, int64_t loop_wait_ms)
+{
+	int64_t renew = ttl_ms / 3 < loop_wait_ms ? ttl_ms / 3 : loop_wait_ms;
+
+	return (struct herd_lease_times){
+		.renew_ms = sent_ms + renew,
+		.fast_ms = sent_ms + ttl_ms * 8 / 12,
+		.hard_ms = sent_ms + ttl_ms * 9 / 12,
+		.guard_ms = sent_ms + ttl_ms * 10 / 12,
+		.expiry_ms = sent_ms + ttl_ms,
+	};
+}
+
+void herd_take(struct herd_step *s)
+{
+	struct herd_action *a = herd_plan_add(s, HERD_ACT_TAKE, true);
+
+	a->key = herd_plan_keep(s->p, herd_cluster_key(s->o->group, "leader"));
+	a->value = herd_plan_text(s->p, "%s", s->o->name);
+	a->on_lease = true;
+	/* A key of our own former life is moved onto the new lease without a moment in between. */
+	a->cond = s->cl->leader_key.version ? HERD_IF_VERSION : HERD_IF_ABSENT;
+	a->version = s->cl->leader_key.version;
+}
+
+void herd_release(struct herd_step *s)
+{
+	struct herd_action *a = herd_plan_add(s, HERD_ACT_RELEASE, true);
+
+	a->key = herd_plan_keep(s->p, herd_cluster_key(s->o->group, "leader"));
+	a->cond = HERD_IF_VERSION;
+	a->version = s->cl->leader_key.version;
+	if (s->cl->leader_key.version > s->c->released_version) {
+		s->c->released_version = s->cl->leader_key.version;
+		s->c->released_ms = s->o->now_ms;
+	}
+	s->c->decided = false;
+}
+
+void herd_stop(struct herd_step *s, enum herd_stop mode)
+{
+	struct herd_action *a = herd_plan_add(s, HERD_ACT_STOP, false);
+
+	a->mode = mode;
+	if (mode == HERD_STOP_IMMEDIATE)
+		s->c->hard_stopped = true;
+}
+
+/* Stops at once, unless that was ordered already and is under way. */
+static void stop_now(struct herd_step *s)
+{
+	bool under_way = s->c->hard_stopped && s->o->task.running == HERD_TASK_STOP;
+
+	if (!under_way)
+		herd_stop(s, HERD_STOP_IMMEDIATE);
+	herd_step_at(s, s->o->now_ms + 100);
+}
+
+/*
+ * The lease could not be renewed in time. First the polite stop, which lets standbys have the last
+ * bytes, then the hard one; the guard comes after that and does not need us.
+ */
+bool herd_rule_expired(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+	const struct herd_lease_times *t = s->key_mine ? &s->times : &s->c->held;
+	const char *why = o->dcs_ok
+				  ? "demoted self because failed to update leader lock in DCS"
+				  : "demoted self because DCS is not accessible and I was a leader";
+
+	if (s->paused || !s->primary || (!s->key_mine && !s->key_stale))
+		return false;
+	if (t->expiry_ms == 0) {
+		/* A former life's key: when its lease ends is not known. */
+		if (o->dcs_ok)
+			return false;
+		stop_now(s);
+		return herd_answer(s, "lease.unknown", "%s", why);
+	}
+	if (o->now_ms < t->fast_ms)
+		return false;
+	if (o->now_ms >= t->hard_ms) {
+		stop_now(s);
+		return herd_answer(s, "lease.hard", "%s", why);
+	}
+	if (o->task.running != HERD_TASK_STOP)
+		herd_stop(s, HERD_STOP_FAST);
+	herd_step_at(s, t->hard_ms);
+	return herd_answer(s, "lease.expired", "%s", why);
+}
+
+/* Nothing that needs the store can be decided while nothing, or nothing new, is known of it. */
+bool herd_rule_no_view(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+
+	if (o->scope && o->dcs_ok)
+		return false;
+	herd_step_at(s, o->now_ms + 1000);
+	if (!s->paused && s->primary && !s->key_mine && !s->key_stale) {
+		stop_now(s);
+		return herd_answer(s, "view.primary",
+				   "demoted self because DCS is not accessible and I was a leader");
+	}
+	/* Serving reads needs no store; a server that comes back as a standby harms nobody. */
+	if (o->scope && !s->paused && o->pg.run == HERD_RUN_DOWN && !s->busy && !s->key_mine &&
+	    o->pg.data == HERD_DATA_VALID && !o->want_exit && o->now_ms >= s->c->retry_ms) {
+		s->c->retry_ms = o->now_ms + 5000;
+		herd_start(s, true, NULL);
+		return herd_answer(s, "view.standby", "starting as a secondary");
+	}
+	return herd_answer_regular(s, "view.none", "DCS is not accessible");
+}
+
+/* A key that was given up but is still there: the reply was lost, or it has not come yet. */
+bool herd_rule_release_again(struct herd_step *s)
+{
+	if (!s->o->lease.id || !herd_str_eq(s->cl->leader, s->o->name) ||
+	    !herd_str_eq(s->cl->leader_key.lease, s->o->lease.id) ||
+	    s->cl->leader_key.version > s->c->released_version)
+		return false;
+	herd_release(s);
+	herd_step_at(s, s->o->now_ms + 200);
+	return herd_answer(s, "lease.release", "released leader key");
+}
+
+/*
+ * The key of our former life (the agent was restarted, or has a new lease). As primary, running or
+ * fallen, we move it onto our lease: it never lapses, so nobody else can have led meanwhile. As
+ * anything else we had won it and not used it: let it go and race again.
+ */
+bool herd_rule_regrant(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+
+	if (!s->key_stale || !o->lease.id || o->now_ms >= s->times.fast_ms)
+		return false;
+	herd_step_at(s, o->now_ms + 500);
+	if (o->pg.data == HERD_DATA_VALID && !o->pg.in_recovery &&
+	    s->cl->leader_key.version > s->c->released_version) {
+		herd_take(s);
+		s->p->guard_ms = HERD_GUARD_KEEP;
+		return herd_answer(s, "lease.regrant", "acquired session lock as a leader");
+	}
+	herd_release(s);
+	return herd_answer(s, "lease.stale", "released leader key of a former session");
+}
+
+/* A primary that does not hold the key. */
+bool herd_rule_without_right(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+	const struct herd_cluster *cl = s->cl;
+	int64_t tl = herd_cluster_timeline(cl);
+
+	if (s->paused || !s->primary || s->key_mine || s->key_stale)
+		return false;
+	if (cl->leader) {
+		stop_now(s);
+		return herd_answer(
+			s, "lease.other",
+			"demoting self because I do not have the lock and I was a leader");
+	}
+	/*
+	 * Nobody has the key. Where a guard watches, a lawful primary never comes here except that
+	 * somebody deleted the key while our lease lives: then nobody else can have led.
+	 */
+	bool lease_lives = o->lease.id && o->now_ms < s->times.fast_ms;
+	bool was_leader = s->c->held.expiry_ms > o->now_ms;
+	bool synced = !herd_sync_active(s) || herd_str_ieq(cl->sync.leader, o->name);
+	bool current = tl == 0 || o->pg.timeline == 0 || o->pg.timeline >= tl;
+
+	if (o->pg.run == HERD_RUN_RUNNING && lease_lives && (was_leader || !o->guard) && synced &&
+	    current && !o->watchdog_failed && !o->want_exit && o->task.running == HERD_TASK_NONE) {
+		herd_take(s);
+		s->p->guard_ms = HERD_GUARD_KEEP;
+		herd_step_at(s, o->now_ms + 500);
+		return herd_answer(s, "lease.retake", "acquired session lock as a leader");
+	}
+	if (!o->guard && !o->lease.id && o->now_ms - s->c->first_ms < s->cfg->retry_timeout_ms)
+		return herd_answer(s, "lease.wait", "waiting for a lease");
+	stop_now(s);
+	return herd_answer(s, "lease.none",
+			   "demoting self because I do not have the lock and I was a leader");
+}
+
+static bool pause_primary(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+
+	if (s->holds) {
+		herd_publish_documents(s);
+		herd_slots_step(s);
+		return herd_answer_regular(s, "pause.leader",
+					   "PAUSE: no action. I am (%s), the leader with the lock",
+					   o->name);
+	}
+	if (s->cl->leader && !s->key_stale)
+		return herd_answer_regular(s, "pause.other",
+					   "PAUSE: continue to run as primary without lock");
+	bool ours = s->cl->initialize &&
+		    herd_str_eq(s->cl->initialize,
+				herd_plan_text(s->p, "%llu", (unsigned long long)o->pg.sysid));
+
+	if (!ours || !o->lease.id || s->key_mine)
+		return herd_answer_regular(s, "pause.foreign",
+					   "PAUSE: continue to run as primary without lock");
+	herd_take(s);
+	herd_step_at(s, o->now_ms + 1000);
+	return herd_answer(s, "pause.take", "PAUSE: acquired session lock as a leader");
+}
+
+/* Paused, nothing is started, stopped, promoted or removed, except what people ask for by name. */
+bool herd_rule_pause(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+	const struct herd_failover *f = &s->cl->failover;
+
+	if (!s->paused)
+		return false;
+	if (o->want_exit)
+		return false;
+	if (s->c->ho != HERD_HO_NONE || (s->holds && f->candidate) ||
+	    herd_str_eq(f->candidate, o->name) || o->want_reinit || o->want_restart)
+		return false;
+	if (o->pg.data == HERD_DATA_EMPTY)
+		return false;
+	if (s->busy)
+		return herd_answer_regular(s, "pause.task", "PAUSE: no action, a task runs");
+	if (o->pg.run == HERD_RUN_RUNNING && !o->pg.in_recovery)
+		return pause_primary(s);
+	if (s->key_mine || s->key_stale) {
+		herd_release(s);
+		return herd_answer(s, "pause.release",
+				   "PAUSE: released leader key because it is not primary");
+	}
+	if (o->pg.run == HERD_RUN_DOWN)
+		return herd_answer_regular(s, "pause.down", "PAUSE: postgres is not running");
+	return herd_answer_regular(s, "pause.standby", "PAUSE: no action. I am (%s), a secondary",
+				   o->name);
+}

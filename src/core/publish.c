@@ -1,0 +1,228 @@
+/*
+ * core/publish.c - what an agent tells the others: its member document; and, as leader, status,
+ * history, and the documents that every cluster needs.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "core/step.h"
+#include "model/lsn.h"
+#include "model/time.h"
+
+static enum herd_member_state state_of(const struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+
+	switch (o->task.running) {
+	case HERD_TASK_BOOTSTRAP:
+		return HERD_STATE_INITDB;
+	case HERD_TASK_CLONE:
+		return HERD_STATE_CREATING_REPLICA;
+	case HERD_TASK_RESTART:
+		return HERD_STATE_RESTARTING;
+	case HERD_TASK_START:
+		return HERD_STATE_STARTING;
+	case HERD_TASK_STOP:
+		return HERD_STATE_STOPPING;
+	default:
+		break;
+	}
+	switch (o->pg.run) {
+	case HERD_RUN_RUNNING:
+		return HERD_STATE_RUNNING;
+	case HERD_RUN_STARTING:
+		return HERD_STATE_STARTING;
+	case HERD_RUN_STOPPING:
+		return HERD_STATE_STOPPING;
+	default:
+		break;
+	}
+	if (o->task.last == HERD_TASK_START && !o->task.last_ok)
+		return HERD_STATE_START_FAILED;
+	if (o->task.last == HERD_TASK_BOOTSTRAP && !o->task.last_ok)
+		return HERD_STATE_INITDB_FAILED;
+	return o->pg.crashed ? HERD_STATE_CRASHED : HERD_STATE_STOPPED;
+}
+
+static enum herd_role role_of(const struct herd_step *s)
+{
+	const struct herd_obs_pg *pg = &s->o->pg;
+
+	if (s->o->task.running == HERD_TASK_PROMOTE)
+		return HERD_ROLE_PROMOTED;
+	if (pg->data != HERD_DATA_VALID)
+		return HERD_ROLE_UNINITIALIZED;
+	if (pg->in_recovery)
+		return s->cfg->standby_cluster && s->holds ? HERD_ROLE_STANDBY_LEADER
+							   : HERD_ROLE_REPLICA;
+	return pg->run == HERD_RUN_DOWN && !s->key_mine ? HERD_ROLE_DEMOTED : HERD_ROLE_PRIMARY;
+}
+
+static void fill(const struct herd_step *s, struct herd_member *m)
+{
+	const struct herd_obs_pg *pg = &s->o->pg;
+	bool known = pg->run == HERD_RUN_RUNNING && pg->queryable &&
+		     (!s->busy || s->o->task.running == HERD_TASK_PROMOTE ||
+		      s->o->task.running == HERD_TASK_CHECKPOINT);
+
+	m->state = state_of(s);
+	m->role = role_of(s);
+	m->pause = s->paused;
+	m->xlog_location = known ? herd_obs_lsn(s->o) : 0;
+	m->replay_lsn = known && pg->in_recovery ? pg->replay_lsn : 0;
+	m->receive_lsn = known && pg->in_recovery ? pg->receive_lsn : 0;
+	m->timeline = known ? pg->timeline : 0;
+	m->replication_state =
+		known && pg->in_recovery && pg->streaming ? (char *)"streaming" : NULL;
+	m->checkpoint_after_promote = m->role == HERD_ROLE_PRIMARY && pg->checkpoint_tl > 0 &&
+						      pg->checkpoint_tl < pg->timeline
+					      ? 0
+					      : -1;
+}
+
+/* Equal but for the positions, which change all the time. */
+static bool same_but_positions(const struct herd_member *a, const struct herd_member *b)
+{
+	struct herd_member x = *a, y = *b;
+
+	x.xlog_location = x.replay_lsn = x.receive_lsn = 0;
+	y.xlog_location = y.replay_lsn = y.receive_lsn = 0;
+	char *tx = herd_member_print(&x), *ty = herd_member_print(&y);
+	bool same = herd_str_eq(tx, ty);
+
+	free(tx);
+	free(ty);
+	return same;
+}
+
+/* The member key on our lease: at once when something that matters changed, else per loop_wait. */
+void herd_publish_member(struct herd_step *s)
+{
+	struct herd_core *c = s->c;
+	const struct herd_obs *o = s->o;
+	struct herd_member m = *o->self; /* texts are borrowed */
+	size_t at = 0;
+
+	if (!o->lease.id || !o->scope || !o->dcs_ok)
+		return;
+	fill(s, &m);
+	while (at < s->cl->n_members && !herd_str_eq(s->cl->members[at].name, o->name))
+		at++;
+	bool published =
+		at < s->cl->n_members && herd_str_eq(s->cl->member_keys[at].lease, o->lease.id);
+
+	if (published && same_but_positions(&s->cl->members[at], &m) &&
+	    (o->now_ms - c->member_sent_ms < s->cfg->loop_wait_ms ||
+	     s->cl->members[at].xlog_location == m.xlog_location))
+		return;
+	char *text = herd_member_print(&m);
+
+	/* The same was sent a moment ago and the view does not show it yet. */
+	if (text && herd_str_eq(text, c->member_sent) && o->now_ms - c->member_sent_ms < 500) {
+		free(text);
+		return;
+	}
+	struct herd_action *a = herd_put(s, herd_plan_text(s->p, "members/%s", o->name),
+					 herd_plan_keep(s->p, text), -1);
+
+	a->wait = false;
+	a->on_lease = true;
+	herd_str_set(&c->member_sent, text);
+	c->member_sent_ms = o->now_ms;
+}
+
+/* The leader's place in the WAL and that of its slots, once per loop_wait. */
+void herd_publish_status(struct herd_step *s)
+{
+	struct herd_core *c = s->c;
+	const struct herd_obs *o = s->o;
+	const struct herd_status *now = &s->cl->status;
+	struct herd_status st = { .optime = o->pg.flush_lsn };
+	char *own;
+
+	if (o->now_ms - c->status_sent_ms < s->cfg->loop_wait_ms && c->status_sent_ms > 0) {
+		herd_step_at(s, c->status_sent_ms + s->cfg->loop_wait_ms);
+		return;
+	}
+	for (size_t i = 0; i < o->pg.n_slots; i++)
+		if (!o->pg.slots[i].temporary && o->pg.slots[i].restart_lsn > 0)
+			herd_status_add_slot(&st, o->pg.slots[i].name, o->pg.slots[i].restart_lsn);
+	own = herd_slot_name(o->name);
+	if (own && s->cfg->use_slots)
+		herd_status_add_slot(&st, own, o->pg.flush_lsn);
+	for (size_t i = 0; i < c->n_gone; i++)
+		if (o->now_ms - c->gone[i].seen_ms < s->cfg->member_slots_ttl_ms)
+			herd_names_add(&st.retain_slots, c->gone[i].name);
+	char *text = herd_status_print(&st), *old = herd_status_print(now);
+
+	if (!s->cl->status_key.version || !herd_str_eq(text, old)) {
+		herd_put(s, "status", herd_plan_text(s->p, "%s", text ? text : "{}"), -1)->wait =
+			false;
+		c->status_sent_ms = o->now_ms;
+	}
+	free(own);
+	free(text);
+	free(old);
+	herd_status_clear(&st);
+}
+
+/* The lines of the server's own history, with times and names where the store knows them. */
+static bool publish_history(struct herd_step *s)
+{
+	const struct herd_history *local = s->o->pg.history, *old = &s->cl->history;
+	struct herd_history h = { 0 };
+	size_t from = 0;
+	bool ok = true;
+
+	if (s->cl->history_key.version && !s->cl->history_key.bad &&
+	    herd_history_timeline(old) >= s->o->pg.timeline)
+		return false;
+	if (s->o->pg.timeline == 0 || (s->o->pg.timeline > 1 && !local))
+		return false;
+	if (s->cfg->max_timelines_history > 0 && local &&
+	    local->n > (size_t)s->cfg->max_timelines_history)
+		from = local->n - (size_t)s->cfg->max_timelines_history;
+	char *now = herd_time_print(s->o->wall_ms);
+
+	for (size_t i = from; local && i < local->n && ok; i++) {
+		struct herd_history_line line = local->line[i];
+
+		line.time = line.leader = NULL;
+		for (size_t k = 0; k < old->n; k++) {
+			if (old->line[k].timeline == line.timeline &&
+			    old->line[k].lsn == line.lsn) {
+				line.time = old->line[k].time;
+				line.leader = old->line[k].leader;
+			}
+		}
+		if (i + 1 == local->n && !line.time) {
+			line.time = now;
+			line.leader = (char *)s->o->name;
+		}
+		ok = herd_history_add(&h, &line) == 0;
+	}
+	herd_put(s, "history", herd_plan_keep(s->p, herd_history_print(&h)),
+		 s->cl->history_key.version);
+	free(now);
+	herd_history_clear(&h);
+	return true;
+}
+
+bool herd_publish_documents(struct herd_step *s)
+{
+	const struct herd_cluster *cl = s->cl;
+	bool wrote = false;
+
+	if (!cl->config_key.version) {
+		herd_put(s, "config", s->o->bootstrap_config ? s->o->bootstrap_config : "{}", 0);
+		wrote = true;
+	}
+	if (s->o->pg.sysid && (!cl->initialize || cl->initialize[0] == '\0')) {
+		herd_put(s, "initialize",
+			 herd_plan_text(s->p, "%llu", (unsigned long long)s->o->pg.sysid),
+			 cl->initialize_key.version);
+		wrote = true;
+	}
+	return publish_history(s) || wrote;
+}

@@ -1,0 +1,220 @@
+/*
+ * core/rewind.c - following another leader: whom, and whether our data still fits on its line.
+ *
+ * Data fits when it holds nothing that the leader's timeline does not. Once per reign (version of
+ * the leader key) the leader's server is asked for its timeline history and compared.
+ */
+#include <string.h>
+
+#include "base/str.h"
+#include "core/step.h"
+
+/* The place where the leader's history leaves our timeline; false: it never was on it. */
+static bool fork_point(const struct herd_obs_probe *p, int64_t timeline, uint64_t *ret)
+{
+	for (size_t i = 0; p->history && i < p->history->n; i++) {
+		if (p->history->line[i].timeline == timeline) {
+			*ret = p->history->line[i].lsn;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The verdict on our data, given the leader's answer. UNKNOWN: cannot be said yet. */
+static enum herd_verdict judge(const struct herd_step *s)
+{
+	const struct herd_obs_pg *pg = &s->o->pg;
+	const struct herd_obs_probe *p = &s->o->probe;
+	bool was_primary = !pg->in_recovery;
+	int64_t tl = was_primary && pg->run == HERD_RUN_DOWN ? pg->checkpoint_tl : pg->timeline;
+	uint64_t lsn = herd_obs_lsn(s->o), fork;
+
+	if (!p->ok || p->in_recovery || p->timeline == 0 || tl == 0)
+		return HERD_JUDGE_UNKNOWN;
+	if (p->sysid != 0 && pg->sysid != 0 && p->sysid != pg->sysid)
+		return HERD_JUDGE_UNKNOWN;
+	if (tl > p->timeline)
+		return HERD_JUDGE_DIVERGED;
+	if (tl == p->timeline)
+		return was_primary ? HERD_JUDGE_DIVERGED : HERD_JUDGE_GOOD;
+	if (!fork_point(p, tl, &fork))
+		return HERD_JUDGE_DIVERGED;
+	if (!was_primary)
+		return lsn > fork ? HERD_JUDGE_DIVERGED : HERD_JUDGE_GOOD;
+	/*
+	 * A primary that was shut down ends with its checkpoint record. The leader has all of it
+	 * exactly when it left the timeline behind the record's start. After a crash the end is not
+	 * known here; pg_rewind finds out.
+	 */
+	if (pg->control == HERD_CONTROL_SHUT_DOWN)
+		return pg->checkpoint_lsn >= fork ? HERD_JUDGE_DIVERGED : HERD_JUDGE_GOOD;
+	return HERD_JUDGE_DIVERGED;
+}
+
+/* Asks the leader, when there is no verdict for this reign. True: the answer is awaited. */
+static bool ask(struct herd_step *s)
+{
+	struct herd_core *c = s->c;
+	int64_t now = s->o->now_ms;
+
+	if (c->judged_version != s->cl->leader_key.version) {
+		c->judged_version = s->cl->leader_key.version;
+		c->verdict = HERD_JUDGE_UNKNOWN;
+		c->probe_id = 0;
+		c->down_wait_ms = 0;
+		c->rewound = false;
+	}
+	if (c->verdict != HERD_JUDGE_UNKNOWN)
+		return false;
+	if (c->probe_id && s->o->probe.id == c->probe_id) {
+		c->verdict = judge(s);
+		c->probe_id = 0;
+		if (c->verdict != HERD_JUDGE_UNKNOWN)
+			return false;
+	}
+	if (now - c->probe_sent_ms < (c->probe_id ? 4000 : 200)) {
+		herd_step_at(s, c->probe_sent_ms + (c->probe_id ? 4000 : 200));
+		return true;
+	}
+	struct herd_action *a = herd_plan_add(s, HERD_ACT_PROBE, false);
+
+	c->probe_id = ++c->last_id;
+	c->probe_sent_ms = now;
+	a->id = c->probe_id;
+	a->member = herd_plan_text(s->p, "%s", s->cl->leader);
+	return true;
+}
+
+/* Whom to stream from: the leader, or the member that our tag names. */
+static const char *upstream(const struct herd_step *s)
+{
+	const char *want = s->o->self->tags.replicatefrom;
+	const struct herd_member *m = herd_cluster_member(s->cl, want);
+
+	if (m && m->state == HERD_STATE_RUNNING && !herd_str_eq(want, s->o->name) &&
+	    !herd_str_eq(m->tags.replicatefrom, s->o->name))
+		return m->name;
+	return s->cl->leader;
+}
+
+/* Our data has left the line: rewind it, or copy it anew. The server is down. */
+static bool repair(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+	struct herd_core *c = s->c;
+	const struct herd_member *leader = herd_cluster_leader(s->cl);
+	bool failed = o->task.last == HERD_TASK_REWIND && !o->task.last_ok && c->rewound;
+
+	if (o->task.last == HERD_TASK_REWIND && o->task.last_ok && c->rewound) {
+		c->rewound = false;
+		c->verdict = HERD_JUDGE_GOOD;
+		return false;
+	}
+	if (s->cfg->use_pg_rewind && o->rewind_possible && !failed) {
+		if (!leader || leader->checkpoint_after_promote == 0 ||
+		    leader->role != HERD_ROLE_PRIMARY) {
+			herd_step_at(s, o->now_ms + 500);
+			return herd_answer_regular(s, "rewind.wait",
+						   "Waiting for checkpoint on %s before rewind",
+						   s->cl->leader);
+		}
+		c->rewound = true;
+		herd_plan_add(s, HERD_ACT_REWIND, true)->member =
+			herd_plan_text(s->p, "%s", s->cl->leader);
+		return herd_answer(s, "rewind", "running pg_rewind from %s", s->cl->leader);
+	}
+	if (o->reclone_diverged) {
+		c->rewound = false;
+		herd_plan_add(s, HERD_ACT_WIPE, true);
+		return herd_answer(s, "rewind.reclone",
+				   "reinitializing because data has diverged from the leader");
+	}
+	herd_warn(s, "data has diverged from the leader and can be neither rewound nor replaced");
+	c->verdict = HERD_JUDGE_GOOD;
+	c->rewound = false;
+	return false;
+}
+
+static bool start_standby(struct herd_step *s, const char *member)
+{
+	struct herd_core *c = s->c;
+	int failures = s->o->task.last == HERD_TASK_START ? s->o->task.failures : 0;
+
+	if (s->o->now_ms < c->retry_ms) {
+		herd_step_at(s, c->retry_ms);
+		return herd_answer_regular(s, "down.retry", "waiting before the next start");
+	}
+	c->retry_ms = s->o->now_ms + 500 + 1000 * (failures < 10 ? failures : 10);
+	herd_start(s, true, member);
+	return herd_answer(s, "down.standby", "starting as a secondary");
+}
+
+/* No server, and the key is not ours. */
+bool herd_rule_down(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+	struct herd_core *c = s->c;
+
+	if (o->pg.run != HERD_RUN_DOWN || s->busy || s->key_mine)
+		return false;
+	if (!s->cl->leader || s->key_stale) {
+		/* Somebody is about to take what we gave up. */
+		if (c->released_ms > 0 && o->now_ms - c->released_ms < 2000) {
+			herd_step_at(s, c->released_ms + 2000);
+			return herd_answer_regular(s, "down.released",
+						   "waiting for the new leader");
+		}
+		return start_standby(s, NULL);
+	}
+	bool waited = c->down_wait_ms > 0 && o->now_ms - c->down_wait_ms >= 10000;
+	/* A standby whose place is known, and which starts, is judged when it runs. */
+	bool plain = o->pg.in_recovery &&
+		     !(o->task.last == HERD_TASK_START && o->task.failures >= 3) &&
+		     !(c->judged_version == s->cl->leader_key.version &&
+		       c->verdict == HERD_JUDGE_DIVERGED);
+
+	if (!plain && !waited && ask(s)) {
+		if (c->down_wait_ms == 0)
+			c->down_wait_ms = o->now_ms;
+		s->p->rule = "down.judge";
+		return true;
+	}
+	if (!plain && c->verdict == HERD_JUDGE_DIVERGED && repair(s))
+		return true;
+	return start_standby(s, upstream(s));
+}
+
+/* A standby that runs while another leads. */
+bool herd_rule_follow(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+	const char *target = upstream(s);
+
+	if (!s->cl->leader || o->pg.run != HERD_RUN_RUNNING || !o->pg.queryable || s->busy)
+		return herd_answer_regular(s, "follow.wait", "no action. I am (%s), waiting",
+					   o->name);
+	/* Streaming from a leader of our own timeline or a later one proves that we fit. */
+	if (!ask(s) && s->c->verdict == HERD_JUDGE_DIVERGED &&
+	    ((s->cfg->use_pg_rewind && o->rewind_possible) || o->reclone_diverged)) {
+		herd_stop(s, HERD_STOP_FAST);
+		return herd_answer(s, "follow.diverged",
+				   "stopping because data has diverged from the leader");
+	}
+	if (!herd_str_eq(o->pg.following, target)) {
+		herd_plan_add(s, HERD_ACT_FOLLOW, true)->member =
+			herd_plan_text(s->p, "%s", target);
+		return herd_answer(s, "follow.new", "following new leader after its promotion");
+	}
+	if (o->pg.replay_paused)
+		herd_plan_add(s, HERD_ACT_RESUME, true);
+	herd_slots_step(s);
+	if (o->want_restart) {
+		herd_plan_add(s, HERD_ACT_RESTART, true);
+		herd_plan_add(s, HERD_ACT_DONE_RESTART, false);
+		return herd_answer(s, "follow.restart", "restarting");
+	}
+	return herd_answer_regular(s, "follow",
+				   "no action. I am (%s), a secondary, and following a leader (%s)",
+				   o->name, s->cl->leader);
+}

@@ -1,0 +1,175 @@
+/*
+ * core/step.h - what the rules share: the state between steps and the one step under way. Internal
+ * to core.
+ *
+ * A rule looks at the step, and either answers (puts actions and a why into the plan, returns true)
+ * or passes (false, having added at most actions that hold for every later rule too).
+ */
+#pragma once
+#include "core/core.h"
+
+/* How far a handover is; only the leader that goes has one. */
+enum herd_ho {
+	HERD_HO_NONE = 0,
+	HERD_HO_POLL,       /* candidates were asked */
+	HERD_HO_CHECKPOINT, /* a checkpoint runs while we serve */
+	HERD_HO_PREPARE,    /* proxies are asked to hold */
+	HERD_HO_STOP,       /* the server stops */
+	HERD_HO_CONFIRM,    /* the candidate was asked whether it has everything */
+	HERD_HO_RELEASED
+};
+
+/* A question to members that is remembered until its answers are used. */
+enum herd_poll_use { HERD_POLL_NONE = 0, HERD_POLL_RACE, HERD_POLL_HANDOVER, HERD_POLL_RESCUE };
+
+/* Verdict about our data against the leader's. */
+enum herd_verdict { HERD_JUDGE_UNKNOWN = 0, HERD_JUDGE_GOOD, HERD_JUDGE_DIVERGED };
+
+/* A slot of a member that has gone. */
+struct herd_gone_slot {
+	char *name;
+	int64_t seen_ms;
+};
+
+struct herd_core {
+	uint64_t nonce;
+	int64_t first_ms;          /* of the first step */
+	int64_t last_id;           /* of polls, probes and handovers */
+	struct herd_cluster empty; /* stands in for a group without keys */
+
+	/* The leader key. */
+	int64_t released_version; /* we gave it up at this version: never lead under it again */
+	int64_t released_ms;
+	struct herd_lease_times held; /* of the key when we last held it */
+	int64_t no_race_before_ms;
+	int64_t unlocked_ms; /* since when nobody has it; 0: somebody does */
+	int64_t promote_ms;  /* when a promotion was last ordered */
+	bool hard_stopped;   /* an immediate stop was ordered for this deadline */
+
+	/* Polls. */
+	int64_t poll_id;
+	enum herd_poll_use poll_use;
+	int64_t poll_sent_ms;
+	int64_t poll_next_ms;
+	/* What the decision to take the key was based on. */
+	bool decided;
+	int64_t decided_sync, decided_status, decided_history;
+
+	/* Down. */
+	int64_t crash_ms; /* our primary went down under the key; 0: it did not */
+	int64_t retry_ms; /* no start or clone before */
+
+	/* Judging our data against a leader. */
+	int64_t probe_id, probe_sent_ms;
+	int64_t judged_version; /* of the leader key */
+	enum herd_verdict verdict;
+	int64_t down_wait_ms; /* since when we wait for a verdict */
+	bool rewound;         /* a rewind was ordered and its end not looked at */
+
+	/* Synchronous replication. */
+	char *ssn_text;     /* as seen in force */
+	int64_t ssn_ms;     /* since when */
+	uint64_t ssn_lsn;   /* our LSN after it had settled; 0: not yet */
+	int64_t missing_ms; /* since when a node of /sync is no candidate */
+
+	/* Handover. */
+	enum herd_ho ho;
+	char *ho_id, *ho_to;
+	int64_t ho_failover; /* version of the failover key it serves */
+	int64_t ho_ms;       /* when the phase began */
+	bool ho_asked;       /* the handover document was seen with our id */
+	bool ho_checkpointing;
+	bool exit_released;
+
+	/* Publishing. */
+	char *member_sent;
+	int64_t member_sent_ms;
+	int64_t status_sent_ms;
+	size_t n_gone;
+	struct herd_gone_slot *gone;
+};
+
+struct herd_step {
+	struct herd_core *c;
+	const struct herd_obs *o;
+	const struct herd_cluster *cl;
+	const struct herd_config *cfg;
+	struct herd_plan *p;
+	bool paused;
+	bool key_mine;  /* the leader key is attached to our lease and was not given up */
+	bool holds;     /* key_mine, and there is time left: we may act as leader */
+	bool key_stale; /* the leader key has our name, but not our lease */
+	bool primary;   /* the server takes writes, or may do so any moment */
+	bool busy;      /* a task runs: none may be started */
+	struct herd_lease_times times; /* of the lease; zero without */
+};
+
+/* ---- plan building (plan.c) ---- */
+struct herd_action *herd_plan_add(struct herd_step *s, enum herd_act act, bool wait);
+/* Text that lives as long as the plan. Never NULL: "" when out of memory, and the plan is failed.
+ */
+const char *herd_plan_text(struct herd_plan *p, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+/* Takes malloc'd text over (NULL: out of memory). */
+const char *herd_plan_keep(struct herd_plan *p, char *text);
+const char **herd_plan_names(struct herd_plan *p, size_t n);
+/* Sets rule and why; returns true, so rules end with `return herd_answer(...)`. */
+bool herd_answer(struct herd_step *s, const char *rule, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* The same for the line that every cycle prints. */
+bool herd_answer_regular(struct herd_step *s, const char *rule, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void herd_warn(struct herd_step *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Be stepped again at this time at the latest. */
+void herd_step_at(struct herd_step *s, int64_t ms);
+/* A waited put of a key of our group; version 0: only if absent; -1: in any case. */
+struct herd_action *herd_put(struct herd_step *s, const char *key, const char *value,
+			     int64_t version);
+void herd_delete(struct herd_step *s, const char *key, int64_t version);
+
+/* ---- shared by rules ---- */
+void herd_take(struct herd_step *s);                      /* lease.c */
+void herd_release(struct herd_step *s);                   /* lease.c */
+void herd_stop(struct herd_step *s, enum herd_stop mode); /* lease.c */
+/* START as primary under the key, or as a standby following member (NULL: nobody). */
+void herd_start(struct herd_step *s, bool standby, const char *member);
+/* Asks all members but us, or those named. False: the answers of an equal question are in. */
+bool herd_poll(struct herd_step *s, enum herd_poll_use use, const char *only);
+bool herd_poll_answered(const struct herd_step *s, enum herd_poll_use use);
+/* Some polled member could lead in our place now. */
+bool herd_rescuer_answered(const struct herd_step *s);
+bool herd_sync_active(const struct herd_step *s); /* sync.c: mode on and /sync names a leader */
+
+/* ---- rules, in files by concern ---- */
+bool herd_rule_expired(struct herd_step *s);       /* lease.c */
+bool herd_rule_no_view(struct herd_step *s);       /* lease.c */
+bool herd_rule_regrant(struct herd_step *s);       /* lease.c */
+bool herd_rule_release_again(struct herd_step *s); /* lease.c */
+bool herd_rule_without_right(struct herd_step *s); /* lease.c */
+bool herd_rule_exit(struct herd_step *s);          /* switchover.c */
+bool herd_rule_handover(struct herd_step *s);      /* switchover.c */
+bool herd_rule_switchover(struct herd_step *s);    /* switchover.c */
+bool herd_rule_task(struct herd_step *s);          /* step.c */
+bool herd_rule_bootstrap(struct herd_step *s);     /* bootstrap.c */
+bool herd_rule_sysid(struct herd_step *s);         /* bootstrap.c */
+bool herd_rule_reinit(struct herd_step *s);        /* bootstrap.c */
+bool herd_rule_starting(struct herd_step *s);      /* leader.c */
+bool herd_rule_down(struct herd_step *s);          /* rewind.c */
+bool herd_rule_down_leader(struct herd_step *s);   /* leader.c */
+bool herd_rule_race(struct herd_step *s);          /* election.c */
+bool herd_rule_promote(struct herd_step *s);       /* leader.c */
+bool herd_rule_leader(struct herd_step *s);        /* leader.c */
+bool herd_rule_follow(struct herd_step *s);        /* rewind.c */
+bool herd_rule_pause(struct herd_step *s);         /* lease.c */
+bool herd_sync_step(struct herd_step *s);          /* sync.c; true: it changed something waited */
+bool herd_quorum_step(struct herd_step *s, const struct herd_names *want); /* quorum.c */
+/* How many of names have all that was committed before the setting was in force. */
+int herd_sync_confirmed(const struct herd_step *s, const struct herd_names *names);
+/* /sync with us as leader (standby NULL: nobody). Always true. */
+bool herd_sync_write(struct herd_step *s, const struct herd_names *standby, int quorum);
+/* The setting; false when it is in force already. */
+bool herd_sync_set(struct herd_step *s, const struct herd_ssn *want);
+void herd_slots_step(struct herd_step *s);        /* slots.c; adds actions */
+void herd_publish_member(struct herd_step *s);    /* publish.c */
+void herd_publish_status(struct herd_step *s);    /* publish.c */
+bool herd_publish_documents(struct herd_step *s); /* publish.c: config, initialize, history */

@@ -1,0 +1,406 @@
+/*
+ * core/switchover.c - the planned change of leader, as the leader that goes sees it, and the
+ * agent's own end.
+ *
+ * POLL: which candidate? CHECKPOINT: while serving, so that the shutdown is short. PREPARE: proxies
+ * hold new work, running work gets its time (handover.acks, handover.transactions; skipped when no
+ * proxy is registered). STOP: fast shutdown. CONFIRM: the candidate has the shutdown checkpoint, so
+ * it has every byte. Then DONE is written and the key released: the candidate needs no election.
+ * Until the release everything can be taken back: the server is started again as primary.
+ */
+#include <stdlib.h>
+
+#include "base/str.h"
+#include "core/step.h"
+#include "model/lsn.h"
+
+/* How long proxies may hold at most, beyond the waiting that is configured. */
+enum { HOLD_MS = 30000 };
+/* How long a fast shutdown may take before it is taken back. */
+enum { STOP_MS = 60000 };
+/* How long a candidate has to confirm the last bytes. */
+enum { CONFIRM_MS = 5000 };
+
+static void phase(struct herd_step *s, enum herd_ho ho)
+{
+	s->c->ho = ho;
+	s->c->ho_ms = s->o->now_ms;
+}
+
+static void drop_request(struct herd_step *s)
+{
+	if (s->cl->failover_key.version && s->cl->failover_key.version == s->c->ho_failover)
+		herd_delete(s, "failover", s->cl->failover_key.version);
+}
+
+static void announce(struct herd_step *s, enum herd_handover_phase p)
+{
+	const struct herd_core *c = s->c;
+	struct herd_handover h = {
+		.id = c->ho_id,
+		.from = (char *)s->o->name,
+		.to = c->ho_to,
+		.phase = p,
+		.deadline_ms = s->o->wall_ms + HOLD_MS + s->cfg->handover_acks_ms +
+			       s->cfg->handover_transactions_ms,
+	};
+
+	herd_put(s, "handover", herd_plan_keep(s->p, herd_handover_print(&h)), -1);
+}
+
+/* Takes everything back. The document says so; a server that was stopped is started elsewhere. */
+static bool abort_handover(struct herd_step *s, const char *why)
+{
+	struct herd_core *c = s->c;
+
+	if (c->ho >= HERD_HO_PREPARE)
+		announce(s, HERD_HANDOVER_ABORTED);
+	drop_request(s);
+	phase(s, HERD_HO_NONE);
+	c->poll_use = HERD_POLL_NONE;
+	herd_step_at(s, s->o->now_ms + 100);
+	return herd_answer(s, "handover.abort", "manual failover: %s", why);
+}
+
+/* May this member take over by rule? Its state is asked for later. */
+static bool allowed(const struct herd_step *s, const struct herd_member *m)
+{
+	const struct herd_failover *f = &s->cl->failover;
+
+	if (herd_str_eq(m->name, s->o->name) || herd_tags_failover_priority(&m->tags) <= 0)
+		return false;
+	if (f->candidate && !herd_str_eq(f->candidate, m->name))
+		return false;
+	if (!herd_sync_active(s) || (f->candidate && !f->leader))
+		return true;
+	return herd_names_has(&s->cl->sync.standby, m->name);
+}
+
+static bool anybody_allowed(const struct herd_step *s)
+{
+	for (size_t i = 0; i < s->cl->n_members; i++)
+		if (allowed(s, &s->cl->members[i]))
+			return true;
+	return false;
+}
+
+/* The best of those who answered, or NULL. */
+static const char *choose(const struct herd_step *s)
+{
+	const struct herd_obs_answer *best = NULL;
+	int64_t tl = s->o->pg.timeline;
+
+	for (size_t i = 0; i < s->o->poll.n; i++) {
+		const struct herd_obs_answer *a = &s->o->poll.answers[i];
+		const struct herd_member *m = herd_cluster_member(s->cl, a->name);
+
+		if (!m || !allowed(s, m) || !a->reachable || !a->running || !a->in_recovery ||
+		    a->nofailover || (a->timeline > 0 && tl > 0 && a->timeline != tl) ||
+		    herd_lsn_lag(s->o->pg.flush_lsn, a->lsn) >
+			    (uint64_t)s->cfg->maximum_lag_on_failover)
+			continue;
+		if (!best || a->lsn > best->lsn)
+			best = a;
+	}
+	return best ? best->name : NULL;
+}
+
+static bool refuse(struct herd_step *s, const char *why)
+{
+	s->c->ho_failover = s->cl->failover_key.version;
+	drop_request(s);
+	phase(s, HERD_HO_NONE);
+	s->c->poll_use = HERD_POLL_NONE;
+	herd_warn(s, "manual failover: %s", why);
+	return herd_answer(s, "switchover.refuse", "manual failover: %s", why);
+}
+
+/* A scheduled one: false while its time has not come, or it was dropped (answered). */
+static bool due(struct herd_step *s, bool *answered)
+{
+	const struct herd_failover *f = &s->cl->failover;
+	int64_t delta = f->scheduled_ms - s->o->wall_ms;
+
+	*answered = false;
+	if (f->scheduled_ms == 0)
+		return true;
+	if (s->paused)
+		return false;
+	if (delta > 0) {
+		herd_step_at(s, s->o->now_ms + delta);
+		return false;
+	}
+	if (-delta > s->cfg->loop_wait_ms * 3 / 2) {
+		*answered = refuse(s, "Found a stale failover value, cleaning up");
+		return false;
+	}
+	return true;
+}
+
+/* The leader looks at /failover and begins. */
+bool herd_rule_switchover(struct herd_step *s)
+{
+	const struct herd_failover *f = &s->cl->failover;
+	struct herd_core *c = s->c;
+	const struct herd_obs *o = s->o;
+	bool answered;
+
+	if (!s->holds || o->pg.run != HERD_RUN_RUNNING || o->pg.in_recovery || !o->pg.queryable ||
+	    c->ho != HERD_HO_NONE)
+		return false;
+	if (s->cl->failover_key.bad)
+		return refuse(s, "the failover document cannot be read");
+	if (herd_failover_empty(f))
+		return false;
+	if (!due(s, &answered))
+		return answered;
+	if (herd_str_eq(f->candidate, o->name)) {
+		if (f->leader && !herd_str_eq(f->leader, o->name))
+			return false;
+		return refuse(s, "I am already the leader, no need to failover");
+	}
+	if (f->leader && !herd_str_eq(f->leader, o->name))
+		return refuse(s, "leader name does not match");
+	if (!anybody_allowed(s))
+		return refuse(s, "no healthy members found, failover is not possible");
+	c->ho_failover = s->cl->failover_key.version;
+	c->poll_use = HERD_POLL_NONE;
+	c->poll_next_ms = 0;
+	phase(s, HERD_HO_POLL);
+	herd_poll(s, HERD_POLL_HANDOVER, NULL);
+	return herd_answer(s, "switchover.poll", "manual failover: asking the candidates");
+}
+
+static bool on_poll(struct herd_step *s)
+{
+	struct herd_core *c = s->c;
+	const char *to;
+
+	if (s->o->task.running != HERD_TASK_NONE && s->o->task.running != HERD_TASK_CHECKPOINT)
+		return abort_handover(s, "another task has begun");
+	if (herd_poll(s, HERD_POLL_HANDOVER, NULL)) {
+		if (s->o->now_ms - c->ho_ms > CONFIRM_MS)
+			return refuse(s, "no healthy members found, failover is not possible");
+		return herd_answer(s, "switchover.poll", "manual failover: asking the candidates");
+	}
+	to = choose(s);
+	c->poll_use = HERD_POLL_NONE;
+	if (!to)
+		return refuse(s, "no healthy members found, failover is not possible");
+	free(c->ho_id);
+	c->ho_id = herd_str_printf("%s-%llx-%lld", s->o->name, (unsigned long long)c->nonce,
+				   (long long)++c->last_id);
+	if (!c->ho_id || !herd_str_set(&c->ho_to, to)) {
+		s->p->failed = true;
+		return true;
+	}
+	c->ho_asked = false;
+	c->ho_checkpointing = !s->busy;
+	if (!s->busy)
+		herd_plan_add(s, HERD_ACT_CHECKPOINT, false);
+	phase(s, HERD_HO_CHECKPOINT);
+	herd_step_at(s, s->o->now_ms + 1000);
+	return herd_answer(s, "switchover.checkpoint",
+			   "manual failover: checkpoint before demotion");
+}
+
+static bool begin_stop(struct herd_step *s)
+{
+	announce(s, HERD_HANDOVER_SHUTDOWN);
+	herd_stop(s, HERD_STOP_FAST);
+	phase(s, HERD_HO_STOP);
+	return herd_answer(s, "switchover.stop", "manual failover: demoting myself");
+}
+
+static bool on_checkpoint(struct herd_step *s)
+{
+	/* The step that follows the action may come before the task shows. */
+	if (s->o->task.running == HERD_TASK_CHECKPOINT ||
+	    (s->c->ho_checkpointing && s->o->now_ms - s->c->ho_ms < 1000 &&
+	     !(s->o->task.last == HERD_TASK_CHECKPOINT && s->o->task.last_ms >= s->c->ho_ms)))
+		return herd_answer_regular(s, "switchover.checkpoint",
+					   "manual failover: checkpoint before demotion");
+	if (s->busy)
+		return abort_handover(s, "another task has begun");
+	if (s->o->scope->n_proxies == 0)
+		return begin_stop(s);
+	announce(s, HERD_HANDOVER_PREPARE);
+	phase(s, HERD_HO_PREPARE);
+	return herd_answer(s, "switchover.prepare", "manual failover: asking proxies to hold");
+}
+
+static bool all_acked(struct herd_step *s)
+{
+	const struct herd_scope *scope = s->o->scope;
+	const char *group =
+		s->o->group == HERD_NO_GROUP ? "" : herd_plan_text(s->p, "%d", s->o->group);
+
+	for (size_t i = 0; i < scope->n_proxies; i++)
+		if (!herd_str_eq(herd_proxy_ack(&scope->proxies[i], group), s->c->ho_id))
+			return false;
+	return true;
+}
+
+static bool on_prepare(struct herd_step *s)
+{
+	struct herd_core *c = s->c;
+	const struct herd_obs *o = s->o;
+	int64_t waited;
+
+	if (s->busy)
+		return abort_handover(s, "another task has begun");
+	if (!c->ho_asked) {
+		if (herd_str_eq(s->cl->handover.id, c->ho_id)) {
+			c->ho_asked = true;
+			c->ho_ms = o->now_ms;
+		} else if (o->now_ms - c->ho_ms > CONFIRM_MS) {
+			return abort_handover(s, "the handover could not be announced");
+		}
+	}
+	waited = o->now_ms - c->ho_ms;
+	bool acked = c->ho_asked && (all_acked(s) || waited >= s->cfg->handover_acks_ms);
+	bool idle = o->pg.transactions == 0 ||
+		    waited >= s->cfg->handover_acks_ms + s->cfg->handover_transactions_ms;
+
+	if (acked && idle)
+		return begin_stop(s);
+	herd_step_at(s, o->now_ms + 20);
+	return herd_answer_regular(s, "switchover.wait",
+				   "manual failover: waiting for running transactions");
+}
+
+static bool on_stop(struct herd_step *s)
+{
+	struct herd_core *c = s->c;
+	const struct herd_obs *o = s->o;
+
+	if (o->pg.control == HERD_CONTROL_SHUT_DOWN && o->pg.run != HERD_RUN_RUNNING) {
+		phase(s, HERD_HO_CONFIRM);
+		c->poll_use = HERD_POLL_NONE;
+		c->poll_next_ms = 0;
+		herd_poll(s, HERD_POLL_HANDOVER, c->ho_to);
+		return herd_answer(s, "switchover.confirm",
+				   "manual failover: waiting for %s to receive the shutdown "
+				   "checkpoint",
+				   c->ho_to);
+	}
+	if (o->pg.run == HERD_RUN_DOWN && !s->busy)
+		return abort_handover(s, "postgres did not shut down cleanly");
+	if (o->pg.run == HERD_RUN_RUNNING && !s->busy && o->now_ms - c->ho_ms > 1000)
+		return abort_handover(s, "postgres could not be stopped");
+	if (o->now_ms - c->ho_ms > STOP_MS && !c->hard_stopped)
+		herd_stop(s, HERD_STOP_IMMEDIATE);
+	herd_step_at(s, o->now_ms + 200);
+	return herd_answer_regular(s, "switchover.stop", "updated leader lock during stop");
+}
+
+static bool on_confirm(struct herd_step *s)
+{
+	struct herd_core *c = s->c;
+	const struct herd_obs *o = s->o;
+	const char *to = c->ho_to;
+
+	if (o->pg.run == HERD_RUN_RUNNING || o->pg.control != HERD_CONTROL_SHUT_DOWN)
+		return abort_handover(s, "postgres was started meanwhile");
+	if (herd_poll(s, HERD_POLL_HANDOVER, to)) {
+		if (o->now_ms - c->ho_ms > CONFIRM_MS)
+			return abort_handover(s, "the candidate does not answer");
+		return herd_answer_regular(s, "switchover.confirm",
+					   "manual failover: waiting for %s to receive the "
+					   "shutdown checkpoint",
+					   to);
+	}
+	const struct herd_obs_answer *a = c->poll_id > 0 && o->poll.n > 0 ? o->poll.answers : NULL;
+
+	/* LSNs end at record borders: past the start of the last record is past its end. */
+	if (a && a->reachable && a->running && a->in_recovery && a->lsn > o->pg.checkpoint_lsn) {
+		announce(s, HERD_HANDOVER_DONE);
+		herd_release(s);
+		phase(s, HERD_HO_RELEASED);
+		c->poll_use = HERD_POLL_NONE;
+		return herd_answer(s, "switchover.release",
+				   "manual failover: demoted myself, %s leads", to);
+	}
+	c->poll_use = HERD_POLL_NONE;
+	c->poll_next_ms = o->now_ms + 50;
+	if (o->now_ms - c->ho_ms > CONFIRM_MS)
+		return abort_handover(s, "the candidate did not receive the shutdown checkpoint");
+	herd_step_at(s, c->poll_next_ms);
+	return herd_answer_regular(s, "switchover.confirm",
+				   "manual failover: waiting for %s to receive the shutdown "
+				   "checkpoint",
+				   to);
+}
+
+/* A handover that was begun. */
+bool herd_rule_handover(struct herd_step *s)
+{
+	struct herd_core *c = s->c;
+
+	if (c->ho == HERD_HO_NONE)
+		return false;
+	if (!s->holds) {
+		/* Released as planned, or lost: either way it is over for us. */
+		phase(s, HERD_HO_NONE);
+		c->poll_use = HERD_POLL_NONE;
+		return false;
+	}
+	if (c->ho < HERD_HO_STOP) {
+		if (s->o->pg.run != HERD_RUN_RUNNING)
+			return abort_handover(s, "postgres went down");
+		if (s->cl->failover_key.version != c->ho_failover)
+			return abort_handover(s, "the request was withdrawn");
+	}
+	switch (c->ho) {
+	case HERD_HO_POLL:
+		return on_poll(s);
+	case HERD_HO_CHECKPOINT:
+		return on_checkpoint(s);
+	case HERD_HO_PREPARE:
+		return on_prepare(s);
+	case HERD_HO_STOP:
+		return on_stop(s);
+	case HERD_HO_CONFIRM:
+		return on_confirm(s);
+	default:
+		return false;
+	}
+}
+
+/* The agent ends: the server is stopped, and the key released when others can go on without loss.
+ */
+bool herd_rule_exit(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+	struct herd_core *c = s->c;
+
+	if (!o->want_exit)
+		return false;
+	if (s->paused) {
+		herd_plan_add(s, HERD_ACT_EXIT, false);
+		return herd_answer(s, "exit.paused", "PAUSE: leaving postgres as it is");
+	}
+	if (o->task.running != HERD_TASK_NONE && o->task.running != HERD_TASK_STOP &&
+	    o->pg.run == HERD_RUN_DOWN) {
+		herd_stop(s, HERD_STOP_FAST);
+		return herd_answer(s, "exit.task", "cancelling what runs");
+	}
+	if (o->pg.run != HERD_RUN_DOWN) {
+		bool clean = o->pg.control == HERD_CONTROL_SHUT_DOWN;
+
+		if (o->task.running != HERD_TASK_STOP)
+			herd_stop(s, HERD_STOP_FAST);
+		herd_step_at(s, o->now_ms + 200);
+		if (!clean || !s->holds || o->pg.run == HERD_RUN_RUNNING)
+			return herd_answer_regular(s, "exit.stop", "stopping postgres");
+	}
+	if (s->holds && o->pg.control == HERD_CONTROL_SHUT_DOWN && !c->exit_released) {
+		c->exit_released = true;
+		herd_release(s);
+		return herd_answer(s, "exit.release", "Leader key released");
+	}
+	if (o->pg.run != HERD_RUN_DOWN)
+		return herd_answer_regular(s, "exit.stop", "stopping postgres");
+	herd_plan_add(s, HERD_ACT_EXIT, false);
+	return herd_answer(s, "exit", "exiting");
+}
