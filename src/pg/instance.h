@@ -75,8 +75,7 @@ struct herd_pg_stop_opts {
 	int64_t timeout_ms; /* 0: wait for ever */
 	bool escalate;   /* at the timeout go on with immediate, 5 s later kill; else -ETIMEDOUT */
 	bool checkpoint; /* CHECKPOINT first, so that the shutdown is short; failure is ignored */
-	/* May be NULL. Called once when pg_control says "shut down", before the postmaster is gone.
-	 */
+	/* May be NULL. Called once, with the arg of done, when pg_control says "shut down". */
 	void (*shut_down)(void *arg, uint64_t checkpoint_lsn, uint32_t tli);
 };
 /* done with 0 when no process of the instance is left (also when none ran). */

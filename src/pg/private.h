@@ -65,6 +65,7 @@ struct herd_pg {
 	struct herd_pg_start_stage start;
 	struct herd_pg_stop_stage stop;
 	struct herd_pg_leftover_stage leftover;
+	herd_pg_next_fn remove_next, single_next;
 };
 
 int herd_pg_op_begin(struct herd_pg *pg, const char *name, herd_pg_done_fn done, void *arg,
@@ -89,6 +90,8 @@ void herd_pg_stage_stop(struct herd_pg *pg, const struct herd_pg_stop_opts *opts
 void herd_pg_stage_leftovers(struct herd_pg *pg, herd_pg_next_fn next);
 /* Waits until the postmaster accepts connections; start.c's last stage. */
 void herd_pg_stage_ready(struct herd_pg *pg, int64_t timeout_ms, herd_pg_next_fn next);
+/* Empties the data directory and what its links lead to. */
+void herd_pg_stage_remove(struct herd_pg *pg, herd_pg_next_fn next);
 /* Crash recovery in single-user mode. */
 void herd_pg_stage_single_user(struct herd_pg *pg, herd_pg_next_fn next);
 

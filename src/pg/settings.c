@@ -136,3 +136,14 @@ int herd_pg_lines_add(struct herd_pg_lines *l, const char *line)
 	l->n++;
 	return 0;
 }
+
+int herd_pg_lines_end(struct herd_pg_lines *l)
+{
+	int rc = herd_pg_lines_add(l, "");
+
+	if (rc == 0) {
+		free(l->v[--l->n]);
+		l->v[l->n] = NULL;
+	}
+	return rc;
+}

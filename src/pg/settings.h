@@ -36,3 +36,5 @@ struct herd_pg_lines {
 };
 void herd_pg_lines_clear(struct herd_pg_lines *l);
 int herd_pg_lines_add(struct herd_pg_lines *l, const char *line);
+/* Puts a NULL behind the last one, so that v is an argv; nothing may be added then. */
+int herd_pg_lines_end(struct herd_pg_lines *l);

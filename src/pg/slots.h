@@ -4,14 +4,17 @@
 #pragma once
 #include "pg/status.h"
 
-/* All of them in one round trip; a slot that is there already (or gone, for drop) is no error. */
+/* One after the other; a slot that is there already (or gone, for drop) is no error. */
 struct herd_pg_slots_plan {
 	struct herd_pg_lines create;     /* physical, WAL reserved at once */
 	struct herd_pg_lines drop;       /* inactive ones; active ones are reported by err */
 	struct herd_pg_settings advance; /* name = LSN; never backwards */
 };
 void herd_pg_slots_plan_clear(struct herd_pg_slots_plan *p);
-/* fn's rc is the first failure (its text names the slot); the others are still done. */
+/*
+ * fn's rc is the first failure (its text names the slot); the others are still done. -EALREADY: the
+ * plan is empty, fn is not called.
+ */
 int herd_pg_slots_apply(struct herd_pg_session *s, const struct herd_pg_slots_plan *plan,
 			int64_t timeout_ms, void (*fn)(void *arg, int rc, const struct herd_err *),
 			void *arg);

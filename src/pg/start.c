@@ -185,14 +185,8 @@ static int launch(struct herd_pg *pg, const struct herd_pg_settings *settings, s
 	int rc = env != NULL ? build_argv(pg, settings, &argv) : -ENOMEM;
 
 	if (rc == 0)
-		rc = herd_pg_lines_add(&argv, ""); /* room for the NULL */
-	if (rc < 0) {
-		herd_err_set(err, rc, "out of memory");
-	} else {
-		free(argv.v[--argv.n]);
-		argv.v[argv.n] = NULL;
-		rc = open_log(pg, &log_fd, err);
-	}
+		rc = herd_pg_lines_end(&argv);
+	rc = rc < 0 ? herd_err_set(err, rc, "out of memory") : open_log(pg, &log_fd, err);
 	if (rc == 0)
 		rc = herd_pg_spawn((const char *const *)argv.v, env, log_fd, &pid, err);
 	if (rc == 0 && herd_pg_adopt(pg, pid) < 0) {
