@@ -1,6 +1,7 @@
 #include "postgres.h"
 
 #include "catalog/metadata.h"
+#include "ddl/ddl.h"
 #include "fmgr.h"
 #include "guc.h"
 #include "miscadmin.h"
@@ -23,6 +24,7 @@ void _PG_init(void)
 	herd_guc_init();
 	herd_metadata_init();
 	herd_txn_init();
+	herd_ddl_init();
 	herd_maintenance_init();
 	herd_plan_init();
 }

@@ -28,8 +28,6 @@ static void check_relation(Relation rel)
 {
 	Oid relid = RelationGetRelid(rel);
 
-	if (relid < FirstNormalObjectId)
-		refuse(rel, "it is a system catalog", NULL);
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		refuse(rel, "partitioned tables are not supported", "Use a plain table.");
 	if (rel->rd_rel->relkind != RELKIND_RELATION)

@@ -3,6 +3,7 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/nodes.h"
@@ -266,6 +267,9 @@ static Relation open_for_distribution(Oid relid)
 {
 	Relation rel;
 
+	if (relid < FirstNormalObjectId)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("cannot distribute a system catalog")));
 	herd_require_coordinator("distribute a table");
 	herd_ensure_coordinator();
 	herd_changes_lock(true);

@@ -600,6 +600,13 @@ int32 herd_local_group(void)
 	return cached_local_group;
 }
 
+/* The relation may be gone: its drop has sent the invalidation. */
+static void invalidate(Oid relid)
+{
+	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		CacheInvalidateRelcacheByRelid(relid);
+}
+
 /* Row triggers name the table whose entry changed; the others drop everything of their kind. */
 PG_FUNCTION_INFO_V1(herd_catalog_changed);
 PGDLLEXPORT Datum herd_catalog_changed(PG_FUNCTION_ARGS)
@@ -616,10 +623,8 @@ PGDLLEXPORT Datum herd_catalog_changed(PG_FUNCTION_ARGS)
 	}
 	/* logicalrelid is the first column of both catalogs with a row trigger. */
 	desc = RelationGetDescr(trigger->tg_relation);
-	CacheInvalidateRelcacheByRelid(
-		DatumGetObjectId(heap_getattr(trigger->tg_trigtuple, 1, desc, &isnull)));
+	invalidate(DatumGetObjectId(heap_getattr(trigger->tg_trigtuple, 1, desc, &isnull)));
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
-		CacheInvalidateRelcacheByRelid(
-			DatumGetObjectId(heap_getattr(trigger->tg_newtuple, 1, desc, &isnull)));
+		invalidate(DatumGetObjectId(heap_getattr(trigger->tg_newtuple, 1, desc, &isnull)));
 	return PointerGetDatum(NULL);
 }

@@ -23,3 +23,9 @@ extern List *herd_nodes_commands(void);
 
 /* Brings a new node up: roles, schemas, shell tables, metadata, copies of reference tables. */
 extern void herd_node_activate(const HerdNode *node);
+
+/*
+ * Statements that give another node the roles that filter (SQL over pg_roles' columns) selects,
+ * with password hashes and memberships.
+ */
+extern List *herd_role_commands(const char *filter, bool by_superuser);

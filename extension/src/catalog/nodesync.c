@@ -25,31 +25,37 @@ static List *texts(List *rows)
 	return out;
 }
 
-/* Roles with their password hashes and memberships; those of the server itself are its own. */
-static List *role_commands(void)
+/*
+ * Attributes that only a superuser may name are left out for others: they cannot have changed them.
+ */
+List *herd_role_commands(const char *filter, bool by_superuser)
 {
-	List *out = texts(herd_sql_rows(
+	List *out = texts(herd_sql_rows_owner(
 		"SELECT format('SELECT citus_internal.ensure_role(%%L, %%L)', rolname, "
-		"concat_ws(' ', CASE WHEN rolsuper THEN 'SUPERUSER' ELSE 'NOSUPERUSER' END, "
+		"concat_ws(' ', %s "
 		"CASE WHEN rolinherit THEN 'INHERIT' ELSE 'NOINHERIT' END, "
 		"CASE WHEN rolcreaterole THEN 'CREATEROLE' ELSE 'NOCREATEROLE' END, "
 		"CASE WHEN rolcreatedb THEN 'CREATEDB' ELSE 'NOCREATEDB' END, "
 		"CASE WHEN rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END, "
-		"CASE WHEN rolreplication THEN 'REPLICATION' ELSE 'NOREPLICATION' END, "
-		"CASE WHEN rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END, "
 		"'CONNECTION LIMIT ' || rolconnlimit, 'PASSWORD ' || quote_nullable(rolpassword), "
 		"'VALID UNTIL ' || quote_literal(rolvaliduntil))) "
-		"FROM pg_authid WHERE rolname !~ '^pg_' AND oid <> 10 ORDER BY rolname"));
+		"FROM pg_authid WHERE rolname !~ '^pg_' AND oid <> 10 AND %s ORDER BY rolname",
+		by_superuser ? "CASE WHEN rolsuper THEN 'SUPERUSER' ELSE 'NOSUPERUSER' END, "
+			       "CASE WHEN rolreplication THEN 'REPLICATION' ELSE 'NOREPLICATION' "
+			       "END, CASE WHEN rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' "
+			       "END, "
+			     : "",
+		filter));
 
 	return list_concat(
 		out,
 		texts(herd_sql_rows(
 			"SELECT format('GRANT %%I TO %%I%%s', r.rolname, m.rolname, CASE WHEN "
 			"bool_or(a.admin_option) THEN ' WITH ADMIN OPTION' ELSE '' END) FROM "
-			"pg_auth_members a JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles m ON "
-			"m.oid = a.member WHERE m.rolname !~ '^pg_' GROUP BY r.rolname, "
-			"m.rolname"
-			" ORDER BY 1")));
+			"pg_auth_members a JOIN pg_roles r ON r.oid = a.roleid JOIN (SELECT * FROM "
+			"pg_roles WHERE %s) m ON m.oid = a.member WHERE m.rolname !~ '^pg_' GROUP "
+			"BY r.rolname, m.rolname ORDER BY 1",
+			filter)));
 }
 
 static List *schema_commands(void)
@@ -86,6 +92,18 @@ static List *type_commands(void)
 		"citus_internal.type_definition(t.oid) IS NOT NULL AND NOT EXISTS (SELECT FROM "
 		"pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND "
 		"d.deptype = 'e') ORDER BY t.oid"));
+}
+
+/* Functions may lean on anything: a node takes those that it can. */
+static List *function_commands(void)
+{
+	return texts(herd_sql_rows(
+		"SELECT format('SELECT citus_internal.try_ddl(NULL, ARRAY[%%L])', "
+		"pg_get_functiondef(p.oid)) FROM pg_proc p JOIN pg_namespace n ON n.oid = "
+		"p.pronamespace WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN "
+		"('information_schema', 'citus', 'citus_internal') AND p.prokind IN ('f', 'p') AND "
+		"NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND "
+		"d.objid = p.oid AND d.deptype = 'e') ORDER BY p.oid"));
 }
 
 static bool references_any(Oid relid, List *tables)
@@ -255,11 +273,13 @@ static void copy_reference_table(const HerdNode *node, const HerdTable *table)
 
 void herd_node_activate(const HerdNode *node)
 {
-	List *tables = tables_in_order(), *commands = role_commands(), *fresh = NIL;
+	List *tables = tables_in_order(), *commands = herd_role_commands("true", true),
+	     *fresh = NIL;
 	ListCell *lc;
 
 	commands = list_concat(commands, schema_commands());
 	commands = list_concat(commands, type_commands());
+	commands = list_concat(commands, function_commands());
 	herd_remote_exec(node->groupid, herd_ddl_run_sql(NULL, commands));
 	herd_remote_exec(node->groupid,
 			 psprintf("SELECT citus_internal.reset_metadata(%d)", node->groupid));

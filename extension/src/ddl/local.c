@@ -20,10 +20,24 @@
 #include "utils/memutils.h"
 
 static bool applying;
+static bool shells_only;
 
 bool herd_ddl_applying(void)
 {
 	return applying;
+}
+
+bool herd_ddl_shells_only(void)
+{
+	return shells_only;
+}
+
+bool herd_ddl_set_shells_only(bool on)
+{
+	bool before = shells_only;
+
+	shells_only = on;
+	return before;
 }
 
 static char *format_sql(const char *fmt, va_list args) pg_attribute_printf(1, 0);
@@ -113,17 +127,12 @@ uint64 herd_sql_exec_owner(const char *fmt, ...)
 	return processed;
 }
 
-List *herd_sql_rows(const char *fmt, ...)
+static List *query_rows(const char *sql)
 {
 	MemoryContext memory = CurrentMemoryContext;
 	int level = herd_shape_begin();
 	List *out = NIL;
-	va_list args;
-	char *sql;
 
-	va_start(args, fmt);
-	sql = format_sql(fmt, args);
-	va_end(args);
 	SPI_connect();
 	if (SPI_execute(sql, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "internal query returns no rows: %s", sql);
@@ -140,6 +149,35 @@ List *herd_sql_rows(const char *fmt, ...)
 	SPI_finish();
 	herd_shape_end(level);
 	return out;
+}
+
+List *herd_sql_rows(const char *fmt, ...)
+{
+	va_list args;
+	char *sql;
+
+	va_start(args, fmt);
+	sql = format_sql(fmt, args);
+	va_end(args);
+	return query_rows(sql);
+}
+
+List *herd_sql_rows_owner(const char *fmt, ...)
+{
+	Oid user;
+	int context;
+	List *rows;
+	va_list args;
+	char *sql;
+
+	va_start(args, fmt);
+	sql = format_sql(fmt, args);
+	va_end(args);
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
+	rows = query_rows(sql);
+	SetUserIdAndSecContext(user, context);
+	return rows;
 }
 
 int64 herd_sql_int(const char *fmt, ...)
@@ -175,7 +213,7 @@ static void run_commands(List *commands)
 void herd_ddl_run(const char *path, List *commands)
 {
 	int level = herd_shape_begin();
-	bool before = applying;
+	bool before = applying, shells = shells_only;
 
 	if (path)
 		(void)set_config_option("search_path", path, PGC_USERSET, PGC_S_SESSION,
@@ -183,7 +221,7 @@ void herd_ddl_run(const char *path, List *commands)
 	/* DEFAULT-less texts of ours must mean the same on every node. */
 	(void)set_config_option("check_function_bodies", "off", PGC_USERSET, PGC_S_SESSION,
 				GUC_ACTION_SAVE, true, 0, false);
-	applying = true;
+	applying = shells_only = true;
 	PG_TRY();
 	{
 		run_commands(commands);
@@ -191,6 +229,7 @@ void herd_ddl_run(const char *path, List *commands)
 	PG_FINALLY();
 	{
 		applying = before;
+		shells_only = shells;
 	}
 	PG_END_TRY();
 	herd_shape_end(level);

@@ -17,8 +17,18 @@ extern int64 herd_sql_int(const char *fmt, ...) pg_attribute_printf(1, 2);
 /* The same with the rights of the extension's owner: only for the pg_dist_* catalogs. */
 extern uint64 herd_sql_exec_owner(const char *fmt, ...) pg_attribute_printf(1, 2);
 
+extern List *herd_sql_rows_owner(const char *fmt, ...) pg_attribute_printf(1, 2);
+
 /* True while statements come from herd_ddl_run: the hooks let them pass unpropagated. */
 extern bool herd_ddl_applying(void);
+
+/*
+ * True while a definition is changed on this node: queries that PostgreSQL runs for it (the check
+ * of a new foreign key) are about the local tables, not their shards.
+ */
+extern bool herd_ddl_shells_only(void);
+/* Sets it; returns what it was, to be set again also after an error. */
+extern bool herd_ddl_set_shells_only(bool on);
 
 /* Runs commands (char *) here as part of a propagated change. path NULL: pg_catalog. */
 extern void herd_ddl_run(const char *path, List *commands);

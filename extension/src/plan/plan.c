@@ -14,6 +14,7 @@
 #include "utils/lsyscache.h"
 
 #include "catalog/metadata.h"
+#include "ddl/local.h"
 #include "plan/leaves.h"
 #include "plan/plan.h"
 #include "plan/remote.h"
@@ -422,7 +423,7 @@ static PlannedStmt *herd_planner(Query *parse, const char *source, int options, 
 	HerdPlanning planning = { .bound = bound, .up = herd_planning_current };
 	PlannedStmt *stmt = NULL;
 
-	if (herd_query_any_table(parse) == NULL)
+	if (herd_ddl_shells_only() || herd_query_any_table(parse) == NULL)
 		return plan_here(parse, source, options, bound);
 	herd_planning_current = &planning;
 	PG_TRY();

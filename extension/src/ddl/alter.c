@@ -1,0 +1,449 @@
+/*
+ * ALTER TABLE, RENAME, SET SCHEMA, indexes and grants of distributed tables.
+ */
+#include "ddl/utility.h"
+
+#include "access/genam.h"
+#include "access/relation.h"
+#include "catalog/index.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/tables.h"
+#include "ddl/local.h"
+#include "ddl/shape.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/syscache.h"
+
+/* How a subcommand reaches the shards. */
+enum how {
+	HOW_REFUSE,
+	HOW_SAME,       /* the same text with the shard's name */
+	HOW_SHELL_ONLY, /* shards have nothing of it */
+	HOW_ADD_CONSTRAINT,
+	HOW_DROP_CONSTRAINT
+};
+
+static enum how how_to(AlterTableType type)
+{
+	switch (type) {
+	case AT_AddColumn:
+	case AT_DropColumn:
+	case AT_AlterColumnType:
+	case AT_DropNotNull:
+	case AT_SetNotNull:
+	case AT_SetStatistics:
+	case AT_SetOptions:
+	case AT_ResetOptions:
+	case AT_SetStorage:
+	case AT_SetCompression:
+	case AT_SetRelOptions:
+	case AT_ResetRelOptions:
+	case AT_SetLogged:
+	case AT_SetUnLogged:
+	case AT_ChangeOwner:
+		return HOW_SAME;
+	case AT_ColumnDefault:
+	case AT_DropIdentity:
+	case AT_SetIdentity:
+		return HOW_SHELL_ONLY;
+	case AT_AddConstraint:
+		return HOW_ADD_CONSTRAINT;
+	case AT_DropConstraint:
+	case AT_ValidateConstraint:
+		return HOW_DROP_CONSTRAINT;
+	default:
+		return HOW_REFUSE;
+	}
+}
+
+static void refuse(const HerdTable *table, const char *what, const char *hint)
+{
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			errmsg("cannot alter distributed table \"%s\": %s",
+			       get_rel_name(table->relid), what),
+			errhint("%s", hint)));
+}
+
+static void check_new_column(const HerdTable *table, const ColumnDef *column)
+{
+	const char *type = column->typeName && column->typeName->names
+				   ? strVal(llast(column->typeName->names))
+				   : "";
+	ListCell *lc;
+
+	if (strstr(type, "serial") == type + strlen(type) - strlen("serial") &&
+	    strlen(type) >= strlen("serial"))
+		refuse(table, "serial columns cannot be added",
+		       "Add a plain column, create a sequence and set the column's default.");
+	foreach (lc, column->constraints) {
+		switch (((Constraint *)lfirst(lc))->contype) {
+		case CONSTR_NULL:
+		case CONSTR_NOTNULL:
+		case CONSTR_DEFAULT:
+		case CONSTR_GENERATED:
+			break;
+		default:
+			refuse(table, "ADD COLUMN with a constraint is not supported",
+			       "Add the column, then the constraint by ALTER TABLE .. ADD "
+			       "CONSTRAINT.");
+		}
+	}
+}
+
+static void check_command(const HerdTable *table, const AlterTableCmd *cmd)
+{
+	bool key = table->keyattno && cmd->name &&
+		   strcmp(cmd->name, get_attname(table->relid, table->keyattno, false)) == 0;
+
+	if (how_to(cmd->subtype) == HOW_REFUSE)
+		refuse(table, "this form of ALTER TABLE is not supported",
+		       "Undistribute the table, or recreate it.");
+	if (key && (cmd->subtype == AT_DropColumn || cmd->subtype == AT_AlterColumnType))
+		refuse(table, "the distribution column cannot be dropped or change its type",
+		       "Undistribute the table first.");
+	if (cmd->subtype == AT_AddColumn)
+		check_new_column(table, castNode(ColumnDef, cmd->def));
+}
+
+static List *constraint_oids(Oid relid)
+{
+	List *out = NIL;
+	ListCell *lc;
+
+	foreach (lc, herd_sql_rows("SELECT oid::text FROM pg_constraint WHERE conrelid = %u AND "
+				   "contype IN ('c', 'f', 'p', 'u', 'x') ORDER BY oid",
+				   relid))
+		out = lappend_oid(out, atooid(((char **)lfirst(lc))[0]));
+	return out;
+}
+
+/* The new constraints, named as this node named them. */
+static void add_constraints(HerdUtility *u, const HerdTable *table, List *before)
+{
+	List *added = list_difference_oid(constraint_oids(table->relid), before);
+	List *others = NIL, *shards = NIL;
+	ListCell *lc, *ls;
+
+	foreach (lc, added) {
+		others = lappend(others, herd_shape_constraint(lfirst_oid(lc), 0));
+		foreach (ls, herd_utility_local_shards(table))
+			shards = lappend(shards, herd_shape_constraint(lfirst_oid(lc),
+								       *(uint64 *)lfirst(ls)));
+	}
+	herd_utility_spread(u, others, shards);
+}
+
+/* DROP or VALIDATE CONSTRAINT; looked up before it is gone. */
+static List *named_constraint(const HerdTable *table, const AlterTableCmd *cmd)
+{
+	Oid oid = get_relation_constraint_oid(table->relid, cmd->name, true);
+	bool check = false;
+	List *out = NIL;
+	ListCell *lc;
+
+	if (OidIsValid(oid)) {
+		HeapTuple tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(oid));
+
+		check = ((Form_pg_constraint)GETSTRUCT(tuple))->contype == CONSTRAINT_CHECK;
+		ReleaseSysCache(tuple);
+	}
+	foreach (lc, herd_utility_local_shards(table)) {
+		uint64 shardid = *(uint64 *)lfirst(lc);
+		char *name = check ? cmd->name : herd_shape_member_name(cmd->name, shardid);
+
+		out = lappend(out,
+			      psprintf("ALTER TABLE %s %s %s%s",
+				       herd_shape_name(table->relid, shardid),
+				       cmd->subtype == AT_ValidateConstraint ? "VALIDATE CONSTRAINT"
+									     : "DROP CONSTRAINT IF "
+									       "EXISTS",
+				       quote_identifier(name),
+				       cmd->behavior == DROP_CASCADE ? " CASCADE" : ""));
+	}
+	return out;
+}
+
+static List *same_text(HerdUtility *u, const HerdTable *table, int location)
+{
+	List *out = NIL;
+	ListCell *lc;
+
+	foreach (lc, herd_utility_local_shards(table))
+		out = lappend(out, herd_utility_splice(
+					   u, location,
+					   herd_shape_name(table->relid, *(uint64 *)lfirst(lc))));
+	return out;
+}
+
+bool herd_utility_alter_table(HerdUtility *u)
+{
+	AlterTableStmt *stmt = castNode(AlterTableStmt, u->stmt);
+	const HerdTable *table;
+	enum how how = HOW_REFUSE;
+	List *others, *shards = NIL, *before;
+	ListCell *lc;
+
+	if (stmt->objtype != OBJECT_TABLE)
+		return false;
+	table = herd_utility_table(stmt->relation, AccessExclusiveLock);
+	if (!table)
+		return false;
+	herd_utility_require_origin(u);
+	foreach (lc, stmt->cmds) {
+		AlterTableCmd *cmd = lfirst(lc);
+
+		if (!u->applying)
+			check_command(table, cmd);
+		if (lc != list_head(stmt->cmds) && how != how_to(cmd->subtype))
+			refuse(table, "these subcommands cannot be combined",
+			       "Use an ALTER TABLE statement for each.");
+		how = how_to(cmd->subtype);
+		if (how == HOW_DROP_CONSTRAINT)
+			shards = list_concat(shards, named_constraint(table, cmd));
+	}
+	others = list_make1(
+		herd_utility_splice(u, stmt->relation->location, herd_shape_name(table->relid, 0)));
+	if (how == HOW_SAME)
+		shards = same_text(u, table, stmt->relation->location);
+	before = how == HOW_ADD_CONSTRAINT ? constraint_oids(table->relid) : NIL;
+	herd_utility_run_shell(u);
+	table = herd_table_get(table->relid);
+	if (!u->applying && (how == HOW_ADD_CONSTRAINT || how == HOW_SAME))
+		herd_table_check(table->relid, table->keyattno, table->kind, table->colocationid);
+	if (how == HOW_ADD_CONSTRAINT)
+		add_constraints(u, table, before);
+	else
+		herd_utility_spread(u, others, shards);
+	return true;
+}
+
+static bool rename_index(HerdUtility *u, RenameStmt *stmt)
+{
+	Oid indexid = RangeVarGetRelid(stmt->relation, NoLock, true);
+	const HerdTable *table;
+	char *schema, *old, *command;
+	List *shards = NIL;
+	ListCell *lc;
+
+	if (!OidIsValid(indexid) || get_rel_relkind(indexid) != RELKIND_INDEX)
+		return false;
+	table = herd_table_get(IndexGetRelation(indexid, false));
+	if (!table)
+		return false;
+	herd_utility_require_origin(u);
+	schema = get_namespace_name(get_rel_namespace(indexid));
+	old = get_rel_name(indexid);
+	command = herd_utility_splice(u, stmt->relation->location, herd_shape_name(indexid, 0));
+	foreach (lc, herd_utility_local_shards(table)) {
+		uint64 shardid = *(uint64 *)lfirst(lc);
+
+		shards = lappend(
+			shards,
+			psprintf("ALTER INDEX %s RENAME TO %s",
+				 quote_qualified_identifier(schema, herd_shard_name(old, shardid)),
+				 quote_identifier(herd_shard_name(stmt->newname, shardid))));
+	}
+	herd_utility_run_shell(u);
+	herd_utility_spread(u, list_make1(command), shards);
+	return true;
+}
+
+static char *rename_for_shard(const HerdUtility *u, const RenameStmt *stmt, const HerdTable *table,
+			      uint64 shardid)
+{
+	char *shard = herd_shape_name(table->relid, shardid);
+	Oid oid;
+
+	switch (stmt->renameType) {
+	case OBJECT_TABLE:
+		return psprintf("ALTER TABLE %s RENAME TO %s", shard,
+				quote_identifier(herd_shard_name(stmt->newname, shardid)));
+	case OBJECT_TABCONSTRAINT:
+		oid = get_relation_constraint_oid(table->relid, stmt->subname, true);
+		if (OidIsValid(oid) && herd_sql_int("SELECT count(*) FROM pg_constraint WHERE oid "
+						    "= %u AND contype = 'c'",
+						    oid) > 0)
+			break;
+		return psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", shard,
+				quote_identifier(herd_shard_name(stmt->subname, shardid)),
+				quote_identifier(herd_shard_name(stmt->newname, shardid)));
+	default:
+		break;
+	}
+	return herd_utility_splice(u, stmt->relation->location, shard);
+}
+
+bool herd_utility_rename(HerdUtility *u)
+{
+	RenameStmt *stmt = castNode(RenameStmt, u->stmt);
+	const HerdTable *table;
+	List *shards = NIL;
+	ListCell *lc;
+	char *command;
+
+	if (stmt->renameType == OBJECT_INDEX && stmt->relation)
+		return rename_index(u, stmt);
+	if (!stmt->relation ||
+	    (stmt->renameType != OBJECT_TABLE && stmt->renameType != OBJECT_COLUMN &&
+	     stmt->renameType != OBJECT_TABCONSTRAINT))
+		return herd_utility_object(u);
+	table = herd_utility_table(stmt->relation, AccessExclusiveLock);
+	if (!table)
+		return false;
+	herd_utility_require_origin(u);
+	command =
+		herd_utility_splice(u, stmt->relation->location, herd_shape_name(table->relid, 0));
+	foreach (lc, herd_utility_local_shards(table))
+		shards = lappend(shards, rename_for_shard(u, stmt, table, *(uint64 *)lfirst(lc)));
+	herd_utility_run_shell(u);
+	herd_utility_spread(u, list_make1(command), shards);
+	return true;
+}
+
+bool herd_utility_set_schema(HerdUtility *u)
+{
+	AlterObjectSchemaStmt *stmt = castNode(AlterObjectSchemaStmt, u->stmt);
+	const HerdTable *table;
+	List *shards;
+	char *command;
+
+	if (stmt->objectType != OBJECT_TABLE || !stmt->relation)
+		return herd_utility_object(u);
+	table = herd_utility_table(stmt->relation, AccessExclusiveLock);
+	if (!table)
+		return false;
+	herd_utility_require_origin(u);
+	command =
+		herd_utility_splice(u, stmt->relation->location, herd_shape_name(table->relid, 0));
+	shards = same_text(u, table, stmt->relation->location);
+	herd_utility_run_shell(u);
+	herd_utility_spread(u, list_make1(command), shards);
+	return true;
+}
+
+static void refuse_concurrently(bool concurrent, const char *what)
+{
+	if (concurrent)
+		ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("%s CONCURRENTLY on a distributed table is not supported", what),
+			 errhint("Use %s without CONCURRENTLY.", what)));
+}
+
+static List *index_list(Oid relid)
+{
+	Relation rel = relation_open(relid, AccessShareLock);
+	List *out = list_copy(RelationGetIndexList(rel));
+
+	relation_close(rel, AccessShareLock);
+	return out;
+}
+
+bool herd_utility_create_index(HerdUtility *u)
+{
+	IndexStmt *stmt = castNode(IndexStmt, u->stmt);
+	const HerdTable *table =
+		stmt->relation ? herd_utility_table(stmt->relation, ShareLock) : NULL;
+	List *before, *others = NIL, *shards = NIL;
+	ListCell *lc, *ls;
+
+	if (!table)
+		return false;
+	herd_utility_require_origin(u);
+	refuse_concurrently(stmt->concurrent, "CREATE INDEX");
+	before = index_list(table->relid);
+	herd_utility_run_shell(u);
+	table = herd_table_get(table->relid);
+	if (!u->applying)
+		herd_table_check(table->relid, table->keyattno, table->kind, table->colocationid);
+	/* Named as this node named it, so that all nodes agree. */
+	foreach (lc, list_difference_oid(index_list(table->relid), before)) {
+		others = lappend(others, herd_shape_index(lfirst_oid(lc), 0));
+		foreach (ls, herd_utility_local_shards(table))
+			shards = lappend(shards,
+					 herd_shape_index(lfirst_oid(lc), *(uint64 *)lfirst(ls)));
+	}
+	herd_utility_spread(u, others, shards);
+	return true;
+}
+
+bool herd_utility_drop_index(HerdUtility *u)
+{
+	DropStmt *stmt = castNode(DropStmt, u->stmt);
+	List *others = NIL, *shards = NIL;
+	ListCell *lc, *ls;
+
+	if (stmt->removeType != OBJECT_INDEX)
+		return false;
+	foreach (lc, stmt->objects) {
+		RangeVar *rv = makeRangeVarFromNameList(lfirst(lc));
+		Oid indexid = RangeVarGetRelid(rv, NoLock, true);
+		const HerdTable *table;
+		char *schema;
+
+		if (!OidIsValid(indexid) || get_rel_relkind(indexid) != RELKIND_INDEX)
+			continue;
+		table = herd_table_get(IndexGetRelation(indexid, false));
+		if (!table)
+			continue;
+		schema = get_namespace_name(get_rel_namespace(indexid));
+		others = lappend(others, psprintf("DROP INDEX IF EXISTS %s CASCADE",
+						  herd_shape_name(indexid, 0)));
+		foreach (ls, herd_utility_local_shards(table))
+			shards = lappend(
+				shards,
+				psprintf("DROP INDEX IF EXISTS %s CASCADE",
+					 quote_qualified_identifier(
+						 schema, herd_shard_name(get_rel_name(indexid),
+									 *(uint64 *)lfirst(ls)))));
+	}
+	if (others == NIL)
+		return false;
+	herd_utility_require_origin(u);
+	refuse_concurrently(stmt->concurrent, "DROP INDEX");
+	herd_utility_run_shell(u);
+	herd_utility_spread(u, others, shards);
+	return true;
+}
+
+/* The statement for one table instead of its list of them. */
+static char *grant_text(const HerdUtility *u, List *objects, const char *name)
+{
+	int first = linitial_node(RangeVar, objects)->location - u->base;
+	int end = herd_utility_name_end(u, llast_node(RangeVar, objects)->location);
+
+	return psprintf("%.*s%s%s", first, u->text, name, u->text + end);
+}
+
+bool herd_utility_grant(HerdUtility *u)
+{
+	GrantStmt *stmt = castNode(GrantStmt, u->stmt);
+	List *others = NIL, *shards = NIL;
+	ListCell *lc, *ls;
+
+	/* Whole schemas: the text fits every node, and shards are in the schema like others. */
+	if (stmt->objtype != OBJECT_TABLE || stmt->targtype != ACL_TARGET_OBJECT)
+		return herd_utility_object(u);
+	foreach (lc, stmt->objects) {
+		const HerdTable *table = herd_utility_table(lfirst(lc), NoLock);
+
+		if (!table)
+			continue;
+		others = lappend(others,
+				 grant_text(u, stmt->objects, herd_shape_name(table->relid, 0)));
+		foreach (ls, herd_utility_local_shards(table))
+			shards = lappend(
+				shards,
+				grant_text(u, stmt->objects,
+					   herd_shape_name(table->relid, *(uint64 *)lfirst(ls))));
+	}
+	if (others == NIL)
+		return false;
+	herd_utility_require_origin(u);
+	herd_utility_run_shell(u);
+	herd_utility_spread(u, others, shards);
+	return true;
+}

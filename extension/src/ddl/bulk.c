@@ -1,0 +1,230 @@
+/*
+ * TRUNCATE, VACUUM and ANALYZE of distributed tables, and the shards of dropped ones.
+ */
+#include "ddl/utility.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "commands/event_trigger.h"
+#include "conn/conn.h"
+#include "ddl/local.h"
+#include "ddl/shape.h"
+#include "fmgr.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+static List *distributed_of(List *rangevars, LOCKMODE lock)
+{
+	List *out = NIL;
+	ListCell *lc;
+
+	foreach (lc, rangevars) {
+		const HerdTable *table = herd_utility_table(lfirst(lc), lock);
+
+		if (table)
+			out = lappend(out, (void *)table);
+	}
+	return out;
+}
+
+/* Groups but this one that have shards of the tables. */
+static List *groups_of(List *tables)
+{
+	List *out = NIL;
+	ListCell *lc;
+
+	foreach (lc, tables) {
+		const HerdTable *table = lfirst(lc);
+
+		for (int i = 0; i < table->nshards; i++)
+			for (int g = 0; g < table->shards[i].ngroups; g++)
+				out = list_append_unique_int(out, table->shards[i].groups[g]);
+	}
+	return list_delete_int(out, herd_local_group());
+}
+
+/* The names of a group's shards of the tables, joined by commas; NULL when it has none. */
+static char *shard_names(List *tables, int32 group)
+{
+	StringInfoData out;
+	ListCell *lc;
+
+	initStringInfo(&out);
+	foreach (lc, tables) {
+		const HerdTable *table = lfirst(lc);
+
+		for (int i = 0; i < table->nshards; i++)
+			for (int g = 0; g < table->shards[i].ngroups; g++)
+				if (table->shards[i].groups[g] == group)
+					appendStringInfo(&out, "%s%s", out.len ? ", " : "",
+							 herd_shape_name(table->relid,
+									 table->shards[i].shardid));
+	}
+	return out.len ? out.data : NULL;
+}
+
+/* truncate_shards(tables, cascade): those on this node, in one statement for the foreign keys. */
+PG_FUNCTION_INFO_V1(herd_truncate_shards);
+PGDLLEXPORT Datum herd_truncate_shards(PG_FUNCTION_ARGS)
+{
+	List *tables = NIL;
+	Datum *elems;
+	char *names;
+	int n;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), REGCLASSOID, 4, true, TYPALIGN_INT, &elems,
+			  NULL, &n);
+	for (int i = 0; i < n; i++) {
+		const HerdTable *table = herd_table_get(DatumGetObjectId(elems[i]));
+
+		if (table)
+			tables = lappend(tables, (void *)table);
+	}
+	names = shard_names(tables, herd_local_group());
+	if (names)
+		herd_ddl_run(NULL, list_make1(psprintf("TRUNCATE %s%s", names,
+						       PG_GETARG_BOOL(1) ? " CASCADE" : "")));
+	PG_RETURN_VOID();
+}
+
+bool herd_utility_truncate(HerdUtility *u)
+{
+	TruncateStmt *stmt = castNode(TruncateStmt, u->stmt);
+	List *tables, *groups;
+	StringInfoData sql;
+	ListCell *lc;
+
+	if (u->applying)
+		return false;
+	tables = distributed_of(stmt->relations, AccessExclusiveLock);
+	if (tables == NIL)
+		return false;
+	initStringInfo(&sql);
+	foreach (lc, tables)
+		appendStringInfo(
+			&sql, "%s%s", sql.len ? ", " : "",
+			quote_literal_cstr(herd_shape_name(((HerdTable *)lfirst(lc))->relid, 0)));
+	groups = groups_of(tables);
+	/* The shells are empty, but rights, foreign keys and RESTART IDENTITY are theirs. */
+	herd_utility_run(u);
+	sql.data = psprintf("SELECT citus_internal.truncate_shards(ARRAY[%s]::regclass[], %s)",
+			    sql.data, stmt->behavior == DROP_CASCADE ? "true" : "false");
+	herd_sql_exec("%s", sql.data);
+	if (groups != NIL)
+		herd_remote_exec_groups(groups, sql.data);
+	return true;
+}
+
+/* The statement's options, then the shards. */
+static char *vacuum_text(const HerdUtility *u, const VacuumStmt *stmt, List *tables, int32 group)
+{
+	int start = linitial_node(VacuumRelation, stmt->rels)->relation->location - u->base;
+	char *names = shard_names(tables, group);
+
+	return names ? psprintf("%.*s%s", start, u->text, names) : NULL;
+}
+
+static void vacuum_nodes(List *nodes, List *sqls)
+{
+	List *results = nodes == NIL ? NIL : herd_remote_query_nodes(nodes, sqls, 0);
+	ListCell *ln, *lr;
+
+	forboth(ln, nodes, lr, results)
+	{
+		const HerdNode *node = lfirst(ln);
+		const HerdRemoteResult *r = lfirst(lr);
+
+		if (!r->ok)
+			ereport(WARNING, (errmsg("VACUUM failed on node \"%s:%d\": %s", node->host,
+						 node->port, r->message)));
+	}
+}
+
+bool herd_utility_vacuum(HerdUtility *u)
+{
+	VacuumStmt *stmt = castNode(VacuumStmt, u->stmt);
+	List *rangevars = NIL, *tables, *groups, *sqls = NIL, *nodes = NIL;
+	ListCell *lc, *ls;
+	char *here;
+
+	if (u->applying)
+		return false;
+	foreach (lc, stmt->rels)
+		if (((VacuumRelation *)lfirst(lc))->relation)
+			rangevars = lappend(rangevars, ((VacuumRelation *)lfirst(lc))->relation);
+	tables = distributed_of(rangevars, NoLock);
+	if (tables == NIL)
+		return false;
+	/* VACUUM ends the transaction, and with it what the tables are read from. */
+	groups = groups_of(tables);
+	foreach (lc, groups)
+		sqls = lappend(sqls, vacuum_text(u, stmt, tables, lfirst_int(lc)));
+	here = vacuum_text(u, stmt, tables, herd_local_group());
+	herd_utility_run(u);
+	if (!stmt->is_vacuumcmd) {
+		forboth(lc, groups, ls, sqls) herd_remote_exec(lfirst_int(lc), lfirst(ls));
+		if (here)
+			herd_ddl_run(NULL, list_make1(here));
+		return true;
+	}
+	if (here) {
+		groups = lappend_int(groups, herd_local_group());
+		sqls = lappend(sqls, here);
+	}
+	foreach (lc, groups)
+		nodes = lappend(nodes, (void *)herd_node_primary(lfirst_int(lc)));
+	vacuum_nodes(nodes, sqls);
+	return true;
+}
+
+static List *dropped_objects(const char *type)
+{
+	return herd_sql_rows("SELECT objid::text, schema_name, object_name FROM "
+			     "pg_event_trigger_dropped_objects() WHERE object_type = '%s' AND "
+			     "NOT is_temporary",
+			     type);
+}
+
+static void drop_table(char **row, bool origin)
+{
+	Oid relid = atooid(row[0]);
+
+	if (!herd_table_get(relid))
+		return;
+	if (origin)
+		herd_require_coordinator("drop a distributed table");
+	if (origin && herd_enable_ddl_propagation) {
+		herd_changes_lock(false);
+		herd_ddl_send(NULL,
+			      list_make1(psprintf("DROP TABLE IF EXISTS %s CASCADE",
+						  quote_qualified_identifier(row[1], row[2]))));
+	}
+	herd_sql_exec("SELECT citus_internal.drop_shards(%u, %s, %s)", relid,
+		      quote_literal_cstr(row[1]), quote_literal_cstr(row[2]));
+}
+
+/* sql_drop: whatever way a distributed table goes, its shards and its metadata follow. */
+PG_FUNCTION_INFO_V1(herd_dropped);
+PGDLLEXPORT Datum herd_dropped(PG_FUNCTION_ARGS)
+{
+	bool origin = !herd_ddl_applying();
+	ListCell *lc;
+
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		elog(ERROR, "herd_dropped must be called as an event trigger");
+	if (!herd_enabled())
+		PG_RETURN_NULL();
+	foreach (lc, dropped_objects("table"))
+		drop_table(lfirst(lc), origin);
+	if (!origin || !herd_enable_ddl_propagation || herd_local_group() != HERD_COORDINATOR_GROUP)
+		PG_RETURN_NULL();
+	foreach (lc, dropped_objects("schema"))
+		herd_ddl_send(NULL,
+			      list_make1(psprintf("DROP SCHEMA IF EXISTS %s CASCADE",
+						  quote_identifier(((char **)lfirst(lc))[2]))));
+	PG_RETURN_NULL();
+}

@@ -1,0 +1,182 @@
+/*
+ * Schemas, types, functions, extensions and roles: the same statement on every node.
+ */
+#include "ddl/utility.h"
+
+#include "catalog/namespace.h"
+#include "catalog/nodes.h"
+#include "commands/dbcommands.h"
+#include "ddl/local.h"
+#include "ddl/shape.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+/* Whether a failure on another node fails the statement. */
+enum reach { REACH_NONE, REACH_MUST, REACH_TRY };
+
+static bool is_temporary(List *name)
+{
+	return list_length(name) > 1 && strcmp(strVal(linitial(name)), "pg_temp") == 0;
+}
+
+static enum reach reach_of_type(ObjectType type)
+{
+	switch (type) {
+	case OBJECT_SCHEMA:
+		return REACH_MUST;
+	case OBJECT_FUNCTION:
+	case OBJECT_PROCEDURE:
+	case OBJECT_ROUTINE:
+	case OBJECT_AGGREGATE:
+	case OBJECT_TYPE:
+	case OBJECT_DOMAIN:
+	case OBJECT_EXTENSION:
+	case OBJECT_TABLE: /* GRANT .. ON ALL TABLES IN SCHEMA */
+	case OBJECT_SEQUENCE:
+		return REACH_TRY;
+	default:
+		return REACH_NONE;
+	}
+}
+
+static enum reach reach_of_drop(const DropStmt *stmt)
+{
+	/* Tables and schemas are followed by the sql_drop trigger, CASCADE included. */
+	switch (stmt->removeType) {
+	case OBJECT_FUNCTION:
+	case OBJECT_PROCEDURE:
+	case OBJECT_ROUTINE:
+	case OBJECT_AGGREGATE:
+	case OBJECT_TYPE:
+	case OBJECT_DOMAIN:
+		return REACH_TRY;
+	default:
+		return REACH_NONE;
+	}
+}
+
+static enum reach reach_of(Node *stmt)
+{
+	switch (nodeTag(stmt)) {
+	case T_CreateSchemaStmt:
+		return REACH_MUST;
+	case T_CreateEnumStmt:
+		return is_temporary(castNode(CreateEnumStmt, stmt)->typeName) ? REACH_NONE
+									      : REACH_TRY;
+	case T_CompositeTypeStmt: {
+		const char *schema = castNode(CompositeTypeStmt, stmt)->typevar->schemaname;
+
+		return schema && strcmp(schema, "pg_temp") == 0 ? REACH_NONE : REACH_TRY;
+	}
+	case T_CreateDomainStmt:
+		return is_temporary(castNode(CreateDomainStmt, stmt)->domainname) ? REACH_NONE
+										  : REACH_TRY;
+	case T_CreateFunctionStmt:
+		return is_temporary(castNode(CreateFunctionStmt, stmt)->funcname) ? REACH_NONE
+										  : REACH_TRY;
+	case T_CreateExtensionStmt:
+		return strcmp(castNode(CreateExtensionStmt, stmt)->extname, "pgherd") == 0
+			       ? REACH_NONE
+			       : REACH_TRY;
+	case T_AlterEnumStmt:
+	case T_AlterDomainStmt:
+	case T_AlterFunctionStmt:
+		return REACH_TRY;
+	case T_GrantStmt:
+		return reach_of_type(castNode(GrantStmt, stmt)->objtype);
+	case T_RenameStmt:
+		return castNode(RenameStmt, stmt)->relation
+			       ? REACH_NONE
+			       : reach_of_type(castNode(RenameStmt, stmt)->renameType);
+	case T_AlterObjectSchemaStmt:
+		return castNode(AlterObjectSchemaStmt, stmt)->relation
+			       ? REACH_NONE
+			       : reach_of_type(castNode(AlterObjectSchemaStmt, stmt)->objectType);
+	case T_AlterOwnerStmt:
+		return reach_of_type(castNode(AlterOwnerStmt, stmt)->objectType);
+	case T_DropStmt:
+		return reach_of_drop(castNode(DropStmt, stmt));
+	default:
+		return REACH_NONE;
+	}
+}
+
+/* Objects of this kind may also be made on a worker, for itself. */
+static bool is_origin(const HerdUtility *u)
+{
+	return !u->applying && herd_local_group() == HERD_COORDINATOR_GROUP &&
+	       herd_other_groups() != NIL;
+}
+
+/* Its elements are made by statements of their own. */
+static char *schema_text(const CreateSchemaStmt *stmt)
+{
+	const char *name = stmt->schemaname ? stmt->schemaname : get_rolespec_name(stmt->authrole);
+
+	return psprintf("SELECT citus_internal.ensure_schema(%s, %s)", quote_literal_cstr(name),
+			quote_literal_cstr(stmt->authrole ? get_rolespec_name(stmt->authrole)
+							  : GetUserNameFromId(GetUserId(), false)));
+}
+
+bool herd_utility_object(HerdUtility *u)
+{
+	enum reach reach = reach_of(u->stmt);
+	char *command = u->text;
+
+	if (reach == REACH_NONE || !is_origin(u))
+		return false;
+	herd_utility_require_origin(u);
+	if (IsA(u->stmt, CreateSchemaStmt))
+		command = schema_text(castNode(CreateSchemaStmt, u->stmt));
+	if (reach == REACH_TRY)
+		command = psprintf("SELECT citus_internal.try_ddl(%s, ARRAY[%s])",
+				   quote_literal_cstr(namespace_search_path),
+				   quote_literal_cstr(u->text));
+	herd_utility_run(u);
+	herd_ddl_send(namespace_search_path, list_make1(command));
+	return true;
+}
+
+static char *drop_roles_text(const DropRoleStmt *stmt)
+{
+	StringInfoData out;
+	ListCell *lc;
+
+	initStringInfo(&out);
+	appendStringInfoString(&out, "DROP ROLE IF EXISTS ");
+	foreach (lc, stmt->roles)
+		appendStringInfo(&out, "%s%s", lc == list_head(stmt->roles) ? "" : ", ",
+				 quote_identifier(get_rolespec_name(lfirst(lc))));
+	return out.data;
+}
+
+static List *role_state(const char *name)
+{
+	return herd_role_commands(psprintf("rolname = %s", quote_literal_cstr(name)), superuser());
+}
+
+bool herd_utility_role(HerdUtility *u)
+{
+	List *commands = list_make1(u->text);
+	const char *database;
+
+	if (!is_origin(u))
+		return false;
+	herd_utility_require_origin(u);
+	if (IsA(u->stmt, DropRoleStmt) && !castNode(DropRoleStmt, u->stmt)->missing_ok)
+		commands = list_make1(drop_roles_text(castNode(DropRoleStmt, u->stmt)));
+	if (IsA(u->stmt, AlterRoleSetStmt)) {
+		database = castNode(AlterRoleSetStmt, u->stmt)->database;
+		if (database && strcmp(database, get_database_name(MyDatabaseId)) != 0)
+			return false;
+	}
+	herd_utility_run(u);
+	/* As hashes: the text may hold a password. */
+	if (IsA(u->stmt, CreateRoleStmt))
+		commands = role_state(castNode(CreateRoleStmt, u->stmt)->role);
+	else if (IsA(u->stmt, AlterRoleStmt))
+		commands = role_state(get_rolespec_name(castNode(AlterRoleStmt, u->stmt)->role));
+	herd_ddl_send(namespace_search_path, commands);
+	return true;
+}

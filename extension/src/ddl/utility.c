@@ -1,0 +1,230 @@
+#include "ddl/utility.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "ddl/ddl.h"
+#include "ddl/local.h"
+#include "ddl/shape.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+static ProcessUtility_hook_type next_hook;
+
+void herd_utility_run(HerdUtility *u)
+{
+	if (next_hook)
+		next_hook(u->pstmt, u->query, u->read_only_tree, u->context, u->params, u->env,
+			  u->dest, u->qc);
+	else
+		standard_ProcessUtility(u->pstmt, u->query, u->read_only_tree, u->context,
+					u->params, u->env, u->dest, u->qc);
+}
+
+void herd_utility_run_shell(HerdUtility *u)
+{
+	bool before = herd_ddl_set_shells_only(true);
+
+	PG_TRY();
+	{
+		herd_utility_run(u);
+	}
+	PG_FINALLY();
+	{
+		(void)herd_ddl_set_shells_only(before);
+	}
+	PG_END_TRY();
+}
+
+void herd_utility_require_origin(const HerdUtility *u)
+{
+	if (u->applying)
+		return;
+	herd_require_coordinator("change a distributed table");
+	herd_changes_lock(false);
+}
+
+const HerdTable *herd_utility_table(const RangeVar *rv, LOCKMODE lock)
+{
+	Oid relid = RangeVarGetRelid(rv, lock, true);
+
+	return OidIsValid(relid) ? herd_table_get(relid) : NULL;
+}
+
+static bool ident_char(char c)
+{
+	return c == '_' || c == '$' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+	       (c >= 'A' && c <= 'Z') || IS_HIGHBIT_SET(c);
+}
+
+static const char *part_end(const char *p)
+{
+	if (*p != '"') {
+		while (ident_char(*p))
+			p++;
+		return p;
+	}
+	for (p++; *p; p++) {
+		if (*p != '"')
+			continue;
+		if (p[1] != '"')
+			return p + 1;
+		p++;
+	}
+	return p;
+}
+
+int herd_utility_name_end(const HerdUtility *u, int location)
+{
+	const char *start = u->text + (location - u->base);
+	const char *end = part_end(start);
+
+	for (;;) {
+		const char *p = end;
+
+		while (isspace((unsigned char)*p))
+			p++;
+		if (*p != '.')
+			break;
+		p++;
+		while (isspace((unsigned char)*p))
+			p++;
+		end = part_end(p);
+	}
+	if (location < u->base || end == start)
+		elog(ERROR, "no name at offset %d of \"%s\"", location - u->base, u->text);
+	return (int)(end - u->text);
+}
+
+char *herd_utility_splice(const HerdUtility *u, int location, const char *name)
+{
+	return psprintf("%.*s%s%s", location - u->base, u->text, name,
+			u->text + herd_utility_name_end(u, location));
+}
+
+List *herd_utility_local_shards(const HerdTable *table)
+{
+	List *out = NIL;
+
+	for (int i = 0; i < table->nshards; i++)
+		for (int g = 0; g < table->shards[i].ngroups; g++)
+			if (table->shards[i].groups[g] == herd_local_group())
+				out = lappend(out, &table->shards[i].shardid);
+	return out;
+}
+
+void herd_utility_spread(const HerdUtility *u, List *others, List *shards)
+{
+	if (shards != NIL)
+		herd_ddl_run(namespace_search_path, shards);
+	if (!u->applying)
+		herd_ddl_send(namespace_search_path, others);
+}
+
+static void refuse(const char *what, const char *name)
+{
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			errmsg("%s on distributed table \"%s\" is not supported", what, name)));
+}
+
+/* What shards could not follow. */
+static void check_refused(Node *stmt)
+{
+	ListCell *lc;
+
+	if (IsA(stmt, CreateTrigStmt)) {
+		if (herd_utility_table(castNode(CreateTrigStmt, stmt)->relation, NoLock))
+			refuse("CREATE TRIGGER", castNode(CreateTrigStmt, stmt)->relation->relname);
+	} else if (IsA(stmt, RuleStmt)) {
+		if (herd_utility_table(castNode(RuleStmt, stmt)->relation, NoLock))
+			refuse("CREATE RULE", castNode(RuleStmt, stmt)->relation->relname);
+	} else if (IsA(stmt, CreatePolicyStmt)) {
+		if (herd_utility_table(castNode(CreatePolicyStmt, stmt)->table, NoLock))
+			refuse("CREATE POLICY", castNode(CreatePolicyStmt, stmt)->table->relname);
+	} else if (IsA(stmt, ClusterStmt)) {
+		if (castNode(ClusterStmt, stmt)->relation &&
+		    herd_utility_table(castNode(ClusterStmt, stmt)->relation, NoLock))
+			refuse("CLUSTER", castNode(ClusterStmt, stmt)->relation->relname);
+	} else if (IsA(stmt, CreateStmt)) {
+		foreach (lc, castNode(CreateStmt, stmt)->inhRelations)
+			if (herd_utility_table(lfirst(lc), NoLock))
+				refuse("inheritance", ((RangeVar *)lfirst(lc))->relname);
+	}
+}
+
+static bool dispatch(HerdUtility *u)
+{
+	switch (nodeTag(u->stmt)) {
+	case T_CopyStmt:
+		return herd_utility_copy(u);
+	case T_TruncateStmt:
+		return herd_utility_truncate(u);
+	case T_VacuumStmt:
+		return herd_utility_vacuum(u);
+	default:
+		break;
+	}
+	if (!herd_enable_ddl_propagation)
+		return false;
+	switch (nodeTag(u->stmt)) {
+	case T_AlterTableStmt:
+		return herd_utility_alter_table(u);
+	case T_RenameStmt:
+		return herd_utility_rename(u);
+	case T_AlterObjectSchemaStmt:
+		return herd_utility_set_schema(u);
+	case T_IndexStmt:
+		return herd_utility_create_index(u);
+	case T_DropStmt:
+		return herd_utility_drop_index(u) || herd_utility_object(u);
+	case T_GrantStmt:
+		return herd_utility_grant(u);
+	case T_CreateRoleStmt:
+	case T_AlterRoleStmt:
+	case T_AlterRoleSetStmt:
+	case T_DropRoleStmt:
+	case T_GrantRoleStmt:
+		return herd_utility_role(u);
+	default:
+		check_refused(u->stmt);
+		return herd_utility_object(u);
+	}
+}
+
+static void process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+			    ProcessUtilityContext context, ParamListInfo params,
+			    QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
+{
+	HerdUtility u = { .pstmt = pstmt,
+			  .stmt = pstmt->utilityStmt,
+			  .query = query,
+			  .read_only_tree = read_only_tree,
+			  .context = context,
+			  .params = params,
+			  .env = env,
+			  .dest = dest,
+			  .qc = qc };
+
+	/* Transaction control may come when the transaction has failed: nothing may be read then.
+	 */
+	if (IsA(u.stmt, TransactionStmt) || context == PROCESS_UTILITY_SUBCOMMAND ||
+	    creating_extension || IsAbortedTransactionBlockState() || !herd_enabled()) {
+		herd_utility_run(&u);
+		return;
+	}
+	u.applying = herd_ddl_applying();
+	u.base = Max(pstmt->stmt_location, 0);
+	u.text = pstmt->stmt_len > 0 ? pnstrdup(query + u.base, pstmt->stmt_len)
+				     : pstrdup(query + u.base);
+	if (!dispatch(&u))
+		herd_utility_run(&u);
+}
+
+void herd_ddl_init(void)
+{
+	next_hook = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+}
