@@ -1,7 +1,9 @@
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
@@ -224,9 +226,15 @@ Node *herd_evals_extract_expr(Node *expr, List **evals)
 	return extract_mutator(expr, &cxt);
 }
 
-/* A row of a table prints as a cast to the table's type, which a row of a shard does not have. */
-static Node *expand_row(Var *var, Oid relid)
+/*
+ * A row of a table prints as a cast to the table's type, which a row of a shard does not have. On
+ * the nullable side of an outer join the whole row may be null, and then it has no ctid.
+ */
+static Node *expand_row(Var *var, Oid relid, bool real)
 {
+	CaseExpr *expr = makeNode(CaseExpr);
+	CaseWhen *when = makeNode(CaseWhen);
+	NullTest *test = makeNode(NullTest);
 	Relation rel = table_open(relid, NoLock);
 	TupleDesc desc = RelationGetDescr(rel);
 	RowExpr *row = makeNode(RowExpr);
@@ -246,7 +254,20 @@ static Node *expand_row(Var *var, Oid relid)
 	row->row_format = COERCE_EXPLICIT_CAST;
 	row->location = -1;
 	table_close(rel, NoLock);
-	return (Node *)row;
+	if (!real)
+		return (Node *)row;
+	test->arg = (Expr *)makeVar(var->varno, SelfItemPointerAttributeNumber, TIDOID, -1,
+				    InvalidOid, var->varlevelsup);
+	test->nulltesttype = IS_NOT_NULL;
+	test->location = -1;
+	when->expr = (Expr *)test;
+	when->result = (Expr *)row;
+	when->location = -1;
+	expr->casetype = var->vartype;
+	expr->args = list_make1(when);
+	expr->defresult = (Expr *)makeNullConst(var->vartype, -1, InvalidOid);
+	expr->location = -1;
+	return (Node *)expr;
 }
 
 static Node *expand_rows_mutator(Node *node, void *context)
@@ -274,7 +295,7 @@ static Node *expand_rows_mutator(Node *node, void *context)
 		rte = rt_fetch(var->varno, q->rtable);
 		if (rte->rtekind == RTE_RELATION && herd_table_get(rte->relid) != NULL &&
 		    var->vartype == get_rel_type_id(rte->relid))
-			return expand_row(var, rte->relid);
+			return expand_row(var, rte->relid, rte->relkind != RELKIND_COMPOSITE_TYPE);
 		return node;
 	}
 	return expression_tree_mutator(node, expand_rows_mutator, context);
@@ -463,6 +484,9 @@ static HerdTemplate *cut_holes(const char *sql)
 	foreach (lc, holes) {
 		Hole *hole = lfirst(lc);
 
+		/* the source of SET (a, b) = (..) hangs on each of its columns */
+		if (hole->location < done)
+			continue;
 		appendBinaryStringInfo(&out, sql + done, hole->location - done);
 		tmpl->offsets = lappend_int(tmpl->offsets, out.len);
 		tmpl->relids = lappend_oid(tmpl->relids, hole->relid);

@@ -409,6 +409,7 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 	if (target != NULL) {
 		stmt = plan_write(parse, source, options, bound, planning, &rels, target);
 	} else {
+		planning->fence = parse->commandType != CMD_SELECT || parse->rowMarks != NIL;
 		herd_rewrite(parse, planning);
 		stmt = plan_here(parse, source, options, bound);
 		add_relations(stmt, &rels);

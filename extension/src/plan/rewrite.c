@@ -76,6 +76,14 @@ HerdRows *herd_rows_of_rte(RangeTblEntry *rte)
 			DatumGetInt32(linitial_node(Const, expr->args)->constvalue));
 }
 
+/* OFFSET 0 keeps PostgreSQL from pulling the query up. */
+void herd_fence(Query *query, HerdPlanning *planning)
+{
+	if (planning->fence && query->limitOffset == NULL)
+		query->limitOffset = (Node *)makeConst(INT8OID, -1, InvalidOid, sizeof(int64),
+						       Int64GetDatum(0), false, FLOAT8PASSBYVAL);
+}
+
 /* SELECT of all columns of the rows. */
 static Query *select_rows(RangeTblEntry *rte, List *tlist)
 {
@@ -209,7 +217,7 @@ static void rewrite_relation(Query *query, int varno, HerdPlanning *planning)
 	rte->rellockmode = 0;
 	rte->inh = false;
 	/* rows of the function itself cannot be marked for EvalPlanQual, those of a subquery can */
-	rte->security_barrier = query->commandType != CMD_SELECT || query->rowMarks != NIL;
+	rte->security_barrier = planning->fence;
 #if PG_VERSION_NUM >= 160000
 	rte->perminfoindex = 0;
 #else
@@ -322,6 +330,7 @@ static void replace_by_rows(Query *query, HerdRemote *remote, HerdPlanning *plan
 	sub->stmt_location = query->stmt_location;
 	sub->stmt_len = query->stmt_len;
 	*query = *sub;
+	herd_fence(query, planning);
 }
 
 /* A reference table (or one of the coordinator, there) is read where the statement runs. */
@@ -404,8 +413,6 @@ static void rewrite_items(Query *query, Node *jtnode, HerdPlanning *planning)
 		RangeTblEntry *rte = rt_fetch(varno, query->rtable);
 
 		if (rte->rtekind == RTE_SUBQUERY) {
-			if (query->commandType != CMD_SELECT || query->rowMarks != NIL)
-				rte->security_barrier = true;
 			herd_rewrite(rte->subquery, planning);
 		} else if (rte->rtekind == RTE_RELATION && varno != query->resultRelation) {
 			const HerdTable *table = herd_table_get(rte->relid);

@@ -109,6 +109,7 @@ static void read_rows(Query *query, Query *worker, const Tier1 *t1, HerdPlanning
 #endif
 	query->jointree = makeFromExpr(list_make1(ref), NULL);
 	query->setOperations = NULL;
+	herd_fence(query, planning);
 	if (planning->tier < 1)
 		planning->tier = 1;
 }

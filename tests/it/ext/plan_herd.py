@@ -1,0 +1,119 @@
+"""The same tables distributed (schema d..) and plain (schema p..), and the comparison of answers."""
+import os
+import sys
+
+import psycopg
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+sys.path.insert(0, os.path.join(TOP, "extension", "tests"))
+import cluster as herd_cluster  # noqa: E402
+
+# one pair of schemas for each module that loads them: a running herd can be used again
+PLAIN = "p%x" % os.getpid()
+DISTRIBUTED = "d%x" % os.getpid()
+TABLES = """
+create table a (k int not null, x int, s text, f float8, n numeric(12,3), ts timestamptz, flag bool);
+create table b (k int not null, y int, t text, primary key (k, y));
+create table c (ck text not null, k int, v bigint);
+create table e (k int not null, x int);
+create table r (id int primary key, name text, grp int);
+create table r2 (id int, label text);
+create table l (id int, note text);
+"""
+ROWS = """
+insert into a select i % 40, nullif(i % 7, 3), 's' || (i % 11), i * 0.25, i * 1.125,
+	'2024-01-01 00:00:00+00'::timestamptz + i * interval '7 hours', i % 3 = 0
+	from generate_series(1, 150) i;
+insert into a values (1000, null, null, null, null, null, null), (1001, 5, '', 0, 0, null, true);
+insert into b select i % 50, i, case when i % 5 = 0 then null else 't' || (i % 6) end
+	from generate_series(1, 90) i;
+insert into c select 'c' || (i % 17), i % 40, i * 100 from generate_series(1, 60) i;
+insert into r select i, 'r' || i, i % 3 from generate_series(0, 12) i;
+insert into r values (2000, null, null);
+insert into r2 select i % 5, 'l' || i from generate_series(1, 9) i;
+insert into l select i, 'n' || i from generate_series(0, 9) i;
+"""
+DISTRIBUTE = """
+select create_distributed_table('a', 'k');
+select create_distributed_table('b', 'k', colocate_with => 'a');
+select create_distributed_table('e', 'k', colocate_with => 'a');
+select create_distributed_table('c', 'ck');
+select create_reference_table('r');
+select create_reference_table('r2');
+"""
+
+
+class Herd:
+    """A coordinator and two workers; HERD_TEST_DIR names a running one to use instead."""
+
+    def __init__(self):
+        self.own = "HERD_TEST_DIR" not in os.environ
+        self.cluster = herd_cluster.Cluster(workers=2,
+                                            directory=os.environ.get("HERD_TEST_DIR"))
+        if self.own:
+            try:
+                self.cluster.start()
+            except BaseException:
+                self.cluster.stop()
+                raise
+        else:
+            self.cluster.attach()
+
+    def stop(self):
+        if self.own:
+            self.cluster.stop()
+
+    def connect(self, node=0, **kw):
+        kw.setdefault("autocommit", True)
+        return psycopg.connect(host="127.0.0.1", port=self.cluster.ports[node], user="postgres",
+                               dbname="postgres", **kw)
+
+    def load(self):
+        global PLAIN, DISTRIBUTED
+        PLAIN, DISTRIBUTED = PLAIN + "x", DISTRIBUTED + "x"
+        with self.connect() as con:
+            for schema in (PLAIN, DISTRIBUTED):
+                con.execute("create schema %s" % schema)
+                con.execute("set search_path = %s" % schema)
+                con.execute(TABLES)
+                if schema == DISTRIBUTED:
+                    for line in DISTRIBUTE.strip().splitlines():
+                        con.execute(line)
+                for statement in ROWS.strip().split(";\n"):
+                    if statement.strip(" ;\n"):
+                        con.execute(statement)
+
+
+def normal(value):
+    """Sums of floats depend on the order of the rows."""
+    if isinstance(value, float):
+        return float("%.9g" % value)
+    if isinstance(value, list):
+        return tuple(normal(v) for v in value)
+    if isinstance(value, dict):
+        return tuple(sorted((k, normal(v)) for k, v in value.items()))
+    return value
+
+
+def answer(con, schema, sql, params=None):
+    con.execute("set search_path = %s" % schema)
+    cur = con.execute(sql, params, prepare=False)
+    rows = cur.fetchall() if cur.description else []
+    names = [c.name for c in cur.description] if cur.description else []
+    return [tuple(normal(v) for v in row) for row in rows], names, cur.rowcount
+
+
+def key(row):
+    return tuple((v is None, str(type(v)), str(v)) for v in row)
+
+
+def compare(con, sql, params=None, ordered=False):
+    """Runs sql on both sets of tables; raises AssertionError with the difference."""
+    want, want_names, want_count = answer(con, PLAIN, sql, params)
+    got, got_names, got_count = answer(con, DISTRIBUTED, sql, params)
+    if not ordered:
+        want, got = sorted(want, key=key), sorted(got, key=key)
+    assert got == want, "%s\nmissing: %s\nextra: %s" % (
+        sql, [x for x in want if x not in got][:5], [x for x in got if x not in want][:5])
+    assert got_names == want_names, sql
+    assert got_count == want_count, sql
