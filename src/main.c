@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ctl/ctl.h"
 #include "demo/demo.h"
 
 struct program {
@@ -14,6 +15,7 @@ struct program {
 };
 
 static const struct program programs[] = {
+	{ "ctl", "patronictl", "operates a herd: list, switchover, restart, ...", herd_ctl_main },
 	{ "demo", NULL, "a whole herd on this machine, to try it out", herd_demo_main },
 };
 
