@@ -145,7 +145,6 @@ static void send_settings(HerdConn *c)
 		"bytea_output", "lock_timeout",  "extra_float_digits"
 	};
 	HerdSettings now;
-	StringInfoData sql;
 
 	memset(&now, 0, sizeof(now)); /* padding takes part in the comparison */
 	now.date_style = DateStyle;
@@ -158,13 +157,14 @@ static void send_settings(HerdConn *c)
 	if (c->settings_known && memcmp(&now, &c->settings, sizeof(now)) == 0)
 		return;
 
-	initStringInfo(&sql);
-	for (int i = 0; i < lengthof(names); i++)
-		appendStringInfo(&sql, "%s('%s', %s, false)",
-				 i ? ", set_config" : "SELECT set_config", names[i],
-				 quote_literal_cstr(GetConfigOption(names[i], false, false)));
-	send_plain(c, sql.data);
-	pfree(sql.data);
+	/* SET, as it takes no snapshot: BEGIN ISOLATION LEVEL may follow without a sync between. */
+	for (int i = 0; i < lengthof(names); i++) {
+		char *sql = psprintf("SET %s = %s", names[i],
+				     quote_literal_cstr(GetConfigOption(names[i], false, false)));
+
+		send_plain(c, sql);
+		pfree(sql);
+	}
 	c->settings = now;
 	c->settings_known = true;
 }
