@@ -9,7 +9,7 @@
 #include "pg/initdb.h"
 #include "pg/private.h"
 
-enum { TRIES = 2, RETRY_MS = 5000, CLIENT_MAJOR = 15 };
+enum { TRIES = 2, RETRY_MS = 5000 };
 
 struct clone {
 	struct herd_pg_addr source;
@@ -57,7 +57,7 @@ static char *source_conninfo(struct herd_pg *pg, const struct clone *c, const ch
 	struct herd_pg_conninfo_opts opts = {
 		.dbname = dbname,
 		.krbsrvname = pg->cfg.krbsrvname,
-		.server_version = CLIENT_MAJOR,
+		.server_version = HERD_PG_CLIENT_MAJOR,
 	};
 
 	if (herd_pg_conninfo_build(&c->source, &pg->cfg.replication, &opts, &text) < 0) {

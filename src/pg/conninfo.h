@@ -5,6 +5,9 @@
 #include "base/buf.h"
 #include "pg/config.h"
 
+/* The libpq that we and the programs of PostgreSQL use knows all words of this version. */
+enum { HERD_PG_CLIENT_MAJOR = 15 };
+
 /* Where another server is, as a member key's conn_url or the local configuration says. */
 struct herd_pg_addr {
 	char *host;   /* one, or several with commas; a path is a socket directory; NULL: libpq's

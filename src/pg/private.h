@@ -102,6 +102,8 @@ void herd_pg_notice_lines(struct herd_pg *pg, const char *lines);
 /* Starts a process that is no child of ours; its pid. argv[0] is looked up in PATH. */
 int herd_pg_spawn(const char *const *argv, char *const *env, int log_fd, pid_t *ret,
 		  struct herd_err *err);
+/* Removes postmaster.pid when its pid is now another program's. */
+int herd_pg_remove_stale_pidfile(struct herd_pg *pg, struct herd_err *err);
 /* Writes the files of a role; effective parameters are handed out when ret is not NULL. */
 int herd_pg_write_role(struct herd_pg *pg, const struct herd_pg_role *role,
 		       const struct herd_pg_controldata *control, struct herd_pg_settings *ret,

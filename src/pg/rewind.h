@@ -28,7 +28,6 @@ struct herd_pg_leader_facts {
 	uint64_t system_identifier;
 	uint32_t tli;
 	uint64_t lsn;
-	bool in_recovery;
 	struct herd_pg_history history;
 };
 void herd_pg_leader_facts_clear(struct herd_pg_leader_facts *f);

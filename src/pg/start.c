@@ -105,7 +105,7 @@ void herd_pg_stage_ready(struct herd_pg *pg, int64_t timeout_ms, herd_pg_next_fn
  * postgres would take any process that has the number of a stale postmaster.pid for a running
  * server. We have looked closer: no process of this data directory is alive.
  */
-static int remove_stale_pidfile(struct herd_pg *pg, struct herd_err *err)
+int herd_pg_remove_stale_pidfile(struct herd_pg *pg, struct herd_err *err)
 {
 	struct herd_pg_pidfile f;
 	char *path;
@@ -205,7 +205,7 @@ static void begin(struct herd_pg *pg, struct herd_err *err)
 {
 	struct herd_pg_settings settings = { 0 };
 	const struct herd_pg_role *role = &pg->start.role;
-	int rc = remove_stale_pidfile(pg, err);
+	int rc = herd_pg_remove_stale_pidfile(pg, err);
 
 	if (rc == 0)
 		rc = herd_pg_write_role(pg, role,
