@@ -160,7 +160,10 @@ static Plan *plan_rows(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, Lis
 			local = lappend(local, lfirst(lc));
 	}
 	if (remote == NULL) {
-		foreach (lc, pull_var_clause((Node *)list_concat_copy(tlist, local), flags))
+		/* the target list may still be replaced by another one over the path's columns */
+		List *used = list_concat_copy(path->path.pathtarget->exprs, local);
+
+		foreach (lc, pull_var_clause((Node *)list_concat(used, list_copy(tlist)), flags))
 			needed = list_append_unique(needed, lfirst(lc));
 	} else {
 		RangeTblFunction *func = linitial(rte->functions);

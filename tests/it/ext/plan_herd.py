@@ -107,10 +107,13 @@ def key(row):
     return tuple((v is None, str(type(v)), str(v)) for v in row)
 
 
-def compare(con, sql, params=None, ordered=False):
-    """Runs sql on both sets of tables; raises AssertionError with the difference."""
+def compare(con, sql, params=None, ordered=False, other=None):
+    """
+    Runs sql on both sets of tables (on the distributed ones through other, if given); raises
+    AssertionError with the difference.
+    """
     want, want_names, want_count = answer(con, PLAIN, sql, params)
-    got, got_names, got_count = answer(con, DISTRIBUTED, sql, params)
+    got, got_names, got_count = answer(other or con, DISTRIBUTED, sql, params)
     if not ordered:
         want, got = sorted(want, key=key), sorted(got, key=key)
     assert got == want, "%s\nmissing: %s\nextra: %s" % (
