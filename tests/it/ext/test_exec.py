@@ -1,0 +1,228 @@
+"""Running tasks: fast path, parallel reads, streaming, cancel, errors, COPY, cached connections."""
+import contextlib
+import io
+import threading
+import time
+
+import psycopg2
+import pytest
+
+
+@pytest.fixture
+def session(nodes, table):
+    with contextlib.closing(nodes.session()) as c:
+        yield c
+
+
+def run(c, sql, args=None):
+    cur = c.cursor()
+    cur.execute(sql, args)
+    return cur.fetchall() if cur.description else cur.rowcount
+
+
+def internal_sessions(nodes, node, what="true"):
+    return nodes.value(node, "select count(*) from pg_stat_activity where application_name like "
+                       "'citus_internal%%' and %s" % what)
+
+
+def test_reads_and_writes_by_key(session):
+    assert run(session, "select b from t where a = 17") == [("x17",)]
+    assert run(session, "update t set b = 'y' where a = 17") == 1
+    assert run(session, "select b from t where a = 17") == [("y",)]
+    assert run(session, "delete from t where a = 17") == 1
+    assert run(session, "insert into t values (17, 'x17')") == 1
+
+
+def test_all_shards_are_read_and_written(session):
+    assert run(session, "select count(*), sum(a) from t") == [(1000, 500500)]
+    assert run(session, "update t set b = 'x' || a") == 1000
+    assert run(session, "select count(*) from t where b = 'x' || a") == [(1000,)]
+
+
+def test_lone_write_opens_no_block(nodes, session):
+    """One statement, one message: the workers see neither BEGIN nor PREPARE."""
+    session.notices.clear()
+    run(session, "set citus.log_remote_commands = on")
+    run(session, "update t set b = b where a = 5")
+    sent = "".join(session.notices)
+    assert "UPDATE" in sent
+    assert "BEGIN" not in sent and "PREPARE" not in sent and "COMMIT" not in sent
+
+
+def test_write_in_a_function_is_part_of_its_transaction(nodes, session):
+    one, two = nodes.keys_on("t", 1)[0], nodes.keys_on("t", 2)[0]
+    run(session, "create or replace procedure fails(i int, j int) language plpgsql as $$ begin "
+        "update t set b = 'no' where a = i; update t set b = 'no' where a = j; "
+        "perform 1 / 0; end $$")
+    with pytest.raises(psycopg2.errors.DivisionByZero):
+        run(session, "call fails(%s, %s)", (one, two))
+    assert run(session, "select count(*) from t where b = 'no'") == [(0,)]
+
+
+def test_large_result_streams_and_limit_stops_it(session):
+    run(session, "set work_mem = '1MB'")
+    cur = session.cursor()
+    cur.execute("select a, repeat(b, 1000) from t")
+    assert len(cur.fetchall()) == 1000
+    assert len(run(session, "select a from t limit 3")) == 3
+    assert run(session, "select count(*) from t") == [(1000,)]
+
+
+def test_two_cursors_share_the_connections(nodes, table):
+    with contextlib.closing(nodes.session(autocommit=False)) as c:
+        run(c, "update t set b = b where a <= 10")  # from here on one connection per node
+        one, two = c.cursor("one"), c.cursor("two")
+        one.itersize = two.itersize = 7
+        one.execute("select a from t order by a")
+        two.execute("select a from t where a > 500 order by a")
+        a = [one.fetchone()[0] for _ in range(20)]
+        b = [two.fetchone()[0] for _ in range(20)]
+        a += [r[0] for r in one.fetchall()]
+        b += [r[0] for r in two.fetchall()]
+        assert a == list(range(1, 1001))
+        assert b == list(range(501, 1001))
+
+
+def test_remote_errors_arrive_whole(nodes, session):
+    with pytest.raises(psycopg2.errors.UniqueViolation) as e:
+        run(session, "insert into t values (1, 'again')")
+    assert "already exists" in e.value.diag.message_detail
+    assert e.value.diag.constraint_name.startswith("t_pkey")
+    assert "127.0.0.1:" in e.value.diag.context
+    assert run(session, "select count(*) from t") == [(1000,)]
+
+
+def test_statement_timeout_stops_the_nodes(nodes, session):
+    run(session, "set statement_timeout = '300ms'")
+    began = time.monotonic()
+    with pytest.raises(psycopg2.errors.QueryCanceled):
+        run(session, "select count(*) from t where pg_sleep(1 + a % 2) is not null")
+    assert time.monotonic() - began < 8
+    run(session, "reset statement_timeout")
+    for n in (1, 2):
+        assert internal_sessions(nodes, n, "query ilike '%%pg_sleep%%' and state = 'active'") == 0
+    assert run(session, "select count(*) from t") == [(1000,)]
+
+
+def test_cancel_by_the_user(nodes, session, wait_until):
+    failed = []
+
+    def work():
+        try:
+            run(session, "select count(*) from t where pg_sleep(1 + a % 2) is not null")
+        except psycopg2.errors.QueryCanceled as e:
+            failed.append(e)
+
+    t = threading.Thread(target=work)
+    t.start()
+    wait_until(lambda: internal_sessions(nodes, 1, "query ilike '%%pg_sleep%%' "
+                                         "and state = 'active'"))
+    session.cancel()
+    t.join(20)
+    assert failed
+    wait_until(lambda: not internal_sessions(nodes, 1, "query ilike '%%pg_sleep%%' "
+                                             "and state = 'active'"))
+    assert run(session, "select count(*) from t") == [(1000,)]
+
+
+def test_connections_are_kept_within_the_limit(nodes, session):
+    for _ in range(5):
+        run(session, "select count(*) from t where pg_sleep(0.001) is not null")
+        run(session, "update t set b = b")
+    run(session, "select 1 from t where a = 1")
+    pid = run(session, "select pg_backend_pid()")[0][0]
+    for n in (1, 2):
+        mine = internal_sessions(nodes, n, "application_name like '%%%010d'" % pid)
+        assert mine <= 1
+
+
+def test_session_end_closes_connections(nodes, wait_until, table):
+    with contextlib.closing(nodes.session()) as c:
+        run(c, "select count(*) from t")
+        pid = run(c, "select pg_backend_pid()")[0][0]
+    for n in (1, 2):
+        wait_until(lambda n=n: internal_sessions(
+            nodes, n, "application_name like '%%%010d'" % pid) == 0)
+
+
+def test_cached_connection_is_replaced_after_a_restart(nodes, session):
+    assert run(session, "select count(*) from t") == [(1000,)]
+    nodes.halt(1)
+    nodes.boot(1)
+    key = nodes.keys_on("t", 1)[0]
+    assert run(session, "update t set b = b where a = %s", (key,)) == 1
+    assert run(session, "select count(*) from t") == [(1000,)]
+
+
+def test_a_restarting_worker_is_waited_for(nodes, session):
+    key = nodes.keys_on("t", 1)[0]
+    nodes.halt(1, "immediate")
+    t = threading.Timer(1.5, lambda: nodes.boot(1))
+    t.start()
+    try:
+        assert run(session, "update t set b = b where a = %s", (key,)) == 1
+    finally:
+        t.join()
+
+
+def test_waiting_can_be_cancelled_and_ends(nodes, session):
+    key = nodes.keys_on("t", 1)[0]
+    nodes.halt(1, "immediate")
+    try:
+        run(session, "set statement_timeout = '500ms'")
+        with pytest.raises(psycopg2.errors.QueryCanceled):
+            run(session, "select b from t where a = %s", (key,))
+        run(session, "set statement_timeout = 0; set citus.node_connection_timeout = '1s'")
+        with pytest.raises(psycopg2.errors.SqlclientUnableToEstablishSqlconnection) as e:
+            run(session, "select b from t where a = %s", (key,))
+        assert "password" not in str(e.value)
+    finally:
+        nodes.boot(1)
+    run(session, "reset citus.node_connection_timeout")
+    assert run(session, "select count(*) from t") == [(1000,)]
+
+
+def test_copy_into_shards(nodes, session):
+    run(session, "create table c (a int, b text, c numeric)")
+    run(session, "select create_distributed_table('c', 'a')")
+    data = "".join("%d\ttab \\t %d\t%s\n" % (i, i, "\\N" if i % 7 == 0 else i / 10)
+                   for i in range(20000))
+    cur = session.cursor()
+    cur.copy_expert("copy c from stdin", io.StringIO(data))
+    assert cur.rowcount == 20000
+    assert run(session, "select count(*), count(c), sum(a) from c") == [
+        (20000, 20000 - 2858, sum(range(20000)))]
+    assert run(session, "select b from c where a = 123") == [("tab \t 123",)]
+    with pytest.raises(psycopg2.errors.NotNullViolation):
+        cur.copy_expert("copy c from stdin", io.StringIO("1\ta\t1\n\\N\tb\t2\n"))
+    assert run(session, "select count(*) from c") == [(20000,)]
+    run(session, "drop table c")
+
+
+def test_reference_table_is_written_everywhere(nodes, session):
+    run(session, "create table r (k int primary key, v text)")
+    run(session, "select create_reference_table('r')")
+    assert run(session, "insert into r values (1, 'a'), (2, 'b')") == 2
+    assert run(session, "update r set v = v || '!'") == 2
+    shard = run(session, "select shardid from pg_dist_shard where logicalrelid = 'r'::regclass")
+    for n in (0, 1, 2):
+        assert nodes.rows(n, "select k, v from r_%d order by k" % shard[0][0]) == [
+            (1, "a!"), (2, "b!")]
+    cur = session.cursor()
+    cur.copy_expert("copy r from stdin", io.StringIO("3\tc\n"))
+    for n in (0, 1, 2):
+        assert nodes.value(n, "select count(*) from r_%d" % shard[0][0]) == 3
+
+
+def test_any_node_takes_queries(nodes, table):
+    with contextlib.closing(nodes.session(1)) as c:
+        assert run(c, "select count(*), sum(a) from t") == [(1000, 500500)]
+        assert run(c, "update t set b = 'w' where a <= 100") == 100
+        assert run(c, "select count(*) from t where b = 'w'") == [(100,)]
+        assert run(c, "update t set b = 'x' || a") == 1000
+
+
+def test_settings_travel(session):
+    run(session, "set timezone = 'Asia/Kathmandu'; set datestyle = 'SQL, DMY'")
+    assert run(session, "select extract(timezone from '2024-01-01'::timestamptz + a * '0s'::interval)"
+               "::int from t where a = 3") == [(20700,)]

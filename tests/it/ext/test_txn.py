@@ -1,0 +1,268 @@
+"""Transactions over several nodes: savepoints, two-phase commit, crashes between its phases."""
+import contextlib
+import signal
+import os
+import threading
+
+import psycopg2
+import pytest
+
+
+def run(c, sql, args=None):
+    cur = c.cursor()
+    cur.execute(sql, args)
+    return cur.fetchall() if cur.description else cur.rowcount
+
+
+@pytest.fixture
+def keys(nodes, table):
+    """A key on each worker."""
+    return nodes.keys_on("t", 1)[0], nodes.keys_on("t", 2)[0]
+
+
+@pytest.fixture
+def txn(nodes, table):
+    with contextlib.closing(nodes.session(autocommit=False)) as c:
+        yield c
+
+
+def values(nodes, keys):
+    return [nodes.value(0, "select b from t where a = %d" % k) for k in keys]
+
+
+def write_both(c, keys, text):
+    for k in keys:
+        assert run(c, "update t set b = %s where a = %s", (text, k)) == 1
+
+
+def test_commit_and_rollback(nodes, txn, keys):
+    write_both(txn, keys, "one")
+    assert run(txn, "select count(*) from t where b = 'one'") == [(2,)]
+    txn.rollback()
+    assert "one" not in values(nodes, keys)
+    write_both(txn, keys, "two")
+    txn.commit()
+    assert values(nodes, keys) == ["two", "two"]
+    assert nodes.all_prepared() == []
+
+
+def test_savepoints_over_shards(nodes, txn, keys):
+    write_both(txn, keys, "base")
+    run(txn, "savepoint a")
+    write_both(txn, keys, "inner")
+    run(txn, "savepoint b")
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        run(txn, "insert into t values (%s, 'dup')", (keys[0],))
+    run(txn, "rollback to b")
+    assert run(txn, "select count(*) from t where b = 'inner'") == [(2,)]
+    run(txn, "rollback to a")
+    assert run(txn, "select count(*) from t where b = 'base'") == [(2,)]
+    run(txn, "savepoint c")
+    run(txn, "update t set b = 'kept' where a = %s", (keys[1],))
+    run(txn, "release c")
+    txn.commit()
+    assert values(nodes, keys) == ["base", "kept"]
+
+
+def test_exception_blocks_in_plpgsql(nodes, table, keys):
+    nodes.psql(0, """do $$ begin
+        for i in 1..20 loop
+            begin
+                update t set b = 'loop' where a = %d;
+                if i %% 2 = 0 then
+                    insert into t values (%d, 'dup');
+                end if;
+            exception when unique_violation then null;
+            end;
+        end loop;
+        update t set b = 'end' where a = %d;
+    end $$""" % (keys[0], keys[1], keys[1]))
+    assert values(nodes, keys) == ["loop", "end"]
+
+
+def test_node_first_used_inside_a_savepoint(nodes, txn, keys):
+    run(txn, "savepoint a")
+    write_both(txn, keys, "gone")
+    run(txn, "rollback to a")
+    run(txn, "update t set b = 'stays' where a = %s", (keys[0],))
+    txn.commit()
+    assert values(nodes, keys)[0] == "stays"
+    assert values(nodes, keys)[1] != "gone"
+
+
+def test_one_writer_commits_in_one_phase(nodes, table, keys):
+    with contextlib.closing(nodes.session()) as c:
+        run(c, "set citus.log_remote_commands = on")
+        run(c, "begin; update t set b = 'w' where a = %d; select count(*) from t; commit" % keys[0])
+        sent = "".join(c.notices)
+        assert "COMMIT" in sent and "PREPARE" not in sent
+
+
+def test_local_writes_commit_together_with_remote_ones(nodes, table, keys):
+    nodes.psql(0, "create table plain (i int)")
+    with contextlib.closing(nodes.session()) as c:
+        run(c, "set citus.log_remote_commands = on")
+        run(c, "begin; insert into plain values (1); update t set b = 'lw' where a = %d; commit"
+            % keys[0])
+        assert "PREPARE TRANSACTION" in "".join(c.notices)
+    assert nodes.value(0, "select count(*) from plain") == 1
+    assert values(nodes, keys)[0] == "lw"
+
+
+def test_deferred_failure_rolls_all_back(nodes, txn, keys):
+    """The local commit fails after the workers have prepared."""
+    with contextlib.closing(nodes.session()) as c:
+        run(c, "create table if not exists d (i int unique deferrable initially deferred)")
+    before = values(nodes, keys)
+    run(txn, "insert into d values (1), (1)")
+    write_both(txn, keys, "deferred")
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        txn.commit()
+    assert values(nodes, keys) == before
+    assert nodes.all_prepared() == []
+
+
+def test_prepare_transaction_is_refused(txn, keys):
+    write_both(txn, keys, "p")
+    with pytest.raises(psycopg2.errors.FeatureNotSupported):
+        run(txn, "prepare transaction 'mine'")
+    txn.rollback()
+
+
+def test_read_only_transactions_write_nothing(nodes, txn, keys):
+    run(txn, "set transaction read only")
+    run(txn, "select count(*) from t")
+    with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
+        run(txn, "update t set b = 'ro' where a = %s", (keys[0],))
+    txn.rollback()
+
+
+def test_repeatable_read_keeps_its_snapshot_per_node(nodes, table, keys):
+    with contextlib.closing(nodes.session(autocommit=False)) as c:
+        c.set_session(isolation_level="REPEATABLE READ")
+        before = run(c, "select a, b from t where a in %s order by a", (keys,))
+        nodes.psql(0, "update t set b = 'later' where a in (%d, %d)" % keys)
+        assert run(c, "select a, b from t where a in %s order by a", (keys,)) == before
+        c.commit()
+
+
+def in_background(nodes, keys, text):
+    """A transaction over both workers whose end is not waited for."""
+    def work():
+        with contextlib.suppress(psycopg2.Error):
+            with contextlib.closing(nodes.session(autocommit=False)) as c:
+                write_both(c, keys, text)
+                c.commit()
+    t = threading.Thread(target=work)
+    t.start()
+    return t
+
+
+def test_coordinator_dies_before_it_decides(nodes, table, keys, wait_until):
+    """Prepared everywhere, no decision: recovery rolls back."""
+    before = values(nodes, keys)
+    with contextlib.closing(nodes.session(autocommit=False)) as blocker:
+        run(blocker, "lock table pg_dist_transaction in share mode")
+        t = in_background(nodes, keys, "undecided")
+        wait_until(lambda: nodes.prepared(1) and nodes.prepared(2))
+        nodes.kill(0)
+    t.join()
+    assert nodes.prepared(1) and nodes.prepared(2)
+    nodes.revive(0)
+    wait_until(lambda: not nodes.all_prepared())
+    assert values(nodes, keys) == before
+
+
+def test_coordinator_dies_after_it_decided(nodes, table, keys, wait_until):
+    """The commit is on disk, no worker knows: recovery commits."""
+    nodes.psql(0, "alter system set synchronous_standby_names = 'nobody'")
+    nodes.psql(0, "select pg_reload_conf()")
+    wait_until(lambda: nodes.value(0, "show synchronous_standby_names") == "nobody")
+    t = in_background(nodes, keys, "decided")
+    wait_until(lambda: nodes.value(0, "select count(*) from pg_stat_activity "
+                                   "where wait_event = 'SyncRep' and query ilike 'commit%'"))
+    assert nodes.prepared(1) and nodes.prepared(2)
+    nodes.kill(0)
+    t.join()
+    with open(nodes.data(0) + "/postgresql.auto.conf", "a") as f:
+        f.write("synchronous_standby_names = ''\n")
+    nodes.revive(0)
+    wait_until(lambda: not nodes.all_prepared())
+    assert values(nodes, keys) == ["decided", "decided"]
+    wait_until(lambda: nodes.value(0, "select count(*) from pg_dist_transaction") == 0)
+
+
+def test_worker_dies_between_prepare_and_commit(nodes, table, keys, wait_until):
+    """Its prepared transaction survives it and is committed when it is back."""
+    with contextlib.closing(nodes.session(autocommit=False)) as blocker:
+        run(blocker, "lock table pg_dist_transaction in share mode")
+        t = in_background(nodes, keys, "survives")
+        wait_until(lambda: nodes.prepared(1) and nodes.prepared(2))
+        nodes.kill(2)
+        blocker.rollback()
+    t.join()
+    nodes.revive(2)
+    wait_until(lambda: not nodes.all_prepared())
+    assert values(nodes, keys) == ["survives", "survives"]
+
+
+def test_worker_dies_before_prepare(nodes, txn, keys):
+    before = values(nodes, keys)
+    write_both(txn, keys, "lost")
+    nodes.kill(1)
+    try:
+        with pytest.raises(psycopg2.Error):
+            txn.commit()
+    finally:
+        nodes.revive(1)
+    assert values(nodes, keys) == before
+    assert nodes.all_prepared() == []
+
+
+def test_recovery_leaves_transactions_in_progress_alone(nodes, table, keys, wait_until):
+    with contextlib.closing(nodes.session(autocommit=False)) as blocker:
+        run(blocker, "lock table pg_dist_transaction in share mode")
+        t = in_background(nodes, keys, "patient")
+        wait_until(lambda: nodes.prepared(1) and nodes.prepared(2))
+        blocker.rollback()
+        blocker.autocommit = True
+        run(blocker, "select recover_prepared_transactions()")
+    t.join()
+    wait_until(lambda: not nodes.all_prepared())
+    assert values(nodes, keys) == ["patient", "patient"]
+
+
+def test_backend_terminated_while_prepared(nodes, table, keys, wait_until):
+    before = values(nodes, keys)
+    with contextlib.closing(nodes.session(autocommit=False)) as blocker:
+        run(blocker, "lock table pg_dist_transaction in share mode")
+        t = in_background(nodes, keys, "terminated")
+        wait_until(lambda: nodes.prepared(1) and nodes.prepared(2))
+        nodes.psql(0, "select pg_terminate_backend(pid) from pg_stat_activity "
+                   "where query ilike 'commit%'")
+        t.join()
+    wait_until(lambda: not nodes.all_prepared())
+    assert values(nodes, keys) == before
+
+
+def test_frozen_worker_does_not_hang_the_cancel(nodes, table, keys):
+    """A worker that does not answer at all: cancel returns, the session stays usable."""
+    with contextlib.closing(nodes.session()) as c:
+        run(c, "select 1 from t where a = %s", (keys[0],))
+        backend = nodes.value(1, "select pid from pg_stat_activity where application_name like "
+                              "'citus_internal%%%010d'" % run(c, "select pg_backend_pid()")[0][0])
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            run(c, "set statement_timeout = '300ms'")
+            with pytest.raises(psycopg2.errors.QueryCanceled):
+                run(c, "select b from t where a = %s", (keys[0],))
+        finally:
+            os.kill(backend, signal.SIGCONT)
+        run(c, "reset statement_timeout")
+        assert run(c, "select a from t where a = %s", (keys[0],)) == [(keys[0],)]
+
+
+def test_drop_database_is_not_held_up(nodes):
+    nodes.psql(1, "create database other")
+    nodes.psql(1, "create extension pgherd", db="other")
+    nodes.psql(1, "drop database other")
