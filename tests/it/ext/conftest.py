@@ -81,6 +81,19 @@ class Nodes(herd.Cluster):
         return found
 
 
+    @contextlib.contextmanager
+    def blocked(self, table, node):
+        """Statements on the table's shards of this node wait for the end of the with block."""
+        shards = self.rows(0, "select shard_name(logicalrelid, shardid) from pg_dist_shard join "
+                           "pg_dist_placement using (shardid) where logicalrelid = '%s'::regclass "
+                           "and groupid = %d" % (table, node))
+        with contextlib.closing(self.session(node, autocommit=False)) as c:
+            c.cursor().execute("lock table %s in access exclusive mode" %
+                               ", ".join(s for s, in shards))
+            yield c
+            c.rollback()
+
+
 def eventually(predicate, timeout=20, what="condition"):
     deadline = time.monotonic() + timeout
     while True:

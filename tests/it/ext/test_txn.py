@@ -153,7 +153,7 @@ def in_background(nodes, keys, text):
             with contextlib.closing(nodes.session(autocommit=False)) as c:
                 write_both(c, keys, text)
                 c.commit()
-    t = threading.Thread(target=work)
+    t = threading.Thread(target=work, daemon=True)
     t.start()
     return t
 
