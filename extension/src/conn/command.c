@@ -165,6 +165,9 @@ static void send_settings(HerdConn *c)
 		send_plain(c, sql);
 		pfree(sql);
 	}
+	/* Outside a block they are to stay, whatever becomes of the command that follows. */
+	if (c->level == 0)
+		herd_conn_send_sync(c);
 	c->settings = now;
 	c->settings_known = true;
 }

@@ -40,7 +40,12 @@
 
 #define WORKER_TYPE "pgherd maintenance"
 
-enum { LAUNCHER_NAP_MS = 2000, WORKER_NAP_MS = 1000, PROBE_INTERVAL_MS = 8000, SYNC_INTERVAL_MS = 5000 };
+enum {
+	LAUNCHER_NAP_MS = 2000,
+	WORKER_NAP_MS = 1000,
+	PROBE_INTERVAL_MS = 8000,
+	SYNC_INTERVAL_MS = 5000
+};
 
 PGDLLEXPORT void herd_maintenance_launcher(Datum arg);
 PGDLLEXPORT void herd_maintenance_worker(Datum arg);

@@ -278,8 +278,7 @@ static void abort_all(void)
 		else if (herd_conn_busy(c))
 			herd_conn_cancel(c); /* all of them, before any is waited for */
 	}
-	foreach_used(c)
-		herd_conn_quiesce(c, true);
+	foreach_used(c) herd_conn_quiesce(c, true);
 	foreach_used(c)
 	{
 		const char *sql = c->lost ? NULL : undo_command(c, buf);
