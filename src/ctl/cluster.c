@@ -165,39 +165,74 @@ bool ctl_has_role(const struct herd_cluster *g, const struct herd_member *m, con
 	return !leader;
 }
 
-size_t ctl_choose(const struct ctl_cluster *k, const struct herd_cluster *g,
-		  const struct ctl_args *a, size_t from, const struct herd_member ***ret)
+bool ctl_in_group(const struct ctl_cluster *k, const struct herd_cluster *g, int group)
 {
-	size_t words = ctl_args_words(a), n = 0;
-	const char *role = ctl_args_get(a, "role");
-	const struct herd_member **list = calloc(g->n_members + words + 1, sizeof(*list));
+	if (!ctl_is_sharded(k))
+		return true;
+	return g->group != HERD_NO_GROUP && (group == HERD_NO_GROUP || g->group == group);
+}
 
-	if (!list) {
-		ctl_fail("out of memory");
-		return 0;
-	}
-	if (role && !ctl_role_ok(role)) {
-		free(list);
-		return 0;
-	}
-	for (size_t i = from; i < words; i++) {
-		const char *name = ctl_args_word(a, i);
-		const struct herd_member *m = herd_cluster_member(g, name);
+const struct herd_cluster *ctl_group_of(const struct ctl_cluster *k, const struct herd_member *m)
+{
+	for (size_t i = 0; i < k->scope->n_groups; i++) {
+		const struct herd_cluster *g = &k->scope->groups[i];
 
-		if (!m || !ctl_has_role(g, m, role)) {
-			ctl_fail("%s is not a member of cluster%s%s", name, role ? " in role " : "",
-				 role ? role : "");
-			free(list);
-			return 0;
-		}
-		list[n++] = m;
+		if (m >= g->members && m < g->members + g->n_members)
+			return g;
 	}
-	for (size_t i = 0; words <= from && i < g->n_members; i++)
-		if (ctl_has_role(g, &g->members[i], role))
-			list[n++] = &g->members[i];
-	if (n == 0) {
+	return NULL;
+}
+
+static const struct herd_member *find_member(const struct ctl_cluster *k, int group,
+					     const char *name, const char *role)
+{
+	for (size_t i = 0; i < k->scope->n_groups; i++) {
+		const struct herd_cluster *g = &k->scope->groups[i];
+		const struct herd_member *m =
+			ctl_in_group(k, g, group) ? herd_cluster_member(g, name) : NULL;
+
+		if (m && ctl_has_role(g, m, role))
+			return m;
+	}
+	return NULL;
+}
+
+static size_t count_members(const struct ctl_cluster *k)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < k->scope->n_groups; i++)
+		n += k->scope->groups[i].n_members;
+	return n;
+}
+
+size_t ctl_choose(const struct ctl_cluster *k, int group, const char *role,
+		  const struct ctl_args *a, size_t from, size_t to, const struct herd_member ***ret)
+{
+	size_t n = 0;
+	const struct herd_member **list =
+		calloc(count_members(k) + (to > from ? to - from : 0) + 1, sizeof(*list));
+	bool ok = list || ctl_fail("out of memory") == 0;
+
+	ok = ok && (!role || ctl_role_ok(role));
+	for (size_t i = from; ok && i < to; i++) {
+		list[n] = find_member(k, group, ctl_args_word(a, i), role);
+		ok = list[n++] || ctl_fail("%s is not a member of cluster%s%s", ctl_args_word(a, i),
+					   role ? " in role " : "", role ? role : "") == 0;
+	}
+	for (size_t i = 0; ok && from >= to && i < k->scope->n_groups; i++) {
+		const struct herd_cluster *g = &k->scope->groups[i];
+
+		for (size_t m = 0; ctl_in_group(k, g, group) && m < g->n_members; m++)
+			if (ctl_has_role(g, &g->members[m], role))
+				list[n++] = &g->members[m];
+	}
+	if (ok && n == 0) {
 		ctl_fail("%s cluster doesn't have any members%s%s", k->name,
 			 role ? " in role " : "", role ? role : "");
+		ok = false;
+	}
+	if (!ok) {
 		free(list);
 		return 0;
 	}

@@ -7,8 +7,8 @@
 #include "ctl/internal.h"
 
 static const struct ctl_verb *const verbs[] = {
-	&ctl_list,
-	&ctl_topology,
+	&ctl_failover, &ctl_flush,   &ctl_list,       &ctl_reinit,
+	&ctl_reload,   &ctl_restart, &ctl_switchover, &ctl_topology,
 };
 
 enum { NVERBS = sizeof(verbs) / sizeof(verbs[0]) };

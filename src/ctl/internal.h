@@ -72,12 +72,18 @@ bool ctl_is_sharded(const struct ctl_cluster *k);
 int ctl_group_option(struct ctl *c, const struct ctl_args *a, bool use_config, int *ret);
 /* The group's documents; fails when it is a sharded cluster and no group is named. */
 const struct herd_cluster *ctl_group(struct ctl_cluster *k, int group);
+/* Whether a command for `group` (HERD_NO_GROUP: for all) is for g. */
+bool ctl_in_group(const struct ctl_cluster *k, const struct herd_cluster *g, int group);
+/* The group that a member of the scope is in. */
+const struct herd_cluster *ctl_group_of(const struct ctl_cluster *k, const struct herd_member *m);
 /*
- * Names of the members that words[from ..] and --role choose; all when none is named. count 0 with
- * an error message when there is none or one does not exist.
+ * The members that the words from (inclusive) .. to (exclusive) name, all when there are none; only
+ * those with the role (NULL: any). How many; 0 after an error message. *ret is the caller's to
+ * free.
  */
-size_t ctl_choose(const struct ctl_cluster *k, const struct herd_cluster *g,
-		  const struct ctl_args *a, size_t from, const struct herd_member ***ret);
+size_t ctl_choose(const struct ctl_cluster *k, int group, const char *role,
+		  const struct ctl_args *a, size_t from, size_t to,
+		  const struct herd_member ***ret);
 bool ctl_role_ok(const char *role);
 bool ctl_has_role(const struct herd_cluster *g, const struct herd_member *m, const char *role);
 /* Conditional change of a key of the group. */

@@ -174,6 +174,11 @@ int ctl_when(const char *text, char **iso, int64_t *ms)
 
 	if (!utc)
 		return -ENOMEM;
+	/* As Python prints it: no decimals when they are zero. */
+	char *zeros = strstr(utc, ".000000");
+
+	if (zeros)
+		memmove(zeros, zeros + 7, strlen(zeros + 7) + 1);
 	if (!zoned && offset != 0) {
 		char *plus = strrchr(utc, '+');
 
