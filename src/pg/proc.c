@@ -31,10 +31,11 @@ int herd_pg_pidfile_parse(const char *text, struct herd_pg_pidfile *ret)
 		}
 		if (*line == '\0' && i > 0)
 			continue;
-		if (herd_str_to_i64(line, &n) < 0 || (i == 0 && (n == 0 || n > INT32_MAX)))
+		if (herd_str_to_i64(line, &n) < 0 ||
+		    (i == 0 && (n == 0 || n > INT32_MAX || n < -INT32_MAX)))
 			rc = -EINVAL;
 		else if (i == 0)
-			f.pid = (pid_t)n;
+			f.pid = (pid_t)(n < 0 ? -n : n);
 		else if (i == 2)
 			f.start_epoch = n;
 		else

@@ -11,7 +11,7 @@
 
 /* The lines of postmaster.pid. */
 struct herd_pg_pidfile {
-	pid_t pid; /* negative: a stand-alone backend */
+	pid_t pid; /* a stand-alone backend writes it negative */
 	int64_t start_epoch;
 	int port;
 	char status[16]; /* starting, stopping, ready, standby; "" while not written */

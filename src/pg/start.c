@@ -102,8 +102,8 @@ void herd_pg_stage_ready(struct herd_pg *pg, int64_t timeout_ms, herd_pg_next_fn
 }
 
 /*
- * postgres would take any process that has the number of a stale postmaster.pid for a running
- * server. We have looked closer: no process of this data directory is alive.
+ * postgres takes any process that has the number in a stale lock file for a running server: another
+ * program, or its own predecessor as a zombie that nobody reaps. We have looked closer.
  */
 int herd_pg_remove_stale_pidfile(struct herd_pg *pg, struct herd_err *err)
 {
@@ -112,11 +112,51 @@ int herd_pg_remove_stale_pidfile(struct herd_pg *pg, struct herd_err *err)
 	int rc;
 
 	if (herd_pg_pidfile_read(pg->cfg.data_dir, &f) < 0 ||
-	    !herd_pg_proc_foreign(f.pid < 0 ? -f.pid : f.pid, pg->cfg.data_dir))
+	    !herd_pg_proc_foreign(f.pid, pg->cfg.data_dir))
 		return 0;
 	path = herd_str_printf("%s/postmaster.pid", pg->cfg.data_dir);
 	rc = path != NULL ? herd_pg_file_remove(path, err) : -ENOMEM;
 	free(path);
+	return rc;
+}
+
+/* The lock of a socket holds the same lines as postmaster.pid: only one of our directory is ours.
+ */
+static int remove_stale_lock(struct herd_pg *pg, const char *dir, struct herd_err *err)
+{
+	char *path = herd_str_printf("%s/.s.PGSQL.%d.lock", dir, pg->cfg.port);
+	struct herd_buf text = { 0 };
+	struct herd_pg_pidfile f;
+	const char *second;
+	size_t len = strlen(pg->cfg.data_dir);
+	int rc = path != NULL ? 0 : herd_err_set(err, -ENOMEM, "out of memory");
+
+	if (rc == 0 && herd_pg_file_read(path, &text, NULL) == 0 &&
+	    herd_pg_pidfile_parse(herd_buf_str(&text), &f) == 0 &&
+	    (second = strchr(herd_buf_str(&text), '\n')) != NULL &&
+	    strncmp(second + 1, pg->cfg.data_dir, len) == 0 && second[1 + len] == '\n' &&
+	    herd_pg_proc_foreign(f.pid, pg->cfg.data_dir))
+		rc = herd_pg_file_remove(path, err);
+	herd_buf_free(&text);
+	free(path);
+	return rc;
+}
+
+static int remove_stale_locks(struct herd_pg *pg, const struct herd_pg_settings *settings,
+			      struct herd_err *err)
+{
+	const char *given = herd_pg_settings_get(settings, "unix_socket_directories");
+	/* The second and third are what PostgreSQL is usually built with. */
+	char *dirs = herd_str_printf("%s,/var/run/postgresql,/tmp", given != NULL ? given : "");
+	char *rest = dirs, *dir;
+	int rc = dirs != NULL ? 0 : herd_err_set(err, -ENOMEM, "out of memory");
+
+	while (rc == 0 && (dir = strsep(&rest, ",")) != NULL) {
+		dir = herd_str_trim(dir);
+		if (dir[0] == '/')
+			rc = remove_stale_lock(pg, dir, err);
+	}
+	free(dirs);
 	return rc;
 }
 
@@ -213,6 +253,8 @@ static void begin(struct herd_pg *pg, struct herd_err *err)
 					&settings, NULL, err);
 	if (rc == 0)
 		rc = herd_pg_conf_write_signals(&pg->cfg, role, err);
+	if (rc == 0)
+		rc = remove_stale_locks(pg, &settings, err);
 	if (rc == 0)
 		rc = launch(pg, &settings, err);
 	herd_pg_settings_clear(&settings);
