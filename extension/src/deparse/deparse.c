@@ -43,6 +43,7 @@ static bool has_nonconstant_walker(Node *node, void *context)
 	case T_Param:
 		return ((Param *)node)->paramkind != PARAM_EXTERN;
 	case T_Var:
+		return ((Var *)node)->varno != OUTER_VAR; /* see plan/lift.h */
 	case T_Aggref:
 	case T_WindowFunc:
 	case T_GroupingFunc:
@@ -178,6 +179,8 @@ static Node *extract_mutator(Node *node, void *context)
 			return make_text_param(cxt->evals, (Expr *)param);
 		return node;
 	}
+	if (IsA(node, Var) && ((Var *)node)->varno == OUTER_VAR)
+		return make_text_param(cxt->evals, (Expr *)node);
 	/* an expression, as far as exprType knows it */
 	switch (nodeTag(node)) {
 	case T_FuncExpr:

@@ -82,7 +82,7 @@ void herd_explain_remote(const HerdRemote *remote, const HerdJob *job, ExplainSt
 	Assert(remote->tier >= 0 && remote->tier < (int)lengthof(tiers));
 	ExplainPropertyText("Tier", tiers[remote->tier], es);
 	if (job == NULL) {
-		/* to know the shard, a sequence would have to be advanced */
+		/* to know the shard, sequences would have to be advanced or subqueries run */
 		ExplainPropertyText("Query", remote->tmpl->text, es);
 		return;
 	}

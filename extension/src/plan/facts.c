@@ -24,7 +24,7 @@ bool herd_term_of(const HerdLevel *level, Node *expr, HerdTerm *term)
 	Node *node = strip_relabel(expr);
 
 	memset(term, 0, sizeof(*term));
-	while (node != NULL && IsA(node, Var)) {
+	while (node != NULL && IsA(node, Var) && ((Var *)node)->varno != OUTER_VAR) {
 		Var *var = (Var *)node;
 		RangeTblEntry *rte;
 

@@ -16,6 +16,7 @@
 #include "catalog/metadata.h"
 #include "ddl/local.h"
 #include "plan/leaves.h"
+#include "plan/lift.h"
 #include "plan/plan.h"
 #include "plan/remote.h"
 #include "plan/rewrite.h"
@@ -330,10 +331,53 @@ static void refuse_write(Query *parse, const HerdTable *table, const char *why)
 				"in a statement before.")));
 }
 
+/* Subqueries that shards cannot answer run first, here; their values are sent with the write. */
+static PlannedStmt *plan_lifted(Query *parse, const char *source, int options, ParamListInfo bound,
+				HerdPlanning *planning, Relations *rels)
+{
+	Query *query = copyObject(parse);
+	const char *why = NULL;
+	Query *select;
+	PlannedStmt *stmt;
+	HerdRemote *remote;
+	CustomScan *scan;
+	RangeTblEntry *names;
+	List *columns;
+
+	herd_inline_ctes(query);
+	select = herd_lift_sublinks(query);
+	if (select == NULL && list_length(query->cteList) == list_length(parse->cteList))
+		return NULL;
+	remote = herd_route(query, bound, &planning->needs_params);
+	if (remote == NULL)
+		remote = herd_tier1_write(query, bound, &why);
+	if (remote == NULL)
+		return NULL;
+	if (select == NULL)
+		return plan_remote(parse, remote, rels, options);
+	herd_rewrite(select, planning);
+	stmt = plan_here(select, source, options & ~CURSOR_OPT_SCROLL, bound);
+	columns = row_columns(parse->returningList, list_length(stmt->rtable) + 1, &names);
+	prepare_evals(remote);
+	scan = herd_remote_plan(remote, columns);
+	scan->custom_plans = list_make1(stmt->planTree);
+	scan->scan.plan.targetlist = output_columns(parse->returningList, columns);
+	scan->scan.plan.plan_rows = 1;
+	scan->scan.plan.total_cost = stmt->planTree->total_cost + 1;
+	stmt->planTree = &scan->scan.plan;
+	stmt->commandType = parse->commandType;
+	stmt->hasReturning = parse->returningList != NIL;
+	stmt->queryId = parse->queryId;
+	stmt->rtable = lappend(stmt->rtable, names);
+	add_relations(stmt, rels);
+	return stmt;
+}
+
 static PlannedStmt *plan_write(Query *parse, const char *source, int options, ParamListInfo bound,
 			       HerdPlanning *planning, Relations *rels, const HerdTable *table)
 {
 	HerdRemote *remote;
+	PlannedStmt *stmt;
 	const char *why = "rows to be computed on this node";
 
 	remote = herd_tier1_write(parse, bound, &why);
@@ -341,6 +385,9 @@ static PlannedStmt *plan_write(Query *parse, const char *source, int options, Pa
 		return plan_remote(parse, remote, rels, options);
 	if (parse->commandType == CMD_INSERT)
 		return plan_insert(parse, source, options, bound, planning, rels);
+	stmt = plan_lifted(parse, source, options, bound, planning, rels);
+	if (stmt != NULL)
+		return stmt;
 	if (table->kind == HERD_TABLE_REFERENCE)
 		why = "a volatile function, or a table that is not on every node";
 	refuse_write(parse, table, why);

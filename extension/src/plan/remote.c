@@ -25,8 +25,9 @@ typedef struct RemoteState {
 	ParamListInfo params;
 	bool started;
 	bool done;
-	bool counts; /* a write that is not part of a larger plan: its rows count as the command's
-		      */
+	bool has_row; /* a child gives a row of values for the evals */
+	bool counts;  /* a write that is not part of a larger plan: its rows count as the command's
+		       */
 } RemoteState;
 
 static Node *remote_create_state(CustomScan *scan);
@@ -289,6 +290,11 @@ static void remote_begin(CustomScanState *node, EState *estate, int eflags)
 	state->counts = estate->es_plannedstmt->planTree == (Plan *)scan;
 	state->memory =
 		AllocSetContextCreate(estate->es_query_cxt, "herd remote", ALLOCSET_SMALL_SIZES);
+	if (scan->custom_plans != NIL) {
+		node->custom_ps =
+			list_make1(ExecInitNode(linitial(scan->custom_plans), estate, eflags));
+		state->has_row = true;
+	}
 	/* a write in a CTE runs to its end even if the statement does not read all its rows */
 	if (state->remote->writes != NIL && !state->counts && !(eflags & EXEC_FLAG_EXPLAIN_ONLY))
 		estate->es_auxmodifytables = lcons(node, estate->es_auxmodifytables);
@@ -301,6 +307,12 @@ static void remote_start(RemoteState *state)
 	TupleDesc desc = state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor;
 	HerdJob *job;
 
+	if (state->has_row) {
+		PlanState *child = linitial(state->css.custom_ps);
+
+		econtext->ecxt_outertuple = ExecProcNode(child);
+		Assert(!TupIsNull(econtext->ecxt_outertuple));
+	}
 	state->params = herd_remote_params(state->remote, state->evals, econtext);
 	job = herd_remote_job(state->remote, state->params,
 			      desc->natts > 0 || state->remote->command == CMD_SELECT ? desc
@@ -350,6 +362,8 @@ static void remote_stop(RemoteState *state)
 static void remote_end(CustomScanState *node)
 {
 	remote_stop((RemoteState *)node);
+	if (node->custom_ps != NIL)
+		ExecEndNode(linitial(node->custom_ps));
 }
 
 static void remote_rescan(CustomScanState *node)
@@ -367,7 +381,7 @@ static void remote_explain(CustomScanState *node, List *ancestors, ExplainState 
 	RemoteState *state = (RemoteState *)node;
 	HerdJob *job = NULL;
 
-	if (!state->remote->volatile_evals) {
+	if (!state->remote->volatile_evals && !state->has_row) {
 		ParamListInfo params =
 			herd_remote_params(state->remote, state->evals, node->ss.ps.ps_ExprContext);
 

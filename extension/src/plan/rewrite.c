@@ -268,7 +268,7 @@ static bool inline_walker(Node *node, void *context)
 	return expression_tree_walker(node, inline_walker, context);
 }
 
-static void inline_ctes(Query *query)
+void herd_inline_ctes(Query *query)
 {
 	List *kept = NIL;
 	ListCell *lc;
@@ -398,7 +398,7 @@ static bool rewrite_whole(Query *query, HerdPlanning *planning)
 		replace_by_rows(query, remote, planning);
 		return true;
 	}
-	inline_ctes(query);
+	herd_inline_ctes(query);
 	return herd_rewrite_tier1(query, planning);
 }
 
@@ -441,7 +441,7 @@ void herd_rewrite(Query *query, HerdPlanning *planning)
 	if (!rewrite_whole(query, planning)) {
 		if (!only_local_reads(query))
 			planning->tier = 2;
-		inline_ctes(query);
+		herd_inline_ctes(query);
 		foreach (lc, query->cteList) {
 			CommonTableExpr *cte = lfirst(lc);
 			Query *sub = castNode(Query, cte->ctequery);

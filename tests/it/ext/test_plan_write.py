@@ -84,6 +84,23 @@ with q as (select k from b where k = 7) update a set x = 0 where k = 7 and k in 
 insert into a (k, x) values (5, 1); update a set x = 2 where k = 5; delete from a where k = 6; select count(*) from a
 savepoint s1; delete from a where k = 5; rollback to s1; update a set x = 7 where k = 6
 savepoint s1; delete from a; rollback to s1; update a set x = 7 where x = 6
+update a set x = (select max(y) from b)
+update a set x = (select max(y) from b) where k = 7 returning k, x
+update a set s = 'rich' where x > (select avg(x) from a) returning k
+update a set s = 'none' where exists (select 1 from c where v > 5900)
+update a set s = 'none' where exists (select 1 from c where v > 59000)
+delete from a where x in (select y from b)
+delete from a where x not in (select y from b where y > 2)
+delete from a where x not in (select x from a where k < 4)
+delete from a where k in (select k from c where v > 3000) returning *
+delete from a where k in (select k from l join c on l.id = c.k)
+delete from a where s in (select ck from c) or s in (select name from r)
+delete from a where ctid in (select null::tid) or x = any (array(select y from b))
+delete from a where x <= all (select y from b where y > 2)
+update r set name = (select max(s) from a) where id < 5 returning *
+delete from r where id in (select x from a)
+with q as (select x from a group by x having count(*) > 20) delete from a where x in (select x from q)
+with q as (select k from b where y > 50) update a set x = -1 where k in (select k from q)
 truncate l; insert into l select k, s from a where k = 7
 """
 LINES = [q for q in WRITES.strip().splitlines() if q]
@@ -98,10 +115,12 @@ REFUSED = [
     ("insert into a (k) select null::int from generate_series(1, 3)", "cannot be null"),
     ("insert into a (k, x) values (null, 1), (2, 2)", "cannot be null"),
     ("update a set x = c.v from c where c.k = a.k", "cannot be sent to its shards"),
-    ("update a set x = (select max(y) from b)", "cannot be sent to its shards"),
-    ("delete from a where x in (select y from b)", "cannot be sent to its shards"),
+    ("delete from a where (x, s) in (select y, t from b)", "cannot be sent to its shards"),
+    ("delete from a where x = (select max(y) from b where b.y = a.x)",
+     "cannot be sent to its shards"),
     ("delete from a using l where l.id = a.k", "cannot be sent to its shards"),
-    ("update r set name = (select max(s) from a)", "cannot be sent to its shards"),
+    ("update r set name = (select max(s) from a where a.k = r.id)",
+     "cannot be sent to its shards"),
     ("update r set name = random()::text", "cannot be sent to its shards"),
     ("select * from a for update", "row locks"),
     ("select * from a join b using (k) where a.x = 1 for share of a", "row locks"),
