@@ -1,0 +1,95 @@
+/*
+ * wire/auth.h - the arithmetic of password authentication: md5 and SCRAM-SHA-256, both sides.
+ *
+ * Draws no random numbers: nonces and salts come from the caller. Only libcrypto is called.
+ * Passwords are taken as the bytes they are; SASLprep is the identity for ASCII, and PostgreSQL
+ * itself falls back to the bytes where it does not apply.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+enum {
+	HERD_MD5_TEXT_BYTES = 36, /* "md5", 32 digits, zero */
+	HERD_SCRAM_KEY_BYTES = 32,
+	HERD_SCRAM_SALT_BYTES = 16,
+	HERD_SCRAM_NONCE_BYTES = 18, /* raw; 24 as text */
+	HERD_SCRAM_SALT_MAX_BYTES = 256
+};
+
+/* "md5" + md5(password + user): what PostgreSQL stores. 0 or -EIO. */
+int herd_md5_secret(const char *password, const char *user, char ret[HERD_MD5_TEXT_BYTES]);
+/* What goes over the wire for a stored "md5..." text and a salt. 0, -EINVAL or -EIO. */
+int herd_md5_response(const char *secret, const uint8_t salt[4], char ret[HERD_MD5_TEXT_BYTES]);
+/* True for "md5" followed by 32 hexadecimal digits. */
+bool herd_md5_is_secret(const char *text);
+
+/* A stored SCRAM secret, or one derived from a password. */
+struct herd_scram_secret {
+	int iterations;
+	size_t salt_len;
+	uint8_t salt[HERD_SCRAM_SALT_MAX_BYTES];
+	uint8_t stored_key[HERD_SCRAM_KEY_BYTES];
+	uint8_t server_key[HERD_SCRAM_KEY_BYTES];
+};
+
+/* What is needed to log in somewhere that keeps the same secret. */
+struct herd_scram_keys {
+	uint8_t client_key[HERD_SCRAM_KEY_BYTES];
+	uint8_t server_key[HERD_SCRAM_KEY_BYTES];
+};
+
+/* "SCRAM-SHA-256$iterations:salt$stored:server"; 0 or -EINVAL. */
+int herd_scram_secret_parse(const char *text, struct herd_scram_secret *ret);
+bool herd_scram_is_secret(const char *text);
+/* Derives the secret (and, unless NULL, the keys). salt_len <= HERD_SCRAM_SALT_MAX_BYTES. 0, -EIO. */
+int herd_scram_derive(const char *password, const void *salt, size_t salt_len, int iterations,
+		      struct herd_scram_secret *ret, struct herd_scram_keys *keys);
+
+/* One login as seen by the side that checks. Zero it before use; free it always. */
+struct herd_scram_server {
+	char *client_first_bare;
+	char *server_first;
+	char *nonce; /* the client's and ours, as text */
+	char gs2;    /* 'n' or 'y' */
+};
+
+/*
+ * Takes the client's first message (data of SASLInitialResponse) and appends ours.
+ * 0, -EBADMSG (malformed), -EPROTONOSUPPORT (asks for channel binding) or -ENOMEM.
+ */
+int herd_scram_server_first(struct herd_scram_server *s, const struct herd_scram_secret *secret,
+			    const void *data, size_t n,
+			    const uint8_t nonce[HERD_SCRAM_NONCE_BYTES], struct herd_buf *out);
+/*
+ * Takes the client's final message. 0: authentic, the reply is in out and the client's key, which
+ * opens servers that keep the same secret, in keys. -EACCES: wrong password. -EBADMSG, -ENOMEM.
+ */
+int herd_scram_server_final(struct herd_scram_server *s, const struct herd_scram_secret *secret,
+			    const void *data, size_t n, struct herd_buf *out,
+			    struct herd_scram_keys *keys);
+void herd_scram_server_free(struct herd_scram_server *s);
+
+/* One login as seen by the side that asks. Zero it before use; free it always. */
+struct herd_scram_client {
+	char *first_bare;
+	char *nonce;
+	char *auth_message;
+	uint8_t server_key[HERD_SCRAM_KEY_BYTES];
+};
+
+int herd_scram_client_first(struct herd_scram_client *c,
+			    const uint8_t nonce[HERD_SCRAM_NONCE_BYTES], struct herd_buf *out);
+/*
+ * Takes the server's first message and appends our final one. Either password or keys is given;
+ * keys work only where the secret is the one they were captured from. 0, -EBADMSG, -EIO, -ENOMEM.
+ */
+int herd_scram_client_final(struct herd_scram_client *c, const void *data, size_t n,
+			    const char *password, const struct herd_scram_keys *keys,
+			    struct herd_buf *out);
+/* Checks the server's signature. 0, -EACCES (not our server) or -EBADMSG. */
+int herd_scram_client_verify(struct herd_scram_client *c, const void *data, size_t n);
+void herd_scram_client_free(struct herd_scram_client *c);
