@@ -140,8 +140,8 @@ int herd_scram_secret_parse(const char *text, struct herd_scram_secret *ret)
 		return -EINVAL;
 	s.salt_len = (size_t)n;
 	stored++;
-	if (base64_decode(stored, (size_t)(server - stored), s.stored_key,
-			  sizeof(s.stored_key)) != HERD_SCRAM_KEY_BYTES)
+	if (base64_decode(stored, (size_t)(server - stored), s.stored_key, sizeof(s.stored_key)) !=
+	    HERD_SCRAM_KEY_BYTES)
 		return -EINVAL;
 	server++;
 	if (base64_decode(server, strlen(server), s.server_key, sizeof(s.server_key)) !=
@@ -229,8 +229,8 @@ static char *make_server_first(const struct herd_scram_secret *secret, const cha
 }
 
 int herd_scram_server_first(struct herd_scram_server *s, const struct herd_scram_secret *secret,
-			    const void *data, size_t n,
-			    const uint8_t nonce[HERD_SCRAM_NONCE_BYTES], struct herd_buf *out)
+			    const void *data, size_t n, const uint8_t nonce[HERD_SCRAM_NONCE_BYTES],
+			    struct herd_buf *out)
 {
 	char *text = as_text(data, n), *p = text, *client_nonce;
 	struct herd_buf b = { 0 };
@@ -251,7 +251,8 @@ int herd_scram_server_first(struct herd_scram_server *s, const struct herd_scram
 	s->client_first_bare = strdup(p);
 	if (!s->client_first_bare)
 		goto nomem;
-	/* The user name is the startup packet's; what stands here is ignored, as PostgreSQL does. */
+	/* The user name is the startup packet's; what stands here is ignored, as PostgreSQL does.
+	 */
 	if (!attribute(&p, 'n'))
 		goto out;
 	client_nonce = attribute(&p, 'r');
@@ -447,8 +448,8 @@ int herd_scram_client_final(struct herd_scram_client *c, const void *data, size_
 		keys = &derived;
 	}
 	herd_buf_printf(&final, "c=biws,r=%s", nonce);
-	c->auth_message = make_auth_message(c->first_bare, server_first, herd_buf_str(&final),
-					    final.len);
+	c->auth_message =
+		make_auth_message(c->first_bare, server_first, herd_buf_str(&final), final.len);
 	if (!c->auth_message || !herd_buf_ok(&final)) {
 		rc = -ENOMEM;
 		goto out;

@@ -45,7 +45,8 @@ struct herd_scram_keys {
 /* "SCRAM-SHA-256$iterations:salt$stored:server"; 0 or -EINVAL. */
 int herd_scram_secret_parse(const char *text, struct herd_scram_secret *ret);
 bool herd_scram_is_secret(const char *text);
-/* Derives the secret (and, unless NULL, the keys). salt_len <= HERD_SCRAM_SALT_MAX_BYTES. 0, -EIO. */
+/* Derives the secret (and, unless NULL, the keys). salt_len <= HERD_SCRAM_SALT_MAX_BYTES. 0, -EIO.
+ */
 int herd_scram_derive(const char *password, const void *salt, size_t salt_len, int iterations,
 		      struct herd_scram_secret *ret, struct herd_scram_keys *keys);
 
@@ -62,8 +63,8 @@ struct herd_scram_server {
  * 0, -EBADMSG (malformed), -EPROTONOSUPPORT (asks for channel binding) or -ENOMEM.
  */
 int herd_scram_server_first(struct herd_scram_server *s, const struct herd_scram_secret *secret,
-			    const void *data, size_t n,
-			    const uint8_t nonce[HERD_SCRAM_NONCE_BYTES], struct herd_buf *out);
+			    const void *data, size_t n, const uint8_t nonce[HERD_SCRAM_NONCE_BYTES],
+			    struct herd_buf *out);
 /*
  * Takes the client's final message. 0: authentic, the reply is in out and the client's key, which
  * opens servers that keep the same secret, in keys. -EACCES: wrong password. -EBADMSG, -ENOMEM.

@@ -1,0 +1,66 @@
+/*
+ * pool/flight.h - what a server connection still has to answer, in order.
+ *
+ * Every request that is answered is pushed when it is sent; every message that comes back says
+ * which of them is done. So the relay knows when a server is free, where in the stream an answer of
+ * our own belongs (a Parse that needs no sending), and which answers the client must not see.
+ *
+ * Requests are the protocol's letters: Q, P, B, D, E, C, S, F; 'c' (CopyDone or CopyFail) is kept
+ * as a mark, for a Sync sent while the server reads COPY data is never answered.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+enum herd_flight_act {
+	HERD_FLIGHT_PASS = 0, /* the answer goes to the client */
+	HERD_FLIGHT_DROP,     /* sent by us: the answer is swallowed */
+	HERD_FLIGHT_FAKE      /* not sent: we answer when its turn comes */
+};
+
+struct herd_stmt;
+
+struct herd_flight_item {
+	struct herd_stmt *stmt; /* of P and C, may be NULL; borrowed */
+	char type;
+	uint8_t act; /* enum herd_flight_act */
+};
+
+/* A zeroed struct is an empty queue. */
+struct herd_flight {
+	struct herd_flight_item *ring;
+	uint32_t head, count, cap; /* cap is 0 or a power of two */
+	bool skipping;             /* an error came; the server ignores all up to the next Sync */
+	bool copying;              /* the server reads COPY data and ignores Sync */
+};
+
+/* Called for requests that the server threw away after an error. */
+typedef void (*herd_flight_lost_fn)(void *arg, const struct herd_flight_item *item);
+
+void herd_flight_free(struct herd_flight *f);
+/* Forgets everything, keeps the memory. */
+void herd_flight_reset(struct herd_flight *f);
+
+/*
+ * A request was sent (or, with HERD_FLIGHT_FAKE, was not). Returns 1 when it was noted, 0 when the
+ * server will ignore it (the caller must not take its effect for granted), -ENOMEM.
+ */
+int herd_flight_push(struct herd_flight *f, char type, enum herd_flight_act act,
+		     struct herd_stmt *stmt);
+
+/*
+ * The server sent a message of this type. Returns what to do with it (PASS or DROP); done, unless
+ * NULL, gets the request that it completed (type 0: none). Messages that fit nothing pass.
+ */
+enum herd_flight_act herd_flight_answer(struct herd_flight *f, char type, herd_flight_lost_fn lost,
+					void *arg, struct herd_flight_item *done);
+
+/* Takes one answer of our own whose turn has come: '1' or '3', 0 when there is none. */
+char herd_flight_take_fake(struct herd_flight *f);
+
+/* Nothing is outstanding. */
+static inline bool herd_flight_idle(const struct herd_flight *f)
+{
+	return f->count == 0 && !f->skipping && !f->copying;
+}
+void herd_flight_check(const struct herd_flight *f);
