@@ -222,3 +222,17 @@ char herd_flight_take_fake(struct herd_flight *f)
 	pop(f);
 	return type == 'P' ? '1' : '3';
 }
+
+uint32_t herd_flight_rounds(const struct herd_flight *f)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < f->count; i++)
+		n += is_round_end(at(f, i)->type) && at(f, i)->act == HERD_FLIGHT_PASS;
+	return n;
+}
+
+bool herd_flight_open_batch(const struct herd_flight *f)
+{
+	return f->skipping || (f->count > 0 && !is_round_end(at(f, f->count - 1)->type));
+}

@@ -58,6 +58,16 @@ enum herd_flight_act herd_flight_answer(struct herd_flight *f, char type, herd_f
 /* Takes one answer of our own whose turn has come: '1' or '3', 0 when there is none. */
 char herd_flight_take_fake(struct herd_flight *f);
 
+/* How many requests are outstanding that end with ReadyForQuery for the client. */
+uint32_t herd_flight_rounds(const struct herd_flight *f);
+/* Is something outstanding behind the last of them: a batch whose Sync has not come yet? */
+bool herd_flight_open_batch(const struct herd_flight *f);
+/* Is the next answer for us, not for the client? */
+static inline bool herd_flight_drops(const struct herd_flight *f)
+{
+	return f->count > 0 && f->ring[f->head].act == HERD_FLIGHT_DROP;
+}
+
 /* Nothing is outstanding. */
 static inline bool herd_flight_idle(const struct herd_flight *f)
 {

@@ -208,7 +208,7 @@ void herd_held_free(struct herd_held_set *h)
 	*h = (struct herd_held_set){ 0 };
 }
 
-int herd_names_parse(char type, const void *body, size_t n, struct herd_names *ret)
+int herd_stmt_names_parse(char type, const void *body, size_t n, struct herd_stmt_names *ret)
 {
 	struct herd_rd r = herd_rd_init(body, n);
 
@@ -230,8 +230,8 @@ int herd_names_parse(char type, const void *body, size_t n, struct herd_names *r
 	return 0;
 }
 
-void herd_names_rewrite(struct herd_buf *b, char type, const void *body, uint32_t body_len,
-			const struct herd_names *names, const char *stmt)
+void herd_stmt_names_rewrite(struct herd_buf *b, char type, const void *body, uint32_t body_len,
+			     const struct herd_stmt_names *names, const char *stmt)
 {
 	size_t old = names->head_bytes - names->stmt_offset;
 

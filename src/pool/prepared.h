@@ -52,7 +52,7 @@ struct herd_stmt *herd_held_oldest(const struct herd_held_set *h);
 void herd_held_free(struct herd_held_set *h);
 
 /* The names of P, B, D and C messages. Texts point into the body. */
-struct herd_names {
+struct herd_stmt_names {
 	char kind;          /* of D and C: 'S' statement, 'P' portal; of others 'S' */
 	const char *stmt;   /* "" for the unnamed one or a portal */
 	size_t head_bytes;  /* bytes of the body up to and with the statement's name */
@@ -60,11 +60,11 @@ struct herd_names {
 };
 /* type is P, B, D or C; n bytes of the body are there. 0, -EAGAIN (names not complete), -EBADMSG.
  */
-int herd_names_parse(char type, const void *body, size_t n, struct herd_names *ret);
+int herd_stmt_names_parse(char type, const void *body, size_t n, struct herd_stmt_names *ret);
 /* Appends the head of the message with another statement name; the body's rest follows unchanged.
  */
-void herd_names_rewrite(struct herd_buf *b, char type, const void *body, uint32_t body_len,
-			const struct herd_names *names, const char *stmt);
+void herd_stmt_names_rewrite(struct herd_buf *b, char type, const void *body, uint32_t body_len,
+			     const struct herd_stmt_names *names, const char *stmt);
 /* A whole Parse (from a stored statement) or Close message. */
 void herd_wr_parse(struct herd_buf *b, const struct herd_stmt *stmt);
 void herd_wr_close(struct herd_buf *b, const struct herd_stmt *stmt);

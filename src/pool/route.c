@@ -8,26 +8,26 @@
 #include "base/str.h"
 
 static const char *const role_names[] = {
-	[HERD_ROLE_PRIMARY] = "primary",
-	[HERD_ROLE_REPLICA] = "replica",
-	[HERD_ROLE_ANY] = "any",
-	[HERD_ROLE_WORKERS] = "workers",
+	[HERD_ROUTE_PRIMARY] = "primary",
+	[HERD_ROUTE_REPLICA] = "replica",
+	[HERD_ROUTE_ANY] = "any",
+	[HERD_ROUTE_WORKERS] = "workers",
 };
 
-int herd_role_parse(const char *text, enum herd_role *ret)
+int herd_route_role_parse(const char *text, enum herd_route_role *ret)
 {
 	for (int i = 0; i < (int)(sizeof(role_names) / sizeof(role_names[0])); i++) {
 		if (strcasecmp(text, role_names[i]) == 0)
-			return *ret = (enum herd_role)i, 0;
+			return *ret = (enum herd_route_role)i, 0;
 	}
 	if (strcasecmp(text, "master") == 0 || strcasecmp(text, "leader") == 0)
-		return *ret = HERD_ROLE_PRIMARY, 0;
+		return *ret = HERD_ROUTE_PRIMARY, 0;
 	if (strcasecmp(text, "standby") == 0)
-		return *ret = HERD_ROLE_REPLICA, 0;
+		return *ret = HERD_ROUTE_REPLICA, 0;
 	return -EINVAL;
 }
 
-const char *herd_role_name(enum herd_role role)
+const char *herd_route_role_name(enum herd_route_role role)
 {
 	return role_names[role];
 }
@@ -41,7 +41,7 @@ static struct herd_pick pick_primary(const struct herd_topo_group *g)
 {
 	const struct herd_topo_member *m;
 
-	if (g->phase == HERD_HANDOVER_PREPARE && herd_str_eq(g->leader, g->handover_from))
+	if (g->phase == HERD_HANDOVER_HOLD && herd_str_eq(g->leader, g->handover_from))
 		return hold(g, "handover announced");
 	if (!g->leader)
 		return hold(g, "no leader");
@@ -122,16 +122,16 @@ struct herd_pick herd_route_pick(const struct herd_topo *t, const struct herd_ro
 	assert(r->cluster);
 	if (!t || t->n == 0)
 		return hold(NULL, "no topology yet");
-	if (r->role == HERD_ROLE_WORKERS)
+	if (r->role == HERD_ROUTE_WORKERS)
 		return pick_worker(t, r, turn);
 
 	const struct herd_topo_group *g = herd_topo_find(t, r->cluster, r->group);
 
 	if (!g)
 		return hold(NULL, "cluster or group is not known");
-	if (r->role == HERD_ROLE_PRIMARY)
+	if (r->role == HERD_ROUTE_PRIMARY)
 		return pick_primary(g);
-	return pick_reader(g, r->role == HERD_ROLE_ANY, turn);
+	return pick_reader(g, r->role == HERD_ROUTE_ANY, turn);
 }
 
 bool herd_route_fits(const struct herd_topo *t, const struct herd_route *r, const char *scope,
@@ -148,13 +148,13 @@ bool herd_route_fits(const struct herd_topo *t, const struct herd_route *r, cons
 	const struct herd_topo_member *m = herd_topo_member(g, member);
 
 	switch (r->role) {
-	case HERD_ROLE_PRIMARY:
-	case HERD_ROLE_WORKERS:
+	case HERD_ROUTE_PRIMARY:
+	case HERD_ROUTE_WORKERS:
 		/* Between two leaders the old server may still be asked; it verifies or dies. */
 		return leads || (!g->leader && m);
-	case HERD_ROLE_REPLICA:
+	case HERD_ROUTE_REPLICA:
 		return m && !leads && balanced(m);
-	case HERD_ROLE_ANY:
+	case HERD_ROUTE_ANY:
 		return m && balanced(m);
 	}
 	return false;
@@ -166,12 +166,12 @@ const struct herd_topo_member *herd_route_warm(const struct herd_topo *t,
 {
 	for (size_t i = 0; t && i < t->n; i++) {
 		const struct herd_topo_group *g = &t->groups[i];
-		bool ours = r->role == HERD_ROLE_WORKERS ? g->group > 0 : g->group == r->group;
+		bool ours = r->role == HERD_ROUTE_WORKERS ? g->group > 0 : g->group == r->group;
 
 		if (!ours || !herd_str_eq(g->scope, r->cluster) ||
-		    (r->role != HERD_ROLE_PRIMARY && r->role != HERD_ROLE_WORKERS))
+		    (r->role != HERD_ROUTE_PRIMARY && r->role != HERD_ROUTE_WORKERS))
 			continue;
-		if (g->phase != HERD_HANDOVER_PREPARE || !g->handover_to)
+		if (g->phase != HERD_HANDOVER_HOLD || !g->handover_to)
 			continue;
 		const struct herd_topo_member *m = herd_topo_member(g, g->handover_to);
 

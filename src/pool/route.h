@@ -9,13 +9,18 @@
 
 #include "pool/topo.h"
 
-enum herd_role { HERD_ROLE_PRIMARY = 0, HERD_ROLE_REPLICA, HERD_ROLE_ANY, HERD_ROLE_WORKERS };
+enum herd_route_role {
+	HERD_ROUTE_PRIMARY = 0,
+	HERD_ROUTE_REPLICA,
+	HERD_ROUTE_ANY,
+	HERD_ROUTE_WORKERS
+};
 
 /* What the configuration says. Texts are borrowed from the configuration. */
 struct herd_route {
 	const char *cluster; /* scope; NULL: host and port stand in the configuration */
 	int group;           /* -1: the cluster has no groups (or role is workers) */
-	enum herd_role role;
+	enum herd_route_role role;
 };
 
 enum herd_pick_kind {
@@ -33,8 +38,8 @@ struct herd_pick {
 };
 
 /* "primary", "replica", "any", "workers"; 0 or -EINVAL. "standby" and "master" are taken too. */
-int herd_role_parse(const char *text, enum herd_role *ret);
-const char *herd_role_name(enum herd_role role);
+int herd_route_role_parse(const char *text, enum herd_route_role *ret);
+const char *herd_route_role_name(enum herd_route_role role);
 
 /* turn: a counter of the pool; equal candidates are taken in turn. t may be NULL. Total. */
 struct herd_pick herd_route_pick(const struct herd_topo *t, const struct herd_route *r,

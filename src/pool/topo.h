@@ -11,9 +11,7 @@
 
 enum herd_topo_phase {
 	HERD_HANDOVER_NONE = 0,
-	HERD_HANDOVER_PREPARE, /* the leader is about to go: hand out nothing of it */
-	HERD_HANDOVER_DONE,    /* the candidate leads */
-	HERD_HANDOVER_ABORTED
+	HERD_HANDOVER_HOLD /* the leader is about to go: hand out nothing of it */
 };
 
 struct herd_topo_member {
