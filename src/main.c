@@ -6,6 +6,7 @@
 
 #include "ctl/ctl.h"
 #include "demo/demo.h"
+#include "proxy/proxy.h"
 #include "sim/sim.h"
 
 struct program {
@@ -17,6 +18,8 @@ struct program {
 
 static const struct program programs[] = {
 	{ "ctl", "patronictl", "operates a herd: list, switchover, restart, ...", herd_ctl_main },
+	{ "proxy", "pgbouncer", "the one endpoint: pools, routes and holds connections",
+	  herd_proxy_main },
 	{ "demo", NULL, "a whole herd on this machine, to try it out", herd_demo_main },
 	{ "sim", NULL, "the agents' decisions in a simulated herd with faults", herd_sim_main },
 };

@@ -1,0 +1,19 @@
+/*
+ * proxy/admin.h - the console: database "pgbouncer" (or "pgherd"), simple and extended protocol.
+ */
+#pragma once
+#include "proxy/client.h"
+
+/* The login is authentic; full: may change things, not only SHOW. Greets. */
+void herd_admin_start(struct herd_client *c, bool full);
+/* Reads and answers what came. */
+void herd_admin_run(struct herd_client *c);
+/* A command that waits (PAUSE, WAIT_CLOSE): is it done? */
+void herd_admin_check(struct herd_client *c);
+void herd_admin_close(struct herd_client *c);
+
+/* Reads the configuration file again and makes it the live one. Any thread. */
+int herd_admin_reload(struct herd_px *px, struct herd_err *err);
+/* Makes config (whose reference it takes, also on failure) the live one. px->reload_lock is held.
+ */
+int herd_live_replace(struct herd_px *px, struct herd_pconf *config, struct herd_err *err);

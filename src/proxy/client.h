@@ -1,0 +1,111 @@
+/*
+ * proxy/client.h - one client connection: login, waiting, relaying, console.
+ */
+#pragma once
+#include "proxy/pools.h"
+#include "proxy/server.h"
+#include "wire/startup.h"
+
+enum herd_client_state {
+	HERD_CLIENT_STARTUP = 0, /* waits for its startup packet */
+	HERD_CLIENT_TLS,         /* handshake */
+	HERD_CLIENT_AUTH,        /* waits for a password message */
+	HERD_CLIENT_LOOKUP,      /* auth_query runs */
+	HERD_CLIENT_WELCOME,     /* authentic; waits for the first server of its pool */
+	HERD_CLIENT_IDLE,
+	HERD_CLIENT_WAITING, /* in the queue for a server */
+	HERD_CLIENT_ACTIVE,  /* linked to a server */
+	HERD_CLIENT_ADMIN,
+	HERD_CLIENT_CLOSED
+};
+
+struct herd_login;
+struct herd_console;
+
+/* For queries of the proxy itself, which wait in a queue like everybody (auth_query). */
+struct herd_internal {
+	void (*message)(struct herd_client *c, char type, const void *body, size_t n);
+	void (*end)(struct herd_client *c, const char *error); /* NULL: went well */
+	void (*start)(struct herd_client *c, struct herd_buf *out);
+	void *arg;
+};
+
+struct herd_client {
+	struct herd_conn conn; /* first */
+	struct herd_worker *w;
+	enum herd_client_state state;
+	struct herd_list node, run_node;
+	uint64_t id;
+	char *listener; /* name of the [listeners] entry it came through */
+	struct herd_addr addr, local;
+	struct sockaddr_storage peer;
+	uint32_t peer_uid;
+	char *user, *dbname;
+	struct herd_db *db;
+	struct herd_user_count *user_count;
+	struct herd_pool *pool;
+	struct herd_server *server;
+	struct herd_login *login;     /* until logged in */
+	struct herd_console *console; /* of HERD_CLIENT_ADMIN */
+	struct herd_internal *internal;
+	struct herd_vars vars;
+	struct herd_map *stmts; /* name -> struct herd_stmt, NULL until the first */
+	uint8_t key[8];
+	bool counted; /* in px->nclients */
+	bool replication;
+
+	/* in the queue: guarded by the pool's lock */
+	struct herd_list wait_node;
+	bool queued;
+	bool wait_welcome; /* in the queue of logins, not of queries */
+	bool posted;       /* taken out of the queue, the note is on its way */
+	bool held_count;   /* counted in px->nheld; own thread */
+	struct herd_note note;
+	struct herd_server *given; /* by the note; NULL: see fail_text */
+	char *fail_text;
+	char fail_state[6];
+
+	/* relay */
+	uint32_t pass_left; /* rest of a long message */
+	bool pass_drop;
+	bool skip_to_sync; /* an error of ours stands for the rest of the batch */
+	bool copy_over;    /* COPY ended by an error of ours: its data is dropped */
+	bool eof;
+	struct herd_buf replay; /* what was sent since checkout while nothing has come back */
+	bool replayable;
+	bool midway; /* the client saw part of an answer that is not complete */
+	int64_t connect_us, wait_us, query_us, xact_us, active_us;
+	bool in_query, in_xact, notified;
+};
+
+void herd_client_accept(struct herd_worker *w, struct herd_door *d);
+void herd_client_event(struct herd_worker *w, struct herd_client *c);
+/* Goes on with what is there to do; called from the run list. */
+void herd_client_run(struct herd_worker *w, struct herd_client *c);
+/* Puts it on the run list. */
+void herd_client_wake(struct herd_client *c);
+/* FATAL with this text to the client, then closes. */
+void herd_client_fail(struct herd_client *c, const char *sqlstate, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Closes without a word. why goes to the log. */
+void herd_client_close(struct herd_client *c, const char *why);
+void herd_client_janitor(struct herd_worker *w);
+void herd_client_log(const struct herd_client *c, enum herd_log_level level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+const char *herd_client_state_name(const struct herd_client *c);
+
+/* login.c: data of the startup phase; consumed bytes are taken from c->conn.in. */
+void herd_login_startup(struct herd_client *c);
+void herd_login_message(struct herd_client *c, const void *body, size_t n);
+void herd_login_finish(struct herd_client *c); /* the pool can greet */
+void herd_login_free(struct herd_login *l);
+/* A client without a socket that runs a query of ours. NULL when out of memory. */
+struct herd_client *herd_client_internal(struct herd_worker *w, struct herd_db *db,
+					 const char *user, const struct herd_internal *in);
+
+/* relay.c */
+void herd_relay_from_client(struct herd_client *c);
+void herd_relay_from_server(struct herd_worker *w, struct herd_server *s);
+/* The pool gave it a server (c->server is set). */
+void herd_relay_linked(struct herd_client *c);
+void herd_relay_forget_stmts(struct herd_client *c);

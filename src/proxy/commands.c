@@ -1,0 +1,339 @@
+/* The console's commands other than SHOW. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/str.h"
+#include "proxy/console.h"
+
+/* Work for every worker: idle servers of a database, and for KILL its clients and busy servers. */
+struct sweep {
+	char *db;
+	bool kill;
+};
+
+struct drain_arg {
+	struct herd_worker *w;
+	const char *db;
+};
+
+static bool is_db(const struct herd_db *db, const char *name)
+{
+	return !name || strcmp(db->name, name) == 0;
+}
+
+static void drain_pool(struct herd_pool *p, void *arg)
+{
+	struct drain_arg *d = arg;
+
+	if (is_db(p->db, d->db))
+		herd_pool_drain(d->w, p);
+}
+
+static void sweep_each(struct herd_worker *w, void *arg)
+{
+	struct sweep *s = arg;
+	struct drain_arg d = { .w = w, .db = s->db };
+
+	herd_pools_each(w->px, drain_pool, &d);
+	herd_list_for_each(it, &w->servers)
+	{
+		struct herd_server *srv = herd_container_of(it, struct herd_server, node);
+
+		if (is_db(srv->pool->db, s->db))
+			atomic_store(&srv->close_needed, true);
+	}
+	if (!s->kill)
+		return;
+	herd_list_for_each_safe(it, &w->clients)
+	{
+		struct herd_client *c = herd_container_of(it, struct herd_client, node);
+
+		if (c->state != HERD_CLIENT_ADMIN && c->db && is_db(c->db, s->db))
+			herd_client_fail(c, "57P01", "admin forced disconnect");
+	}
+}
+
+static void sweep_done(struct herd_worker *w, void *arg)
+{
+	struct sweep *s = arg;
+
+	(void)w;
+	free(s->db);
+	free(s);
+}
+
+static int start_sweep(struct herd_worker *w, const char *db, bool kill, struct herd_err *err)
+{
+	struct sweep *s = calloc(1, sizeof(*s));
+
+	if (s) {
+		s->db = herd_str_dup(db);
+		s->kill = kill;
+	}
+	if (!s || herd_worker_fanout(w, sweep_each, sweep_done, s) < 0) {
+		if (s)
+			sweep_done(w, s);
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+enum flag { PAUSED, DISABLED };
+
+struct flag_arg {
+	const char *name;
+	enum flag flag;
+	bool on;
+	bool found;
+};
+
+static void set_flag(struct herd_pool *p, void *arg)
+{
+	struct flag_arg *f = arg;
+
+	if (!is_db(p->db, f->name))
+		return;
+	f->found = true;
+	atomic_store(f->flag == PAUSED ? &p->db->paused : &p->db->disabled, f->on);
+}
+
+/* Sets a flag of a database, in all of its pools and for those to come. */
+static int flag_db(struct herd_worker *w, const char *name, enum flag flag, bool on,
+		   struct herd_err *err)
+{
+	struct flag_arg f = { .name = name, .flag = flag, .on = on };
+
+	herd_pools_each(w->px, set_flag, &f);
+	if (herd_pconf_database(w->live->config, name)) {
+		struct herd_db *db = herd_db_get(w->px, name, NULL);
+
+		if (!db)
+			return herd_err_set(err, -ENOMEM, "out of memory");
+		atomic_store(flag == PAUSED ? &db->paused : &db->disabled, on);
+		f.found = true;
+	}
+	if (!f.found)
+		return herd_err_set(err, -ENOENT, "no such database: %s", name);
+	return 0;
+}
+
+static void kick_pool(struct herd_pool *p, void *arg)
+{
+	herd_pool_kick(arg, p);
+}
+
+static void kick_each(struct herd_worker *w, void *arg)
+{
+	(void)arg;
+	if (w->id == 0)
+		herd_pools_each(w->px, kick_pool, w);
+}
+
+static void nothing(struct herd_worker *w, void *arg)
+{
+	(void)w;
+	(void)arg;
+}
+
+static int cmd_pause(struct herd_client *c, const char *db, struct herd_err *err)
+{
+	if (db) {
+		int rc = flag_db(c->w, db, PAUSED, true, err);
+
+		if (rc < 0)
+			return rc;
+	} else if (atomic_exchange(&c->w->px->paused_all, true)) {
+		return herd_err_set(err, -EALREADY, "already suspended/paused");
+	}
+	int rc = start_sweep(c->w, db, false, err);
+
+	return rc < 0 ? rc : 1;
+}
+
+static int cmd_resume(struct herd_client *c, const char *db, struct herd_err *err)
+{
+	if (db) {
+		int rc = flag_db(c->w, db, PAUSED, false, err);
+
+		if (rc < 0)
+			return rc;
+	} else if (!atomic_exchange(&c->w->px->paused_all, false)) {
+		return herd_err_set(err, -EALREADY, "pooler is not paused/suspended");
+	}
+	herd_worker_fanout(c->w, kick_each, nothing, NULL);
+	return 0;
+}
+
+static int cmd_shutdown(struct herd_client *c, const struct herd_command *cmd, struct herd_err *err)
+{
+	enum herd_stop how = HERD_STOP_NOW;
+
+	if (cmd->n > 1 && strcasecmp(cmd->word[1], "wait_for_servers") == 0)
+		how = HERD_STOP_SERVERS;
+	else if (cmd->n > 1 && strcasecmp(cmd->word[1], "wait_for_clients") == 0)
+		how = HERD_STOP_CLIENTS;
+	else if (cmd->n > 1)
+		return herd_err_set(err, -EINVAL, "invalid shutdown mode \"%s\"", cmd->word[1]);
+	herd_info(c->w->px->log, "SHUTDOWN command issued");
+	herd_proxy_stop(c->w->px, how);
+	return 0;
+}
+
+static int cmd_set(struct herd_client *c, const struct herd_command *cmd, struct herd_err *err)
+{
+	struct herd_px *px = c->w->px;
+	struct herd_pconf *config = NULL;
+
+	if (cmd->n < 2)
+		return herd_err_set(err, -EINVAL, "SET needs a setting and a value");
+	/* Drivers say how they want their session; the console has none. */
+	if (herd_var_names_find(&px->vars, cmd->word[1]) >= 0 ||
+	    strcasecmp(cmd->word[1], "extra_float_digits") == 0 ||
+	    strcasecmp(cmd->word[1], "session") == 0)
+		return 0;
+	const char *value = cmd->n > 2 ? cmd->word[2] : "";
+
+	if (cmd->n > 3 && strcasecmp(value, "to") == 0)
+		value = cmd->word[3];
+	pthread_mutex_lock(&px->reload_lock);
+	int rc = herd_pconf_set(atomic_load(&px->live)->config, px->config_path, cmd->word[1],
+				value, &config, err);
+
+	if (rc == 0)
+		rc = herd_live_replace(px, config, err);
+	pthread_mutex_unlock(&px->reload_lock);
+	return rc;
+}
+
+struct kill_arg {
+	uint64_t id;
+};
+
+static void kill_client_each(struct herd_worker *w, void *arg)
+{
+	struct kill_arg *k = arg;
+
+	herd_list_for_each_safe(it, &w->clients)
+	{
+		struct herd_client *c = herd_container_of(it, struct herd_client, node);
+
+		if (c->id == k->id && !c->internal)
+			herd_client_fail(c, "57P01", "admin forced disconnect");
+	}
+}
+
+static void kill_client_done(struct herd_worker *w, void *arg)
+{
+	(void)w;
+	free(arg);
+}
+
+static int cmd_kill_client(struct herd_client *c, const char *id, struct herd_err *err)
+{
+	struct kill_arg *k = calloc(1, sizeof(*k));
+	char *end = NULL;
+
+	if (k && id)
+		k->id = strtoull(id, &end, strncmp(id, "0x", 2) == 0 ? 16 : 10);
+	if (!k || !id || *end || end == id) {
+		free(k);
+		return herd_err_set(err, -EINVAL, "invalid client pointer supplied");
+	}
+	if (herd_worker_fanout(c->w, kill_client_each, kill_client_done, k) < 0) {
+		free(k);
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+static int cmd_kill(struct herd_client *c, const char *db, struct herd_err *err)
+{
+	int rc = 0;
+
+	if (db)
+		rc = flag_db(c->w, db, PAUSED, true, err);
+	else
+		atomic_store(&c->w->px->paused_all, true);
+	return rc < 0 ? rc : start_sweep(c->w, db, true, err);
+}
+
+int herd_command_run(struct herd_client *c, const struct herd_command *cmd, const char **tag,
+		     struct herd_err *err)
+{
+	static const char *const verbs[] = { "PAUSE",   "RESUME",    "RELOAD",     "SHUTDOWN",
+					     "SET",     "RECONNECT", "KILL",       "KILL_CLIENT",
+					     "DISABLE", "ENABLE",    "WAIT_CLOSE", NULL };
+	const char *arg = cmd->n > 1 ? cmd->word[1] : NULL;
+	int i = 0, rc;
+
+	while (verbs[i] && strcasecmp(verbs[i], cmd->word[0]) != 0)
+		i++;
+	if (!verbs[i])
+		return herd_err_set(err, -ENOSYS, "invalid command '%s', use SHOW HELP;",
+				    cmd->text);
+	*tag = verbs[i];
+	switch (i) {
+	case 0:
+		return cmd_pause(c, arg, err);
+	case 1:
+		return cmd_resume(c, arg, err);
+	case 2:
+		herd_info(c->w->px->log, "RELOAD command issued");
+		rc = herd_admin_reload(c->w->px, err);
+		return rc;
+	case 3:
+		return cmd_shutdown(c, cmd, err);
+	case 4:
+		return cmd_set(c, cmd, err);
+	case 5:
+		return start_sweep(c->w, arg, false, err);
+	case 6:
+		return cmd_kill(c, arg, err);
+	case 7:
+		return cmd_kill_client(c, arg, err);
+	case 8:
+	case 9:
+		if (!arg)
+			return herd_err_set(err, -EINVAL, "a database is required");
+		return flag_db(c->w, arg, DISABLED, i == 8, err);
+	default:
+		return 1; /* WAIT_CLOSE */
+	}
+}
+
+struct done_arg {
+	const char *db;
+	bool wait_close;
+	bool busy;
+};
+
+static void look(struct herd_pool *p, void *arg)
+{
+	struct done_arg *d = arg;
+
+	if (!is_db(p->db, d->db))
+		return;
+	pthread_mutex_lock(&p->lock);
+	if (d->wait_close) {
+		herd_list_for_each(it, &p->all)
+		{
+			struct herd_server *s = herd_container_of(it, struct herd_server, all_node);
+
+			d->busy |= atomic_load(&s->close_needed);
+		}
+	} else {
+		d->busy |= p->nactive + p->nidle + p->nopening + p->nclosing > 0;
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+bool herd_command_done(struct herd_worker *w, const char *verb, const char *db)
+{
+	struct done_arg d = { .db = db, .wait_close = strcasecmp(verb, "wait_close") == 0 };
+
+	herd_pools_each(w->px, look, &d);
+	return !d.busy;
+}

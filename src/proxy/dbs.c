@@ -1,0 +1,183 @@
+/* The tables of databases, users and pools: made on first use, kept until the end. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "proxy/pools.h"
+
+struct herd_db *herd_db_get(struct herd_px *px, const char *name, const char *listener)
+{
+	char *key = herd_str_printf("%s\n%s", name, listener ? listener : "");
+	struct herd_db *db = NULL;
+
+	if (!key)
+		return NULL;
+	pthread_mutex_lock(&px->pools_lock);
+	db = herd_map_get(px->dbs, key);
+	if (db)
+		goto out;
+	db = calloc(1, sizeof(*db));
+	if (!db)
+		goto out;
+	db->name = strdup(name);
+	db->listener = herd_str_dup(listener);
+	db->stats = aligned_alloc(64, sizeof(*db->stats) * (size_t)px->nworkers);
+	if (!db->name || !db->stats || (listener && !db->listener) ||
+	    herd_map_put(px->dbs, key, db) < 0) {
+		free(db->name);
+		free(db->listener);
+		free(db->stats);
+		free(db);
+		db = NULL;
+		goto out;
+	}
+	memset(db->stats, 0, sizeof(*db->stats) * (size_t)px->nworkers);
+out:
+	pthread_mutex_unlock(&px->pools_lock);
+	free(key);
+	return db;
+}
+
+const struct herd_database *herd_db_conf(const struct herd_live *live, const struct herd_db *db)
+{
+	const struct herd_pconf *c = live->config;
+
+	if (!db->listener)
+		return herd_pconf_database(c, db->name);
+	for (size_t i = 0; i < c->nlisteners; i++) {
+		if (herd_str_eq(c->listeners[i].name, db->listener))
+			return c->listeners[i].db;
+	}
+	return NULL;
+}
+
+const char *herd_db_server_name(const struct herd_db *db, const struct herd_database *conf)
+{
+	return conf->dbname ? conf->dbname : db->name;
+}
+
+static struct herd_user_count *user_count(struct herd_px *px, const char *user)
+{
+	struct herd_user_count *u = herd_map_get(px->users, user);
+
+	if (u)
+		return u;
+	u = calloc(1, sizeof(*u));
+	if (u && herd_map_put(px->users, user, u) < 0) {
+		free(u);
+		u = NULL;
+	}
+	return u;
+}
+
+static struct herd_pool *new_pool(struct herd_px *px, struct herd_db *db, const char *user)
+{
+	struct herd_pool *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->px = px;
+	p->db = db;
+	p->user = strdup(user);
+	p->user_count = user_count(px, user);
+	if (!p->user || !p->user_count) {
+		free(p->user);
+		free(p);
+		return NULL;
+	}
+	pthread_mutex_init(&p->lock, NULL);
+	for (int i = 0; i < HERD_MAX_WORKERS; i++) {
+		herd_list_init(&p->idle[i]);
+		herd_list_init(&p->waiting[i]);
+	}
+	herd_list_init(&p->welcoming);
+	herd_list_init(&p->warm);
+	herd_list_init(&p->all);
+	return p;
+}
+
+struct herd_pool *herd_pool_get(struct herd_px *px, struct herd_db *db, const char *user)
+{
+	char *key = herd_str_printf("%s\n%s\n%s", db->name, db->listener ? db->listener : "", user);
+	struct herd_pool *p = NULL;
+
+	if (!key)
+		return NULL;
+	pthread_mutex_lock(&px->pools_lock);
+	p = herd_map_get(px->pools, key);
+	if (!p) {
+		p = new_pool(px, db, user);
+		if (p && herd_map_put(px->pools, key, p) < 0)
+			p = NULL;
+	}
+	pthread_mutex_unlock(&px->pools_lock);
+	free(key);
+	return p;
+}
+
+void herd_pool_remember_keys(struct herd_pool *p, const struct herd_scram_keys *keys)
+{
+	pthread_mutex_lock(&p->lock);
+	p->keys = *keys;
+	p->have_keys = true;
+	pthread_mutex_unlock(&p->lock);
+}
+
+void herd_pool_remember_password(struct herd_pool *p, const char *password)
+{
+	pthread_mutex_lock(&p->lock);
+	herd_str_set(&p->password, password);
+	pthread_mutex_unlock(&p->lock);
+}
+
+int herd_pool_mode(const struct herd_live *live, const struct herd_pool *p)
+{
+	const struct herd_user *u = herd_pconf_user(live->config, p->user);
+	const struct herd_database *d = herd_db_conf(live, p->db);
+
+	if (u && u->pool_mode != HERD_MODE_UNSET)
+		return u->pool_mode;
+	if (d && d->pool_mode != HERD_MODE_UNSET)
+		return d->pool_mode;
+	return live->config->s.pool_mode;
+}
+
+static void free_pool(struct herd_pool *p)
+{
+	pthread_mutex_destroy(&p->lock);
+	if (p->password)
+		herd_str_wipe(p->password, strlen(p->password));
+	herd_str_wipe(&p->keys, sizeof(p->keys));
+	free(p->password);
+	free(p->user);
+	free(p->fail_text);
+	herd_buf_free(&p->welcome);
+	herd_vars_free(&p->defaults);
+	free(p);
+}
+
+void herd_pools_free(struct herd_px *px)
+{
+	size_t pos = 0;
+	const char *key;
+	void *value;
+
+	while (herd_map_next(px->pools, &pos, &key, &value))
+		free_pool(value);
+	pos = 0;
+	while (herd_map_next(px->dbs, &pos, &key, &value)) {
+		struct herd_db *db = value;
+
+		free(db->name);
+		free(db->listener);
+		free(db->stats);
+		free(db);
+	}
+	pos = 0;
+	while (herd_map_next(px->users, &pos, &key, &value))
+		free(value);
+	herd_map_free(px->pools);
+	herd_map_free(px->dbs);
+	herd_map_free(px->users);
+}

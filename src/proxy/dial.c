@@ -1,0 +1,205 @@
+#include "proxy/dial.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "wire/startup.h"
+
+struct herd_cancel {
+	struct herd_conn conn;      /* first */
+	struct herd_list node;      /* w->cancels */
+	struct herd_server *server; /* NULL: it went away */
+	struct herd_buf packet;
+	int64_t since_us;
+};
+
+void herd_dial_tune(const struct herd_settings *set, int fd, sa_family_t family)
+{
+	int on = 1;
+
+	if (family == AF_UNIX)
+		return;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (set->tcp_socket_buffer > 0) {
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &set->tcp_socket_buffer, sizeof(int));
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &set->tcp_socket_buffer, sizeof(int));
+	}
+	if (!set->tcp_keepalive)
+		return;
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	if (set->tcp_keepcnt > 0)
+		setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &set->tcp_keepcnt, sizeof(int));
+	if (set->tcp_keepidle > 0)
+		setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &set->tcp_keepidle, sizeof(int));
+	if (set->tcp_keepintvl > 0)
+		setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &set->tcp_keepintvl, sizeof(int));
+	if (set->tcp_user_timeout > 0)
+		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &set->tcp_user_timeout, sizeof(int));
+}
+
+static int unix_address(const char *host, int port, struct sockaddr_un *un, socklen_t *len,
+			struct herd_err *err)
+{
+	char *path = herd_str_printf("%s/.s.PGSQL.%d", *host == '@' ? host + 1 : host, port);
+
+	if (!path)
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	size_t skip = *host == '@' ? 1 : 0, n = strlen(path);
+
+	memset(un, 0, sizeof(*un));
+	un->sun_family = AF_UNIX;
+	if (n + skip >= sizeof(un->sun_path)) {
+		free(path);
+		return herd_err_set(err, -ENAMETOOLONG, "unix socket path is too long");
+	}
+	memcpy(un->sun_path + skip, path, n);
+	*len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + skip + n + (skip ? 0 : 1));
+	free(path);
+	return 0;
+}
+
+static int resolve(const char *host, int port, struct sockaddr_storage *ss, socklen_t *len,
+		   struct herd_err *err)
+{
+	struct addrinfo hints = { .ai_family = AF_UNSPEC,
+				  .ai_socktype = SOCK_STREAM,
+				  .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV };
+	struct addrinfo *ai = NULL;
+	char *service = herd_str_printf("%d", port);
+
+	if (!service)
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	int rc = getaddrinfo(host, service, &hints, &ai);
+
+	if (rc == EAI_NONAME) {
+		hints.ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG;
+		rc = getaddrinfo(host, service, &hints, &ai);
+	}
+	free(service);
+	if (rc != 0)
+		return herd_err_set(err, -EHOSTUNREACH, "could not resolve host name \"%s\": %s",
+				    host, gai_strerror(rc));
+	memcpy(ss, ai->ai_addr, ai->ai_addrlen);
+	*len = ai->ai_addrlen;
+	freeaddrinfo(ai);
+	return 0;
+}
+
+int herd_dial(struct herd_worker *w, const char *host, int port, int *fd, struct herd_addr *addr,
+	      struct herd_err *err)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = 0;
+	int rc;
+
+	if (*host == '/' || *host == '@')
+		rc = unix_address(host, port, (struct sockaddr_un *)(void *)&ss, &len, err);
+	else
+		rc = resolve(host, port, &ss, &len, err);
+	if (rc < 0)
+		return rc;
+	int sock = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (sock < 0)
+		return herd_err_set(err, -errno, "could not create a socket: %s", strerror(errno));
+	herd_dial_tune(herd_worker_settings(w), sock, ss.ss_family);
+	herd_addr_of((struct sockaddr *)&ss, addr);
+	if (ss.ss_family == AF_UNIX)
+		addr->port = port;
+	if (connect(sock, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS) {
+		rc = -errno;
+		close(sock);
+		return herd_err_set(err, rc, "connect failed: %s", strerror(-rc));
+	}
+	*fd = sock;
+	return 0;
+}
+
+static void free_cancel(void *p)
+{
+	free(p);
+}
+
+static void end_cancel(struct herd_worker *w, struct herd_cancel *c)
+{
+	struct herd_server *s = c->server;
+
+	herd_list_remove(&c->node);
+	herd_conn_close(&c->conn);
+	herd_buf_free(&c->packet);
+	herd_retire(w->px, c, free_cancel);
+	if (!s)
+		return;
+	atomic_fetch_sub(&s->cancels, 1);
+	if (atomic_load(&s->state) == HERD_SERVER_CANCELED && atomic_load(&s->cancels) == 0)
+		herd_server_release(w, s);
+}
+
+void herd_cancel_forget(struct herd_worker *w, struct herd_server *s)
+{
+	if (atomic_load(&s->cancels) == 0)
+		return;
+	herd_list_for_each(it, &w->cancels)
+	{
+		struct herd_cancel *c = herd_container_of(it, struct herd_cancel, node);
+
+		if (c->server == s)
+			c->server = NULL;
+	}
+}
+
+void herd_server_cancel(struct herd_worker *w, struct herd_server *s)
+{
+	struct herd_cancel *c = calloc(1, sizeof(*c));
+	struct herd_addr addr;
+	struct herd_err err = HERD_ERR_INIT;
+
+	if (!c)
+		return;
+	c->conn.kind = HERD_CONN_CANCEL;
+	c->conn.fd = -1;
+	c->since_us = w->now_us;
+	herd_list_push_back(&w->cancels, &c->node);
+	if (herd_dial(w, s->target_host, s->addr.port, &c->conn.fd, &addr, &err) < 0 ||
+	    herd_worker_watch(w, &c->conn) < 0) {
+		herd_server_log(w, s, HERD_LOG_WARNING, "cancel request failed: %s",
+				herd_err_text(&err));
+		herd_err_clear(&err);
+		end_cancel(w, c);
+		return;
+	}
+	herd_wr_cancel(&c->packet, s->backend_pid, s->cancel_key, s->cancel_key_len);
+	c->server = s;
+	atomic_fetch_add(&s->cancels, 1);
+}
+
+void herd_cancel_event(struct herd_worker *w, struct herd_conn *conn)
+{
+	struct herd_cancel *c = herd_container_of(conn, struct herd_cancel, conn);
+	char rest[64];
+
+	if (c->packet.len > 0 && conn->can_write)
+		herd_conn_send_buf(conn, &c->packet);
+	/* The server says nothing and closes when the signal was sent. */
+	while (conn->can_read) {
+		ssize_t got = herd_conn_read(conn, rest, sizeof(rest));
+
+		if (got == -EAGAIN)
+			return;
+		if (got <= 0) {
+			end_cancel(w, c);
+			return;
+		}
+	}
+	if (conn->broken)
+		end_cancel(w, c);
+}

@@ -1,0 +1,16 @@
+/*
+ * proxy/dial.h - opening sockets to servers, and the short connections that carry cancel requests.
+ */
+#pragma once
+#include "proxy/server.h"
+
+/*
+ * Begins to connect to a numeric address, a name, or a directory with a socket ("/path", "@name").
+ * 0: *fd is connecting (writable when done); negative errno with err.
+ */
+int herd_dial(struct herd_worker *w, const char *host, int port, int *fd, struct herd_addr *addr,
+	      struct herd_err *err);
+/* The server goes away: cancel requests under way have nobody to report to. */
+void herd_cancel_forget(struct herd_worker *w, struct herd_server *s);
+/* Keepalive and buffer settings for a socket of a client or server. */
+void herd_dial_tune(const struct herd_settings *set, int fd, sa_family_t family);

@@ -1,0 +1,11 @@
+/*
+ * proxy/doors.h - the sockets that clients come in by.
+ */
+#pragma once
+#include "proxy/worker.h"
+
+/* Opens what listen_addr, listen_port, unix_socket_dir and [listeners] name. 0 or negative errno.
+ */
+int herd_doors_open(struct herd_px *px, const struct herd_pconf *config, struct herd_err *err);
+/* No new clients from now on. */
+void herd_doors_close(struct herd_px *px);

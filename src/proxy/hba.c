@@ -1,0 +1,270 @@
+#include "proxy/hba.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/str.h"
+#include "proxy/settings.h"
+
+enum conn_type { LOCAL, HOST, HOSTSSL, HOSTNOSSL };
+
+struct line {
+	struct line *next;
+	enum conn_type type;
+	char *databases, *users; /* comma-separated */
+	int family;              /* AF_UNSPEC: all addresses */
+	uint8_t addr[16], mask[16];
+	int method;
+};
+
+struct herd_hba {
+	struct line *first, **last;
+};
+
+static char *next_word(char **p)
+{
+	struct herd_buf b = { 0 };
+	bool quoted = false, any = false;
+
+	while (isspace((unsigned char)**p))
+		(*p)++;
+	for (; **p && (quoted || !isspace((unsigned char)**p)); (*p)++) {
+		if (**p == '#' && !quoted)
+			break;
+		any = true;
+		if (**p == '"')
+			quoted = !quoted;
+		else
+			herd_buf_addc(&b, **p);
+	}
+	/* A blank after a comma goes on with the list. */
+	if (!any) {
+		herd_buf_free(&b);
+		return NULL;
+	}
+	return herd_buf_steal(&b);
+}
+
+static int parse_address(struct line *l, const char *addr, const char *mask)
+{
+	char *copy, *slash;
+	int bits = -1, len, rc = -EINVAL;
+
+	if (strcmp(addr, "all") == 0) {
+		l->family = AF_UNSPEC;
+		return 0;
+	}
+	copy = strdup(addr);
+	if (!copy)
+		return -ENOMEM;
+	slash = strchr(copy, '/');
+	if (slash) {
+		*slash++ = '\0';
+		char *end;
+
+		bits = (int)strtol(slash, &end, 10);
+		if (*end || end == slash)
+			goto out;
+	}
+	if (inet_pton(AF_INET, copy, l->addr) == 1)
+		l->family = AF_INET, len = 4;
+	else if (inet_pton(AF_INET6, copy, l->addr) == 1)
+		l->family = AF_INET6, len = 16;
+	else
+		goto out;
+	if (bits > len * 8 || (bits < 0 && !mask))
+		goto out;
+	if (bits < 0) {
+		rc = inet_pton(l->family, mask, l->mask) == 1 ? 0 : -EINVAL;
+		goto out;
+	}
+	for (int i = 0; i < bits; i++)
+		l->mask[i / 8] |= (uint8_t)(0x80 >> i % 8);
+	rc = 0;
+out:
+	free(copy);
+	return rc;
+}
+
+static void free_line(struct line *l)
+{
+	free(l->databases);
+	free(l->users);
+	free(l);
+}
+
+static int method_of(const char *word)
+{
+	int method;
+
+	if (strcmp(word, "reject") == 0)
+		return HERD_AUTH_REJECT;
+	if (strcmp(word, "password") == 0)
+		return HERD_AUTH_PLAIN;
+	if (herd_settings_auth(word, &method) < 0 || method == HERD_AUTH_HBA ||
+	    method == HERD_AUTH_ANY)
+		return -EINVAL;
+	return method;
+}
+
+static int parse_line(struct herd_hba *h, char *text, struct herd_err *err)
+{
+	static const char *const types[] = { "local", "host", "hostssl", "hostnossl", NULL };
+	char *w[7] = { 0 };
+	int n = 0, rc = -EINVAL, at = 3;
+
+	while (n < 7 && (w[n] = next_word(&text)))
+		n++;
+	if (n == 0)
+		return 0;
+	struct line *l = calloc(1, sizeof(*l));
+
+	if (!l || n < 4)
+		goto out;
+	int type = 0;
+
+	while (types[type] && strcmp(types[type], w[0]) != 0)
+		type++;
+	if (!types[type])
+		goto out;
+	l->type = (enum conn_type)type;
+	if (l->type != LOCAL) {
+		bool has_mask = n > 5 && !strchr(w[3], '/') && strcmp(w[3], "all") != 0;
+
+		if (n < 5 || parse_address(l, w[3], has_mask ? w[4] : NULL) < 0)
+			goto out;
+		at = has_mask ? 5 : 4;
+	}
+	l->method = method_of(w[at]);
+	if (l->method < 0) {
+		rc = herd_err_set(err, -EINVAL, "authentication method \"%s\" is not supported",
+				  w[at]);
+		goto done;
+	}
+	l->databases = herd_str_dup(w[1]);
+	l->users = herd_str_dup(w[2]);
+	if (!l->databases || !l->users)
+		goto out;
+	*h->last = l;
+	h->last = &l->next;
+	l = NULL;
+	rc = 0;
+out:
+	if (rc < 0)
+		herd_err_set(err, rc, "not a valid line");
+done:
+	if (l)
+		free_line(l);
+	for (int i = 0; i < n; i++)
+		free(w[i]);
+	return rc;
+}
+
+int herd_hba_load(const char *path, struct herd_hba **ret, struct herd_err *err)
+{
+	FILE *f = fopen(path, "re");
+	char *line = NULL;
+	size_t cap = 0;
+	int rc = 0;
+
+	if (!f)
+		return herd_err_set(err, -errno, "could not open file \"%s\": %s", path,
+				    strerror(errno));
+	struct herd_hba *h = calloc(1, sizeof(*h));
+
+	if (h)
+		h->last = &h->first;
+	else
+		rc = herd_err_set(err, -ENOMEM, "out of memory");
+	for (int no = 1; rc == 0 && getline(&line, &cap, f) >= 0; no++) {
+		rc = parse_line(h, line, err);
+		if (rc < 0)
+			herd_err_prefix(err, "%s:%d", path, no);
+	}
+	free(line);
+	fclose(f);
+	if (rc < 0) {
+		herd_hba_free(h);
+		return rc;
+	}
+	*ret = h;
+	return 0;
+}
+
+void herd_hba_free(struct herd_hba *h)
+{
+	if (!h)
+		return;
+	for (struct line *l = h->first, *next; l; l = next) {
+		next = l->next;
+		free_line(l);
+	}
+	free(h);
+}
+
+static bool address_fits(const struct line *l, const struct sockaddr *sa)
+{
+	const uint8_t *addr;
+	int len;
+
+	if (l->family == AF_UNSPEC)
+		return true;
+	if (l->family != sa->sa_family)
+		return false;
+	if (sa->sa_family == AF_INET) {
+		addr = (const uint8_t *)&((const struct sockaddr_in *)(const void *)sa)->sin_addr;
+		len = 4;
+	} else {
+		addr = ((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr.s6_addr;
+		len = 16;
+	}
+	for (int i = 0; i < len; i++) {
+		if ((addr[i] & l->mask[i]) != (l->addr[i] & l->mask[i]))
+			return false;
+	}
+	return true;
+}
+
+static bool type_fits(const struct line *l, const struct sockaddr *sa, bool tls)
+{
+	bool local = sa->sa_family == AF_UNIX;
+
+	switch (l->type) {
+	case LOCAL:
+		return local;
+	case HOST:
+		return !local;
+	case HOSTSSL:
+		return !local && tls;
+	case HOSTNOSSL:
+		return !local && !tls;
+	}
+	return false;
+}
+
+int herd_hba_find(const struct herd_hba *h, const struct sockaddr *sa, bool tls, bool replication,
+		  const char *database, const char *user)
+{
+	for (const struct line *l = h ? h->first : NULL; l; l = l->next) {
+		if (!type_fits(l, sa, tls) || (l->type != LOCAL && !address_fits(l, sa)))
+			continue;
+		bool db = replication ? herd_pconf_in_list(l->databases, "replication")
+				      : herd_pconf_in_list(l->databases, "all") ||
+						herd_pconf_in_list(l->databases, database) ||
+						(herd_pconf_in_list(l->databases, "sameuser") &&
+						 strcmp(database, user) == 0);
+
+		if (!db ||
+		    !(herd_pconf_in_list(l->users, "all") || herd_pconf_in_list(l->users, user)))
+			continue;
+		return l->method;
+	}
+	return HERD_AUTH_REJECT;
+}

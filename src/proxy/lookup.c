@@ -1,0 +1,123 @@
+#include "proxy/lookup.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "wire/msg.h"
+
+struct lookup {
+	uint64_t client; /* id: it may leave meanwhile */
+	char *user, *query;
+	char *secret;
+	char *error;
+	bool found;
+};
+
+static void free_lookup(struct lookup *l)
+{
+	if (l->secret)
+		herd_str_wipe(l->secret, strlen(l->secret));
+	free(l->secret);
+	free(l->error);
+	free(l->user);
+	free(l->query);
+	free(l);
+}
+
+static void start(struct herd_client *ic, struct herd_buf *out)
+{
+	struct lookup *l = ic->internal->arg;
+	struct herd_flight *f = &ic->server->flight;
+	size_t mark = herd_wr_begin(out, 'P');
+
+	herd_wr_str(out, "");
+	herd_wr_str(out, l->query);
+	herd_wr_u16(out, 0);
+	herd_wr_end(out, mark);
+	mark = herd_wr_begin(out, 'B');
+	herd_wr_str(out, "");
+	herd_wr_str(out, "");
+	herd_wr_u16(out, 0);
+	herd_wr_u16(out, 1);
+	herd_wr_u32(out, (uint32_t)strlen(l->user));
+	herd_buf_addstr(out, l->user);
+	herd_wr_u16(out, 0);
+	herd_wr_end(out, mark);
+	mark = herd_wr_begin(out, 'E');
+	herd_wr_str(out, "");
+	herd_wr_u32(out, 0);
+	herd_wr_end(out, mark);
+	herd_wr_empty(out, 'S');
+	herd_flight_push(f, 'P', HERD_FLIGHT_PASS, NULL);
+	herd_flight_push(f, 'B', HERD_FLIGHT_PASS, NULL);
+	herd_flight_push(f, 'E', HERD_FLIGHT_PASS, NULL);
+}
+
+static void message(struct herd_client *ic, char type, const void *body, size_t n)
+{
+	struct lookup *l = ic->internal->arg;
+	struct herd_rd r = herd_rd_init(body, n);
+	struct herd_report e;
+
+	if (type == 'E' && herd_report_parse(body, n, &e) == 0)
+		herd_str_set(&l->error, e.msg);
+	if (type != 'D' || herd_rd_u16(&r) < 2)
+		return;
+	uint32_t len = herd_rd_u32(&r);
+
+	if (len != UINT32_MAX)
+		herd_rd_bytes(&r, len);
+	len = herd_rd_u32(&r);
+	const char *v = len == UINT32_MAX ? NULL : herd_rd_bytes(&r, len);
+
+	l->found = true;
+	free(l->secret);
+	l->secret = v ? strndup(v, len) : NULL;
+}
+
+static void end(struct herd_client *ic, const char *error)
+{
+	struct lookup *l = ic->internal->arg;
+	struct herd_worker *w = ic->w;
+
+	herd_list_for_each(it, &w->clients)
+	{
+		struct herd_client *c = herd_container_of(it, struct herd_client, node);
+
+		if (c->id == l->client) {
+			herd_login_secret(c, l->secret, error ? error : l->error);
+			break;
+		}
+	}
+	free_lookup(l);
+	herd_client_close(ic, NULL);
+}
+
+void herd_lookup_start(struct herd_client *c, const char *auth_user)
+{
+	const struct herd_settings *set = herd_worker_settings(c->w);
+	const struct herd_database *conf = c->db ? herd_db_conf(c->w->live, c->db) : NULL;
+	const char *dbname = conf && conf->auth_dbname ? conf->auth_dbname : set->auth_dbname;
+	struct herd_db *db = *dbname ? herd_db_get(c->w->px, dbname, c->listener) : c->db;
+	struct lookup *l = calloc(1, sizeof(*l));
+	struct herd_internal in = { .message = message, .end = end, .start = start, .arg = l };
+
+	if (l) {
+		l->client = c->id;
+		l->user = strdup(c->user);
+		l->query =
+			herd_str_dup(conf && conf->auth_query ? conf->auth_query : set->auth_query);
+	}
+	struct herd_client *ic = l && l->user && l->query && db
+					 ? herd_client_internal(c->w, db, auth_user, &in)
+					 : NULL;
+
+	if (!ic) {
+		if (l)
+			free_lookup(l);
+		herd_login_secret(c, NULL, db ? "out of memory" : "no database for auth_query");
+		return;
+	}
+	herd_client_wake(ic);
+}

@@ -1,0 +1,869 @@
+#include "proxy/pools.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "pool/route.h"
+#include "proxy/client.h"
+#include "proxy/server.h"
+#include "proxy/topology.h"
+
+enum { OTHER_THREAD_PATIENCE_US = 2000 };
+
+static const struct herd_database *conf_of(const struct herd_worker *w, const struct herd_pool *p)
+{
+	return herd_db_conf(w->live, p->db);
+}
+
+/* The pool's lock is held in all of the functions down to the next such line. */
+
+static int *slot_of(struct herd_pool *p, enum herd_server_count kind)
+{
+	switch (kind) {
+	case HERD_COUNT_OPENING:
+		return &p->nopening;
+	case HERD_COUNT_ACTIVE:
+		return &p->nactive;
+	case HERD_COUNT_IDLE:
+		return &p->nidle;
+	case HERD_COUNT_CLOSING:
+		return &p->nclosing;
+	case HERD_COUNT_WARM:
+		return &p->nwarm;
+	case HERD_COUNT_NONE:
+		break;
+	}
+	return NULL;
+}
+
+static void count_total(struct herd_pool *p, int by)
+{
+	atomic_fetch_add(&p->db->nconns, by);
+	atomic_fetch_add(&p->user_count->nconns, by);
+}
+
+static void count(struct herd_pool *p, struct herd_server *s, enum herd_server_count kind)
+{
+	int *from = slot_of(p, s->counted), *to = slot_of(p, kind);
+
+	if (from) {
+		(*from)--;
+		assert(*from >= 0);
+	}
+	if (to)
+		(*to)++;
+	if (!to && from)
+		count_total(p, -1);
+	s->counted = kind;
+}
+
+static int setting(int user, int db, int fallback)
+{
+	return user >= 0 ? user : db >= 0 ? db : fallback;
+}
+
+static struct herd_pool_obs observe(const struct herd_worker *w, const struct herd_pool *p,
+				    const struct herd_database *conf)
+{
+	const struct herd_settings *s = herd_worker_settings(w);
+	const struct herd_user *u = herd_pconf_user(w->live->config, p->user);
+	struct herd_pool_obs o = {
+		.now_ms = w->now_us / 1000,
+		.idle = p->nidle,
+		.active = p->nactive,
+		.opening = p->nopening,
+		.closing = p->nclosing,
+		.db_conns = atomic_load(&p->db->nconns),
+		.user_conns = atomic_load(&p->user_count->nconns),
+		.waiting = p->nwaiting,
+		.paused = atomic_load(&p->px->paused_all) || atomic_load(&p->db->paused),
+		.held = atomic_load(&p->held),
+		.topology = conf->route.cluster != NULL,
+		.pool_size = setting(u ? u->pool_size : -1, conf->pool_size, s->default_pool_size),
+		.min_size = setting(-1, conf->min_pool_size, s->min_pool_size),
+		.reserve_size = setting(u ? u->reserve_pool_size : -1, conf->reserve_pool_size,
+					s->reserve_pool_size),
+		.max_db_conns = setting(-1, conf->max_db_connections, s->max_db_connections),
+		.max_user_conns =
+			setting(u ? u->max_user_connections : -1, -1, s->max_user_connections),
+		.reserve_timeout_ms = s->reserve_pool_timeout / 1000,
+		.keep_min = p->nclients > 0 || conf->user != NULL,
+		.last_fail_ms = p->last_fail_us / 1000,
+		.retry_ms = s->server_login_retry / 1000,
+		.fails_in_row = p->fails,
+	};
+
+	/* Logins need one server to learn what it reports. */
+	if (p->nwelcoming > 0 && o.idle + o.active == 0)
+		o.waiting++;
+	for (int i = 0; i < p->px->nworkers; i++) {
+		if (herd_list_empty(&p->waiting[i]))
+			continue;
+		struct herd_client *c =
+			herd_container_of(p->waiting[i].next, struct herd_client, wait_node);
+		int64_t waited = (w->now_us - c->wait_us) / 1000;
+
+		if (waited > o.oldest_wait_ms)
+			o.oldest_wait_ms = waited;
+	}
+	return o;
+}
+
+static bool may_hand_out(const struct herd_pool *p)
+{
+	return !atomic_load(&p->held) && !atomic_load(&p->px->paused_all) &&
+	       !atomic_load(&p->db->paused);
+}
+
+static void dequeue(struct herd_pool *p, struct herd_client *c)
+{
+	assert(c->queued);
+	herd_list_remove(&c->wait_node);
+	c->queued = false;
+	if (c->wait_welcome)
+		p->nwelcoming--;
+	else
+		p->nwaiting--;
+	assert(p->nwaiting >= 0 && p->nwelcoming >= 0);
+}
+
+/* Wakes the client's thread with a server, an error, or neither: try again. */
+static void notify(struct herd_client *c, struct herd_server *s, const char *state,
+		   const char *text)
+{
+	c->posted = true;
+	c->given = s;
+	c->note.fn = herd_pool_client_note;
+	if (text) {
+		c->fail_text = strdup(text);
+		strncpy(c->fail_state, state, sizeof(c->fail_state) - 1);
+	}
+	herd_worker_post(c->w, &c->note);
+}
+
+static void fail_all(struct herd_pool *p, const char *state, const char *text)
+{
+	for (int i = 0; i < p->px->nworkers; i++) {
+		while (!herd_list_empty(&p->waiting[i])) {
+			struct herd_client *c = herd_container_of(p->waiting[i].next,
+								  struct herd_client, wait_node);
+
+			herd_list_remove(&c->wait_node);
+			c->queued = false;
+			p->nwaiting--;
+			notify(c, NULL, state, text);
+		}
+	}
+	while (!herd_list_empty(&p->welcoming)) {
+		struct herd_client *c =
+			herd_container_of(p->welcoming.next, struct herd_client, wait_node);
+
+		herd_list_remove(&c->wait_node);
+		c->queued = false;
+		p->nwelcoming--;
+		notify(c, NULL, state, text);
+	}
+}
+
+/* The client that is next: this thread's, unless another thread's has waited longer by far. */
+static struct herd_client *next_waiter(struct herd_pool *p, int self)
+{
+	struct herd_client *best = NULL;
+
+	if (p->nwaiting == 0)
+		return NULL;
+	if (self >= 0 && !herd_list_empty(&p->waiting[self]))
+		best = herd_container_of(p->waiting[self].next, struct herd_client, wait_node);
+	for (int i = 0; i < p->px->nworkers; i++) {
+		if (i == self || herd_list_empty(&p->waiting[i]))
+			continue;
+		struct herd_client *c =
+			herd_container_of(p->waiting[i].next, struct herd_client, wait_node);
+		int64_t patience = best && best->w->id == self ? OTHER_THREAD_PATIENCE_US : 0;
+
+		if (!best || c->wait_us + patience < best->wait_us)
+			best = c;
+	}
+	return best;
+}
+
+static struct herd_server *first_idle(struct herd_pool *p, int self, bool oldest)
+{
+	for (int k = 0; k < p->px->nworkers; k++) {
+		struct herd_list *l = &p->idle[(self + k) % p->px->nworkers];
+
+		if (!herd_list_empty(l))
+			return herd_container_of(oldest ? l->prev : l->next, struct herd_server,
+						 pool_node);
+	}
+	return NULL;
+}
+
+/* Out of the idle list into the hands of a worker, which must adopt it. */
+static void take(struct herd_pool *p, struct herd_server *s, int worker)
+{
+	herd_list_remove(&s->pool_node);
+	count(p, s, HERD_COUNT_ACTIVE);
+	atomic_store(&s->state, HERD_SERVER_ACTIVE);
+	atomic_store(&s->owner, worker);
+}
+
+/* Gives a server to a client of another worker. */
+static void hand_over(struct herd_pool *p, struct herd_server *s, struct herd_client *c)
+{
+	atomic_store(&s->owner, c->w->id);
+	dequeue(p, c);
+	notify(c, s, NULL, NULL);
+}
+
+/* Idle servers to those who wait; happens after a hold, a pause or a test. */
+static void match(struct herd_worker *w, struct herd_pool *p)
+{
+	while (p->nwaiting > 0 && p->nidle > 0 && may_hand_out(p)) {
+		struct herd_client *c = next_waiter(p, w->id);
+		struct herd_server *s =
+			first_idle(p, c->w->id, herd_worker_settings(w)->server_round_robin);
+
+		take(p, s, c->w->id);
+		hand_over(p, s, c);
+	}
+}
+
+/* Here the locked functions end. */
+
+static bool limits_reached_elsewhere(enum herd_pool_why why)
+{
+	return why == HERD_POOL_DB_FULL || why == HERD_POOL_USER_FULL;
+}
+
+struct evict {
+	struct herd_worker *w;
+	struct herd_pool *but;
+	bool same_db;
+	bool done;
+};
+
+static struct herd_server *steal_idle(struct herd_worker *w, struct herd_pool *p)
+{
+	struct herd_server *s = NULL;
+
+	/* Only what this thread's loop knows: its descriptor is closed here. */
+	if (!herd_list_empty(&p->idle[w->id])) {
+		s = herd_container_of(p->idle[w->id].prev, struct herd_server, pool_node);
+		take(p, s, w->id);
+	}
+	return s;
+}
+
+static void evict_one(struct herd_pool *p, void *arg)
+{
+	struct evict *e = arg;
+
+	if (e->done || p == e->but ||
+	    (e->same_db ? p->db != e->but->db : p->user_count != e->but->user_count))
+		return;
+	pthread_mutex_lock(&p->lock);
+	struct herd_server *s = p->nwaiting == 0 ? steal_idle(e->w, p) : NULL;
+	pthread_mutex_unlock(&p->lock);
+	if (!s)
+		return;
+	e->done = true;
+	herd_server_adopt(e->w, s);
+	herd_server_drop(e->w, s, "evicted");
+}
+
+void herd_pool_kick(struct herd_worker *w, struct herd_pool *p)
+{
+	const struct herd_database *conf = conf_of(w, p);
+	enum herd_pool_why why;
+	int open = 0;
+
+	if (!conf)
+		return;
+	pthread_mutex_lock(&p->lock);
+	match(w, p);
+	for (;;) {
+		struct herd_pool_obs o = observe(w, p, conf);
+
+		why = herd_pool_decide(&o);
+		if (why != HERD_POOL_OPEN && why != HERD_POOL_OPEN_RESERVE)
+			break;
+		if (why == HERD_POOL_OPEN_RESERVE)
+			herd_info(p->px->log, "taking connection from reserve_pool");
+		p->nopening++;
+		count_total(p, 1);
+		open++;
+	}
+	pthread_mutex_unlock(&p->lock);
+	while (open-- > 0)
+		herd_server_open(w, p, false);
+	if (limits_reached_elsewhere(why)) {
+		struct evict e = { .w = w, .but = p, .same_db = why == HERD_POOL_DB_FULL };
+
+		/* The janitor runs with the pools locked and comes again: there, not here. */
+		if (pthread_mutex_trylock(&p->px->pools_lock) == 0) {
+			size_t pos = 0;
+			const char *key;
+			void *value;
+
+			while (herd_map_next(p->px->pools, &pos, &key, &value))
+				evict_one(value, &e);
+			pthread_mutex_unlock(&p->px->pools_lock);
+		}
+	}
+}
+
+/* Idle too long to be trusted? */
+static bool wants_test(const struct herd_worker *w, const struct herd_server *s)
+{
+	const struct herd_settings *set = herd_worker_settings(w);
+
+	return set->server_check_delay > 0 && *set->server_check_query &&
+	       w->now_us - s->released_us > set->server_check_delay;
+}
+
+/* Refuses at once where an error is remembered (plain hosts only). */
+static bool refuse_cached(struct herd_worker *w, struct herd_pool *p, struct herd_client *c)
+{
+	const struct herd_database *conf = conf_of(w, p);
+	char *text = NULL;
+	char state[6] = "08P01";
+
+	if (!conf || conf->route.cluster)
+		return false;
+	pthread_mutex_lock(&p->lock);
+	if (p->last_fail_us > 0 && p->fail_text && p->nidle + p->nactive == 0 &&
+	    w->now_us - p->last_fail_us < herd_worker_settings(w)->server_login_retry) {
+		text = herd_str_printf(
+			"server login has been failing, cached error: %s (server_login_retry)",
+			p->fail_text);
+		memcpy(state, p->fail_state, sizeof(state));
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (!text)
+		return false;
+	herd_client_fail(c, state, "%s", text);
+	free(text);
+	return true;
+}
+
+static bool too_many_held(struct herd_worker *w, struct herd_pool *p, struct herd_client *c)
+{
+	int max = herd_worker_settings(w)->hold_max_clients;
+
+	if (max == 0 || !atomic_load(&p->troubled) || atomic_load(&p->px->nheld) < max)
+		return false;
+	herd_client_fail(c, "53300", "too many clients wait for a primary (hold_max_clients)");
+	return true;
+}
+
+int herd_pool_checkout(struct herd_worker *w, struct herd_client *c)
+{
+	struct herd_pool *p = c->pool;
+	struct herd_server *s = NULL;
+
+	assert(!c->server && !c->queued);
+	pthread_mutex_lock(&p->lock);
+	if (p->nwaiting == 0 && p->nidle > 0 && may_hand_out(p))
+		s = first_idle(p, w->id, herd_worker_settings(w)->server_round_robin);
+	if (s) {
+		take(p, s, w->id);
+		pthread_mutex_unlock(&p->lock);
+		if (herd_server_adopt(w, s) < 0) {
+			herd_server_drop(w, s, "could not watch the connection");
+		} else if (!wants_test(w, s)) {
+			s->client = c;
+			c->server = s;
+			return 1;
+		} else {
+			herd_server_test(w, s);
+		}
+		pthread_mutex_lock(&p->lock);
+	}
+	c->wait_us = w->now_us;
+	c->queued = true;
+	c->wait_welcome = false;
+	herd_list_push_back(&p->waiting[w->id], &c->wait_node);
+	p->nwaiting++;
+	pthread_mutex_unlock(&p->lock);
+	c->state = HERD_CLIENT_WAITING;
+	if (refuse_cached(w, p, c) || too_many_held(w, p, c))
+		return 0;
+	herd_pool_kick(w, p);
+	return 0;
+}
+
+int herd_pool_welcome(struct herd_worker *w, struct herd_client *c)
+{
+	struct herd_pool *p = c->pool;
+
+	pthread_mutex_lock(&p->lock);
+	bool known = p->have_welcome;
+
+	if (!known) {
+		c->wait_us = w->now_us;
+		c->queued = true;
+		c->wait_welcome = true;
+		herd_list_push_back(&p->welcoming, &c->wait_node);
+		p->nwelcoming++;
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (known)
+		return 1;
+	c->state = HERD_CLIENT_WELCOME;
+	if (refuse_cached(w, p, c) || too_many_held(w, p, c))
+		return 0;
+	herd_pool_kick(w, p);
+	return 0;
+}
+
+void herd_pool_leave(struct herd_worker *w, struct herd_client *c)
+{
+	(void)w;
+	if (!c->pool)
+		return;
+	pthread_mutex_lock(&c->pool->lock);
+	if (c->queued)
+		dequeue(c->pool, c);
+	pthread_mutex_unlock(&c->pool->lock);
+}
+
+/* Runs on the client's thread: what the queue had for it. */
+void herd_pool_client_note(struct herd_worker *w, struct herd_note *n)
+{
+	struct herd_client *c = herd_container_of(n, struct herd_client, note);
+
+	pthread_mutex_lock(&c->pool->lock);
+	struct herd_server *s = c->given;
+	char *text = c->fail_text;
+
+	c->posted = false;
+	c->given = NULL;
+	c->fail_text = NULL;
+	pthread_mutex_unlock(&c->pool->lock);
+	if (s && herd_server_adopt(w, s) < 0) {
+		herd_server_drop(w, s, "could not watch the connection");
+		s = NULL;
+	}
+	if (c->state == HERD_CLIENT_CLOSED) {
+		/* It left while the note was on its way. */
+		if (s)
+			herd_pool_put(w, s);
+		herd_client_close(c, NULL);
+	} else if (text) {
+		herd_client_fail(c, c->fail_state, "%s", text);
+	} else if (c->state == HERD_CLIENT_WELCOME) {
+		assert(!s);
+		herd_login_finish(c);
+	} else if (s && wants_test(w, s)) {
+		herd_server_test(w, s);
+		c->state = HERD_CLIENT_IDLE;
+		herd_client_wake(c);
+	} else if (s) {
+		s->client = c;
+		c->server = s;
+		herd_relay_linked(c);
+	} else {
+		c->state = HERD_CLIENT_IDLE;
+		herd_client_wake(c);
+	}
+	free(text);
+}
+
+static bool expired(const struct herd_worker *w, const struct herd_server *s,
+		    const struct herd_database *conf)
+{
+	int64_t life = conf->server_lifetime >= 0 ? conf->server_lifetime
+						  : herd_worker_settings(w)->server_lifetime;
+
+	return life > 0 && w->now_us - s->connected_us > life;
+}
+
+/* Why a server must not be used again, or NULL. */
+static const char *unfit(const struct herd_worker *w, const struct herd_pool *p,
+			 struct herd_server *s)
+{
+	const struct herd_database *conf = conf_of(w, p);
+
+	if (!conf)
+		return "database configuration changed";
+	if (atomic_load(&s->close_needed))
+		return "close_needed";
+	if (atomic_load(&p->px->paused_all) || atomic_load(&p->db->paused))
+		return "pause mode set";
+	if (expired(w, s, conf))
+		return "server lifetime over";
+	/* Asked once per server and snapshot: a release must not meet a lock of all threads. */
+	if (conf->route.cluster && s->fits_serial != herd_topology_serial(p->px->topology)) {
+		uint64_t serial = herd_topology_serial(p->px->topology);
+
+		if (!herd_topology_fits(p->px->topology, &conf->route, s->scope, s->group,
+					s->member))
+			return "no longer the right member";
+		s->fits_serial = serial;
+	}
+	return NULL;
+}
+
+void herd_pool_put(struct herd_worker *w, struct herd_server *s)
+{
+	struct herd_pool *p = s->pool;
+	const char *why = unfit(w, p, s);
+
+	assert(atomic_load(&s->owner) == w->id);
+	assert(!s->client);
+	if (why) {
+		herd_server_drop(w, s, why);
+		herd_pool_kick(w, p);
+		return;
+	}
+	s->released_us = w->now_us;
+	herd_list_remove(&s->node);
+	herd_conn_trim(&s->conn);
+
+	pthread_mutex_lock(&p->lock);
+	p->last_fail_us = 0;
+	p->fails = 0;
+	atomic_store(&p->troubled, atomic_load(&p->held));
+	struct herd_client *c = may_hand_out(p) ? next_waiter(p, w->id) : NULL;
+
+	if (!c) {
+		count(p, s, HERD_COUNT_IDLE);
+		atomic_store(&s->state, HERD_SERVER_IDLE);
+		atomic_store(&s->owner, -1);
+		herd_list_push_front(&p->idle[w->id], &s->pool_node);
+		pthread_mutex_unlock(&p->lock);
+		return;
+	}
+	count(p, s, HERD_COUNT_ACTIVE);
+	atomic_store(&s->state, HERD_SERVER_ACTIVE);
+	if (c->w == w) {
+		dequeue(p, c);
+		pthread_mutex_unlock(&p->lock);
+		herd_list_push_back(&w->servers, &s->node);
+		s->client = c;
+		c->server = s;
+		herd_relay_linked(c);
+		return;
+	}
+	hand_over(p, s, c);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void herd_pool_lost(struct herd_worker *w, struct herd_server *s, bool failed, const char *state,
+		    const char *text)
+{
+	struct herd_pool *p = s->pool;
+	const struct herd_database *conf = conf_of(w, p);
+	bool cluster = conf && conf->route.cluster;
+
+	pthread_mutex_lock(&p->lock);
+	bool warm = s->counted == HERD_COUNT_WARM;
+
+	count(p, s, HERD_COUNT_NONE);
+	herd_list_remove(&s->pool_node);
+	herd_list_remove(&s->all_node);
+	if (failed && !warm) {
+		p->last_fail_us = w->now_us;
+		p->fails++;
+		herd_str_set(&p->fail_text, text);
+		memset(p->fail_state, 0, sizeof(p->fail_state));
+		strncpy(p->fail_state, state, sizeof(p->fail_state) - 1);
+		/* A cluster comes back: its clients wait, unless the error is about them. */
+		if (cluster)
+			atomic_store(&p->troubled, true);
+		if ((!cluster && p->nidle + p->nactive == 0) ||
+		    (cluster && strncmp(state, "08", 2) != 0 && !herd_hold_sqlstate(state)))
+			fail_all(p, state, text);
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+void herd_pool_greeting(struct herd_worker *w, struct herd_server *s)
+{
+	struct herd_pool *p = s->pool;
+
+	(void)w;
+	pthread_mutex_lock(&p->lock);
+	herd_buf_reset(&p->welcome);
+	herd_buf_add(&p->welcome, herd_buf_str(&s->params), s->params.len);
+	herd_vars_free(&p->defaults);
+	herd_vars_fill(&p->defaults, &s->vars, &p->px->vars);
+	p->have_welcome = herd_buf_ok(&p->welcome);
+	while (p->have_welcome && !herd_list_empty(&p->welcoming)) {
+		struct herd_client *c =
+			herd_container_of(p->welcoming.next, struct herd_client, wait_node);
+
+		herd_list_remove(&c->wait_node);
+		c->queued = false;
+		p->nwelcoming--;
+		notify(c, NULL, NULL, NULL);
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+bool herd_pool_take_idle(struct herd_worker *w, struct herd_server *s)
+{
+	struct herd_pool *p = s->pool;
+	bool mine;
+
+	pthread_mutex_lock(&p->lock);
+	mine = atomic_load(&s->owner) == -1 && atomic_load(&s->home) == w->id &&
+	       (atomic_load(&s->state) == HERD_SERVER_IDLE ||
+		atomic_load(&s->state) == HERD_SERVER_WARM);
+	if (mine && atomic_load(&s->state) == HERD_SERVER_IDLE) {
+		take(p, s, w->id);
+		atomic_store(&s->state, HERD_SERVER_IDLE);
+	} else if (mine) {
+		herd_list_remove(&s->pool_node);
+		atomic_store(&s->owner, w->id);
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (mine)
+		herd_list_push_back(&w->servers, &s->node);
+	return mine;
+}
+
+void herd_pool_warm(struct herd_worker *w, struct herd_server *s)
+{
+	struct herd_pool *p = s->pool;
+
+	herd_list_remove(&s->node);
+	pthread_mutex_lock(&p->lock);
+	atomic_store(&s->state, HERD_SERVER_WARM);
+	atomic_store(&s->owner, -1);
+	herd_list_push_front(&p->warm, &s->pool_node);
+	pthread_mutex_unlock(&p->lock);
+	(void)w;
+}
+
+/* A warm server of this worker whose member may lead by now. */
+static struct herd_server *take_warm(struct herd_worker *w, struct herd_pool *p)
+{
+	herd_list_for_each(it, &p->warm)
+	{
+		struct herd_server *s = herd_container_of(it, struct herd_server, pool_node);
+
+		if (atomic_load(&s->home) != w->id)
+			continue;
+		herd_list_remove(&s->pool_node);
+		atomic_store(&s->owner, w->id);
+		count(p, s, HERD_COUNT_OPENING);
+		return s;
+	}
+	return NULL;
+}
+
+/* How many more warm connections the announced handover wants. */
+static int warm_wanted(struct herd_worker *w, struct herd_pool *p, const struct herd_database *conf)
+{
+	int want = p->nactive + p->nidle + p->nwaiting;
+	struct herd_pool_obs o = observe(w, p, conf);
+
+	if (want > o.pool_size)
+		want = o.pool_size;
+	if (want == 0 && p->nclients > 0)
+		want = 1;
+	return want > p->nwarm ? want - p->nwarm : 0;
+}
+
+/* One worker's part of a change of topology, for one pool. */
+static void follow(struct herd_pool *p, void *arg)
+{
+	struct herd_worker *w = arg;
+	const struct herd_database *conf = conf_of(w, p);
+	struct herd_server *s;
+	int warm = 0;
+
+	if (!conf || !conf->route.cluster)
+		return;
+	for (;;) {
+		pthread_mutex_lock(&p->lock);
+		s = NULL;
+		herd_list_for_each(it, &p->idle[w->id])
+		{
+			struct herd_server *i =
+				herd_container_of(it, struct herd_server, pool_node);
+
+			if (!herd_topology_fits(p->px->topology, &conf->route, i->scope, i->group,
+						i->member)) {
+				s = i;
+				take(p, s, w->id);
+				break;
+			}
+		}
+		pthread_mutex_unlock(&p->lock);
+		if (!s)
+			break;
+		herd_server_adopt(w, s);
+		herd_server_drop(w, s, "no longer the right member");
+	}
+	while (!atomic_load(&p->held)) {
+		pthread_mutex_lock(&p->lock);
+		s = take_warm(w, p);
+		pthread_mutex_unlock(&p->lock);
+		if (!s)
+			break;
+		herd_list_push_back(&w->servers, &s->node);
+		herd_server_verify(w, s);
+	}
+	if (w->id != 0)
+		return;
+	if (atomic_load(&p->held) && herd_topology_warm(p->px->topology, &conf->route)) {
+		pthread_mutex_lock(&p->lock);
+		warm = warm_wanted(w, p, conf);
+		p->nwarm += warm;
+		count_total(p, warm);
+		pthread_mutex_unlock(&p->lock);
+	}
+	while (warm-- > 0)
+		herd_server_open(w, p, true);
+	herd_pool_kick(w, p);
+}
+
+static void follow_note(struct herd_worker *w, struct herd_note *n)
+{
+	free(n);
+	herd_pools_each(w->px, follow, w);
+}
+
+static void set_held(struct herd_pool *p, void *arg)
+{
+	const struct herd_live *live = arg;
+	const struct herd_database *conf = herd_db_conf(live, p->db);
+	const char *why = NULL;
+
+	if (!conf || !conf->route.cluster)
+		return;
+	bool held = herd_topology_held(p->px->topology, &conf->route, &why);
+
+	pthread_mutex_lock(&p->lock);
+	bool was = atomic_load(&p->held);
+
+	if (held && !was)
+		p->held_since_us = herd_clock_us();
+	p->held_why = why;
+	atomic_store(&p->held, held);
+	/* What failed with the former leader says nothing about the new one. */
+	p->fails = 0;
+	p->last_fail_us = 0;
+	atomic_store(&p->troubled, held);
+	pthread_mutex_unlock(&p->lock);
+	if (held != was)
+		herd_info(p->px->log, "pool %s/%s: %s: %s", p->db->name, p->user,
+			  held ? "holding clients" : "releasing clients", why ? why : "");
+}
+
+void herd_pools_topology(struct herd_px *px)
+{
+	herd_pools_each(px, set_held, atomic_load(&px->live));
+	for (int i = 0; i < px->nworkers; i++) {
+		struct herd_note *n = calloc(1, sizeof(*n));
+
+		if (!n)
+			continue; /* the janitor comes by anyway */
+		n->fn = follow_note;
+		herd_worker_post(&px->workers[i], n);
+	}
+}
+
+/* Idle servers of this worker's loop that are too old, or not needed. */
+static struct herd_server *take_stale(struct herd_worker *w, struct herd_pool *p,
+				      const struct herd_database *conf, const char **why)
+{
+	const struct herd_settings *set = herd_worker_settings(w);
+	struct herd_pool_obs o = observe(w, p, conf ? conf : &(struct herd_database){ 0 });
+
+	herd_list_for_each(it, &p->idle[w->id])
+	{
+		struct herd_server *s = herd_container_of(it, struct herd_server, pool_node);
+		int64_t idle_us = w->now_us - s->released_us;
+
+		*why = unfit(w, p, s);
+		if (!*why && set->server_idle_timeout > 0 && idle_us > set->server_idle_timeout &&
+		    (!o.keep_min || o.idle + o.active + o.opening > o.min_size))
+			*why = "server idle timeout";
+		if (*why) {
+			take(p, s, w->id);
+			return s;
+		}
+	}
+	return NULL;
+}
+
+static void janitor_pool(struct herd_pool *p, void *arg)
+{
+	struct herd_worker *w = arg;
+	const struct herd_database *conf = conf_of(w, p);
+	const char *why = NULL;
+
+	for (;;) {
+		pthread_mutex_lock(&p->lock);
+		struct herd_server *s = take_stale(w, p, conf, &why);
+		pthread_mutex_unlock(&p->lock);
+		if (!s)
+			break;
+		herd_server_adopt(w, s);
+		herd_server_drop(w, s, why);
+	}
+	if (conf && w->id == 0)
+		herd_pool_kick(w, p);
+}
+
+void herd_pools_janitor(struct herd_worker *w)
+{
+	herd_pools_each(w->px, janitor_pool, w);
+}
+
+void herd_pools_each(struct herd_px *px, void (*fn)(struct herd_pool *p, void *arg), void *arg)
+{
+	size_t pos = 0;
+	const char *key;
+	void *value;
+
+	pthread_mutex_lock(&px->pools_lock);
+	while (herd_map_next(px->pools, &pos, &key, &value))
+		fn(value, arg);
+	pthread_mutex_unlock(&px->pools_lock);
+}
+
+struct herd_pool_counts herd_pool_count(struct herd_pool *p, int64_t now_us)
+{
+	struct herd_pool_counts n = { 0 };
+
+	pthread_mutex_lock(&p->lock);
+	n.cl_waiting = p->nwaiting;
+	n.cl_active = p->nclients - p->nwaiting;
+	n.sv_active = p->nactive;
+	n.sv_idle = p->nidle;
+	n.sv_login = p->nopening;
+	n.sv_canceled = p->nclosing;
+	n.sv_warm = p->nwarm;
+	for (int i = 0; i < p->px->nworkers; i++) {
+		if (herd_list_empty(&p->waiting[i]))
+			continue;
+		struct herd_client *c =
+			herd_container_of(p->waiting[i].next, struct herd_client, wait_node);
+
+		if (now_us - c->wait_us > n.maxwait_us)
+			n.maxwait_us = now_us - c->wait_us;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return n;
+}
+
+void herd_pool_drain(struct herd_worker *w, struct herd_pool *p)
+{
+	for (;;) {
+		pthread_mutex_lock(&p->lock);
+		struct herd_server *s = steal_idle(w, p);
+		pthread_mutex_unlock(&p->lock);
+		if (!s)
+			return;
+		herd_server_adopt(w, s);
+		herd_server_drop(w, s, "close_needed");
+	}
+}

@@ -1,0 +1,131 @@
+/*
+ * proxy/pools.h - databases, pools of server connections, and who waits for one.
+ *
+ * A pool is a (database, user) pair. Its lock guards its lists and counts; it is taken for a moment
+ * at checkout and return, never while bytes move. Lock order: px->pools_lock, then one pool's lock.
+ */
+#pragma once
+#include "pool/decide.h"
+#include "proxy/worker.h"
+#include "wire/auth.h"
+
+struct herd_client;
+struct herd_server;
+
+/* Counted per worker without sharing, summed when asked. */
+struct herd_stats {
+	_Alignas(64) _Atomic uint64_t xact_count;
+	_Atomic uint64_t query_count, server_assignment_count, received, sent;
+	_Atomic uint64_t xact_time, query_time, wait_time; /* us */
+	_Atomic uint64_t client_parse_count, server_parse_count, bind_count;
+	_Atomic uint64_t client_login_count;
+};
+enum { HERD_NSTATS = 12 };
+static inline void herd_stat_add(_Atomic uint64_t *slot, uint64_t n)
+{
+	/* One writer per slot: a relaxed load and store is enough, and no locked instruction. */
+	atomic_store_explicit(slot, atomic_load_explicit(slot, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
+/* A database by the name under which clients meet it. Lives as long as the proxy. */
+struct herd_db {
+	char *name;
+	char *listener; /* NULL, or the listener whose default it uses */
+	_Atomic bool paused, disabled, waiting_close;
+	_Atomic int nconns, nclients;
+	struct herd_stats *stats;          /* one per worker */
+	uint64_t last[HERD_NSTATS];        /* sums at the start of the stats period; main thread */
+	_Atomic uint64_t avg[HERD_NSTATS]; /* per second or per item, over the last period */
+};
+
+struct herd_user_count {
+	_Atomic int nconns, nclients;
+};
+
+struct herd_pool {
+	struct herd_px *px;
+	struct herd_db *db;
+	char *user; /* as the servers know it */
+	struct herd_user_count *user_count;
+
+	pthread_mutex_t lock;
+	char *password; /* to log in with; NULL: none known */
+	bool have_keys; /* SCRAM keys of a client's login */
+	struct herd_scram_keys keys;
+	struct herd_list idle[HERD_MAX_WORKERS]; /* struct herd_server.pool_node, last used first */
+	struct herd_list
+		waiting[HERD_MAX_WORKERS]; /* struct herd_client.wait_node, first come first */
+	struct herd_list welcoming;        /* logins that wait for the first server */
+	struct herd_list warm;             /* checked connections to a candidate */
+	struct herd_list all;              /* struct herd_server.all_node */
+	int nidle, nactive, nopening, nclosing, nwarm, nwaiting, nwelcoming;
+	int nclients;
+	_Atomic bool held; /* nobody to connect to */
+	_Atomic bool
+		troubled; /* held, or attempts at a cluster fail: clients wait by hold_timeout */
+	const char *held_why;
+	int64_t held_since_us;
+	int64_t last_fail_us;
+	int fails;
+	char *fail_text; /* the last failure, and its SQLSTATE */
+	char fail_state[6];
+	uint64_t turn;
+	struct herd_buf welcome; /* ParameterStatus messages of the last login */
+	struct herd_vars defaults;
+	bool have_welcome;
+};
+
+/* The database of that name, made when needed; NULL when out of memory. */
+struct herd_db *herd_db_get(struct herd_px *px, const char *name, const char *listener);
+/* What the configuration of this pass says of it; NULL: it says nothing (any more). */
+const struct herd_database *herd_db_conf(const struct herd_live *live, const struct herd_db *db);
+/* What the server calls the database. */
+const char *herd_db_server_name(const struct herd_db *db, const struct herd_database *conf);
+
+struct herd_pool *herd_pool_get(struct herd_px *px, struct herd_db *db, const char *user);
+void herd_pool_remember_keys(struct herd_pool *p, const struct herd_scram_keys *keys);
+void herd_pool_remember_password(struct herd_pool *p, const char *password);
+int herd_pool_mode(const struct herd_live *live, const struct herd_pool *p);
+
+/* A server for the client: it is linked and 1 returned; else the client is in the queue (0). */
+int herd_pool_checkout(struct herd_worker *w, struct herd_client *c);
+/* Puts a login into the queue for the first server, unless its greeting is known already (1). */
+int herd_pool_welcome(struct herd_worker *w, struct herd_client *c);
+/* The client waits no longer. */
+void herd_pool_leave(struct herd_worker *w, struct herd_client *c);
+
+/* A server of this worker is clean and free. It may be somebody else's when this returns. */
+void herd_pool_put(struct herd_worker *w, struct herd_server *s);
+/* A server of this worker is about to be closed. failed: it never worked; text and state why. */
+void herd_pool_lost(struct herd_worker *w, struct herd_server *s, bool failed, const char *state,
+		    const char *text);
+/* A login on a server succeeded: its parameters greet clients from now on. */
+void herd_pool_greeting(struct herd_worker *w, struct herd_server *s);
+/* Takes an idle server for closing or testing (an event came for it). False: it is not idle here.
+ */
+bool herd_pool_take_idle(struct herd_worker *w, struct herd_server *s);
+/* A checked warm server waits for its member to lead. */
+void herd_pool_warm(struct herd_worker *w, struct herd_server *s);
+/* The note of a client that was taken out of a queue. */
+void herd_pool_client_note(struct herd_worker *w, struct herd_note *n);
+
+/* Opens what is wanted. Any worker. */
+void herd_pool_kick(struct herd_worker *w, struct herd_pool *p);
+/* Time-driven work of one worker's share of the pools: limits, lifetimes, minimum sizes. */
+void herd_pools_janitor(struct herd_worker *w);
+/* The topology changed: hold, release, close and warm. Any thread; work is posted to workers. */
+void herd_pools_topology(struct herd_px *px);
+/* Runs fn for every pool, with only px->pools_lock held. */
+void herd_pools_each(struct herd_px *px, void (*fn)(struct herd_pool *p, void *arg), void *arg);
+
+struct herd_pool_counts {
+	int cl_active, cl_waiting, sv_active, sv_idle, sv_login, sv_canceled, sv_warm;
+	int64_t maxwait_us;
+};
+struct herd_pool_counts herd_pool_count(struct herd_pool *p, int64_t now_us);
+/* Closes the idle servers (console RECONNECT, PAUSE, KILL); the others when they are returned. */
+void herd_pool_drain(struct herd_worker *w, struct herd_pool *p);
+void herd_pools_free(struct herd_px *px);
+/* show.c: one stats period is over: computes the averages and logs them. Main thread. */
+void herd_stats_period(struct herd_px *px, int64_t elapsed_us);

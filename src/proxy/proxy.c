@@ -1,0 +1,477 @@
+/* The main thread: options, privileges, signals, the DCS, and the order of beginning and end. */
+#include "proxy/proxy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <grp.h>
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "loop/loop.h"
+#include "proxy/admin.h"
+#include "proxy/doors.h"
+#include "proxy/pools.h"
+#include "proxy/topology.h"
+
+enum { TICK_MS = 200, DEFAULT_MAX_WORKERS = 4 };
+
+struct options {
+	const char *file, *user;
+	bool daemon, quiet;
+	int verbose;
+};
+
+struct main_state {
+	struct herd_px *px;
+	struct herd_loop *loop;
+	struct herd_timer *tick;
+	struct herd_io *stop_io;
+	struct herd_signal *signals[6];
+	int64_t period_us;
+	bool doors_closed;
+};
+
+static const char usage_text[] =
+	"Usage: pgherd proxy [OPTION]... FILE.ini\n"
+	"Pools, routes and holds connections to PostgreSQL; takes the place of PgBouncer.\n"
+	"\n"
+	"  -d, --daemon         run in the background\n"
+	"  -q, --quiet          log to the log file only\n"
+	"  -u, --user=USER      assume the identity of USER\n"
+	"  -v, --verbose        log more; may be repeated\n"
+	"  -V, --version        show the version\n"
+	"  -h, --help           show this help\n";
+
+static int parse_options(int argc, char **argv, struct options *o)
+{
+	static const struct option longs[] = {
+		{ "daemon", no_argument, NULL, 'd' },     { "quiet", no_argument, NULL, 'q' },
+		{ "user", required_argument, NULL, 'u' }, { "verbose", no_argument, NULL, 'v' },
+		{ "version", no_argument, NULL, 'V' },    { "help", no_argument, NULL, 'h' },
+		{ "reboot", no_argument, NULL, 'R' },     { NULL, 0, NULL, 0 }
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "dqu:vVhR", longs, NULL)) != -1) {
+		switch (c) {
+		case 'd':
+			o->daemon = true;
+			break;
+		case 'q':
+			o->quiet = true;
+			break;
+		case 'u':
+			o->user = optarg;
+			break;
+		case 'v':
+			o->verbose++;
+			break;
+		case 'V':
+			printf("PgBouncer 1.25.2 (pgherd %s)\n", PGHERD_VERSION);
+			return 1;
+		case 'h':
+			fputs(usage_text, stdout);
+			return 1;
+		case 'R':
+			fputs("pgherd proxy: online restart (-R) is not supported; "
+			      "use so_reuseport and SIGTERM\n",
+			      stderr);
+			return -EINVAL;
+		default:
+			fputs(usage_text, stderr);
+			return -EINVAL;
+		}
+	}
+	if (optind != argc - 1) {
+		fputs("pgherd proxy: need one configuration file\n", stderr);
+		fputs(usage_text, stderr);
+		return -EINVAL;
+	}
+	o->file = argv[optind];
+	return 0;
+}
+
+static int drop_privileges(const char *user, struct herd_err *err)
+{
+	if (getuid() != 0)
+		return 0;
+	if (!user || !*user) {
+		herd_err_set(err, -EPERM, "will not run as root");
+		herd_err_hint(err, "Name a user by -u or by the setting \"user\".");
+		return -EPERM;
+	}
+	struct passwd *pw = getpwnam(user);
+
+	if (!pw)
+		return herd_err_set(err, -ENOENT, "could not find user \"%s\"", user);
+	if (pw->pw_uid == 0)
+		return herd_err_set(err, -EPERM, "user \"%s\" is root, too", user);
+	if (initgroups(user, pw->pw_gid) < 0 || setgid(pw->pw_gid) < 0 || setuid(pw->pw_uid) < 0)
+		return herd_err_set(err, -errno, "could not become user \"%s\": %s", user,
+				    strerror(errno));
+	return 0;
+}
+
+static int write_pidfile(const char *path, struct herd_err *err)
+{
+	if (!*path)
+		return 0;
+	FILE *old = fopen(path, "re");
+	int pid = 0;
+
+	if (old) {
+		if (fscanf(old, "%d", &pid) != 1)
+			pid = 0;
+		fclose(old);
+		if (pid > 0 && pid != getpid() && kill(pid, 0) == 0)
+			return herd_err_set(err, -EEXIST,
+					    "pidfile \"%s\" exists, another instance is running "
+					    "(pid %d)",
+					    path, pid);
+	}
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		return herd_err_set(err, -errno, "could not open pidfile \"%s\": %s", path,
+				    strerror(errno));
+	dprintf(fd, "%d\n", (int)getpid());
+	close(fd);
+	return 0;
+}
+
+static void raise_nofile(struct herd_px *px, const struct herd_settings *s)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return;
+	lim.rlim_cur = lim.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &lim);
+	if (lim.rlim_cur != RLIM_INFINITY && lim.rlim_cur < (rlim_t)s->max_client_conn + 100)
+		herd_warning(px->log,
+			     "only %llu file descriptors are allowed for max_client_conn = %d",
+			     (unsigned long long)lim.rlim_cur, s->max_client_conn);
+}
+
+/* Each once: settings that are accepted and change nothing. */
+static void warn_silent(struct herd_px *px, const struct herd_pconf *c)
+{
+	for (int i = 0; i < herd_pconf_nsettings(); i++) {
+		struct herd_setting_info info = herd_pconf_setting(i);
+
+		if (info.silent && c->given[i] && !herd_str_eq(c->text[i], info.fallback))
+			herd_warning(px->log, "setting \"%s\" has no effect", info.name);
+	}
+}
+
+static void apply_log(struct herd_px *px)
+{
+	const struct herd_settings *s = &atomic_load(&px->live)->config->s;
+	struct herd_err err = HERD_ERR_INIT;
+
+	if (*s->logfile && herd_log_reopen(px->log, s->logfile, &err) < 0)
+		herd_warning(px->log, "%s", herd_err_text(&err));
+	herd_err_clear(&err);
+	herd_log_set_level(px->log, s->verbose + atomic_load(&px->verbose) > 0 ? HERD_LOG_DEBUG
+									       : HERD_LOG_INFO);
+}
+
+static void reload(struct herd_px *px)
+{
+	struct herd_err err = HERD_ERR_INIT;
+
+	if (herd_admin_reload(px, &err) < 0)
+		herd_log_err(px->log, HERD_LOG_ERROR, &err, "could not reload");
+	else
+		apply_log(px);
+	herd_err_clear(&err);
+}
+
+static void on_signal(void *arg, int signo)
+{
+	struct main_state *m = arg;
+	struct herd_px *px = m->px;
+
+	switch (signo) {
+	case SIGHUP:
+		herd_info(px->log, "got SIGHUP, re-reading config");
+		reload(px);
+		break;
+	case SIGTERM:
+		if (atomic_load(&px->stop) == HERD_STOP_CLIENTS) {
+			herd_info(px->log, "got SIGTERM while shutting down, fast exit");
+			herd_proxy_stop(px, HERD_STOP_NOW);
+			break;
+		}
+		herd_info(px->log,
+			  "got SIGTERM, shutting down, waiting for all clients disconnect");
+		herd_proxy_stop(px, HERD_STOP_CLIENTS);
+		break;
+	case SIGINT:
+		if (atomic_load(&px->stop) == HERD_STOP_SERVERS) {
+			herd_info(px->log, "got SIGINT while shutting down, fast exit");
+			herd_proxy_stop(px, HERD_STOP_NOW);
+			break;
+		}
+		herd_info(px->log, "got SIGINT, shutting down, waiting for all servers to be free");
+		herd_proxy_stop(px, HERD_STOP_SERVERS);
+		break;
+	case SIGQUIT:
+		herd_info(px->log, "got SIGQUIT, fast exit");
+		herd_proxy_stop(px, HERD_STOP_NOW);
+		break;
+	case SIGUSR1:
+		herd_info(px->log, "got SIGUSR1, pausing all activity");
+		atomic_store(&px->paused_all, true);
+		break;
+	case SIGUSR2:
+		herd_info(px->log, "got SIGUSR2, continuing from SUSPEND/PAUSE");
+		atomic_store(&px->paused_all, false);
+		break;
+	default:
+		break;
+	}
+}
+
+static void count_busy(struct herd_pool *p, void *arg)
+{
+	int *busy = arg;
+
+	pthread_mutex_lock(&p->lock);
+	*busy += p->nactive + p->nwaiting;
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void look_at_stop(struct main_state *m)
+{
+	struct herd_px *px = m->px;
+	int how = atomic_load(&px->stop), busy = 0;
+
+	if (how == HERD_STOP_NO)
+		return;
+	if (!m->doors_closed)
+		herd_doors_close(px);
+	m->doors_closed = true;
+	if (how == HERD_STOP_SERVERS)
+		herd_pools_each(px, count_busy, &busy);
+	else if (how == HERD_STOP_CLIENTS)
+		busy = atomic_load(&px->nclients);
+	if (busy == 0)
+		herd_loop_stop(m->loop);
+}
+
+static void on_stop_fd(void *arg, int events)
+{
+	struct main_state *m = arg;
+	uint64_t n;
+
+	(void)events;
+	if (read(m->px->stop_fd, &n, sizeof(n)) > 0)
+		look_at_stop(m);
+}
+
+static void on_tick(void *arg)
+{
+	struct main_state *m = arg;
+	int64_t now = herd_clock_us();
+	const struct herd_settings *s = &atomic_load(&m->px->live)->config->s;
+
+	herd_retire_sweep(m->px, false);
+	if (s->stats_period > 0 && now - m->period_us >= s->stats_period) {
+		herd_stats_period(m->px, now - m->period_us);
+		m->period_us = now;
+	}
+	look_at_stop(m);
+	herd_timer_set(m->tick, TICK_MS);
+}
+
+static int default_workers(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (n < 1)
+		n = 1;
+	return n < DEFAULT_MAX_WORKERS ? (int)n : DEFAULT_MAX_WORKERS;
+}
+
+static struct herd_px *new_proxy(const struct options *o, struct herd_err *err)
+{
+	struct herd_px *px = calloc(1, sizeof(*px));
+
+	if (!px)
+		goto nomem;
+	px->log = herd_log_new(2, HERD_LOG_PGBOUNCER, HERD_LOG_INFO);
+	px->config_path = strdup(o->file);
+	pthread_mutex_init(&px->reload_lock, NULL);
+	pthread_mutex_init(&px->stmts_lock, NULL);
+	pthread_mutex_init(&px->pools_lock, NULL);
+	pthread_mutex_init(&px->scram_lock, NULL);
+	pthread_mutex_init(&px->retire_lock, NULL);
+	px->stmts = herd_stmts_new();
+	px->dbs = herd_map_new(NULL);
+	px->pools = herd_map_new(NULL);
+	px->users = herd_map_new(NULL);
+	px->topology = herd_topology_new(px);
+	px->started_us = herd_clock_us();
+	px->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	atomic_store(&px->verbose, o->verbose);
+	if (px->log && px->config_path && px->stmts && px->dbs && px->pools && px->users &&
+	    px->topology && px->stop_fd >= 0 && RAND_bytes(px->mock_seed, 16) == 1)
+		return px;
+nomem:
+	herd_err_set(err, -ENOMEM, "out of memory");
+	return NULL;
+}
+
+static void free_proxy(struct herd_px *px)
+{
+	struct herd_live *l = atomic_load(&px->live);
+
+	herd_topology_free(px->topology);
+	herd_retire_sweep(px, true);
+	herd_pools_free(px);
+	herd_stmts_free(px->stmts);
+	herd_map_free(px->scram);
+	herd_var_names_free(&px->vars);
+	if (l) {
+		herd_pconf_unref(l->config);
+		SSL_CTX_free(l->client_tls);
+		SSL_CTX_free(l->server_tls);
+		free(l);
+	}
+	for (int i = 0; i < px->ndoors; i++) {
+		free(px->doors[i].listener);
+		free(px->doors[i].path);
+	}
+	free(px->workers);
+	free(px->config_path);
+	close(px->stop_fd);
+	herd_log_free(px->log);
+	free(px);
+}
+
+static int set_up_loop(struct main_state *m, struct herd_err *err)
+{
+	static const int signals[] = { SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2 };
+
+	m->loop = herd_loop_new();
+	m->tick = m->loop ? herd_timer_new(m->loop, on_tick, m) : NULL;
+	m->stop_io = m->loop ? herd_io_new(m->loop, m->px->stop_fd, on_stop_fd, m) : NULL;
+	if (!m->tick || !m->stop_io)
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	herd_io_want(m->stop_io, HERD_IO_READ);
+	for (int i = 0; i < 6; i++) {
+		m->signals[i] = herd_signal_new(m->loop, signals[i], on_signal, m);
+		if (!m->signals[i])
+			return herd_err_set(err, -ENOMEM, "out of memory");
+	}
+	signal(SIGPIPE, SIG_IGN);
+	herd_timer_set(m->tick, TICK_MS);
+	m->period_us = herd_clock_us();
+	return 0;
+}
+
+static void tear_down_loop(struct main_state *m)
+{
+	for (int i = 0; i < 6; i++)
+		herd_signal_free(m->signals[i]);
+	herd_io_free(m->stop_io);
+	herd_timer_free(m->tick);
+	herd_loop_free(m->loop);
+}
+
+/* Everything from a read configuration to the end. */
+static int run(struct herd_px *px, const struct options *o, struct herd_err *err)
+{
+	struct main_state m = { .px = px };
+	const struct herd_pconf *c = atomic_load(&px->live)->config;
+	char *pidfile = strdup(c->s.pidfile); /* c may be gone at the end */
+	int rc = pidfile ? herd_doors_open(px, c, err) : herd_err_set(err, -ENOMEM, "out of memory");
+
+	if (rc == 0)
+		rc = drop_privileges(o->user ? o->user : c->s.run_as, err);
+	if (rc == 0 && *c->s.logfile)
+		rc = herd_log_reopen(px->log, c->s.logfile, err);
+	if (rc == 0 && o->daemon && daemon(1, 0) < 0)
+		rc = herd_err_set(err, -errno, "could not go to the background: %s",
+				  strerror(errno));
+	if (rc == 0)
+		rc = write_pidfile(c->s.pidfile, err);
+	if (rc < 0) {
+		herd_doors_close(px);
+		free(pidfile);
+		return rc;
+	}
+	apply_log(px);
+	raise_nofile(px, &c->s);
+	warn_silent(px, c);
+	for (int i = 0; i < px->ndoors; i++)
+		herd_info(px->log, "listening on %s:%d%s%s",
+			  px->doors[i].path ? px->doors[i].path : px->doors[i].addr.host,
+			  px->doors[i].addr.port, px->doors[i].listener ? " for " : "",
+			  px->doors[i].listener ? px->doors[i].listener : "");
+	rc = set_up_loop(&m, err);
+	if (rc == 0)
+		rc = herd_workers_start(
+			px, c->s.worker_threads > 0 ? c->s.worker_threads : default_workers(), err);
+	if (rc == 0) {
+		rc = herd_topology_start(px->topology, m.loop, err);
+		if (rc == 0) {
+			herd_info(px->log,
+				  "process up: pgherd %s (PgBouncer 1.25.2), %d threads, %s",
+				  PGHERD_VERSION, px->nworkers, OpenSSL_version(OPENSSL_VERSION));
+			herd_loop_run(m.loop);
+		}
+		herd_topology_stop(px->topology);
+		herd_workers_stop(px);
+	}
+	herd_doors_close(px);
+	tear_down_loop(&m);
+	if (*pidfile)
+		unlink(pidfile);
+	free(pidfile);
+	if (rc == 0)
+		herd_info(px->log, "process down");
+	return rc;
+}
+
+int herd_proxy_main(int argc, char **argv)
+{
+	struct options o = { 0 };
+	struct herd_err err = HERD_ERR_INIT;
+	struct herd_pconf *config = NULL;
+	int rc = parse_options(argc, argv, &o);
+
+	if (rc != 0)
+		return rc > 0 ? 0 : 1;
+	struct herd_px *px = new_proxy(&o, &err);
+
+	rc = px ? herd_pconf_load(o.file, &config, &err) : -ENOMEM;
+	if (rc == 0)
+		rc = herd_var_names_init(&px->vars, config->s.track_extra_parameters);
+	if (rc == 0) {
+		pthread_mutex_lock(&px->reload_lock);
+		rc = herd_live_replace(px, config, &err);
+		pthread_mutex_unlock(&px->reload_lock);
+	} else {
+		herd_pconf_unref(config);
+	}
+	if (rc == 0)
+		rc = run(px, &o, &err);
+	if (rc < 0 && px)
+		herd_log_err(px->log, HERD_LOG_CRITICAL, &err, "cannot start");
+	herd_err_clear(&err);
+	if (px)
+		free_proxy(px);
+	return rc < 0 ? 1 : 0;
+}

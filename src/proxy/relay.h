@@ -1,0 +1,27 @@
+/*
+ * proxy/relay.h - inside the relay: from the client (relay_up.c) and from the server
+ * (relay_down.c).
+ */
+#pragma once
+#include "proxy/client.h"
+
+enum {
+	HERD_RELAY_WHOLE_BYTES = 16 * 1024, /* messages up to this size are forwarded whole */
+	HERD_RELAY_LOOPS = 8,               /* reads per turn: others want the thread, too */
+	HERD_REPLAY_MAX_BYTES = 16 * 1024
+};
+
+/* Received data: what was left of the last time, and as much new as there is. */
+struct herd_chunk {
+	char *data;
+	size_t len;
+	bool own;    /* lies in the connection's buffer */
+	ssize_t got; /* as of herd_conn_read */
+};
+void herd_relay_read(struct herd_worker *w, struct herd_conn *c, struct herd_chunk *ret);
+/* Keeps what was not used. 0 or -ENOMEM. */
+int herd_relay_keep(struct herd_conn *c, const struct herd_chunk *chunk, size_t used);
+/* Are named statements of this client mapped? */
+bool herd_relay_maps(const struct herd_client *c);
+/* Sends answers of our own whose turn has come. */
+void herd_relay_fakes(struct herd_client *c);

@@ -1,0 +1,421 @@
+/* From the server to the client, and what happens when the server dies. */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "proxy/relay.h"
+#include "wire/msg.h"
+
+struct down {
+	struct herd_worker *w;
+	struct herd_server *s;
+	struct herd_client *c;
+	struct herd_gather g;
+	bool release; /* the transaction is over */
+	bool refuse;  /* statement pooling: a transaction was begun */
+};
+
+/* The server threw a request away: what it would have done did not happen. */
+static void on_lost(void *arg, const struct herd_flight_item *item)
+{
+	struct down *d = arg;
+	struct herd_px *px = d->w->px;
+
+	if (item->type != 'P' || !item->stmt || item->act == HERD_FLIGHT_FAKE)
+		return;
+	if (!herd_held_remove(&d->s->held, item->stmt))
+		return;
+	pthread_mutex_lock(&px->stmts_lock);
+	herd_stmts_unref(px->stmts, item->stmt);
+	pthread_mutex_unlock(&px->stmts_lock);
+}
+
+void herd_relay_forget_stmts(struct herd_client *c)
+{
+	size_t pos = 0;
+	const char *name;
+	void *stmt;
+
+	if (!c->stmts)
+		return;
+	pthread_mutex_lock(&c->w->px->stmts_lock);
+	while (herd_map_next(c->stmts, &pos, &name, &stmt))
+		herd_stmts_unref(c->w->px->stmts, stmt);
+	pthread_mutex_unlock(&c->w->px->stmts_lock);
+	herd_map_free(c->stmts);
+	c->stmts = NULL;
+}
+
+/* After a SET of ours: what still differs is how the server spells the client's value. */
+static void adopt_vars(struct down *d)
+{
+	const struct herd_var_names *names = &d->w->px->vars;
+
+	for (int i = 0; d->s->vars.value && i < names->n; i++) {
+		if (d->c->vars.value && d->c->vars.value[i] && d->s->vars.value[i])
+			herd_vars_set(&d->c->vars, names, names->name[i], d->s->vars.value[i]);
+	}
+}
+
+static void count_round(struct down *d)
+{
+	struct herd_client *c = d->c;
+	struct herd_stats *st = &c->db->stats[d->w->id];
+
+	if (c->in_query) {
+		herd_stat_add(&st->query_count, 1);
+		herd_stat_add(&st->query_time, (uint64_t)(d->w->now_us - c->query_us));
+		c->in_query = false;
+	}
+	if (d->s->tx == 'I' && c->in_xact) {
+		herd_stat_add(&st->xact_count, 1);
+		herd_stat_add(&st->xact_time, (uint64_t)(d->w->now_us - c->xact_us));
+		c->in_xact = false;
+	}
+}
+
+/* ReadyForQuery. */
+static enum herd_flight_act round_over(struct down *d, const char *body, size_t n)
+{
+	struct herd_flight_item done;
+	enum herd_flight_act act = herd_flight_answer(&d->s->flight, 'Z', on_lost, d, &done);
+
+	d->s->tx = n > 0 ? *body : 'I';
+	d->s->request_us = d->w->now_us;
+	if (act == HERD_FLIGHT_DROP) {
+		if (d->s->vars_sent)
+			adopt_vars(d);
+		d->s->vars_sent = false;
+		return act;
+	}
+	count_round(d);
+	d->c->midway = false;
+	if (!herd_flight_idle(&d->s->flight))
+		return act;
+	d->s->ready = true;
+	int mode = herd_pool_mode(d->w->live, d->c->pool);
+
+	if (d->c->internal)
+		d->release = true;
+	else if (d->s->tx == 'I')
+		d->release = mode != HERD_MODE_SESSION;
+	else if (mode == HERD_MODE_STATEMENT)
+		d->refuse = true;
+	return act;
+}
+
+/* "DEALLOCATE ALL" and "DISCARD ALL" by the client's own SQL. */
+static void look_at_tag(struct down *d, const char *body, size_t n)
+{
+	static const char *const tags[] = { "DEALLOCATE ALL", "DISCARD ALL" };
+
+	for (size_t i = 0; i < 2; i++) {
+		if (n == strlen(tags[i]) + 1 && memcmp(body, tags[i], n) == 0) {
+			herd_server_forget_stmts(d->w, d->s);
+			herd_relay_forget_stmts(d->c);
+		}
+	}
+}
+
+static void keep_error(struct herd_server *s, const struct herd_report *e)
+{
+	s->errored = true;
+	herd_str_set(&s->error_text, e->msg);
+	memset(s->error_state, 0, sizeof(s->error_state));
+	strncpy(s->error_state, e->sqlstate, sizeof(s->error_state) - 1);
+}
+
+/* ErrorResponse. A server that dies says so first; what the client hears is decided at its end. */
+static enum herd_flight_act on_error(struct down *d, const char *body, size_t n)
+{
+	struct herd_report e;
+
+	if (herd_report_parse(body, n, &e) == 0 &&
+	    (strcmp(e.severity, "FATAL") == 0 || strcmp(e.severity, "PANIC") == 0)) {
+		keep_error(d->s, &e);
+		return HERD_FLIGHT_DROP;
+	}
+	enum herd_flight_act act = herd_flight_answer(&d->s->flight, 'E', on_lost, d, NULL);
+
+	if (act == HERD_FLIGHT_DROP)
+		herd_server_log(d->w, d->s, HERD_LOG_WARNING, "error on a query of the proxy: %s",
+				e.msg);
+	return act;
+}
+
+/* A whole message, or the beginning of a long one. What to do with it. */
+static enum herd_flight_act look(struct down *d, char type, const char *body, size_t n)
+{
+	bool ours = herd_flight_drops(&d->s->flight);
+	struct herd_rd r;
+
+	switch (type) {
+	case 'D':
+	case 'd':
+	case 'c':
+	case 'N':
+		return ours ? HERD_FLIGHT_DROP : HERD_FLIGHT_PASS;
+	case 'A':
+		return HERD_FLIGHT_PASS;
+	case 'S':
+		herd_server_parameter(d->w, d->s, body, n);
+		r = herd_rd_init(body, n);
+		const char *name = herd_rd_str(&r), *value = herd_rd_str(&r);
+
+		if (herd_rd_ok(&r))
+			herd_vars_set(&d->c->vars, &d->w->px->vars, name, value);
+		return ours ? HERD_FLIGHT_DROP : HERD_FLIGHT_PASS;
+	case 'Z':
+		return round_over(d, body, n);
+	case 'E':
+		return on_error(d, body, n);
+	case 'C':
+		if (!ours)
+			look_at_tag(d, body, n);
+		break;
+	default:
+		break;
+	}
+	return herd_flight_answer(&d->s->flight, type, on_lost, d, NULL);
+}
+
+static void add_fakes(struct down *d)
+{
+	char type;
+
+	while ((type = herd_flight_take_fake(&d->s->flight)))
+		herd_wr_empty(herd_gather_buf(&d->g), type);
+}
+
+static void to_internal(struct down *d, char type, const char *body, size_t n)
+{
+	if (d->c->internal->message)
+		d->c->internal->message(d->c, type, body, n);
+}
+
+static void deliver(struct down *d, const char *p, size_t n, const struct herd_msg_head *h)
+{
+	if (d->c->internal) {
+		to_internal(d, h->type, p + HERD_MSG_HEAD_BYTES, n - HERD_MSG_HEAD_BYTES);
+		return;
+	}
+	herd_gather_add(&d->g, p, n);
+	if (h->type != 'Z')
+		d->c->midway = true;
+	d->c->replayable = false;
+}
+
+/* Returns the bytes used, or -EBADMSG. Stops behind the end of a transaction. */
+static ssize_t process(struct down *d, const char *data, size_t n)
+{
+	struct herd_server *s = d->s;
+	size_t used = 0;
+
+	while (used < n && !d->release && !d->refuse) {
+		const char *p = data + used;
+		size_t avail = n - used;
+		struct herd_msg_head h;
+
+		if (s->pass_left > 0) {
+			size_t take = avail < s->pass_left ? avail : s->pass_left;
+
+			if (!s->pass_drop && !d->c->internal)
+				herd_gather_add(&d->g, p, take);
+			s->pass_left -= (uint32_t)take;
+			used += take;
+			continue;
+		}
+		int rc = herd_msg_head_parse(p, avail, &h);
+
+		if (rc == -EAGAIN)
+			break;
+		if (rc < 0)
+			return rc;
+		size_t total = HERD_MSG_HEAD_BYTES + (size_t)h.len;
+		bool whole = avail >= total;
+
+		if (!whole && (h.len <= HERD_RELAY_WHOLE_BYTES || d->c->internal))
+			break;
+		size_t here = whole ? total : avail;
+		enum herd_flight_act act =
+			look(d, h.type, p + HERD_MSG_HEAD_BYTES, here - HERD_MSG_HEAD_BYTES);
+
+		s->pass_left = (uint32_t)(total - here);
+		s->pass_drop = act == HERD_FLIGHT_DROP;
+		if (act == HERD_FLIGHT_PASS)
+			deliver(d, p, here, &h);
+		add_fakes(d);
+		used += here;
+	}
+	return (ssize_t)used;
+}
+
+/* The transaction is over: the server goes back, the client goes on. */
+static void give_back(struct down *d)
+{
+	struct herd_client *c = d->c;
+	struct herd_internal *in = c->internal;
+
+	c->state = HERD_CLIENT_IDLE;
+	herd_buf_free(&c->replay);
+	herd_server_release(d->w, d->s);
+	if (in) {
+		in->end(c, NULL);
+		return;
+	}
+	if (c->conn.in.len > 0 || c->conn.can_read)
+		herd_client_wake(c);
+}
+
+static void refuse_transaction(struct down *d)
+{
+	herd_server_drop(d->w, d->s, "transaction blocks not allowed in statement pooling mode");
+	herd_client_fail(d->c, "08P01", "transaction blocks not allowed in statement pooling mode");
+}
+
+/* May what was sent be sent again? Only while the server has said nothing but that it ends. */
+static bool may_replay(const struct herd_client *c, const struct herd_server *s)
+{
+	return c->replayable && c->replay.len > 0 && herd_buf_ok(&c->replay) && s->errored &&
+	       herd_hold_sqlstate(s->error_state) && c->pass_left == 0;
+}
+
+static void replay(struct herd_client *c)
+{
+	struct herd_buf all = { 0 };
+
+	herd_buf_add(&all, herd_buf_str(&c->replay), c->replay.len);
+	herd_buf_add(&all, herd_buf_str(&c->conn.in), c->conn.in.len);
+	herd_buf_free(&c->replay);
+	herd_buf_free(&c->conn.in);
+	c->conn.in = all;
+	c->state = HERD_CLIENT_IDLE;
+	herd_client_log(c, HERD_LOG_DEBUG, "server ended before the first answer: asking again");
+	herd_client_wake(c);
+}
+
+static void answer_rounds(struct herd_client *c, uint32_t rounds, bool open, const char *state,
+			  const char *text)
+{
+	struct herd_buf b = { 0 };
+
+	for (uint32_t i = 0; i < rounds; i++) {
+		herd_wr_report(&b, 'E', "ERROR", state, text, NULL, NULL);
+		herd_wr_ready(&b, 'I');
+	}
+	if (open) {
+		herd_wr_report(&b, 'E', "ERROR", state, text, NULL, NULL);
+		c->skip_to_sync = true;
+	}
+	herd_conn_send_buf(&c->conn, &b);
+	herd_buf_free(&b);
+}
+
+/* Ends the link to a server whose connection ended. */
+static void server_died(struct herd_worker *w, struct herd_server *s, const char *text)
+{
+	struct herd_client *c = s->client;
+	const struct herd_database *conf = herd_db_conf(w->live, c->db);
+	bool cluster = conf && conf->route.cluster;
+	bool session = herd_pool_mode(w->live, c->pool) == HERD_MODE_SESSION;
+	bool cut = s->pass_left > 0 && !s->pass_drop;
+	uint32_t rounds = herd_flight_rounds(&s->flight);
+	bool open = herd_flight_open_batch(&s->flight);
+	bool again = may_replay(c, s);
+	char *message = strdup(s->errored && s->error_text ? s->error_text : text);
+	char state[6] = "08006";
+
+	if (s->errored && s->error_state[0])
+		memcpy(state, s->error_state, sizeof(state));
+	s->client = NULL;
+	c->server = NULL;
+	herd_server_drop(w, s, message);
+	if (c->internal) {
+		c->state = HERD_CLIENT_IDLE;
+		c->internal->end(c, message ? message : text);
+	} else if (again) {
+		replay(c);
+	} else if (cluster && !session && !cut && (rounds > 0 || open) && message) {
+		c->state = HERD_CLIENT_IDLE;
+		c->in_query = c->in_xact = false;
+		if (c->pass_left > 0)
+			c->pass_drop = true;
+		answer_rounds(c, rounds, open, state, message);
+		herd_client_log(c, HERD_LOG_WARNING, "query in flight on a lost server: %s",
+				message);
+		herd_client_wake(c);
+	} else {
+		/* In a transaction, or in the midst of a message: there is no honest way on. */
+		herd_client_fail(c, state, "%s", message ? message : text);
+	}
+	free(message);
+	herd_pool_kick(w, c->pool);
+}
+
+void herd_relay_from_server(struct herd_worker *w, struct herd_server *s)
+{
+	struct herd_client *c = s->client;
+	struct herd_chunk chunk;
+
+	if (herd_conn_blocked(&s->conn) && s->conn.can_write) {
+		herd_conn_flush(&s->conn);
+		if (!herd_conn_blocked(&s->conn))
+			herd_client_wake(c);
+	}
+	for (int loops = 0; s->conn.can_read; loops++) {
+		struct down d = { .w = w, .s = s, .c = c };
+
+		if (herd_conn_blocked(&c->conn))
+			return;
+		if (loops == HERD_RELAY_LOOPS) {
+			herd_client_wake(c);
+			return;
+		}
+		herd_relay_read(w, &s->conn, &chunk);
+		if (chunk.got > 0)
+			herd_stat_add(&c->db->stats[w->id].sent, (uint64_t)chunk.got);
+		herd_gather_start(&d.g, &c->conn, &w->aux);
+		ssize_t used = chunk.len > 0 ? process(&d, chunk.data, chunk.len) : 0;
+		int rc = herd_gather_end(&d.g);
+
+		if (used < 0) {
+			server_died(w, s, "bad packet header");
+			return;
+		}
+		if (herd_relay_keep(&s->conn, &chunk, (size_t)used) < 0 || rc < 0) {
+			server_died(w, s, "out of memory");
+			return;
+		}
+		if (d.refuse) {
+			refuse_transaction(&d);
+			return;
+		}
+		if (chunk.got == 0 || (chunk.got < 0 && chunk.got != -EAGAIN)) {
+			if (d.release) {
+				c->server = NULL;
+				s->client = NULL;
+				c->state = HERD_CLIENT_IDLE;
+				herd_server_drop(w, s, "server conn crashed?");
+				if (c->internal)
+					c->internal->end(c, NULL);
+				else
+					herd_client_wake(c);
+				return;
+			}
+			server_died(w, s, "server conn crashed?");
+			return;
+		}
+		if (d.release) {
+			give_back(&d);
+			return;
+		}
+		if (c->conn.broken) {
+			herd_client_close(c, "client unexpected eof");
+			return;
+		}
+		if (chunk.got < 0)
+			return;
+	}
+}

@@ -1,0 +1,579 @@
+/* From the client to the server. */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "proxy/relay.h"
+#include "wire/msg.h"
+
+void herd_relay_read(struct herd_worker *w, struct herd_conn *c, struct herd_chunk *ret)
+{
+	size_t carry = c->in.len;
+
+	*ret = (struct herd_chunk){ .got = -EAGAIN };
+	if (carry < HERD_SCRATCH_BYTES / 4) {
+		if (carry > 0)
+			memcpy(w->scratch, c->in.data, carry);
+		if (c->in.data)
+			herd_buf_free(&c->in);
+		ret->data = w->scratch;
+		if (c->can_read)
+			ret->got =
+				herd_conn_read(c, w->scratch + carry, HERD_SCRATCH_BYTES - carry);
+	} else {
+		ret->own = true;
+		if (c->can_read && herd_buf_reserve(&c->in, HERD_SCRATCH_BYTES))
+			ret->got = herd_conn_read(c, c->in.data + carry, HERD_SCRATCH_BYTES);
+		if (ret->got > 0)
+			c->in.len += (size_t)ret->got;
+		ret->data = c->in.data;
+	}
+	ret->len = carry + (ret->got > 0 ? (size_t)ret->got : 0);
+}
+
+int herd_relay_keep(struct herd_conn *c, const struct herd_chunk *chunk, size_t used)
+{
+	if (chunk->own)
+		herd_buf_consume(&c->in, used);
+	else if (used < chunk->len)
+		herd_buf_add(&c->in, chunk->data + used, chunk->len - used);
+	return herd_buf_ok(&c->in) ? 0 : -ENOMEM;
+}
+
+bool herd_relay_maps(const struct herd_client *c)
+{
+	return !c->internal && herd_worker_settings(c->w)->max_prepared_statements > 0 &&
+	       herd_pool_mode(c->w->live, c->pool) != HERD_MODE_SESSION;
+}
+
+void herd_relay_fakes(struct herd_client *c)
+{
+	struct herd_buf b = { 0 };
+	char type;
+
+	while (c->server && (type = herd_flight_take_fake(&c->server->flight)))
+		herd_wr_empty(&b, type);
+	if (b.len > 0)
+		herd_conn_send_buf(&c->conn, &b);
+	herd_buf_free(&b);
+}
+
+/* A server was just linked: brings its parameters to what the client expects. */
+static void start_assignment(struct herd_client *c)
+{
+	struct herd_worker *w = c->w;
+	struct herd_server *s = c->server;
+	const struct herd_database *conf = herd_db_conf(w->live, c->db);
+	struct herd_buf sql = { 0 }, msg = { 0 };
+
+	c->state = HERD_CLIENT_ACTIVE;
+	c->active_us = c->xact_us = w->now_us;
+	c->in_query = c->in_xact = false;
+	c->notified = false;
+	c->midway = false;
+	c->replayable = conf && conf->route.cluster && !c->internal;
+	herd_buf_reset(&c->replay);
+	s->request_us = w->now_us;
+	herd_stat_add(&c->db->stats[w->id].server_assignment_count, 1);
+	if (c->internal || herd_vars_diff(&s->vars, &c->vars, &w->px->vars, &sql) == 0)
+		goto out;
+	if (herd_log_level_of(w->px->log) <= HERD_LOG_DEBUG)
+		herd_client_log(c, HERD_LOG_DEBUG, "varcache_apply: %s", herd_buf_str(&sql));
+	herd_wr_query(&msg, herd_buf_str(&sql));
+	if (herd_flight_push(&s->flight, 'Q', HERD_FLIGHT_DROP, NULL) < 0 ||
+	    herd_conn_send_buf(&s->conn, &msg) < 0)
+		s->conn.broken = true;
+	s->vars_sent = true;
+	s->ready = false;
+out:
+	herd_buf_free(&sql);
+	herd_buf_free(&msg);
+}
+
+void herd_relay_linked(struct herd_client *c)
+{
+	herd_stat_add(&c->db->stats[c->w->id].wait_time, (uint64_t)(c->w->now_us - c->wait_us));
+	start_assignment(c);
+	if (c->internal) {
+		struct herd_buf b = { 0 };
+
+		c->internal->start(c, &b);
+		herd_flight_push(&c->server->flight, 'S', HERD_FLIGHT_PASS, NULL);
+		c->server->ready = false;
+		herd_conn_send_buf(&c->server->conn, &b);
+		herd_buf_free(&b);
+		return;
+	}
+	herd_client_wake(c);
+}
+
+/* What one message came to. */
+enum fate {
+	TAKEN, /* consumed, *used says how much */
+	LATER, /* needs more data, or a server: stop here */
+	CLOSED /* the client is gone */
+};
+
+struct up {
+	struct herd_client *c;
+	struct herd_gather g;
+	const char *p; /* the message */
+	size_t avail;  /* bytes of it that are here */
+	struct herd_msg_head h;
+	size_t used;
+};
+
+static size_t total_of(const struct up *u)
+{
+	return HERD_MSG_HEAD_BYTES + (size_t)u->h.len;
+}
+
+static bool complete(const struct up *u)
+{
+	return u->avail >= total_of(u);
+}
+
+/* Takes the message, or as much of it as is here; the rest is dropped when it comes. */
+static enum fate drop(struct up *u)
+{
+	u->used = complete(u) ? total_of(u) : u->avail;
+	u->c->pass_left = (uint32_t)(total_of(u) - u->used);
+	u->c->pass_drop = true;
+	return TAKEN;
+}
+
+/* Passes the message on, of which skip bytes are replaced by what was written already. */
+static enum fate pass_from(struct up *u, size_t skip)
+{
+	u->used = complete(u) ? total_of(u) : u->avail;
+	u->c->pass_left = (uint32_t)(total_of(u) - u->used);
+	u->c->pass_drop = false;
+	herd_gather_add(&u->g, u->p + skip, u->used - skip);
+	return TAKEN;
+}
+
+/* Is enough of it here to begin? Small messages go whole, long ones as they come. */
+static bool enough(const struct up *u)
+{
+	return complete(u) || (u->h.len > HERD_RELAY_WHOLE_BYTES && u->avail >= 1024);
+}
+
+static enum fate oom(struct up *u)
+{
+	herd_client_fail(u->c, "53200", "out of memory");
+	return CLOSED;
+}
+
+static void forget_oldest(struct up *u)
+{
+	struct herd_worker *w = u->c->w;
+	struct herd_server *s = u->c->server;
+	struct herd_stmt *old = herd_held_oldest(&s->held);
+
+	if (herd_flight_push(&s->flight, 'C', HERD_FLIGHT_DROP, NULL) != 1)
+		return;
+	herd_wr_close(herd_gather_buf(&u->g), old);
+	herd_held_remove(&s->held, old);
+	pthread_mutex_lock(&w->px->stmts_lock);
+	herd_stmts_unref(w->px->stmts, old);
+	pthread_mutex_unlock(&w->px->stmts_lock);
+}
+
+/* Notes that the server holds it from now on. */
+static int hold_stmt(struct up *u, struct herd_stmt *stmt)
+{
+	struct herd_worker *w = u->c->w;
+	struct herd_server *s = u->c->server;
+	uint32_t max = (uint32_t)herd_worker_settings(w)->max_prepared_statements;
+
+	while (s->held.count >= max && s->held.count > 0) {
+		uint32_t before = s->held.count;
+
+		forget_oldest(u);
+		if (s->held.count == before)
+			break;
+	}
+	if (herd_held_add(&s->held, stmt) < 0)
+		return -ENOMEM;
+	pthread_mutex_lock(&w->px->stmts_lock);
+	herd_stmts_ref(w->px->stmts, stmt);
+	pthread_mutex_unlock(&w->px->stmts_lock);
+	return 0;
+}
+
+/* Sees to it that the server knows the statement, by a Parse of ours when needed. */
+static int ensure_stmt(struct up *u, struct herd_stmt *stmt)
+{
+	struct herd_server *s = u->c->server;
+
+	if (herd_held_use(&s->held, stmt))
+		return 0;
+	int rc = herd_flight_push(&s->flight, 'P', HERD_FLIGHT_DROP, stmt);
+
+	if (rc <= 0)
+		return rc;
+	herd_wr_parse(herd_gather_buf(&u->g), stmt);
+	herd_stat_add(&u->c->db->stats[u->c->w->id].server_parse_count, 1);
+	return hold_stmt(u, stmt);
+}
+
+static void put_name(struct herd_client *c, const char *name, struct herd_stmt *stmt)
+{
+	struct herd_px *px = c->w->px;
+	struct herd_stmt *old = c->stmts ? herd_map_get(c->stmts, name) : NULL;
+
+	if (!c->stmts)
+		c->stmts = herd_map_new(NULL);
+	if (!c->stmts || herd_map_put(c->stmts, name, stmt) < 0)
+		old = stmt;
+	if (old) {
+		pthread_mutex_lock(&px->stmts_lock);
+		herd_stmts_unref(px->stmts, old);
+		pthread_mutex_unlock(&px->stmts_lock);
+	}
+}
+
+static enum fate named_parse(struct up *u, const struct herd_stmt_names *n)
+{
+	struct herd_client *c = u->c;
+	struct herd_server *s = c->server;
+	const char *body = u->p + HERD_MSG_HEAD_BYTES;
+	struct herd_stmt *stmt;
+
+	if (!complete(u))
+		return LATER;
+	pthread_mutex_lock(&c->w->px->stmts_lock);
+	stmt = herd_stmts_intern(c->w->px->stmts, body + n->head_bytes, u->h.len - n->head_bytes);
+	pthread_mutex_unlock(&c->w->px->stmts_lock);
+	if (!stmt)
+		return oom(u);
+	bool held = herd_held_use(&s->held, stmt);
+	int rc =
+		herd_flight_push(&s->flight, 'P', held ? HERD_FLIGHT_FAKE : HERD_FLIGHT_PASS, stmt);
+
+	if (rc == 1) {
+		if (!held) {
+			herd_wr_parse(herd_gather_buf(&u->g), stmt);
+			herd_stat_add(&c->db->stats[c->w->id].server_parse_count, 1);
+			rc = hold_stmt(u, stmt) < 0 ? -ENOMEM : 1;
+		}
+		put_name(c, n->stmt, stmt);
+	} else {
+		pthread_mutex_lock(&c->w->px->stmts_lock);
+		herd_stmts_unref(c->w->px->stmts, stmt);
+		pthread_mutex_unlock(&c->w->px->stmts_lock);
+	}
+	if (rc < 0)
+		return oom(u);
+	u->used = total_of(u);
+	return TAKEN;
+}
+
+/* Bind and Describe of a named statement: under the name that servers know. */
+static enum fate use_stmt(struct up *u, const struct herd_stmt_names *n)
+{
+	struct herd_client *c = u->c;
+	struct herd_stmt *stmt = c->stmts ? herd_map_get(c->stmts, n->stmt) : NULL;
+	int rc;
+
+	if (stmt) {
+		rc = ensure_stmt(u, stmt);
+		if (rc < 0)
+			return oom(u);
+	}
+	rc = herd_flight_push(&c->server->flight, u->h.type, HERD_FLIGHT_PASS, NULL);
+	if (rc < 0)
+		return oom(u);
+	if (rc == 0)
+		return drop(u);
+	if (!stmt)
+		return pass_from(u, 0);
+	herd_stmt_names_rewrite(herd_gather_buf(&u->g), u->h.type, u->p + HERD_MSG_HEAD_BYTES,
+				u->h.len, n, stmt->name);
+	return pass_from(u, HERD_MSG_HEAD_BYTES + n->head_bytes);
+}
+
+/* Close of a named statement is answered by us: other clients may use it on this server. */
+static enum fate close_stmt(struct up *u, const struct herd_stmt_names *n)
+{
+	struct herd_client *c = u->c;
+	struct herd_stmt *stmt = c->stmts ? herd_map_get(c->stmts, n->stmt) : NULL;
+
+	if (herd_flight_push(&c->server->flight, 'C', HERD_FLIGHT_FAKE, NULL) < 0)
+		return oom(u);
+	if (stmt) {
+		herd_map_remove(c->stmts, n->stmt);
+		pthread_mutex_lock(&c->w->px->stmts_lock);
+		herd_stmts_unref(c->w->px->stmts, stmt);
+		pthread_mutex_unlock(&c->w->px->stmts_lock);
+	}
+	return drop(u);
+}
+
+static enum fate push_and_pass(struct up *u, char type)
+{
+	int rc = herd_flight_push(&u->c->server->flight, type, HERD_FLIGHT_PASS, NULL);
+
+	if (rc < 0)
+		return oom(u);
+	/* What the server would ignore need not travel, except for the end of COPY data. */
+	return rc == 0 && type != 'c' ? drop(u) : pass_from(u, 0);
+}
+
+/* Parse, Bind, Describe, Close. */
+static enum fate named_message(struct up *u)
+{
+	struct herd_stmt_names n;
+	struct herd_client *c = u->c;
+	struct herd_stats *st = &c->db->stats[c->w->id];
+	int rc = herd_stmt_names_parse(u->h.type, u->p + HERD_MSG_HEAD_BYTES,
+				       (complete(u) ? total_of(u) : u->avail) - HERD_MSG_HEAD_BYTES,
+				       &n);
+
+	if (rc == -EAGAIN && !complete(u))
+		return LATER;
+	if (u->h.type == 'P')
+		herd_stat_add(&st->client_parse_count, 1);
+	else if (u->h.type == 'B')
+		herd_stat_add(&st->bind_count, 1);
+	/* Malformed ones are the server's to refuse. */
+	if (rc < 0 || *n.stmt == '\0' || n.kind != 'S' || !herd_relay_maps(c)) {
+		if (u->h.type == 'P')
+			herd_stat_add(&st->server_parse_count, 1);
+		return push_and_pass(u, u->h.type);
+	}
+	switch (u->h.type) {
+	case 'P':
+		return named_parse(u, &n);
+	case 'C':
+		return complete(u) ? close_stmt(u, &n) : LATER;
+	default:
+		return use_stmt(u, &n);
+	}
+}
+
+static void begin_query(struct herd_client *c)
+{
+	if (!c->in_query) {
+		c->in_query = true;
+		c->query_us = c->w->now_us;
+	}
+	if (!c->in_xact) {
+		c->in_xact = true;
+		c->xact_us = c->w->now_us;
+	}
+}
+
+/* A server is linked. */
+static enum fate forward(struct up *u)
+{
+	struct herd_client *c = u->c;
+	enum fate f;
+
+	if (!enough(u))
+		return LATER;
+	switch (u->h.type) {
+	case 'Q':
+		if (herd_worker_settings(c->w)->disable_pqexec) {
+			herd_client_fail(c, "08P01", "PQexec disallowed");
+			return CLOSED;
+		}
+		f = push_and_pass(u, 'Q');
+		break;
+	case 'P':
+	case 'B':
+	case 'D':
+	case 'C':
+		f = named_message(u);
+		break;
+	case 'E':
+	case 'S':
+	case 'F':
+		f = push_and_pass(u, u->h.type);
+		break;
+	case 'c':
+	case 'f':
+		f = push_and_pass(u, 'c');
+		break;
+	default: /* H, d */
+		return pass_from(u, 0);
+	}
+	if (f == TAKEN) {
+		begin_query(c);
+		c->server->ready = false;
+	}
+	return f;
+}
+
+/* No server is linked. */
+static enum fate without_server(struct up *u)
+{
+	struct herd_client *c = u->c;
+	struct herd_buf b = { 0 };
+
+	switch (u->h.type) {
+	case 'd':
+	case 'c':
+	case 'f':
+	case 'H':
+		return drop(u); /* the end of a COPY that failed, or nothing to flush */
+	case 'S':
+		herd_wr_ready(&b, 'I');
+		herd_conn_send_buf(&c->conn, &b);
+		herd_buf_free(&b);
+		return drop(u);
+	default:
+		if (!enough(u))
+			return LATER;
+		if (!herd_pool_checkout(c->w, c))
+			return c->state == HERD_CLIENT_CLOSED ? CLOSED : LATER;
+		herd_stat_add(&c->db->stats[c->w->id].wait_time, 0);
+		start_assignment(c);
+		u->g.to = &c->server->conn;
+		return forward(u);
+	}
+}
+
+static void remember(struct up *u)
+{
+	struct herd_client *c = u->c;
+
+	if (!c->replayable)
+		return;
+	if (c->pass_left > 0 || c->replay.len + u->used > HERD_REPLAY_MAX_BYTES) {
+		c->replayable = false;
+		herd_buf_free(&c->replay);
+		return;
+	}
+	herd_buf_add(&c->replay, u->p, u->used);
+}
+
+static enum fate one_message(struct up *u)
+{
+	struct herd_client *c = u->c;
+	enum fate f;
+
+	switch (u->h.type) {
+	case 'X':
+		herd_client_close(c, "client close request");
+		return CLOSED;
+	case 'Q':
+	case 'P':
+	case 'B':
+	case 'D':
+	case 'E':
+	case 'C':
+	case 'S':
+	case 'F':
+	case 'H':
+	case 'd':
+	case 'c':
+	case 'f':
+		break;
+	default:
+		herd_client_log(c, HERD_LOG_WARNING, "unknown packet type from client: %d",
+				u->h.type);
+		herd_client_fail(c, "08P01", "unknown packet from client");
+		return CLOSED;
+	}
+	if ((int64_t)total_of(u) > herd_worker_settings(c->w)->max_packet_size) {
+		herd_client_fail(c, "08P01", "packet too large");
+		return CLOSED;
+	}
+	if (c->skip_to_sync) {
+		if (u->h.type != 'S')
+			return drop(u);
+		c->skip_to_sync = false;
+		return without_server(u);
+	}
+	f = c->server ? forward(u) : without_server(u);
+	if (f == TAKEN && c->server)
+		remember(u);
+	return f;
+}
+
+/* Returns the bytes used; *closed when the client is gone. */
+static size_t process(struct herd_client *c, const char *data, size_t n, bool *closed)
+{
+	struct up u = { .c = c };
+	size_t used = 0;
+
+	herd_gather_start(&u.g, c->server ? &c->server->conn : NULL, &c->w->aux);
+	while (used < n) {
+		u.p = data + used;
+		u.avail = n - used;
+		if (c->pass_left > 0) {
+			size_t take = u.avail < c->pass_left ? u.avail : c->pass_left;
+
+			if (!c->pass_drop && c->server)
+				herd_gather_add(&u.g, u.p, take);
+			c->pass_left -= (uint32_t)take;
+			used += take;
+			continue;
+		}
+		int rc = herd_msg_head_parse(u.p, u.avail, &u.h);
+
+		if (rc == -EAGAIN)
+			break;
+		if (rc < 0) {
+			herd_client_fail(c, "08P01", "bad packet header");
+			*closed = true;
+			return used;
+		}
+		enum fate f = one_message(&u);
+
+		if (f == CLOSED) {
+			*closed = true;
+			return used;
+		}
+		if (f == LATER)
+			break;
+		used += u.used;
+	}
+	if (u.g.to && herd_gather_end(&u.g) < 0) {
+		herd_client_fail(c, "53200", "out of memory");
+		*closed = true;
+	} else {
+		herd_relay_fakes(c);
+	}
+	return used;
+}
+
+void herd_relay_from_client(struct herd_client *c)
+{
+	struct herd_chunk chunk;
+
+	for (int loops = 0;; loops++) {
+		bool closed = false;
+
+		if (c->state != HERD_CLIENT_IDLE && c->state != HERD_CLIENT_ACTIVE)
+			return;
+		if (c->server && herd_conn_blocked(&c->server->conn))
+			return;
+		if (!c->conn.can_read && c->conn.in.len == 0)
+			return;
+		if (loops == HERD_RELAY_LOOPS) {
+			herd_client_wake(c);
+			return;
+		}
+		herd_relay_read(c->w, &c->conn, &chunk);
+		if (chunk.got > 0)
+			herd_stat_add(&c->db->stats[c->w->id].received, (uint64_t)chunk.got);
+		size_t used = chunk.len > 0 ? process(c, chunk.data, chunk.len, &closed) : 0;
+
+		if (closed)
+			return;
+		if (herd_relay_keep(&c->conn, &chunk, used) < 0) {
+			herd_client_fail(c, "53200", "out of memory");
+			return;
+		}
+		if (chunk.got == 0 || (chunk.got < 0 && chunk.got != -EAGAIN)) {
+			herd_client_close(c, "client unexpected eof");
+			return;
+		}
+		if (chunk.got < 0 && used == 0)
+			return;
+	}
+}

@@ -1,0 +1,114 @@
+/*
+ * proxy/server.h - one connection to a PostgreSQL server: opening, checking, use, end.
+ */
+#pragma once
+#include "pool/flight.h"
+#include "proxy/pools.h"
+
+enum herd_server_state {
+	HERD_SERVER_CONNECTING = 0,
+	HERD_SERVER_SSL,      /* waits for the answer to SSLRequest */
+	HERD_SERVER_TLS,      /* handshake */
+	HERD_SERVER_LOGIN,    /* startup sent */
+	HERD_SERVER_SETUP,    /* connect_query runs */
+	HERD_SERVER_VERIFY,   /* being asked who it is */
+	HERD_SERVER_POLL,     /* still a standby; asked again soon */
+	HERD_SERVER_WARM,     /* checked, at a candidate, in its pool */
+	HERD_SERVER_IDLE,     /* in its pool */
+	HERD_SERVER_ACTIVE,   /* linked to a client */
+	HERD_SERVER_TESTED,   /* server_check_query runs */
+	HERD_SERVER_RESET,    /* server_reset_query runs */
+	HERD_SERVER_CANCELED, /* free, but a cancel request is under way */
+	HERD_SERVER_CLOSED
+};
+
+/* Under which count of its pool a server is; changed under the pool's lock. */
+enum herd_server_count {
+	HERD_COUNT_NONE = 0,
+	HERD_COUNT_OPENING,
+	HERD_COUNT_ACTIVE,
+	HERD_COUNT_IDLE,
+	HERD_COUNT_CLOSING,
+	HERD_COUNT_WARM
+};
+
+struct herd_server {
+	struct herd_conn conn; /* first */
+	enum herd_server_count counted;
+	struct herd_pool *pool;
+	_Atomic int owner;          /* worker that may touch it; -1: its pool's lock guards it */
+	_Atomic int home;           /* worker whose loop knows the fd */
+	_Atomic int state;          /* enum herd_server_state */
+	_Atomic bool close_needed;  /* close instead of reuse */
+	_Atomic int cancels;        /* cancel requests under way */
+	struct herd_list node;      /* w->servers */
+	struct herd_list pool_node; /* idle or warm list of the pool */
+	struct herd_list all_node;  /* p->all */
+	struct herd_list poll_node;
+	struct herd_note note; /* close or verify on its home worker */
+	struct herd_client *client;
+	struct herd_flight flight;
+	struct herd_held_set held;
+	struct herd_vars vars;
+	struct herd_buf params; /* ParameterStatus seen during login */
+	struct herd_scram_client scram;
+	struct herd_addr addr;
+	char *target_host;    /* as configured: for TLS names */
+	char *scope, *member; /* of the herd; NULL: plain host */
+	int group;
+	bool want_primary, want_standby, warming;
+	bool login_done;
+	bool ready;     /* last message was ReadyForQuery and nothing was sent since */
+	char tx;        /* status byte of the last ReadyForQuery */
+	bool vars_sent; /* our SET is under way: what differs afterwards is the server's way to say
+			   it */
+	bool use_ssl_refused;
+	uint32_t pass_left; /* rest of a long message on its way to the client */
+	bool pass_drop;
+	uint32_t backend_pid;
+	uint8_t cancel_key[256];
+	uint32_t cancel_key_len;
+	int64_t connected_us, request_us, released_us, poll_us, opened_us;
+	int polls;
+	char *verify_row[3]; /* answers of the check: in recovery, system identifier, timeline */
+	bool errored;        /* what we asked failed */
+	char *error_text, error_state[6];
+	uint64_t fits_serial; /* of the topology snapshot under which it was last found fit */
+	uint64_t id;
+};
+
+const char *herd_server_state_name(int state);
+/* Begins to open one. The pool has counted it already, as opening or as warm. */
+void herd_server_open(struct herd_worker *w, struct herd_pool *p, bool warming);
+/* Something happened on its socket. */
+void herd_server_event(struct herd_worker *w, struct herd_server *s);
+/* Makes it this worker's (which holds it exclusively): moves the registration when needed. */
+int herd_server_adopt(struct herd_worker *w, struct herd_server *s);
+/* The client is done with it. */
+void herd_server_release(struct herd_worker *w, struct herd_server *s);
+/* Says goodbye and frees it. Its pool has forgotten it (herd_pool_lost) or never counted it. */
+void herd_server_close(struct herd_worker *w, struct herd_server *s, const char *why);
+/* Counts it out of the pool and closes it. */
+void herd_server_drop(struct herd_worker *w, struct herd_server *s, const char *why);
+/* Asks it again whether it leads; it goes to the pool when it does. */
+void herd_server_verify(struct herd_worker *w, struct herd_server *s);
+void herd_server_test(struct herd_worker *w, struct herd_server *s);
+void herd_server_janitor(struct herd_worker *w);
+void herd_server_polls(struct herd_worker *w);
+/* Sends a cancel request for what it runs. */
+void herd_server_cancel(struct herd_worker *w, struct herd_server *s);
+/* A cancel connection of ours had an event. */
+void herd_cancel_event(struct herd_worker *w, struct herd_conn *conn);
+void herd_server_log(struct herd_worker *w, const struct herd_server *s, enum herd_log_level level,
+		     const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/* What it prepared is gone. */
+void herd_server_forget_stmts(struct herd_worker *w, struct herd_server *s);
+/* Its ParameterStatus: body of the message. */
+void herd_server_parameter(struct herd_worker *w, struct herd_server *s, const void *body,
+			   size_t n);
+
+/* slogin.c: one 'R' message before the first ReadyForQuery. */
+int herd_server_auth(struct herd_worker *w, struct herd_server *s, const void *body, size_t n,
+		     struct herd_err *err);
+int herd_server_startup(struct herd_worker *w, struct herd_server *s);

@@ -1,0 +1,17 @@
+/*
+ * proxy/settings.h - the table of settings behind proxy/config.h.
+ */
+#pragma once
+#include "proxy/config.h"
+
+enum { HERD_MAX_WORKERS = 16 };
+
+/* Index of the setting or -1; ours: of [pgherd]. */
+int herd_settings_find(const char *name, bool ours);
+/* Checks and stores. 0 or -EINVAL with err. */
+int herd_settings_store(struct herd_settings *s, int i, const char *text, struct herd_err *err);
+void herd_settings_free(struct herd_settings *s);
+/* Seconds with fractions -> microseconds. 0 or -EINVAL. */
+int herd_settings_time(const char *text, int64_t *ret);
+int herd_settings_mode(const char *text, int *ret);
+int herd_settings_auth(const char *text, int *ret);

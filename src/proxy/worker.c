@@ -1,0 +1,383 @@
+#include "proxy/worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proxy/client.h"
+#include "proxy/pools.h"
+#include "proxy/server.h"
+
+enum { MAX_EVENTS = 128, JANITOR_US = 100 * 1000 };
+
+struct herd_retired {
+	struct herd_retired *next;
+	void *p;
+	void (*fn)(void *);
+	uint64_t main_passes;
+	uint64_t passes[HERD_MAX_WORKERS];
+};
+
+struct herd_fanout {
+	struct herd_worker *origin;
+	herd_fanout_fn each, done;
+	void *arg;
+	_Atomic int left;
+	struct herd_note end;
+	struct herd_note each_note[HERD_MAX_WORKERS];
+};
+
+int64_t herd_clock_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+static void wake(struct herd_worker *w)
+{
+	uint64_t one = 1;
+
+	/* The counter cannot overflow; a failure would mean it is readable already. */
+	if (write(w->wake.fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+void herd_worker_post(struct herd_worker *w, struct herd_note *n)
+{
+	pthread_mutex_lock(&w->inbox_lock);
+	bool first = herd_list_empty(&w->inbox);
+
+	herd_list_push_back(&w->inbox, &n->node);
+	pthread_mutex_unlock(&w->inbox_lock);
+	if (first)
+		wake(w);
+}
+
+static void run_inbox(struct herd_worker *w)
+{
+	for (;;) {
+		pthread_mutex_lock(&w->inbox_lock);
+		struct herd_list *node = herd_list_empty(&w->inbox) ? NULL : w->inbox.next;
+
+		if (node)
+			herd_list_remove(node);
+		pthread_mutex_unlock(&w->inbox_lock);
+		if (!node)
+			return;
+		struct herd_note *n = herd_container_of(node, struct herd_note, node);
+
+		n->fn(w, n);
+	}
+}
+
+int herd_worker_watch(struct herd_worker *w, struct herd_conn *c)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+				  .data.ptr = c };
+
+	return epoll_ctl(w->epfd, EPOLL_CTL_ADD, c->fd, &ev) < 0 ? -errno : 0;
+}
+
+void herd_worker_unwatch(struct herd_worker *w, struct herd_conn *c)
+{
+	epoll_ctl(w->epfd, EPOLL_CTL_DEL, c->fd, NULL);
+}
+
+static void dispatch(struct herd_worker *w, struct herd_conn *c, uint32_t events)
+{
+	uint64_t drained;
+
+	switch (c->kind) {
+	case HERD_CONN_LISTENER:
+		herd_client_accept(w, herd_container_of(c, struct herd_door, conn));
+		break;
+	case HERD_CONN_WAKE:
+		if (read(c->fd, &drained, sizeof(drained)) > 0)
+			run_inbox(w);
+		break;
+	case HERD_CONN_CLIENT:
+		if (c->fd < 0)
+			break;
+		herd_conn_event(c, events);
+		herd_client_event(w, herd_container_of(c, struct herd_client, conn));
+		break;
+	case HERD_CONN_SERVER: {
+		struct herd_server *s = herd_container_of(c, struct herd_server, conn);
+
+		/* Idle ones are guarded by their pool; others may have taken it meanwhile. */
+		if (atomic_load(&s->owner) != w->id && !herd_pool_take_idle(w, s))
+			break;
+		if (c->fd < 0)
+			break;
+		herd_conn_event(c, events);
+		herd_server_event(w, s);
+		break;
+	}
+	case HERD_CONN_CANCEL:
+		if (c->fd < 0)
+			break;
+		herd_conn_event(c, events);
+		herd_cancel_event(w, c);
+		break;
+	}
+}
+
+static void run_ready(struct herd_worker *w)
+{
+	/* Those woken while we walk wait for the next pass: nobody starves the sockets. */
+	struct herd_list batch;
+
+	herd_list_init(&batch);
+	while (!herd_list_empty(&w->run)) {
+		struct herd_list *n = w->run.next;
+
+		herd_list_remove(n);
+		herd_list_push_back(&batch, n);
+	}
+	while (!herd_list_empty(&batch)) {
+		struct herd_client *c = herd_container_of(batch.next, struct herd_client, run_node);
+
+		herd_list_remove(&c->run_node);
+		if (c->state != HERD_CLIENT_CLOSED)
+			herd_client_run(w, c);
+	}
+}
+
+static int wait_ms(struct herd_worker *w)
+{
+	int64_t until = w->next_janitor_us;
+
+	if (!herd_list_empty(&w->run))
+		return 0;
+	herd_list_for_each(it, &w->polls)
+	{
+		struct herd_server *s = herd_container_of(it, struct herd_server, poll_node);
+
+		if (s->poll_us < until)
+			until = s->poll_us;
+	}
+	until -= herd_clock_us();
+	return until <= 0 ? 0 : (int)(until / 1000) + 1;
+}
+
+static void *loop(void *arg)
+{
+	struct herd_worker *w = arg;
+	struct epoll_event events[MAX_EVENTS];
+
+	while (!atomic_load(&w->px->quit)) {
+		atomic_fetch_add(&w->passes, 1);
+		w->live = atomic_load(&w->px->live);
+		int n = epoll_wait(w->epfd, events, MAX_EVENTS, wait_ms(w));
+
+		w->now_us = herd_clock_us();
+		for (int i = 0; i < n; i++)
+			dispatch(w, events[i].data.ptr, events[i].events);
+		run_ready(w);
+		if (!herd_list_empty(&w->polls))
+			herd_server_polls(w);
+		if (w->now_us >= w->next_janitor_us) {
+			w->next_janitor_us = w->now_us + JANITOR_US;
+			herd_client_janitor(w);
+			herd_server_janitor(w);
+			herd_pools_janitor(w);
+		}
+	}
+	w->now_us = herd_clock_us();
+	while (!herd_list_empty(&w->clients))
+		herd_client_close(herd_container_of(w->clients.next, struct herd_client, node),
+				  NULL);
+	while (!herd_list_empty(&w->servers))
+		herd_server_drop(w, herd_container_of(w->servers.next, struct herd_server, node),
+				 NULL);
+	return NULL;
+}
+
+static int init_worker(struct herd_px *px, struct herd_worker *w, int id)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+
+	w->px = px;
+	w->id = id;
+	w->now_us = herd_clock_us();
+	w->live = atomic_load(&px->live);
+	pthread_mutex_init(&w->inbox_lock, NULL);
+	herd_list_init(&w->inbox);
+	herd_list_init(&w->clients);
+	herd_list_init(&w->servers);
+	herd_list_init(&w->run);
+	herd_list_init(&w->polls);
+	herd_list_init(&w->cancels);
+	w->scratch = malloc(HERD_SCRATCH_BYTES);
+	w->epfd = epoll_create1(EPOLL_CLOEXEC);
+	w->wake = (struct herd_conn){ .kind = HERD_CONN_WAKE,
+				      .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+	if (!w->scratch || w->epfd < 0 || w->wake.fd < 0)
+		return -EMFILE;
+	ev.data.ptr = &w->wake;
+	if (epoll_ctl(w->epfd, EPOLL_CTL_ADD, w->wake.fd, &ev) < 0)
+		return -errno;
+	for (int i = 0; i < px->ndoors; i++) {
+		ev.events = EPOLLIN | EPOLLEXCLUSIVE;
+		ev.data.ptr = &px->doors[i].conn;
+		if (epoll_ctl(w->epfd, EPOLL_CTL_ADD, px->doors[i].conn.fd, &ev) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+int herd_workers_start(struct herd_px *px, int n, struct herd_err *err)
+{
+	sigset_t all, old;
+	int rc = 0;
+
+	px->workers = aligned_alloc(64, (sizeof(*px->workers) * (size_t)n + 63) / 64 * 64);
+	if (!px->workers)
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	memset(px->workers, 0, sizeof(*px->workers) * (size_t)n);
+	px->nworkers = n;
+	for (int i = 0; rc == 0 && i < n; i++)
+		rc = init_worker(px, &px->workers[i], i);
+	if (rc < 0)
+		return herd_err_set(err, rc, "could not set up a worker thread: %s", strerror(-rc));
+	/* Signals are for the main thread. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	for (int i = 0; rc == 0 && i < n; i++)
+		rc = -pthread_create(&px->workers[i].thread, NULL, loop, &px->workers[i]);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc < 0)
+		return herd_err_set(err, rc, "could not start a thread: %s", strerror(-rc));
+	return 0;
+}
+
+void herd_workers_stop(struct herd_px *px)
+{
+	atomic_store(&px->quit, true);
+	for (int i = 0; i < px->nworkers; i++)
+		wake(&px->workers[i]);
+	for (int i = 0; i < px->nworkers; i++)
+		pthread_join(px->workers[i].thread, NULL);
+	/* Notes that crossed the end still hand over what must be freed. */
+	for (int i = 0; i < px->nworkers; i++)
+		run_inbox(&px->workers[i]);
+	for (int i = 0; i < px->nworkers; i++) {
+		struct herd_worker *w = &px->workers[i];
+
+		while (!herd_list_empty(&w->servers))
+			herd_server_drop(
+				w, herd_container_of(w->servers.next, struct herd_server, node),
+				NULL);
+		herd_buf_free(&w->aux);
+		herd_buf_free(&w->aux2);
+		free(w->scratch);
+		close(w->epfd);
+		close(w->wake.fd);
+		pthread_mutex_destroy(&w->inbox_lock);
+	}
+}
+
+void herd_retire(struct herd_px *px, void *p, void (*fn)(void *))
+{
+	struct herd_retired *r = malloc(sizeof(*r));
+
+	/* Out of memory: better lost than freed too early. */
+	if (!r)
+		return;
+	*r = (struct herd_retired){ .p = p, .fn = fn, .main_passes = px->main_passes };
+	for (int i = 0; i < px->nworkers; i++)
+		r->passes[i] = atomic_load(&px->workers[i].passes);
+	pthread_mutex_lock(&px->retire_lock);
+	r->next = px->retired;
+	px->retired = r;
+	pthread_mutex_unlock(&px->retire_lock);
+}
+
+static bool passed(const struct herd_px *px, const struct herd_retired *r)
+{
+	/* Two more: the pass under way when it was retired, and one begun since for certain. */
+	for (int i = 0; i < px->nworkers; i++) {
+		if (atomic_load(&px->workers[i].passes) < r->passes[i] + 2)
+			return false;
+	}
+	return px->main_passes >= r->main_passes + 2;
+}
+
+void herd_retire_sweep(struct herd_px *px, bool all)
+{
+	struct herd_retired *ripe = NULL;
+
+	atomic_fetch_add(&px->main_passes, 1);
+	pthread_mutex_lock(&px->retire_lock);
+	for (struct herd_retired **p = &px->retired; *p;) {
+		struct herd_retired *r = *p;
+
+		if (!all && !passed(px, r)) {
+			p = &r->next;
+			continue;
+		}
+		*p = r->next;
+		r->next = ripe;
+		ripe = r;
+	}
+	pthread_mutex_unlock(&px->retire_lock);
+	while (ripe) {
+		struct herd_retired *r = ripe;
+
+		ripe = r->next;
+		r->fn(r->p);
+		free(r);
+	}
+}
+
+static void fanout_end(struct herd_worker *w, struct herd_note *n)
+{
+	struct herd_fanout *job = herd_container_of(n, struct herd_fanout, end);
+
+	job->done(w, job->arg);
+	free(job);
+}
+
+static void fanout_each(struct herd_worker *w, struct herd_note *n)
+{
+	struct herd_fanout *job = herd_container_of(n, struct herd_fanout, each_note[w->id]);
+
+	job->each(w, job->arg);
+	if (atomic_fetch_sub(&job->left, 1) == 1)
+		herd_worker_post(job->origin, &job->end);
+}
+
+int herd_worker_fanout(struct herd_worker *w, herd_fanout_fn each, herd_fanout_fn done, void *arg)
+{
+	struct herd_fanout *job = calloc(1, sizeof(*job));
+
+	if (!job)
+		return -ENOMEM;
+	job->origin = w;
+	job->each = each;
+	job->done = done;
+	job->arg = arg;
+	job->end.fn = fanout_end;
+	atomic_init(&job->left, w->px->nworkers);
+	for (int i = 0; i < w->px->nworkers; i++) {
+		job->each_note[i].fn = fanout_each;
+		herd_worker_post(&w->px->workers[i], &job->each_note[i]);
+	}
+	return 0;
+}
+
+void herd_proxy_stop(struct herd_px *px, enum herd_stop how)
+{
+	uint64_t one = 1;
+
+	atomic_store(&px->stop, (int)how);
+	if (write(px->stop_fd, &one, sizeof(one)) < 0)
+		herd_warning(px->log, "could not wake the main thread: %s", strerror(errno));
+}

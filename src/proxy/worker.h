@@ -1,0 +1,151 @@
+/*
+ * proxy/worker.h - the threads that move bytes, and what they share.
+ *
+ * A worker is one epoll loop. Clients live on one worker for ever; a server connection belongs to
+ * the worker whose client uses it, and to its pool while idle. Threads talk by notes (herd_worker_
+ * post). What other threads may still be looking at is not freed but retired: it goes when every
+ * thread has begun a new pass of its loop.
+ */
+#pragma once
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "pool/prepared.h"
+#include "pool/vars.h"
+#include "proxy/config.h"
+#include "proxy/conn.h"
+#include "proxy/settings.h"
+
+struct herd_topology;
+struct herd_worker;
+
+/* What one pass of a loop may use without counting: a configuration and its TLS contexts. */
+struct herd_live {
+	struct herd_pconf *config;
+	SSL_CTX *client_tls, *server_tls;
+};
+
+/* A message between threads, embedded in whatever it is about. */
+struct herd_note {
+	struct herd_list node;
+	void (*fn)(struct herd_worker *w, struct herd_note *n);
+};
+
+enum herd_stop {
+	HERD_STOP_NO = 0,
+	HERD_STOP_CLIENTS, /* no new clients; ends when the last one leaves */
+	HERD_STOP_SERVERS, /* ends when no server is in use */
+	HERD_STOP_NOW
+};
+
+enum { HERD_MAX_LISTENERS = 64 };
+
+/* A listening socket. Clients remember the name of the [listeners] entry, if there is one. */
+struct herd_door {
+	struct herd_conn conn; /* first */
+	char *listener;        /* NULL: the ordinary ports */
+	struct herd_addr addr;
+	char *path; /* of a unix socket, to be removed */
+};
+
+struct herd_px {
+	struct herd_log *log;
+	char *config_path;
+	_Atomic(struct herd_live *) live;
+	pthread_mutex_t reload_lock;
+	int nworkers;
+	struct herd_worker *workers;
+	int ndoors;
+	struct herd_door doors[HERD_MAX_LISTENERS];
+	struct herd_var_names vars; /* fixed at start */
+
+	pthread_mutex_t stmts_lock;
+	struct herd_stmts *stmts;
+
+	pthread_mutex_t pools_lock; /* maps of databases, users and pools; before any pool's lock */
+	struct herd_map *dbs;       /* struct herd_db */
+	struct herd_map *pools;     /* struct herd_pool, key "db\nuser" */
+	struct herd_map *users;     /* struct herd_user_count */
+
+	pthread_mutex_t scram_lock;
+	struct herd_map *scram; /* derived secrets of plain passwords, by user (login.c) */
+	uint8_t mock_seed[16];  /* makes the salts of users that do not exist */
+
+	struct herd_topology *topology;
+	_Atomic int nclients;
+	_Atomic int nheld; /* clients that wait because of a missing leader */
+	_Atomic uint64_t next_id;
+	_Atomic int stop;  /* enum herd_stop */
+	_Atomic bool quit; /* workers end their loops */
+	_Atomic bool paused_all, suspended;
+	_Atomic int verbose;
+	int64_t started_us;
+	int stop_fd; /* eventfd: wakes the main thread to look at stop */
+
+	pthread_mutex_t retire_lock;
+	struct herd_retired *retired;
+	_Atomic uint64_t main_passes;
+};
+
+struct herd_worker {
+	struct herd_px *px;
+	int id;
+	pthread_t thread;
+	int epfd;
+	struct herd_conn wake; /* eventfd */
+	pthread_mutex_t inbox_lock;
+	struct herd_list inbox;
+	_Atomic uint64_t passes;
+	_Atomic int nclients;
+
+	/* this thread only */
+	const struct herd_live *live;
+	int64_t now_us;
+	int64_t next_janitor_us;
+	struct herd_list clients; /* struct herd_client.node */
+	struct herd_list servers; /* struct herd_server.node: opening, active, busy for us */
+	struct herd_list run;     /* struct herd_client.run_node: has work left */
+	struct herd_list polls;   /* struct herd_server.poll_node: asks again at poll_us */
+	struct herd_list cancels;
+	char *scratch;
+	struct herd_buf aux, aux2;
+};
+
+enum { HERD_SCRATCH_BYTES = 128 * 1024 };
+
+int64_t herd_clock_us(void); /* CLOCK_BOOTTIME */
+
+/* Makes and starts n threads. 0 or negative errno. */
+int herd_workers_start(struct herd_px *px, int n, struct herd_err *err);
+/* Asks all to end, waits for them and frees what they hold. */
+void herd_workers_stop(struct herd_px *px);
+/* Runs n->fn on that worker, once. Callable from any thread; n must live until then. */
+void herd_worker_post(struct herd_worker *w, struct herd_note *n);
+/* Registers the connection with this worker's loop, for reading and writing. 0 or -errno. */
+int herd_worker_watch(struct herd_worker *w, struct herd_conn *c);
+void herd_worker_unwatch(struct herd_worker *w, struct herd_conn *c);
+/* The configuration of this pass. */
+static inline const struct herd_settings *herd_worker_settings(const struct herd_worker *w)
+{
+	return &w->live->config->s;
+}
+
+/* Frees p by fn when no thread can be looking at it any more. */
+void herd_retire(struct herd_px *px, void *p, void (*fn)(void *));
+/* Frees what may be freed; the main thread calls it now and then, with true at the end. */
+void herd_retire_sweep(struct herd_px *px, bool all);
+
+/* A job for every worker; done runs on the worker that began it, after all others. */
+struct herd_fanout;
+typedef void (*herd_fanout_fn)(struct herd_worker *w, void *arg);
+/* each runs on all workers at the same time: it must lock what it shares. 0 or -ENOMEM. */
+int herd_worker_fanout(struct herd_worker *w, herd_fanout_fn each, herd_fanout_fn done, void *arg);
+
+/* Sets px->stop and wakes the main thread. */
+void herd_proxy_stop(struct herd_px *px, enum herd_stop how);
