@@ -13,6 +13,22 @@ CREATE FUNCTION citus_internal.drop_shards(relation oid, schema text, name text)
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_drop_shards';
 CREATE FUNCTION citus_internal.localize_sequence(sequence regclass) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_localize_sequence';
+-- The default of serial and smallserial columns on workers: their sequences are too narrow for a
+-- range of its own for every node.
+CREATE FUNCTION citus_internal.coordinator_nextval(sequence text) RETURNS bigint
+	LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+	ok bool;
+	answer text;
+BEGIN
+	SELECT r.success, r.result INTO ok, answer
+	FROM run_command_on_coordinator(format('SELECT nextval(%L)', sequence)) r;
+	IF ok IS DISTINCT FROM true THEN
+		RAISE EXCEPTION 'cannot get the next value of sequence % from the coordinator', sequence
+			USING DETAIL = answer, ERRCODE = 'connection_failure';
+	END IF;
+	RETURN answer;
+END $$;
 CREATE FUNCTION citus_internal.ensure_schema(schema name, owner name) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN

@@ -100,6 +100,79 @@ CREATE FUNCTION pg_catalog.run_command_on_shards(table_name regclass, command te
 	FROM pg_catalog.run_command_on_placements(table_name, command, parallel)
 $$;
 
+-- The command as its argument is, on the shards of both tables that lie side by side.
+CREATE FUNCTION pg_catalog.run_command_on_colocated_placements(table_name1 regclass,
+	table_name2 regclass, command text, parallel bool DEFAULT true, OUT nodename text,
+	OUT nodeport int, OUT shardid1 bigint, OUT shardid2 bigint, OUT success bool,
+	OUT result text) RETURNS SETOF record LANGUAGE sql AS $$
+	WITH one AS (SELECT shardid, logicalrelid, pg_catalog.row_number() OVER
+			(ORDER BY shardminvalue::int) AS pos
+		FROM pg_catalog.pg_dist_shard WHERE logicalrelid = table_name1),
+	two AS (SELECT shardid, logicalrelid, pg_catalog.row_number() OVER
+			(ORDER BY shardminvalue::int) AS pos
+		FROM pg_catalog.pg_dist_shard WHERE logicalrelid = table_name2),
+	p AS (SELECT n.nodeid, n.nodename, n.nodeport, one.shardid AS s1, two.shardid AS s2,
+			pg_catalog.row_number() OVER (ORDER BY one.shardid, n.nodeid) AS i,
+			pg_catalog.format(command,
+				pg_catalog.shard_name(one.logicalrelid, one.shardid, false),
+				pg_catalog.shard_name(two.logicalrelid, two.shardid, false)) AS sql
+		FROM one JOIN two USING (pos)
+		JOIN pg_catalog.pg_dist_placement a ON a.shardid = one.shardid
+		JOIN pg_catalog.pg_dist_placement b ON b.shardid = two.shardid
+			AND b.groupid = a.groupid
+		JOIN pg_catalog.pg_dist_node n ON n.groupid = a.groupid
+		WHERE n.isactive AND n.noderole = 'primary'),
+	a AS (SELECT pg_catalog.array_agg(nodeid ORDER BY i) ids,
+		pg_catalog.array_agg(sql ORDER BY i) sqls FROM p)
+	SELECT p.nodename, p.nodeport, p.s1, p.s2, r.success, r.result
+	FROM a, citus_internal.run_on_nodes(a.ids, a.sqls, parallel) r, p
+	WHERE p.i = r.index ORDER BY p.i
+$$;
+
+CREATE FUNCTION pg_catalog.distributed_tables_colocated(table1 regclass, table2 regclass)
+	RETURNS bool LANGUAGE sql STRICT STABLE AS $$
+	SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition a, pg_catalog.pg_dist_partition b
+		WHERE a.logicalrelid = table1 AND b.logicalrelid = table2
+		AND a.colocationid = b.colocationid AND a.colocationid <> 0) $$;
+CREATE FUNCTION pg_catalog.get_colocated_table_array(regclass) RETURNS regclass[]
+	LANGUAGE sql STRICT STABLE AS $$
+	SELECT pg_catalog.array_agg(b.logicalrelid ORDER BY b.logicalrelid)
+	FROM pg_catalog.pg_dist_partition a JOIN pg_catalog.pg_dist_partition b USING (colocationid)
+	WHERE a.logicalrelid = $1 $$;
+CREATE FUNCTION pg_catalog.relation_is_a_known_shard(regclass) RETURNS bool
+	LANGUAGE sql STRICT STABLE AS $$
+	SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_dist_shard s
+		ON s.shardid = pg_catalog.substring(c.relname, '_(\d{6,18})$')::bigint
+		JOIN pg_catalog.pg_class t ON t.oid = s.logicalrelid
+			AND t.relnamespace = c.relnamespace
+		WHERE c.oid = $1 AND t.oid <> c.oid) $$;
+CREATE FUNCTION pg_catalog.recover_prepared_transactions() RETURNS int
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_recover_prepared_sql';
+REVOKE EXECUTE ON FUNCTION pg_catalog.recover_prepared_transactions() FROM public;
+
+-- Every node asked to reach every other: a matrix of who sees whom.
+CREATE FUNCTION pg_catalog.citus_check_connection_to_node(nodename text, nodeport int DEFAULT 5432)
+	RETURNS bool LANGUAGE sql STRICT AS $$
+	SELECT coalesce((SELECT r.success FROM pg_catalog.pg_dist_node n,
+		citus_internal.run_on_nodes(ARRAY[n.nodeid], ARRAY['SELECT 1'], true) r
+		WHERE n.nodename = $1 AND n.nodeport = $2), false) $$;
+CREATE FUNCTION pg_catalog.citus_check_cluster_node_health(OUT from_nodename text,
+	OUT from_nodeport int, OUT to_nodename text, OUT to_nodeport int, OUT result bool)
+	RETURNS SETOF record LANGUAGE sql AS $$
+	WITH p AS (SELECT f.nodeid, f.nodename fn, f.nodeport fp, t.nodename tn, t.nodeport tp,
+			pg_catalog.row_number() OVER (ORDER BY f.nodeid, t.nodeid) AS i,
+			pg_catalog.format('SELECT pg_catalog.citus_check_connection_to_node(%L, %s)',
+				t.nodename, t.nodeport) AS sql
+		FROM pg_catalog.pg_dist_node f, pg_catalog.pg_dist_node t
+		WHERE f.isactive AND f.noderole = 'primary' AND t.isactive
+			AND t.noderole = 'primary'),
+	a AS (SELECT pg_catalog.array_agg(nodeid ORDER BY i) ids,
+		pg_catalog.array_agg(sql ORDER BY i) sqls FROM p)
+	SELECT p.fn, p.fp, p.tn, p.tp, CASE WHEN r.success THEN r.result::bool END
+	FROM a, citus_internal.run_on_nodes(a.ids, a.sqls, true) r, p
+	WHERE p.i = r.index ORDER BY p.i
+$$;
+
 -- Sizes of the shards on this node, as {shard id: [main fork, table, total]}.
 CREATE FUNCTION citus_internal.local_shard_sizes() RETURNS jsonb
 	LANGUAGE sql STABLE SET search_path = pg_catalog AS $$

@@ -15,6 +15,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/primnodes.h"
+#include "txn/txn.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -185,4 +186,11 @@ PGDLLEXPORT Datum herd_run_on_nodes(PG_FUNCTION_ARGS)
 	for (int i = 0; i < n; i += step)
 		run_chunk(rsinfo, nodeids, commands, i, Min(step, n - i));
 	PG_RETURN_NULL();
+}
+
+/* recover_prepared_transactions(): what the maintenance worker does now and then, at once. */
+PG_FUNCTION_INFO_V1(herd_recover_prepared_sql);
+PGDLLEXPORT Datum herd_recover_prepared_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(herd_recover_prepared());
 }

@@ -188,7 +188,7 @@ bool herd_utility_alter_table(HerdUtility *u)
 
 	if (stmt->objtype != OBJECT_TABLE)
 		return false;
-	table = herd_utility_table(stmt->relation, AccessExclusiveLock);
+	table = herd_utility_table(stmt->relation, NoLock);
 	if (!table)
 		return false;
 	herd_utility_require_origin(u);
@@ -290,7 +290,7 @@ bool herd_utility_rename(HerdUtility *u)
 	    (stmt->renameType != OBJECT_TABLE && stmt->renameType != OBJECT_COLUMN &&
 	     stmt->renameType != OBJECT_TABCONSTRAINT))
 		return herd_utility_object(u);
-	table = herd_utility_table(stmt->relation, AccessExclusiveLock);
+	table = herd_utility_table(stmt->relation, NoLock);
 	if (!table)
 		return false;
 	herd_utility_require_origin(u);
@@ -312,7 +312,7 @@ bool herd_utility_set_schema(HerdUtility *u)
 
 	if (stmt->objectType != OBJECT_TABLE || !stmt->relation)
 		return herd_utility_object(u);
-	table = herd_utility_table(stmt->relation, AccessExclusiveLock);
+	table = herd_utility_table(stmt->relation, NoLock);
 	if (!table)
 		return false;
 	herd_utility_require_origin(u);
@@ -345,8 +345,7 @@ static List *index_list(Oid relid)
 bool herd_utility_create_index(HerdUtility *u)
 {
 	IndexStmt *stmt = castNode(IndexStmt, u->stmt);
-	const HerdTable *table =
-		stmt->relation ? herd_utility_table(stmt->relation, ShareLock) : NULL;
+	const HerdTable *table = stmt->relation ? herd_utility_table(stmt->relation, NoLock) : NULL;
 	List *before, *others = NIL, *shards = NIL;
 	ListCell *lc, *ls;
 

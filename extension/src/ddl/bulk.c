@@ -17,13 +17,13 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
-static List *distributed_of(List *rangevars, LOCKMODE lock)
+static List *distributed_of(List *rangevars)
 {
 	List *out = NIL;
 	ListCell *lc;
 
 	foreach (lc, rangevars) {
-		const HerdTable *table = herd_utility_table(lfirst(lc), lock);
+		const HerdTable *table = herd_utility_table(lfirst(lc), NoLock);
 
 		if (table)
 			out = lappend(out, (void *)table);
@@ -100,7 +100,7 @@ bool herd_utility_truncate(HerdUtility *u)
 
 	if (u->applying)
 		return false;
-	tables = distributed_of(stmt->relations, AccessExclusiveLock);
+	tables = distributed_of(stmt->relations);
 	if (tables == NIL)
 		return false;
 	initStringInfo(&sql);
@@ -156,7 +156,7 @@ bool herd_utility_vacuum(HerdUtility *u)
 	foreach (lc, stmt->rels)
 		if (((VacuumRelation *)lfirst(lc))->relation)
 			rangevars = lappend(rangevars, ((VacuumRelation *)lfirst(lc))->relation);
-	tables = distributed_of(rangevars, NoLock);
+	tables = distributed_of(rangevars);
 	if (tables == NIL)
 		return false;
 	/* VACUUM ends the transaction, and with it what the tables are read from. */

@@ -104,6 +104,29 @@ static void append_identity(StringInfo out, Relation rel, Form_pg_attribute att)
 	appendStringInfoChar(out, ')');
 }
 
+/*
+ * The sequence of a default that is nextval() of one too narrow to be shared out among the nodes;
+ * InvalidOid for other defaults.
+ */
+static Oid narrow_sequence(Node *expr)
+{
+	FuncExpr *call;
+	Node *arg;
+
+	while (IsA(expr, FuncExpr) && castNode(FuncExpr, expr)->funcid != F_NEXTVAL &&
+	       list_length(castNode(FuncExpr, expr)->args) == 1)
+		expr = linitial(castNode(FuncExpr, expr)->args); /* the cast to the column's type */
+	if (!IsA(expr, FuncExpr) || castNode(FuncExpr, expr)->funcid != F_NEXTVAL)
+		return InvalidOid;
+	call = castNode(FuncExpr, expr);
+	arg = linitial(call->args);
+	if (!IsA(arg, Const) || castNode(Const, arg)->constisnull)
+		return InvalidOid;
+	if (sequence_type(DatumGetObjectId(castNode(Const, arg)->constvalue)) == INT8OID)
+		return InvalidOid;
+	return DatumGetObjectId(castNode(Const, arg)->constvalue);
+}
+
 static void append_default(StringInfo out, Relation rel, Form_pg_attribute att, bool shell)
 {
 	Node *expr = build_column_default(rel, att->attnum);
@@ -117,6 +140,9 @@ static void append_default(StringInfo out, Relation rel, Form_pg_attribute att, 
 	else if (att->attgenerated)
 		appendStringInfo(out, " GENERATED ALWAYS AS (%s)",
 				 deparse_expression(expr, context, false, false));
+	else if (shell && OidIsValid(narrow_sequence(expr)))
+		appendStringInfo(out, " DEFAULT citus_internal.coordinator_nextval(%s)",
+				 quote_literal_cstr(herd_shape_name(narrow_sequence(expr), 0)));
 	else if (shell || !contain_mutable_functions(expr))
 		/* Inserts into a shard bring all values: a default there only helps by hand. */
 		appendStringInfo(out, " DEFAULT %s",
