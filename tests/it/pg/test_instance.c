@@ -285,11 +285,6 @@ static void test_initdb(void **state)
 	herd_pg_settings_clear(&options);
 }
 
-static void apply_done(void *arg, int rc, const struct herd_err *err)
-{
-	on_done(arg, rc, err);
-}
-
 static void clone_b(void)
 {
 	struct herd_pg_clone_opts opts = { 0 };
@@ -307,16 +302,16 @@ static void test_clone(void **state)
 
 	herd_pg_lines_add(&plan.create, "node_b");
 	herd_pg_lines_add(&plan.create, "node_x");
-	RUN("slots", herd_pg_slots_apply(herd_pg_session(a.pg), &plan, 5000, apply_done, &a) +
-			     0 * err->code);
+	RUN("slots",
+	    herd_pg_slots_apply(herd_pg_session(a.pg), &plan, 5000, on_done, &a) + 0 * err->code);
 	assert_int_equal(last.rc, 0);
-	RUN("slots again", herd_pg_slots_apply(herd_pg_session(a.pg), &plan, 5000, apply_done, &a) +
-				   0 * err->code);
+	RUN("slots again",
+	    herd_pg_slots_apply(herd_pg_session(a.pg), &plan, 5000, on_done, &a) + 0 * err->code);
 	assert_int_equal(last.rc, 0);
 	herd_pg_slots_plan_clear(&plan);
 	herd_pg_lines_add(&plan.drop, "node_x");
-	RUN("drop slot", herd_pg_slots_apply(herd_pg_session(a.pg), &plan, 5000, apply_done, &a) +
-				 0 * err->code);
+	RUN("drop slot",
+	    herd_pg_slots_apply(herd_pg_session(a.pg), &plan, 5000, on_done, &a) + 0 * err->code);
 	assert_int_equal(last.rc, 0);
 	herd_pg_slots_plan_clear(&plan);
 	clone_b();
@@ -401,6 +396,17 @@ static void promote(struct node *n)
 	assert_false(seen.in_recovery);
 }
 
+static void create_slot(struct node *n, const char *name)
+{
+	struct herd_pg_slots_plan plan = { 0 };
+
+	herd_pg_lines_add(&plan.create, name);
+	RUN("slot",
+	    herd_pg_slots_apply(herd_pg_session(n->pg), &plan, 5000, on_done, n) + 0 * err->code);
+	assert_int_equal(last.rc, 0);
+	herd_pg_slots_plan_clear(&plan);
+}
+
 static void test_switchover(void **state)
 {
 	LOOK_UNTIL(&a, seen.standby_n == 1 && herd_str_eq(seen.standby[0].state, "streaming"));
@@ -409,6 +415,7 @@ static void test_switchover(void **state)
 	LOOK_UNTIL(&b, seen.replay_lsn > a.shut_down_lsn);
 	promote(&b);
 	assert_int_equal(seen.timeline, 2);
+	create_slot(&b, "node_a");
 	/* A clean switchover: the former primary may follow as it is. */
 	assert_int_equal(check(&a, &b), HERD_PG_DIVERGED_NO);
 	start(&a, &b);
@@ -439,6 +446,7 @@ static void test_failover_and_rewind(void **state)
 	start(&a, &b);
 	promote(&a);
 	assert_int_equal(seen.timeline, 3);
+	create_slot(&a, "node_b");
 	stop(&b, HERD_PG_FAST); /* waits for what the kill left */
 	assert_int_equal(check(&b, &a), HERD_PG_DIVERGED_YES);
 	run_rewind(&b, &a);
