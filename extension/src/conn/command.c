@@ -6,6 +6,7 @@
 #include "miscadmin.h"
 #include "pgtime.h"
 #include "storage/proc.h"
+#include "txn/internal.h"
 #include "utils/builtins.h"
 #include "utils/bytea.h"
 #include "utils/float.h"
@@ -366,6 +367,7 @@ void herd_conn_wait(HerdConn *c)
 		return;
 	if (event.events & WL_LATCH_SET) {
 		ResetLatch(MyLatch);
+		herd_deadlock_check_mark();
 		CHECK_FOR_INTERRUPTS();
 	}
 	if (event.events & WL_SOCKET_READABLE)

@@ -326,6 +326,12 @@ HerdRemoteResult *herd_remote_query(const char *host, int port, const char *dbna
 
 List *herd_remote_query_nodes(List *nodes, List *sqls, int timeout_ms)
 {
+	return herd_remote_query_nodes_as(nodes, sqls, timeout_ms,
+					  GetUserNameFromId(GetUserId(), false));
+}
+
+List *herd_remote_query_nodes_as(List *nodes, List *sqls, int timeout_ms, const char *user)
+{
 	int n = list_length(nodes);
 	const HerdNode **node = palloc(Max(n, 1) * sizeof(*node));
 	const char **sql = palloc(Max(n, 1) * sizeof(*sql));
@@ -335,6 +341,5 @@ List *herd_remote_query_nodes(List *nodes, List *sqls, int timeout_ms)
 		node[i] = list_nth(nodes, i);
 		sql[i] = list_nth(sqls, i);
 	}
-	return query_nodes(node, sql, n, get_database_name(MyDatabaseId),
-			   GetUserNameFromId(GetUserId(), false), timeout_ms);
+	return query_nodes(node, sql, n, get_database_name(MyDatabaseId), user, timeout_ms);
 }

@@ -120,6 +120,8 @@ extern char *herd_conn_open_error(const HerdConn *c);
 extern void herd_conn_close(HerdConn *c);
 /* After a transaction: closes what is dead, too old or more than the cache may hold. */
 extern void herd_conn_trim_cache(void);
+/* As herd_remote_query_nodes, as another user. */
+extern List *herd_remote_query_nodes_as(List *nodes, List *sqls, int timeout_ms, const char *user);
 /* Name of the owner of the extension, palloc'd. */
 extern char *herd_conn_superuser(void);
 

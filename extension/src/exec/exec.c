@@ -482,6 +482,7 @@ static void handle_event(HerdExec *exec, const WaitEvent *event)
 
 	if (event->events & WL_LATCH_SET) {
 		ResetLatch(MyLatch);
+		herd_deadlock_check_mark();
 		CHECK_FOR_INTERRUPTS();
 		return;
 	}
@@ -624,6 +625,7 @@ bool herd_exec_next(HerdExec *exec, TupleTableSlot *slot)
 	if (slot)
 		ExecClearTuple(slot);
 	for (;;) {
+		herd_deadlock_check_mark();
 		CHECK_FOR_INTERRUPTS();
 		if (exec->stored && slot && next_stored(exec, slot))
 			return true;

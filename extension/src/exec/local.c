@@ -92,14 +92,23 @@ uint64 herd_local_run(const HerdJob *job, const HerdTask *task, Tuplestorestate 
 				   .tupdesc = job->tupdesc };
 	/* plpgsql's lists are filled on demand only; a copy is complete. */
 	ParamListInfo params = job->params ? copyParamList(job->params) : NULL;
+	volatile uint64 processed = 0;
 	SPIExecuteOptions options = { .params = params, .read_only = false, .dest = &receiver.pub };
-	uint64 processed;
 
 	herd_txn_use_local_group();
-	check_spi(SPI_connect());
-	check_spi(SPI_execute_plan_extended(prepare(task->sql, params), &options));
-	processed = SPI_processed;
-	check_spi(SPI_finish());
+	PG_TRY();
+	{
+		check_spi(SPI_connect());
+		check_spi(SPI_execute_plan_extended(prepare(task->sql, params), &options));
+		processed = SPI_processed;
+		check_spi(SPI_finish());
+	}
+	PG_CATCH();
+	{
+		herd_deadlock_rename_cancel();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	return processed;
 }
 

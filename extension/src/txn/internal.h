@@ -26,5 +26,16 @@ extern void herd_txn_record(int32 groupid, const char *gid);
 /* maintenance.c: ends the worker of a database that the command needs for itself. */
 
 extern void herd_maintenance_leave_database(Node *stmt);
+/* deadlock.c */
+extern void herd_deadlock_init(void);
+/* In the maintenance worker, inside a transaction: looks for a deadlock and ends it. */
+extern void herd_deadlock_look(void);
+/* Time between looks; -1 for never. */
+extern int herd_deadlock_interval_ms(void);
+/* In a wait: raises when this backend is cancelled because it was chosen as a victim. */
+extern void herd_deadlock_check_mark(void);
+/* In a PG_CATCH: the same for a wait inside PostgreSQL, which has raised "canceled" already. */
+extern void herd_deadlock_rename_cancel(void);
+extern void herd_deadlock_clear_mark(void);
 /* statement.c: hooks that watch where statements begin. */
 extern void herd_txn_statement_init(void);

@@ -218,7 +218,7 @@ static bool due(TimestampTz *next, int interval_ms)
 /* An error ends the process; the launcher starts another after a while. */
 void herd_maintenance_worker(Datum arg)
 {
-	TimestampTz next_recovery = 0, next_sync = 0;
+	TimestampTz next_recovery = 0, next_sync = 0, next_look = 0;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -235,7 +235,14 @@ void herd_maintenance_worker(Datum arg)
 			herd_sync_pending_metadata();
 			end_work();
 		}
-		nap(WORKER_NAP_MS);
+		if (due(&next_look, herd_deadlock_interval_ms())) {
+			begin_work("looking for deadlocks");
+			herd_deadlock_look();
+			end_work();
+		}
+		nap(herd_deadlock_interval_ms() < 0
+			    ? WORKER_NAP_MS
+			    : Min(WORKER_NAP_MS, herd_deadlock_interval_ms()));
 	}
 	proc_exit(0);
 }

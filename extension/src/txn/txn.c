@@ -311,6 +311,7 @@ static void end_transaction(void)
 	}
 	in_use = false;
 	local_group_used = false;
+	herd_deadlock_clear_mark();
 	herd_conn_trim_cache();
 }
 
@@ -428,4 +429,5 @@ void herd_txn_init(void)
 	RegisterXactCallback(xact_callback, NULL);
 	RegisterSubXactCallback(subxact_callback, NULL);
 	herd_txn_statement_init();
+	herd_deadlock_init();
 }

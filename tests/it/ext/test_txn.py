@@ -266,3 +266,37 @@ def test_drop_database_is_not_held_up(nodes):
     nodes.psql(1, "create database other")
     nodes.psql(1, "create extension pgherd", db="other")
     nodes.psql(1, "drop database other")
+
+
+def crossed(nodes, first, second, where=(0, 0)):
+    """Two transactions that lock the two keys in opposite order; their errors, None without."""
+    errors = [None, None]
+    barrier = threading.Barrier(2, timeout=20)
+
+    def work(i, one, two):
+        with contextlib.closing(nodes.session(where[i], autocommit=False)) as c:
+            run(c, "update t set b = b where a = %s", (one,))
+            barrier.wait()
+            try:
+                run(c, "update t set b = 'dl%s' where a = %s", (i, two))
+                c.commit()
+            except psycopg2.Error as e:
+                errors[i] = e
+
+    threads = [threading.Thread(target=work, args=(0, first, second), daemon=True),
+               threading.Thread(target=work, args=(1, second, first), daemon=True)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(20)
+    assert not any(t.is_alive() for t in threads)
+    return errors
+
+
+@pytest.mark.parametrize("where", [(0, 0), (0, 1), (1, 2)])
+def test_deadlock_over_two_nodes(nodes, table, keys, where):
+    errors = crossed(nodes, keys[0], keys[1], where)
+    failed = [e for e in errors if e]
+    assert len(failed) == 1
+    assert failed[0].pgcode == "40P01"
+    assert nodes.all_prepared() == []
