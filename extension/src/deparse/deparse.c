@@ -229,15 +229,30 @@ Node *herd_evals_extract_expr(Node *expr, List **evals)
 	return extract_mutator(expr, &cxt);
 }
 
-/*
- * A row of a table prints as a cast to the table's type, which a row of a shard does not have. On
- * the nullable side of an outer join the whole row may be null, and then it has no ctid.
- */
-static Node *expand_row(Var *var, Oid relid, bool real)
+/* value for a real row of the relation: a null one, of an outer join, has no ctid. */
+static Node *unless_null_row(Var *var, Expr *value)
 {
 	CaseExpr *expr = makeNode(CaseExpr);
 	CaseWhen *when = makeNode(CaseWhen);
 	NullTest *test = makeNode(NullTest);
+
+	test->arg = (Expr *)makeVar(var->varno, SelfItemPointerAttributeNumber, TIDOID, -1,
+				    InvalidOid, var->varlevelsup);
+	test->nulltesttype = IS_NOT_NULL;
+	test->location = -1;
+	when->expr = (Expr *)test;
+	when->result = value;
+	when->location = -1;
+	expr->casetype = var->vartype;
+	expr->args = list_make1(when);
+	expr->defresult = (Expr *)makeNullConst(var->vartype, -1, InvalidOid);
+	expr->location = -1;
+	return (Node *)expr;
+}
+
+/* A row of a table prints as a cast to the table's type, which a row of a shard does not have. */
+static Node *expand_row(Var *var, Oid relid, bool real)
+{
 	Relation rel = table_open(relid, NoLock);
 	TupleDesc desc = RelationGetDescr(rel);
 	RowExpr *row = makeNode(RowExpr);
@@ -257,20 +272,33 @@ static Node *expand_row(Var *var, Oid relid, bool real)
 	row->row_format = COERCE_EXPLICIT_CAST;
 	row->location = -1;
 	table_close(rel, NoLock);
-	if (!real)
-		return (Node *)row;
-	test->arg = (Expr *)makeVar(var->varno, SelfItemPointerAttributeNumber, TIDOID, -1,
-				    InvalidOid, var->varlevelsup);
-	test->nulltesttype = IS_NOT_NULL;
-	test->location = -1;
-	when->expr = (Expr *)test;
-	when->result = (Expr *)row;
-	when->location = -1;
-	expr->casetype = var->vartype;
-	expr->args = list_make1(when);
-	expr->defresult = (Expr *)makeNullConst(var->vartype, -1, InvalidOid);
-	expr->location = -1;
-	return (Node *)expr;
+	return real ? unless_null_row(var, (Expr *)row) : (Node *)row;
+}
+
+/* The table, not its shard; as regclass its name, since other nodes have another OID for it. */
+static Node *table_oid(Var *var, Oid relid, Oid type)
+{
+	Expr *value = (Expr *)makeConst(type, -1, InvalidOid, sizeof(Oid), ObjectIdGetDatum(relid),
+					false, true);
+	Var typed = *var;
+
+	typed.vartype = type;
+	return unless_null_row(&typed, value);
+}
+
+/* The relation of a Var if it is in the metadata; queries: innermost first. */
+static RangeTblEntry *distributed_rte(Var *var, List *queries)
+{
+	Query *query;
+	RangeTblEntry *rte;
+
+	if (var->varno <= 0 || var->varlevelsup >= (Index)list_length(queries))
+		return NULL;
+	query = list_nth(queries, var->varlevelsup);
+	if (var->varno > list_length(query->rtable))
+		return NULL;
+	rte = rt_fetch(var->varno, query->rtable);
+	return rte->rtekind == RTE_RELATION && herd_table_get(rte->relid) != NULL ? rte : NULL;
 }
 
 static Node *expand_rows_mutator(Node *node, void *context)
@@ -285,18 +313,21 @@ static Node *expand_rows_mutator(Node *node, void *context)
 		query_tree_mutator((Query *)node, expand_rows_mutator, inner, QTW_DONT_COPY_QUERY);
 		return node;
 	}
+	if (IsA(node, RelabelType) && ((RelabelType *)node)->resulttype == REGCLASSOID &&
+	    IsA(((RelabelType *)node)->arg, Var)) {
+		Var *var = (Var *)((RelabelType *)node)->arg;
+		RangeTblEntry *rte = distributed_rte(var, queries);
+
+		if (rte != NULL && var->varattno == TableOidAttributeNumber)
+			return table_oid(var, rte->relid, REGCLASSOID);
+	}
 	if (IsA(node, Var)) {
 		Var *var = (Var *)node;
-		RangeTblEntry *rte;
-		Query *q;
+		RangeTblEntry *rte = distributed_rte(var, queries);
 
-		if (var->varattno != 0 || var->varlevelsup >= (Index)list_length(queries))
-			return node;
-		q = list_nth(queries, var->varlevelsup);
-		if (var->varno > (Index)list_length(q->rtable))
-			return node; /* EXCLUDED and the like */
-		rte = rt_fetch(var->varno, q->rtable);
-		if (rte->rtekind == RTE_RELATION && herd_table_get(rte->relid) != NULL &&
+		if (rte != NULL && var->varattno == TableOidAttributeNumber)
+			return table_oid(var, rte->relid, OIDOID);
+		if (rte != NULL && var->varattno == 0 &&
 		    var->vartype == get_rel_type_id(rte->relid))
 			return expand_row(var, rte->relid, rte->relkind != RELKIND_COMPOSITE_TYPE);
 		return node;

@@ -135,6 +135,10 @@ static bool check_walker(Node *node, void *context)
 
 	if (node == NULL)
 		return false;
+	if (IsA(node, CurrentOfExpr))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("WHERE CURRENT OF is not supported on distributed tables"),
+				errhint("Name the row by its primary key.")));
 	if (!IsA(node, Query))
 		return expression_tree_walker(node, check_walker, context);
 	foreach (lc, query->rtable) {

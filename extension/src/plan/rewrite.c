@@ -13,6 +13,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "guc.h"
 #include "plan/leaves.h"
 #include "plan/part.h"
 #include "plan/rewrite.h"
@@ -340,8 +341,8 @@ static bool read_here(RangeTblEntry *rte, const HerdTable *table)
 	char *relname;
 	Oid relid;
 
-	if ((table->kind != HERD_TABLE_REFERENCE && table->kind != HERD_TABLE_LOCAL) ||
-	    table->nshards == 0)
+	if (!herd_enable_local_execution || table->nshards == 0 ||
+	    (table->kind != HERD_TABLE_REFERENCE && table->kind != HERD_TABLE_LOCAL))
 		return false;
 	for (int i = 0; i < shard->ngroups; i++) {
 		if (shard->groups[i] != herd_local_group())
@@ -368,6 +369,8 @@ static bool only_local_reads(Query *query)
 	HerdLeaves leaves = { 0 };
 	ListCell *lc;
 
+	if (!herd_enable_local_execution)
+		return false;
 	herd_leaves_of_query(&level, NIL, &leaves);
 	foreach (lc, leaves.leaves) {
 		HerdLeaf *leaf = lfirst(lc);

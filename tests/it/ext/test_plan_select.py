@@ -249,6 +249,10 @@ select now() = now(), current_date = now()::date, count(*) from a
 select count(*) from a where ts < now()
 select count(*) from a where ts > current_timestamp - interval '1 day'
 select current_user, current_schema is not null, count(*) from a group by 1, 2
+select tableoid::regclass, k from a where k < 3
+select tableoid::regclass, count(*) from a where k = 3 group by 1
+select tableoid::regclass = 'a'::regclass, k from a where k = 3
+select b.tableoid::regclass, a.k from a left join b using (k) where a.x = 2
 select k from a where k = 7 and now() > '2000-01-01'
 select 'public'::regnamespace is not null from a where k = 3
 select k, x from a tablesample system (100) where k = 3

@@ -125,6 +125,7 @@ REFUSED = [
     ("select * from a for update", "row locks"),
     ("select * from a join b using (k) where a.x = 1 for share of a", "row locks"),
     ("select a.ctid from a join l on a.x = l.id", "system columns"),
+    ("update a set x = 1 where current of c", "CURRENT OF"),
     ("select * from l, a tablesample system (10)", "TABLESAMPLE"),
 ]
 
