@@ -163,6 +163,13 @@ bool herd_rule_sysid(struct herd_step *s)
 
 		if (herd_str_eq(cl->initialize, mine))
 			return false;
+		/* Our own bootstrap came too late: nobody has ever used what it made. */
+		if (o->pg.fresh && o->pg.run == HERD_RUN_DOWN && !s->busy && !s->key_mine) {
+			herd_plan_add(s, HERD_ACT_WIPE, true);
+			return herd_answer(s, "sysid.fresh",
+					   "removing a new data directory: another node has "
+					   "bootstrapped the cluster");
+		}
 		herd_plan_add(s, HERD_ACT_EXIT, false)->exit_code = 1;
 		return herd_answer(s, "sysid.mismatch",
 				   "system ID mismatch, node %s belongs to a different cluster: "

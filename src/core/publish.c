@@ -167,6 +167,20 @@ void herd_publish_status(struct herd_step *s)
 	herd_status_clear(&st);
 }
 
+/* Does the store show the same changes of timeline? */
+static bool same_line(const struct herd_history *local, size_t from, const struct herd_history *old)
+{
+	size_t n = local ? local->n - from : 0;
+
+	if (n != old->n)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (local->line[from + i].timeline != old->line[i].timeline ||
+		    local->line[from + i].lsn != old->line[i].lsn)
+			return false;
+	return true;
+}
+
 /* The lines of the server's own history, with times and names where the store knows them. */
 static bool publish_history(struct herd_step *s)
 {
@@ -175,14 +189,13 @@ static bool publish_history(struct herd_step *s)
 	size_t from = 0;
 	bool ok = true;
 
-	if (s->cl->history_key.version && !s->cl->history_key.bad &&
-	    herd_history_timeline(old) >= s->o->pg.timeline)
-		return false;
 	if (s->o->pg.timeline == 0 || (s->o->pg.timeline > 1 && !local))
 		return false;
 	if (s->cfg->max_timelines_history > 0 && local &&
 	    local->n > (size_t)s->cfg->max_timelines_history)
 		from = local->n - (size_t)s->cfg->max_timelines_history;
+	if (s->cl->history_key.version && !s->cl->history_key.bad && same_line(local, from, old))
+		return false;
 	char *now = herd_time_print(s->o->wall_ms);
 
 	for (size_t i = from; local && i < local->n && ok; i++) {

@@ -125,7 +125,8 @@ static bool repair(struct herd_step *s)
 		return herd_answer(s, "rewind", "running pg_rewind from %s", s->cl->leader);
 	}
 	if (o->reclone_diverged) {
-		c->rewound = false;
+		/* What comes in its place has not been judged. */
+		c->judged_version = 0;
 		herd_plan_add(s, HERD_ACT_WIPE, true);
 		return herd_answer(s, "rewind.reclone",
 				   "reinitializing because data has diverged from the leader");

@@ -436,7 +436,7 @@ static bool execute(struct sim *w, struct sim_node *n, const struct herd_action 
 		return true;
 	case HERD_ACT_EXIT:
 		sim_agent_kill(w, n->index);
-		sim_agent_start(w, n->index);
+		sim_agent_start_later(w, n->index, 1000);
 		return false;
 	default:
 		start_task(w, n, a);
@@ -551,6 +551,7 @@ static void observe_server(struct sim *w, struct sim_node *n, struct herd_obs_pg
 		.data = s->data,
 		.run = s->run,
 		.sysid = s->sysid,
+		.fresh = s->fresh,
 		.in_recovery = s->standby,
 		.timeline = s->timeline,
 		.flush_lsn = lsn,
@@ -611,6 +612,16 @@ static void step(struct sim *w, int node)
 
 	sim_agent_wake(w, node, next > w->now ? next - w->now : 1);
 	run_plan(w, node);
+}
+
+static void on_start(struct sim *w, struct sim_event *e)
+{
+	sim_agent_start(w, e->node);
+}
+
+void sim_agent_start_later(struct sim *w, int node, int64_t delay)
+{
+	sim_at(w, w->now + delay, on_start, node, 0, 0);
 }
 
 void sim_agent_start(struct sim *w, int node)

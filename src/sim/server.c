@@ -234,6 +234,7 @@ void sim_server_start(struct sim *w, int node, bool standby, int following)
 
 	assert(pg->run == HERD_RUN_DOWN && pg->data == HERD_DATA_VALID);
 	pg->standby = standby;
+	pg->fresh = false;
 	pg->following = following;
 	pg->run = HERD_RUN_STARTING;
 	pg->crashed = false;
@@ -386,6 +387,7 @@ static void on_bootstrapped(struct sim *w, struct sim_event *e)
 		return;
 	}
 	pg->data = HERD_DATA_VALID;
+	pg->fresh = true;
 	pg->sysid = (uint64_t)sim_rand(w, 1, INT64_MAX);
 	pg->standby = false;
 	pg->timeline = 1;
@@ -437,6 +439,7 @@ static void on_copied(struct sim *w, struct sim_event *e)
 		append(pg, up->log.rec[i]);
 	pg->data = HERD_DATA_VALID;
 	pg->standby = true;
+	pg->fresh = false;
 	pg->sysid = up->sysid;
 	pg->timeline = up->timeline;
 	pg->checkpoint = up->checkpoint;

@@ -84,6 +84,7 @@ struct sim_server {
 	enum herd_pg_data data;
 	uint64_t sysid;
 	bool standby; /* standby.signal */
+	bool fresh;
 	uint32_t timeline;
 	struct herd_history history;
 	struct sim_log log;
@@ -253,6 +254,7 @@ void sim_server_free(struct sim_server *pg);
 /* agent.c */
 int64_t sim_local(const struct sim *w, const struct sim_node *n, int64_t at);
 void sim_agent_start(struct sim *w, int node);
+void sim_agent_start_later(struct sim *w, int node, int64_t delay);
 void sim_agent_kill(struct sim *w, int node);
 void sim_agent_wake(struct sim *w, int node, int64_t delay);
 void sim_agent_answer(struct sim *w, struct sim_request *r);
