@@ -8,7 +8,6 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "dcs/dcs.h"
-#include "dcs/etcd3.h"
 #include "loop/loop.h"
 #include "model/cluster.h"
 #include "proxy/topology.h"
@@ -282,43 +281,16 @@ static void on_view(void *arg, enum herd_dcs_result result, struct herd_dcs_view
 	publish(c->feed);
 }
 
-/* etcd3://host:port[,host:port]; etcd3s:// for TLS. */
 static int open_dcs(struct herd_feed *f, const struct herd_settings *set, struct cluster *c,
 		    struct herd_err *err)
 {
-	static const char *const schemes[] = { "etcd3://", "etcd3s://", "etcd://", "http://",
-					       "https://" };
-	struct herd_etcd3_opts opts = { .port = 2379 };
-	char *hosts[16], *save = NULL, *list = NULL, *root;
-	int rc;
-
-	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
-		if (!herd_str_starts(set->dcs, schemes[i]))
-			continue;
-		opts.https = strchr(schemes[i], 's') && (i == 1 || i == 4);
-		list = strdup(set->dcs + strlen(schemes[i]));
-	}
-	if (!list) {
-		herd_err_set(err, -EINVAL, "setting \"dcs\" is not of the form etcd3://host:port");
-		herd_err_hint(err, "It names the store that the agents of the cluster use.");
+	if (!*set->dcs) {
+		herd_err_set(err, -EINVAL, "cluster \"%s\" needs the setting \"dcs\"", c->name);
+		herd_err_hint(err, "[pgherd] dcs = etcd3://host:port names the agents' store.");
 		return -EINVAL;
 	}
-	for (char *h = strtok_r(list, ",/", &save); h && opts.nhosts < 16;
-	     h = strtok_r(NULL, ",/", &save))
-		hosts[opts.nhosts++] = h;
-	opts.hosts = hosts;
-	opts.username = *set->dcs_user ? set->dcs_user : NULL;
-	opts.password = *set->dcs_password ? set->dcs_password : NULL;
-	const char *ns = set->nspace + strspn(set->nspace, "/");
-	size_t ns_len = strlen(ns);
+	int rc = herd_dcs_open_url(f->loop, set->dcs, set->nspace, c->name, &c->dcs, err);
 
-	while (ns_len > 0 && ns[ns_len - 1] == '/')
-		ns_len--;
-	root = herd_str_printf("/%.*s/%s/", (int)ns_len, ns, c->name);
-	rc = root ? herd_etcd3_open(f->loop, &opts, root, &c->dcs, err)
-		  : herd_err_set(err, -ENOMEM, "out of memory");
-	free(root);
-	free(list);
 	if (rc == 0)
 		herd_dcs_set_timeout(c->dcs, set->dcs_timeout / 1000);
 	return rc;

@@ -396,7 +396,8 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 	struct main_state m = { .px = px };
 	const struct herd_pconf *c = atomic_load(&px->live)->config;
 	char *pidfile = strdup(c->s.pidfile); /* c may be gone at the end */
-	int rc = pidfile ? herd_doors_open(px, c, err) : herd_err_set(err, -ENOMEM, "out of memory");
+	int rc =
+		pidfile ? herd_doors_open(px, c, err) : herd_err_set(err, -ENOMEM, "out of memory");
 
 	if (rc == 0)
 		rc = drop_privileges(o->user ? o->user : c->s.run_as, err);

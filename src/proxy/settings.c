@@ -166,8 +166,6 @@ static const struct setting table[] = {
 	{ "dcs", TEXT, AT(dcs), "", OURS | RESTART, 0 },
 	{ "namespace", TEXT, AT(nspace), "service", OURS | RESTART, 0 },
 	{ "proxy_id", TEXT, AT(proxy_id), "", OURS | RESTART, 0 },
-	{ "dcs_user", TEXT, AT(dcs_user), "", OURS | RESTART, 0 },
-	{ "dcs_password", TEXT, AT(dcs_password), "", OURS | RESTART, 0 },
 	{ "dcs_timeout", TIME, AT(dcs_timeout), "10", OURS | RESTART, 0 },
 	{ "worker_threads", INT, AT(worker_threads), "0", OURS | RESTART, HERD_MAX_WORKERS },
 	{ "hold_timeout", TIME, AT(hold_timeout), "30", OURS, 0 },

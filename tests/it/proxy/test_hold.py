@@ -1,0 +1,170 @@
+"""Clients through a change of leader: held, released, and told an error only for work in flight."""
+import json
+import threading
+import time
+
+import psycopg
+import pytest
+
+from conftest import wait_for
+
+
+class Writer(threading.Thread):
+    """Inserts one row after the other; counts errors; reconnects when it must."""
+
+    def __init__(self, proxy, key, transaction=False):
+        super().__init__()
+        self.proxy, self.key, self.transaction = proxy, key, transaction
+        self.ok, self.errors, self.reconnects, self.longest = 0, [], 0, 0.0
+        self.done = threading.Event()
+        self.start()
+
+    def run(self):
+        conn = None
+        while not self.done.is_set():
+            start = time.monotonic()
+            try:
+                if conn is None or conn.closed:
+                    conn = self.proxy.connect(autocommit=not self.transaction)
+                with conn.cursor() as cur:
+                    cur.execute("insert into t values (%s, %s)", (self.key, str(self.ok)))
+                if self.transaction:
+                    conn.commit()
+                self.ok += 1
+            except psycopg.Error as e:
+                self.errors.append(str(e).strip())
+                if conn is not None and conn.closed:
+                    self.reconnects += 1
+                elif conn is not None:
+                    conn.rollback()
+            self.longest = max(self.longest, time.monotonic() - start)
+            time.sleep(0.002)
+        if conn:
+            conn.close()
+
+    def stop(self):
+        self.done.set()
+        self.join(60)
+        assert not self.is_alive()
+
+
+def count(pg, key):
+    return pg.sql(f"select count(*) from t where a = {key}", db="db")[0][0]
+
+
+def test_routes(herd, herd_proxy):
+    px = herd_proxy()
+    assert px.sql("select pg_is_in_recovery()") == [(False,)]
+    assert px.sql("select pg_is_in_recovery()", port=px.reads) == [(True,)]
+    rows = px.console("show herd")
+    assert [(r["member"], r["leader"]) for r in rows] == [("a", "yes"), ("b", "no")]
+    assert json.loads(herd.etcd.get("/service/demo/proxies/px1"))["id"] == "px1"
+
+
+def test_handover(herd, herd_proxy):
+    px = herd_proxy()
+    writers = [Writer(px, k, transaction=k % 2) for k in range(4)]
+    idle = px.connect()
+    idle.execute("select 1")
+    time.sleep(1)
+    herd.handover("prepare")
+    acked = wait_for(lambda: json.loads(herd.etcd.get("/service/demo/proxies/px1"))["acks"])
+    assert acked == {"0": "h1"}
+    time.sleep(0.3)
+    late = []
+    newcomer = threading.Thread(target=lambda: late.append(px.sql("select 42")))
+    newcomer.start()
+    herd.handover("shutdown")
+    herd.a.stop("fast")
+    herd.handover("done")
+    herd.lead("b")
+    herd.b.promote()
+    newcomer.join(30)
+    assert late == [[(42,)]]
+    herd.member(herd.b, "primary", 2)
+    herd.etcd.delete("/service/demo/0/handover")
+    assert idle.execute("select pg_is_in_recovery()").fetchone() == (False,)
+    time.sleep(1)
+    for w in writers:
+        w.stop()
+    idle.close()
+    print("longest:", [f"{w.longest * 1000:.0f} ms" for w in writers])
+    assert [w.errors for w in writers] == [[]] * 4
+    assert [w.reconnects for w in writers] == [0] * 4
+    for w in writers:
+        assert w.ok > 100
+        assert count(herd.b, w.key) == w.ok
+
+
+def test_handover_aborted(herd, herd_proxy):
+    px = herd_proxy()
+    w = Writer(px, 1)
+    time.sleep(0.5)
+    herd.handover("prepare")
+    time.sleep(0.5)
+    before = w.ok
+    time.sleep(0.3)
+    assert w.ok == before
+    herd.handover("aborted")
+    wait_for(lambda: w.ok > before + 10)
+    w.stop()
+    assert w.errors == [] and count(herd.a, 1) == w.ok
+
+
+def test_crash(herd, herd_proxy):
+    px = herd_proxy()
+    writers = [Writer(px, k, transaction=k % 2) for k in range(4)]
+    idle = px.connect()
+    idle.execute("select 1")
+    time.sleep(0.7)
+    herd.a.stop("immediate")
+    time.sleep(0.5)
+    late = []
+    newcomer = threading.Thread(target=lambda: late.append(px.sql("select 43")))
+    newcomer.start()
+    herd.lead(None)
+    time.sleep(0.5)
+    herd.lead("b")
+    herd.b.promote()
+    newcomer.join(30)
+    assert late == [[(43,)]]
+    assert idle.execute("select pg_is_in_recovery()").fetchone() == (False,)
+    time.sleep(1)
+    for w in writers:
+        w.stop()
+    idle.close()
+    print("errors:", [w.errors for w in writers], [f"{w.longest * 1000:.0f} ms" for w in writers])
+    # At most the statement that was in flight.
+    for w in writers:
+        assert len(w.errors) <= 1
+
+
+def test_stale_primary_is_refused(herd, herd_proxy):
+    """The leader key names a server that is not writable: nobody is let onto it."""
+    px = herd_proxy(hold=1)
+    herd.lead("b")
+    time.sleep(0.3)
+    with pytest.raises(psycopg.OperationalError, match="no usable server"):
+        px.sql("insert into t values (9, '')")
+    herd.lead("a")
+    assert px.sql("select 1") == [(1,)]
+
+
+def test_hold_timeout(herd, herd_proxy):
+    px = herd_proxy(hold=1)
+    assert px.sql("select 1") == [(1,)]
+    herd.lead(None)
+    time.sleep(0.2)
+    start = time.monotonic()
+    with pytest.raises(psycopg.OperationalError, match="no usable server"):
+        px.sql("select 1")
+    assert time.monotonic() - start < 10
+    assert px.console("show holds")[0]["held"] == "yes"
+
+
+def test_wrong_cluster_is_refused(herd, herd_proxy):
+    herd.etcd.put("/service/demo/0/initialize", "123456")
+    px = herd_proxy(hold=1)
+    with pytest.raises(psycopg.OperationalError, match="no usable server"):
+        px.sql("select 1")
+    assert "system identifier differs" in px.log()
