@@ -240,6 +240,34 @@ size_t ctl_choose(const struct ctl_cluster *k, int group, const char *role,
 	return n;
 }
 
+const struct herd_member *ctl_pick(const struct ctl_cluster *k, int group, const struct ctl_args *a,
+				   const char *default_role)
+{
+	const char *name = ctl_args_get(a, "member"), *role = ctl_args_get(a, "role");
+	const struct herd_member *found = NULL;
+
+	if (role && !ctl_role_ok(role))
+		return NULL;
+	if (name) {
+		found = find_member(k, group, name, NULL);
+	} else {
+		/* Of a sharded cluster, the group that takes queries. */
+		const struct herd_cluster *g =
+			herd_scope_group(k->scope, !ctl_is_sharded(k)       ? HERD_NO_GROUP
+						   : group == HERD_NO_GROUP ? 0
+									    : group);
+
+		for (size_t i = 0; g && !found && i < g->n_members; i++)
+			if (ctl_has_role(g, &g->members[i], role ? role : default_role))
+				found = &g->members[i];
+	}
+	if (!found || !found->host) {
+		ctl_fail("Can not find a suitable member");
+		return NULL;
+	}
+	return found;
+}
+
 struct changing {
 	enum herd_dcs_result result;
 	struct herd_err *err;
@@ -265,7 +293,9 @@ enum herd_dcs_result ctl_change(struct ctl_cluster *k, int group, const char *ke
 	struct herd_dcs_change change = {
 		.key = full,
 		.value = value,
-		.cond = version > 0 ? HERD_DCS_AT_VERSION : HERD_DCS_ABSENT,
+		.cond = version > 0    ? HERD_DCS_AT_VERSION
+			: version == 0 ? HERD_DCS_ABSENT
+				       : HERD_DCS_ANY,
 		.version = version,
 	};
 

@@ -84,9 +84,12 @@ const struct herd_cluster *ctl_group_of(const struct ctl_cluster *k, const struc
 size_t ctl_choose(const struct ctl_cluster *k, int group, const char *role,
 		  const struct ctl_args *a, size_t from, size_t to,
 		  const struct herd_member ***ret);
+/* One member with an address: --member, or the first with --role. NULL after an error message. */
+const struct herd_member *ctl_pick(const struct ctl_cluster *k, int group, const struct ctl_args *a,
+				   const char *default_role);
 bool ctl_role_ok(const char *role);
 bool ctl_has_role(const struct herd_cluster *g, const struct herd_member *m, const char *role);
-/* Conditional change of a key of the group. */
+/* Change of a key of the group: when it is at this version (0: absent, -1: whatever it is). */
 enum herd_dcs_result ctl_change(struct ctl_cluster *k, int group, const char *key,
 				const char *value, int64_t version, struct herd_err *err);
 

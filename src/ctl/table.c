@@ -243,29 +243,39 @@ static int by_name(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* The same object with its keys in the order of the alphabet, as PyYAML prints them. */
-static json_t *sorted_row(const json_t *row)
+json_t *ctl_sorted(const json_t *v)
 {
-	const char **keys = calloc(json_object_size(row) + 1, sizeof(*keys));
-	json_t *ret = json_object(), *v;
+	const char **keys;
+	json_t *ret, *child;
 	const char *key;
-	size_t n = 0;
+	size_t n = 0, i;
 
+	if (json_is_array(v)) {
+		ret = json_array();
+		json_array_foreach(v, i, child)
+		{
+			json_array_append_new(ret, ctl_sorted(child));
+		}
+		return ret;
+	}
+	if (!json_is_object(v))
+		return json_copy((json_t *)v);
+	keys = calloc(json_object_size(v) + 1, sizeof(*keys));
+	ret = json_object();
 	if (!keys)
 		return ret;
-	json_object_foreach((json_t *)row, key, v)
+	json_object_foreach((json_t *)v, key, child)
 	{
-		if (!json_is_null(v))
-			keys[n++] = key;
+		keys[n++] = key;
 	}
 	qsort(keys, n, sizeof(*keys), by_name);
-	for (size_t i = 0; i < n; i++)
-		json_object_set(ret, keys[i], json_object_get(row, keys[i]));
+	for (i = 0; i < n; i++)
+		json_object_set_new(ret, keys[i], ctl_sorted(json_object_get(v, keys[i])));
 	free(keys);
 	return ret;
 }
 
-static json_t *filtered(const struct ctl_column *cols, size_t n, const json_t *rows, bool sorted)
+static json_t *filtered(const struct ctl_column *cols, size_t n, const json_t *rows)
 {
 	json_t *ret = json_array(), *row;
 	size_t r;
@@ -280,8 +290,7 @@ static json_t *filtered(const struct ctl_column *cols, size_t n, const json_t *r
 			if (v && !json_is_null(v) && !(json_is_string(v) && !json_string_length(v)))
 				json_object_set(o, cols[i].key, v);
 		}
-		json_array_append_new(ret, sorted ? sorted_row(o) : json_incref(o));
-		json_decref(o);
+		json_array_append_new(ret, o);
 	}
 	return ret;
 }
@@ -295,9 +304,10 @@ char *ctl_table_print(enum ctl_format f, const char *title, const struct ctl_col
 		return ctl_table_pretty(title, cols, n, rows);
 	if (f == CTL_TSV)
 		return ctl_table_tsv(cols, n, rows, true, "\t");
-	json_t *v = filtered(cols, n, rows, f == CTL_YAML);
+	json_t *v = filtered(cols, n, rows), *sorted = ctl_sorted(v);
 
-	text = f == CTL_YAML ? herd_yaml_dump(v) : json_dumps(v, JSON_ENSURE_ASCII);
+	text = f == CTL_YAML ? herd_yaml_dump(sorted) : json_dumps(v, JSON_ENSURE_ASCII);
+	json_decref(sorted);
 	json_decref(v);
 	if (f == CTL_YAML || !text)
 		return text;

@@ -27,3 +27,5 @@ char *ctl_table_pretty(const char *title, const struct ctl_column *cols, size_t 
 		       const json_t *rows);
 char *ctl_table_tsv(const struct ctl_column *cols, size_t n, const json_t *rows, bool head,
 		    const char *delimiter);
+/* A deep copy with the keys of every object in the order of the alphabet, as PyYAML prints them. */
+json_t *ctl_sorted(const json_t *v);

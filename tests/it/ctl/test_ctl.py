@@ -204,3 +204,128 @@ def test_flush(ctl, plain, etcd, members):
     out = ctl("flush", "demo", "restart").stdout
     assert "No scheduled restart for member a" in out
     assert [c[0] for c in plain[1].calls] == ["DELETE /restart"]
+
+
+def test_pause_and_resume(ctl, plain, etcd):
+    assert "Success: cluster management is paused" in ctl("pause").stdout
+    assert plain[0].calls == [("PATCH /config", {"pause": True}, "Basic dTpw")]
+    assert "Cluster is not paused" in ctl("resume", rc=1).stderr
+    etcd.put("/service/demo/config", {"pause": True, "loop_wait": 1})
+    assert "Cluster is already paused" in ctl("pause", rc=1).stderr
+    out = ctl("resume", "--wait").stdout
+    assert "'resume' request sent, waiting until it is recognized by all nodes" in out
+    assert "Success: cluster management is resumed" in out
+    assert plain[0].calls[-1][1] == {"pause": None}
+    plain[0].answers["PATCH /config"] = (401, "no auth header received")
+    assert ("Failed: resume cluster management status code=401, (no auth header received)"
+            in ctl("resume").stdout)
+
+
+def test_pause_asks_the_next_member(ctl, plain):
+    plain[0].stop()
+    ctl("pause")
+    assert plain[1].calls
+
+
+def test_pause_needs_a_group(ctl, sharded):
+    assert "--group" in ctl("pause", rc=1).stderr
+    ctl("pause", "--group", "2")
+    ctl("pause", env={"PATRONI_CITUS_GROUP": "0"})
+    assert len(sharded[1].calls) == 2
+
+
+def test_show_config(ctl, plain):
+    assert ctl("show-config").stdout == "loop_wait: 10\nretry_timeout: 10\nttl: 30\n"
+
+
+def test_edit_config_set(ctl, plain, etcd):
+    out = ctl("edit-config", "-s", "ttl=20", "-s", "loop_wait=null", "-s", "slots.a={type: physical}",
+              "-p", "max_connections=200", "--force").stdout
+    assert "-ttl: 30\n" in out and "+ttl: 20\n" in out and "Configuration changed" in out
+    assert json.loads(etcd.get("/service/demo/config")) == {
+        "ttl": 20, "retry_timeout": 10, "slots": {"a": {"type": "physical"}},
+        "postgresql": {"parameters": {"max_connections": 200}}}
+    assert ctl("edit-config", "-s", "ttl=20", "-s", "x.y=", "--force").stdout == "Not changed\n"
+    assert "Invalid parameter setting" in ctl("edit-config", "-s", "ttl", "--force", rc=1).stderr
+    assert ctl("edit-config", "-q", "-s", "ttl=25", typed="n\n").stdout == (
+        "Apply these changes? [y/N]: ")
+    assert json.loads(etcd.get("/service/demo/config"))["ttl"] == 20
+
+
+def test_edit_config_files(ctl, plain, etcd, tmp_path):
+    file = tmp_path / "new.yml"
+    file.write_text("ttl: 40\nretry_timeout: null\n")
+    ctl("edit-config", "--apply", str(file), typed="y\n")
+    assert json.loads(etcd.get("/service/demo/config")) == {"ttl": 40, "loop_wait": 10}
+    out = ctl("edit-config", "--replace", "-", typed="ttl: 50\n").stdout
+    assert out.endswith("Use --force option to apply changes\n")
+    ctl("edit-config", "--replace", "-", "--force", typed="ttl: 50\n")
+    assert json.loads(etcd.get("/service/demo/config")) == {"ttl": 50}
+    assert "holds no map" in ctl("edit-config", "--replace", "-", typed="[1]", rc=1).stderr
+
+
+def test_edit_config_editor(ctl, plain, etcd, tmp_path):
+    editor = tmp_path / "editor"
+    editor.write_text("#!/bin/sh\nsed -i s/30/33/ \"$2\"; test \"$1\" = --flag\n")
+    editor.chmod(0o755)
+    ctl("edit-config", typed="y\n", env={"EDITOR": f"{editor} --flag"})
+    assert json.loads(etcd.get("/service/demo/config"))["ttl"] == 33
+    assert "failed" in ctl("edit-config", env={"EDITOR": "false"}, rc=1).stderr
+
+
+def test_history(ctl, plain):
+    assert ctl("history").stdout == (
+        "+----+----------+------------------------------+---------------------------+------------+\n"
+        "| TL |      LSN | Reason                       | Timestamp                 | New Leader |\n"
+        "+----+----------+------------------------------+---------------------------+------------+\n"
+        "|  1 | 50331808 | no recovery target specified | 2026-11-22T05:04:00+00:00 | a          |\n"
+        "+----+----------+------------------------------+---------------------------+------------+\n")
+    assert json.loads(ctl("history", "-f", "json").stdout)[0]["TL"] == 1
+
+
+def test_version(ctl, plain):
+    for m in plain:
+        m.answers["GET /patroni"] = (200, '{"patroni": {"version": "4.1.0"}, '
+                                          '"server_version": 150004}')
+    lines = ctl("version", "demo").stdout.splitlines()
+    assert re.match(r"pgherdctl version \d+\.\d+\.\d+$", lines[0])
+    assert lines[1:] == [""] + [f"{n}: Patroni 4.1.0 PostgreSQL 15.4" for n in "abc"]
+
+
+def test_dsn(ctl, plain):
+    assert ctl("dsn").stdout == "host=127.0.0.1 port=5432\n"
+    assert ctl("dsn", "-m", "c").stdout == "host=127.0.0.1 port=5434\n"
+    assert ctl("dsn", "-r", "replica").stdout == "host=127.0.0.1 port=5433\n"
+    assert "suitable" in ctl("dsn", "-m", "x", rc=1).stderr
+    ctl("dsn", "-m", "c", "-r", "any", rc=2)
+
+
+def test_query_refused(ctl, plain):
+    assert "--command or --file" in ctl("query", rc=1).stderr
+    assert "mutually exclusive" in ctl("query", "-c", "x", "-f", "y", rc=1).stderr
+    assert "could not open file" in ctl("query", "-f", "/nonexistent", rc=1).stderr
+
+
+def test_remove(ctl, plain, etcd):
+    etcd.put("/service/demonstration/leader", "z")
+    ctl("remove", "demo", typed="demo\nyes\n", rc=1)
+    ctl("remove", "demo", typed="x\n", rc=1)
+    ctl("remove", "demo", typed="demo\nYes I am aware\nb\n", rc=1)
+    assert etcd.get("/service/demo/leader") == "a"
+    ctl("remove", "demo", typed="demo\nYes I am aware\na\n")
+    assert etcd.ctl("get", "--prefix", "--keys-only", "/").split() == [
+        "/service/demonstration/leader"]
+
+
+def test_remove_a_group(ctl, sharded, etcd):
+    assert "--group" in ctl("remove", "demo", typed="demo\n", rc=1).stderr
+    ctl("remove", "demo", "--group", 2, typed="demo\nYes I am aware\nwork2-2\n")
+    keys = etcd.ctl("get", "--prefix", "--keys-only", "/").split()
+    assert keys and all(k.startswith("/service/demo/0/") for k in keys)
+
+
+def test_store_gone(ctl, tmp_path):
+    config = tmp_path / "gone.yml"
+    config.write_text("scope: demo\netcd3: {host: '127.0.0.1:1'}\n")
+    done = ctl("list", file=config, rc=1)
+    assert "could not read the cluster" in done.stderr
