@@ -27,13 +27,38 @@ BEGIN
 	END IF;
 END $$;
 
-CREATE FUNCTION citus_internal.ensure_type(type_name text, definition text) RETURNS void
-	LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+CREATE FUNCTION citus_internal.ensure_type(type_name text, definition text, owner name)
+	RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
 	IF to_regtype(type_name) IS NULL THEN
 		EXECUTE definition;
+		EXECUTE format('ALTER TYPE %s OWNER TO %I', type_name, owner);
 	END IF;
 END $$;
+
+-- What makes a function or a view on another node, with its owner and grants.
+CREATE FUNCTION citus_internal.function_commands(function oid) RETURNS text[]
+	LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+	SELECT ARRAY[pg_get_functiondef(p.oid),
+		format('ALTER ROUTINE %s OWNER TO %I', p.oid::regprocedure, pg_get_userbyid(p.proowner)),
+		format('REVOKE ALL ON ROUTINE %s FROM public', p.oid::regprocedure)]
+		|| ARRAY(SELECT format('GRANT EXECUTE ON ROUTINE %s TO %s', p.oid::regprocedure,
+			CASE a.grantee WHEN 0 THEN 'public' ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
+			FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a)
+	FROM pg_proc p WHERE p.oid = function
+$$;
+CREATE FUNCTION citus_internal.view_commands(relation oid) RETURNS text[]
+	LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+	SELECT ARRAY[format('CREATE OR REPLACE VIEW %s%s AS %s', c.oid::regclass,
+			CASE WHEN c.reloptions IS NULL THEN ''
+				ELSE ' WITH (' || array_to_string(c.reloptions, ', ') || ')' END,
+			pg_get_viewdef(c.oid)),
+		format('ALTER VIEW %s OWNER TO %I', c.oid::regclass, pg_get_userbyid(c.relowner))]
+		|| ARRAY(SELECT format('GRANT %s ON %s TO %s', a.privilege_type, c.oid::regclass,
+			CASE a.grantee WHEN 0 THEN 'public' ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
+			FROM aclexplode(c.relacl) a)
+	FROM pg_class c WHERE c.oid = relation
+$$;
 
 -- CREATE TYPE or DOMAIN for enums, composite types and domains; NULL for others.
 CREATE FUNCTION citus_internal.type_definition(type oid) RETURNS text

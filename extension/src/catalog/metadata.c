@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/primnodes.h"
@@ -471,10 +472,14 @@ char *herd_shard_name(const char *relname, uint64 shardid)
 	char *suffix = psprintf("_" UINT64_FORMAT, shardid);
 	int room = NAMEDATALEN - 1 - (int)strlen(suffix);
 	int len = (int)strlen(relname);
+	uint32 hash;
 
-	if (len > room)
-		len = pg_mbcliplen(relname, len, room);
-	return psprintf("%.*s%s", len, relname, suffix);
+	if (len <= room)
+		return psprintf("%s%s", relname, suffix);
+	/* The hash keeps names apart that begin alike: those of indexes often do. */
+	hash = DatumGetUInt32(hash_any((const unsigned char *)relname, len));
+	len = pg_mbcliplen(relname, len, room - 9);
+	return psprintf("%.*s_%.8x%s", len, relname, hash, suffix);
 }
 
 static HerdNode *read_node(HeapTuple tuple, TupleDesc desc)

@@ -94,7 +94,10 @@ extern int herd_table_shard_index(const HerdTable *table, int32 hash);
 /* The shard, its table and its index, by id. False when there is no such shard. */
 extern bool herd_shard_find(uint64 shardid, const HerdTable **table, int *index);
 
-/* "<relation>_<shardid>", cut as PostgreSQL cuts identifiers; palloc'd, unquoted, unqualified. */
+/*
+ * "<relation>_<shardid>"; a name that gets too long is cut and "_<hash of the whole>" put before
+ * the id. Palloc'd, unquoted, unqualified.
+ */
 extern char *herd_shard_name(const char *relname, uint64 shardid);
 
 /* All rows of pg_dist_node as HerdNode *, ordered by groupid, primaries first; all clusters. */

@@ -16,7 +16,8 @@
 #include "utils/snapmgr.h"
 
 #define PROBE_TIMEOUT_MS 2000
-#define SYNC_TIMEOUT_MS 10000
+/* Short: a change of nodes waits for it. */
+#define SYNC_TIMEOUT_MS 2000
 
 static const HerdNode *find_node(const char *host, int port)
 {

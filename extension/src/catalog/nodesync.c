@@ -85,8 +85,10 @@ static List *schema_commands(void)
 static List *type_commands(void)
 {
 	return texts(herd_sql_rows(
-		"SELECT format('SELECT citus_internal.ensure_type(%%L, %%L)', format_type(t.oid, "
-		"NULL), citus_internal.type_definition(t.oid)) FROM pg_type t JOIN pg_namespace n "
+		"SELECT format('SELECT citus_internal.ensure_type(%%L, %%L, %%L)', "
+		"format_type(t.oid, "
+		"NULL), citus_internal.type_definition(t.oid), pg_get_userbyid(t.typowner)) FROM "
+		"pg_type t JOIN pg_namespace n "
 		"ON n.oid = t.typnamespace WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN "
 		"('information_schema', 'citus', 'citus_internal') AND "
 		"citus_internal.type_definition(t.oid) IS NOT NULL AND NOT EXISTS (SELECT FROM "
@@ -94,16 +96,29 @@ static List *type_commands(void)
 		"d.deptype = 'e') ORDER BY t.oid"));
 }
 
-/* Functions may lean on anything: a node takes those that it can. */
-static List *function_commands(void)
+/* Functions and views may lean on anything: a node takes those that it can. */
+static List *code_commands(void)
 {
 	return texts(herd_sql_rows(
-		"SELECT format('SELECT citus_internal.try_ddl(NULL, ARRAY[%%L])', "
-		"pg_get_functiondef(p.oid)) FROM pg_proc p JOIN pg_namespace n ON n.oid = "
-		"p.pronamespace WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN "
+		"SELECT format('SELECT citus_internal.try_ddl(NULL, %%L::text[])', "
+		"citus_internal.function_commands(p.oid)) FROM pg_proc p JOIN pg_namespace n ON "
+		"n.oid = p.pronamespace WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN "
 		"('information_schema', 'citus', 'citus_internal') AND p.prokind IN ('f', 'p') AND "
 		"NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND "
 		"d.objid = p.oid AND d.deptype = 'e') ORDER BY p.oid"));
+}
+
+/* After the tables. */
+static List *view_commands(void)
+{
+	return texts(herd_sql_rows(
+		"SELECT format('SELECT citus_internal.try_ddl(NULL, %%L::text[])', "
+		"citus_internal.view_commands(c.oid)) FROM pg_class c JOIN pg_namespace n ON "
+		"n.oid = c.relnamespace WHERE c.relkind = 'v' AND n.nspname !~ '^pg_' AND "
+		"n.nspname "
+		"NOT IN ('information_schema', 'citus', 'citus_internal') AND NOT EXISTS (SELECT "
+		"FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND "
+		"d.deptype = 'e') ORDER BY c.oid"));
 }
 
 static bool references_any(Oid relid, List *tables)
@@ -279,7 +294,7 @@ void herd_node_activate(const HerdNode *node)
 
 	commands = list_concat(commands, schema_commands());
 	commands = list_concat(commands, type_commands());
-	commands = list_concat(commands, function_commands());
+	commands = list_concat(commands, code_commands());
 	herd_remote_exec(node->groupid, herd_ddl_run_sql(NULL, commands));
 	herd_remote_exec(node->groupid,
 			 psprintf("SELECT citus_internal.reset_metadata(%d)", node->groupid));
@@ -295,6 +310,7 @@ void herd_node_activate(const HerdNode *node)
 	foreach (lc, tables)
 		herd_remote_exec(node->groupid,
 				 herd_table_metadata_sql(herd_table_get(lfirst_oid(lc))));
+	herd_remote_exec(node->groupid, herd_ddl_run_sql(NULL, view_commands()));
 	foreach (lc, fresh)
 		herd_remote_exec(node->groupid,
 				 psprintf("SELECT citus_internal.create_shard_keys(%s)",

@@ -5,6 +5,7 @@
 
 #include "catalog/namespace.h"
 #include "catalog/nodes.h"
+#include "catalog/pg_class.h"
 #include "commands/dbcommands.h"
 #include "ddl/local.h"
 #include "ddl/shape.h"
@@ -32,6 +33,7 @@ static enum reach reach_of_type(ObjectType type)
 	case OBJECT_TYPE:
 	case OBJECT_DOMAIN:
 	case OBJECT_EXTENSION:
+	case OBJECT_VIEW:
 	case OBJECT_TABLE: /* GRANT .. ON ALL TABLES IN SCHEMA */
 	case OBJECT_SEQUENCE:
 		return REACH_TRY;
@@ -42,6 +44,8 @@ static enum reach reach_of_type(ObjectType type)
 
 static enum reach reach_of_drop(const DropStmt *stmt)
 {
+	ListCell *lc;
+
 	/* Tables and schemas are followed by the sql_drop trigger, CASCADE included. */
 	switch (stmt->removeType) {
 	case OBJECT_FUNCTION:
@@ -50,6 +54,12 @@ static enum reach reach_of_drop(const DropStmt *stmt)
 	case OBJECT_AGGREGATE:
 	case OBJECT_TYPE:
 	case OBJECT_DOMAIN:
+	case OBJECT_VIEW:
+		return REACH_TRY;
+	case OBJECT_EXTENSION:
+		foreach (lc, stmt->objects)
+			if (strcmp(strVal(lfirst(lc)), "pgherd") == 0)
+				return REACH_NONE;
 		return REACH_TRY;
 	default:
 		return REACH_NONE;
@@ -77,6 +87,10 @@ static enum reach reach_of(Node *stmt)
 										  : REACH_TRY;
 	case T_CreateExtensionStmt:
 		return strcmp(castNode(CreateExtensionStmt, stmt)->extname, "pgherd") == 0
+			       ? REACH_NONE
+			       : REACH_TRY;
+	case T_ViewStmt:
+		return castNode(ViewStmt, stmt)->view->relpersistence == RELPERSISTENCE_TEMP
 			       ? REACH_NONE
 			       : REACH_TRY;
 	case T_AlterEnumStmt:

@@ -160,7 +160,7 @@ def test_copy(herd, schema):
             cu.copy_expert("copy %s.t (k) from stdin" % schema, io.StringIO("\\N\n"))
     cn.close()
     assert herd.psql(0, "select count(*) from %s.t" % schema) == "0"
-    herd.psql(0, "copy %s.t (k, v) from program 'seq -f %%g,v%%g 0 499' csv" % schema)
+    herd.psql(0, "copy %s.t (k, v) from program $$seq 0 499 | sed 's/.*/&,v&/'$$ csv" % schema)
     assert herd.psql(2, "select count(*), sum(k) from %s.t" % schema) == "500|124750"
     refused(herd, 0, "copy %s.t (k) from '/dev/null' where k > 1" % schema, "not supported")
 
@@ -227,14 +227,18 @@ def test_roles_and_grants(herd, schema):
 
 
 def test_new_worker_gets_everything(herd, schema):
-    herd.psql(0, "create role herd_reader; grant usage on schema %s to herd_reader; set search_path "
+    herd.psql(0, "create role herd_reader; create role herd_app2; grant usage on schema %s to herd_reader; set search_path "
               "= %s; create type mood as enum ('a', 'b'); create function plus(int) returns int "
-              "language sql as 'select $1 + 1'; create table r (a int primary key, b text, ts "
+              "language sql as 'select $1 + 1'; create function whoami() returns text language sql security "
+              "definer as 'select current_user::text'; alter function whoami() owner to "
+              "herd_reader; revoke all on function whoami() from public; create table r (a int primary key, b text, ts "
               "timestamptz); insert into r select i, E'\\'q\\\\' || i, now() from "
               "generate_series(1, 1500) i; select create_reference_table('r'); create table t (k int "
               "primary key, m mood default 'a', a int references r); "
               "select create_distributed_table('t', 'k'); insert into t (k, a) select i, i from "
-              "generate_series(1, 50) i; grant select on t to herd_reader" % (schema, schema))
+              "generate_series(1, 50) i; grant select on t to herd_reader; "
+              "create view v as select sum(a) from t" % (schema, schema))
+    assert herd.psql(1, "select * from %s.v" % schema) == "1275"
     n = herd.add_server()
     herd.psql(0, "select citus_add_node('127.0.0.1', %d)" % herd.ports[n])
     try:
@@ -242,6 +246,9 @@ def test_new_worker_gets_everything(herd, schema):
                                  "'' order by a)) from %s x"))) == 1
         assert herd.psql(n, "select count(*), %s.plus(1), has_table_privilege('herd_reader', "
                          "'%s.t', 'select') from %s.t" % ((schema,) * 3)) == "50|2|t"
+        assert herd.psql(n, "select %s.whoami(), has_function_privilege('herd_app2', "
+                         "'%s.whoami()', 'execute'), (select sum from %s.v)" % ((schema,) * 3)
+                         ) == "herd_reader|f|1275"
         herd.psql(n, "insert into %s.r values (-1)" % schema)
         assert set(on_shards(herd, schema + ".r", "select min(a) from %s")) == {"-1"}
         herd.psql(0, "select citus_disable_node('127.0.0.1', %d)" % herd.ports[n])
@@ -252,10 +259,9 @@ def test_new_worker_gets_everything(herd, schema):
     finally:
         herd.psql(0, "select citus_remove_node('127.0.0.1', %d)" % herd.ports[n])
         herd.halt(n)
-        herd.psql(0, "drop owned by herd_reader")
-        for w in (1, 2):
+        for w in (0, 1, 2):
             herd.psql(w, "drop owned by herd_reader")
-        herd.psql(0, "drop role herd_reader")
+        herd.psql(0, "drop role herd_reader, herd_app2")
 
 
 def node_id(herd, group):
@@ -349,7 +355,7 @@ def test_hot_standby_of_the_coordinator_reads(herd, schema):
     herd.ports.append(herd_cluster.free_port())
     n = len(herd.ports) - 1
     herd_cluster.checked([herd.bin + "/pg_basebackup", "-h", "127.0.0.1", "-p", str(herd.ports[0]),
-                          "-U", "postgres", "-D", herd.data(n), "-R", "-X", "stream"])
+                          "-U", "postgres", "-D", herd.data(n), "-R", "-c", "fast"])
     with open(herd.data(n) + "/postgresql.conf", "a") as f:
         f.write("port = %d\n" % herd.ports[n])
     herd.boot(n)
