@@ -25,6 +25,8 @@ int herd_pg_role_copy(const struct herd_pg_role *r, struct herd_pg_role *ret)
 {
 	struct herd_pg_role new = { .standby = r->standby,
 				    .force_hot_standby_feedback = r->force_hot_standby_feedback,
+				    .point_in_time = r->point_in_time,
+				    .keep_recovery = r->keep_recovery,
 				    .trust_only_hba = r->trust_only_hba };
 	int rc = herd_pg_addr_copy(&r->primary, &new.primary);
 
@@ -114,7 +116,7 @@ int herd_pg_conf_text(const struct herd_pg_config *cfg, const struct herd_pg_rol
 		rc = conf_lines(&s, out);
 	if (rc == 0)
 		rc = own_files(cfg, &s, out);
-	if (rc == 0 && role->standby) {
+	if (rc == 0 && (role->standby || role->point_in_time)) {
 		rc = herd_pg_conf_recovery(cfg, role, server_version, &recovery);
 		herd_buf_addstr(out, "\n# recovery.conf\n");
 		if (rc == 0)
@@ -204,8 +206,18 @@ int herd_pg_conf_recovery(const struct herd_pg_config *cfg, const struct herd_pg
 					       "recovery_target_name", "recovery_target_time",
 					       "recovery_target_xid" };
 	struct herd_pg_settings s = { 0 };
-	int rc = recovery_of_config(&cfg->recovery_conf, &s);
+	int rc;
 
+	if (role->point_in_time) {
+		rc = herd_pg_settings_merge(&s, &role->recovery);
+		herd_pg_settings_sort(&s);
+		if (rc == 0)
+			*ret = s;
+		else
+			herd_pg_settings_clear(&s);
+		return rc;
+	}
+	rc = recovery_of_config(&cfg->recovery_conf, &s);
 	for (size_t i = 0; i < sizeof(targets) / sizeof(*targets) && rc == 0; i++)
 		rc = herd_pg_settings_set(&s, targets[i], "");
 	if (rc == 0)

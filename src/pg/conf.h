@@ -17,7 +17,12 @@ struct herd_pg_role {
 		recovery; /* more recovery parameters, over config's recovery_conf */
 	bool force_hot_standby_feedback;
 	struct herd_pg_settings
-		parameters;  /* over config's parameters: synchronous_standby_names, ... */
+		parameters; /* over config's parameters: synchronous_standby_names, ... */
+	/* Custom bootstrap: recovery.signal and `recovery` alone, up to a target, instead of
+	 * standby. */
+	bool point_in_time;
+	bool keep_recovery;  /* custom bootstrap: signal files and auto.conf are the method's, kept
+			      */
 	bool trust_only_hba; /* custom bootstrap: nobody but local superusers may connect */
 };
 void herd_pg_role_clear(struct herd_pg_role *r);

@@ -105,27 +105,28 @@ static int clean_auto(const struct herd_pg_config *cfg, bool *changed, struct he
 	return rc == -ENOENT ? 0 : rc;
 }
 
+static int set_signal(const struct herd_pg_config *cfg, const char *name, bool on,
+		      struct herd_err *err)
+{
+	char *path = herd_str_printf("%s/%s", cfg->data_dir, name);
+	int rc;
+
+	if (path == NULL)
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	rc = on ? herd_pg_file_write(path, "", 0, MODE, NULL, err) : herd_pg_file_remove(path, err);
+	free(path);
+	return rc;
+}
+
 int herd_pg_conf_write_signals(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
 			       struct herd_err *err)
 {
-	char *standby = herd_str_printf("%s/standby.signal", cfg->data_dir);
-	char *recovery = herd_str_printf("%s/recovery.signal", cfg->data_dir);
-	char *promote = herd_str_printf("%s/promote", cfg->data_dir);
-	int rc = 0;
+	int rc = set_signal(cfg, "promote", false, err); /* of a promotion that never happened */
 
-	if (standby == NULL || recovery == NULL || promote == NULL)
-		rc = herd_err_set(err, -ENOMEM, "out of memory");
-	else if (role->standby)
-		rc = herd_pg_file_write(standby, "", 0, MODE, NULL, err);
-	else
-		rc = herd_pg_file_remove(standby, err);
-	if (rc == 0)
-		rc = herd_pg_file_remove(recovery, err);
-	if (rc == 0) /* of a promotion that never happened */
-		rc = herd_pg_file_remove(promote, err);
-	free(standby);
-	free(recovery);
-	free(promote);
+	if (rc == 0 && !role->keep_recovery)
+		rc = set_signal(cfg, "standby.signal", role->standby, err);
+	if (rc == 0 && !role->keep_recovery)
+		rc = set_signal(cfg, "recovery.signal", role->point_in_time && !role->standby, err);
 	return rc;
 }
 
@@ -142,7 +143,7 @@ int herd_pg_conf_write(const struct herd_pg_config *cfg, const struct herd_pg_ro
 		rc = write_conf(cfg, role, settings, server_version, changed, err);
 	if (rc == 0)
 		rc = write_hba(cfg, role, settings, changed, err);
-	if (rc == 0)
+	if (rc == 0 && !role->keep_recovery)
 		rc = clean_auto(cfg, changed, err);
 	return rc;
 }

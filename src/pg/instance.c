@@ -203,6 +203,9 @@ void herd_pg_free(struct herd_pg *pg)
 	herd_pg_guc_table_clear(&pg->gucs);
 	herd_pg_role_clear(&pg->role);
 	herd_pg_role_clear(&pg->start.role);
+	herd_pg_settings_clear(&pg->start.settings);
+	herd_pg_settings_clear(&pg->validated);
+	herd_pg_lines_clear(&pg->refused);
 	herd_pg_config_clear(&pg->cfg);
 	free(pg);
 }
@@ -217,6 +220,7 @@ int herd_pg_set_config(struct herd_pg *pg, struct herd_pg_config *cfg, struct he
 	if (default_pgpass(cfg) < 0)
 		return herd_err_set(err, -ENOMEM, "out of memory");
 	herd_pg_config_clear(&pg->cfg);
+	herd_pg_lines_clear(&pg->refused);
 	pg->cfg = *cfg;
 	*cfg = (struct herd_pg_config){ 0 };
 	if (pg->session == NULL)
@@ -307,6 +311,8 @@ int herd_pg_write_role(struct herd_pg *pg, const struct herd_pg_role *role,
 	int rc = herd_pg_conf_effective(&pg->cfg, role, control, pg->gucs.n > 0 ? &pg->gucs : NULL,
 					version, &s, NULL, &warnings);
 
+	for (size_t i = 0; i < pg->refused.n; i++)
+		herd_pg_settings_remove(&s, pg->refused.v[i]);
 	if (rc == 0)
 		rc = herd_pg_role_copy(role, &copy);
 	if (rc < 0) {

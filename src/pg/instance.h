@@ -5,8 +5,9 @@
  *
  * Operations are asynchronous: a function that returns 0 calls `done` exactly once, later, from the
  * loop; one that returns an error (-EBUSY: another operation runs) does not. herd_pg_stop is taken
- * while a start, a promotion or a clone runs: it cancels that first (done with -ECANCELED).
- * Warnings that are no failure (dropped parameters, escalated stops) go to the `notice` callback.
+ * while a start, a promotion or a clone runs: it cancels that first, so done of that gets
+ * -ECANCELED before herd_pg_stop returns. Warnings that are no failure (dropped parameters,
+ * escalated stops) go to the `notice` callback.
  */
 #pragma once
 #include "pg/conf.h"
@@ -78,7 +79,10 @@ struct herd_pg_stop_opts {
 	/* May be NULL. Called once, with the arg of done, when pg_control says "shut down". */
 	void (*shut_down)(void *arg, uint64_t checkpoint_lsn, uint32_t tli);
 };
-/* done with 0 when no process of the instance is left (also when none ran). */
+/*
+ * done with 0 when no process of the instance is left (also when none ran). While a stop runs, only
+ * one of a harder mode is taken; the first gets -ECANCELED then.
+ */
 int herd_pg_stop(struct herd_pg *pg, const struct herd_pg_stop_opts *opts, herd_pg_done_fn done,
 		 void *arg, struct herd_err *err);
 /* At once and without waiting: SIGSTOP the postmaster, SIGKILL it and every process of it. */

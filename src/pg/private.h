@@ -28,6 +28,8 @@ struct herd_pg_start_stage {
 	struct herd_pg_role role;
 	struct herd_pg_controldata control;
 	bool have_control;
+	struct herd_pg_settings settings; /* as written */
+	int refusals;
 	int64_t timeout_ms, began_ms;
 	long log_offset;
 	herd_pg_next_fn next;
@@ -56,7 +58,9 @@ struct herd_pg {
 	bool stopping;                 /* its end was asked for */
 	struct herd_child *gucs_child; /* describes the settings */
 	struct herd_pg_guc_table gucs;
-	struct herd_pg_role role; /* as last written */
+	struct herd_pg_settings validated; /* what the server itself found to be right */
+	struct herd_pg_lines refused;      /* and what it did not */
+	struct herd_pg_role role;          /* as last written */
 	bool role_known;
 	struct herd_pg_controldata control; /* of the last start as a standby */
 	bool control_known;
@@ -65,7 +69,7 @@ struct herd_pg {
 	struct herd_pg_start_stage start;
 	struct herd_pg_stop_stage stop;
 	struct herd_pg_leftover_stage leftover;
-	herd_pg_next_fn remove_next, single_next;
+	herd_pg_next_fn remove_next, single_next, validate_next;
 };
 
 int herd_pg_op_begin(struct herd_pg *pg, const char *name, herd_pg_done_fn done, void *arg,
@@ -92,6 +96,11 @@ void herd_pg_stage_leftovers(struct herd_pg *pg, herd_pg_next_fn next);
 void herd_pg_stage_ready(struct herd_pg *pg, int64_t timeout_ms, herd_pg_next_fn next);
 /* Empties the data directory and what its links lead to. */
 void herd_pg_stage_remove(struct herd_pg *pg, herd_pg_next_fn next);
+/* Lets the server check the files; parameters that it refuses are left out. */
+void herd_pg_stage_validate(struct herd_pg *pg, herd_pg_next_fn next);
+/* argv of the postmaster for settings, without the NULL. */
+int herd_pg_server_argv(struct herd_pg *pg, const struct herd_pg_settings *settings,
+			struct herd_pg_lines *argv);
 /* Crash recovery in single-user mode. */
 void herd_pg_stage_single_user(struct herd_pg *pg, herd_pg_next_fn next);
 

@@ -13,12 +13,11 @@
 
 enum { DEFAULT_TIMEOUT_MS = 60000, POLL_FAST_MS = 3, POLL_MS = 20, FAST_FOR_MS = 2000 };
 
-static void after_leftovers(struct herd_pg *pg, int rc, const struct herd_err *err);
-
 /* The stage is over; it may be started again from within next. */
 static void stage_end(struct herd_pg *pg, int rc, const struct herd_err *err)
 {
 	herd_pg_role_clear(&pg->start.role);
+	herd_pg_settings_clear(&pg->start.settings);
 	pg->op.on_exit = NULL;
 	pg->start.next(pg, rc, err);
 }
@@ -160,8 +159,8 @@ static int remove_stale_locks(struct herd_pg *pg, const struct herd_pg_settings 
 	return rc;
 }
 
-static int build_argv(struct herd_pg *pg, const struct herd_pg_settings *settings,
-		      struct herd_pg_lines *argv)
+int herd_pg_server_argv(struct herd_pg *pg, const struct herd_pg_settings *settings,
+			struct herd_pg_lines *argv)
 {
 	char *bin = herd_pg_config_bin(&pg->cfg, HERD_PG_BIN_POSTGRES);
 	char *conf = herd_pg_config_file(&pg->cfg, ".conf");
@@ -222,7 +221,7 @@ static int launch(struct herd_pg *pg, const struct herd_pg_settings *settings, s
 	struct herd_pg_lines argv = { 0 };
 	int log_fd = -1;
 	pid_t pid = 0;
-	int rc = env != NULL ? build_argv(pg, settings, &argv) : -ENOMEM;
+	int rc = env != NULL ? herd_pg_server_argv(pg, settings, &argv) : -ENOMEM;
 
 	if (rc == 0)
 		rc = herd_pg_lines_end(&argv);
@@ -241,37 +240,46 @@ static int launch(struct herd_pg *pg, const struct herd_pg_settings *settings, s
 	return rc;
 }
 
-static void begin(struct herd_pg *pg, struct herd_err *err)
+static void after_validation(struct herd_pg *pg, int rc, const struct herd_err *why)
 {
-	struct herd_pg_settings settings = { 0 };
-	const struct herd_pg_role *role = &pg->start.role;
-	int rc = herd_pg_remove_stale_pidfile(pg, err);
+	struct herd_err err = HERD_ERR_INIT;
 
+	if (rc < 0) {
+		stage_end(pg, rc, why);
+		return;
+	}
+	rc = herd_pg_conf_write_signals(&pg->cfg, &pg->start.role, &err);
 	if (rc == 0)
-		rc = herd_pg_write_role(pg, role,
-					pg->start.have_control ? &pg->start.control : NULL,
-					&settings, NULL, err);
+		rc = remove_stale_locks(pg, &pg->start.settings, &err);
 	if (rc == 0)
-		rc = herd_pg_conf_write_signals(&pg->cfg, role, err);
-	if (rc == 0)
-		rc = remove_stale_locks(pg, &settings, err);
-	if (rc == 0)
-		rc = launch(pg, &settings, err);
-	herd_pg_settings_clear(&settings);
+		rc = launch(pg, &pg->start.settings, &err);
 	if (rc < 0)
-		fail(pg, err);
+		fail(pg, &err);
 	else
 		herd_pg_stage_ready(pg, pg->start.timeout_ms, pg->start.next);
 }
 
+static void begin(struct herd_pg *pg)
+{
+	struct herd_err err = HERD_ERR_INIT;
+	int rc = herd_pg_remove_stale_pidfile(pg, &err);
+
+	if (rc == 0)
+		rc = herd_pg_write_role(pg, &pg->start.role,
+					pg->start.have_control ? &pg->start.control : NULL,
+					&pg->start.settings, NULL, &err);
+	if (rc < 0)
+		fail(pg, &err);
+	else
+		herd_pg_stage_validate(pg, after_validation);
+}
+
 static void after_leftovers(struct herd_pg *pg, int rc, const struct herd_err *err)
 {
-	struct herd_err own = HERD_ERR_INIT;
-
 	if (rc < 0)
 		stage_end(pg, rc, err);
 	else
-		begin(pg, &own);
+		begin(pg);
 }
 
 static void after_controldata(struct herd_pg *pg, int status, const char *output)
@@ -334,6 +342,7 @@ void herd_pg_stage_start(struct herd_pg *pg, const struct herd_pg_role *role, in
 	int rc = herd_pg_role_copy(role, &copy);
 
 	herd_pg_role_clear(&pg->start.role);
+	herd_pg_settings_clear(&pg->start.settings);
 	pg->start = (struct herd_pg_start_stage){ .role = copy,
 						  .timeout_ms = timeout_ms,
 						  .next = next };

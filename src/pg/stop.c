@@ -15,6 +15,8 @@ enum {
 	MANY = 1024
 };
 
+static const char stopping[] = "stopping";
+
 /* Sends SIGKILL to all processes of the directory but one; how many there are. */
 static size_t kill_all(struct herd_pg *pg, pid_t except)
 {
@@ -218,9 +220,11 @@ int herd_pg_stop(struct herd_pg *pg, const struct herd_pg_stop_opts *opts, herd_
 {
 	int rc;
 
-	if (pg->op.name != NULL && strcmp(pg->op.name, "stopping") != 0)
+	/* A stop that runs gives way to a harder one only. */
+	if (pg->op.name != NULL &&
+	    (strcmp(pg->op.name, stopping) != 0 || opts->mode > pg->stop.mode))
 		herd_pg_cancel(pg);
-	rc = herd_pg_op_begin(pg, "stopping", done, arg, err);
+	rc = herd_pg_op_begin(pg, stopping, done, arg, err);
 	if (rc == 0)
 		herd_pg_stage_stop(pg, opts, herd_pg_op_finish);
 	return rc;

@@ -123,6 +123,8 @@ static void set_config(struct node *n, struct herd_pg_config *c)
 	herd_pg_settings_set(&c->parameters, "shared_buffers", "16MB");
 	herd_pg_settings_set(&c->parameters, "no_such_parameter", "1");
 	herd_pg_settings_set(&c->parameters, "work_mem", "junk");
+	herd_pg_settings_set(&c->parameters, "log_statement", "sometimes");
+	herd_pg_settings_set(&c->parameters, "bytea_output", "paper");
 	herd_pg_lines_add(&c->pg_hba, "host replication replicator 127.0.0.1/32 scram-sha-256");
 	herd_pg_lines_add(&c->pg_hba, "host all all 127.0.0.1/32 scram-sha-256");
 }
@@ -279,6 +281,8 @@ static void test_initdb(void **state)
 			    "postgres,replicator,rewinder");
 	assert_string_equal(query(&a, "SHOW cluster_name"), "it");
 	assert_string_equal(query(&a, "SHOW wal_log_hints"), "on");
+	assert_string_equal(query(&a, "SHOW log_statement"), "none");
+	assert_string_equal(query(&a, "SHOW wal_retrieve_retry_interval"), "50ms");
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
 	free(path);
@@ -486,6 +490,36 @@ static void test_adopt(void **state)
 	stop(&b, HERD_PG_IMMEDIATE);
 }
 
+static int overridden;
+
+static void on_overridden(void *arg, int rc, const struct herd_err *err)
+{
+	overridden = rc;
+}
+
+/* What runs gives way to a harder order. */
+static void test_stop_overrides(void **state)
+{
+	struct herd_pg_stop_opts smart = { .mode = HERD_PG_SMART };
+	struct herd_err err = HERD_ERR_INIT;
+	struct herd_pg_session *idle;
+	bool never = false;
+
+	start(&b, &a);
+	assert_int_equal(herd_pg_session_local(b.pg, "idle", NULL, &idle, &err), 0);
+	herd_pg_query(idle, "SELECT 1", 0, NULL, 5000, on_rows, "unwatched");
+	herd_loop_run_until(loop, &never, 200);
+	assert_int_equal(herd_pg_stop(b.pg, &smart, on_overridden, &b, &err), 0);
+	assert_int_equal(herd_pg_stop(b.pg, &smart, on_overridden, &b, &err), -EBUSY);
+	herd_err_clear(&err);
+	herd_loop_run_until(loop, &never, 200);
+	assert_int_equal(overridden, 0);
+	assert_int_equal(herd_pg_phase(b.pg), HERD_PG_PHASE_STOPPING);
+	stop(&b, HERD_PG_FAST);
+	assert_int_equal(overridden, -ECANCELED);
+	herd_pg_session_free(idle);
+}
+
 static void test_start_fails(void **state)
 {
 	struct herd_pg_role role = { 0 };
@@ -557,6 +591,7 @@ int main(void)
 		cmocka_unit_test(test_failover_and_rewind),
 		cmocka_unit_test(test_follow_by_reload),
 		cmocka_unit_test(test_adopt),
+		cmocka_unit_test(test_stop_overrides),
 		cmocka_unit_test(test_start_fails),
 	};
 
