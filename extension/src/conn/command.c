@@ -5,6 +5,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pgtime.h"
+#include "storage/ipc.h"
 #include "storage/proc.h"
 #include "txn/internal.h"
 #include "utils/builtins.h"
@@ -365,6 +366,8 @@ void herd_conn_wait(HerdConn *c)
 	ModifyWaitEvent(c->set, 0, events, NULL);
 	if (WaitEventSetWait(c->set, -1, &event, 1, PG_WAIT_EXTENSION) < 1)
 		return;
+	if (event.events & WL_POSTMASTER_DEATH)
+		proc_exit(1);
 	if (event.events & WL_LATCH_SET) {
 		ResetLatch(MyLatch);
 		herd_deadlock_check_mark();
@@ -413,6 +416,8 @@ static bool wait_quietly(HerdConn *c, TimestampTz deadline, HerdOnCancel *on_can
 	ModifyWaitEvent(c->set, 0, events, NULL);
 	if (WaitEventSetWait(c->set, timeout, &event, 1, PG_WAIT_EXTENSION) < 1)
 		return true;
+	if (event.events & WL_POSTMASTER_DEATH)
+		return false;
 	if (event.events & WL_LATCH_SET)
 		ResetLatch(MyLatch);
 	if (*on_cancel != HERD_CANCEL_IGNORE && (QueryCancelPending || ProcDiePending)) {
@@ -465,9 +470,11 @@ static bool wait_for_end(HerdConn *c, TimestampTz deadline, bool cancel)
 
 	if (!cancel || again > deadline)
 		return wait_quietly(c, deadline, &on_cancel);
-	if (wait_quietly(c, again, &on_cancel) && GetCurrentTimestamp() >= again)
+	if (!wait_quietly(c, again, &on_cancel))
+		return false;
+	if (GetCurrentTimestamp() >= again)
 		herd_conn_cancel(c);
-	return PQstatus(c->pg) != CONNECTION_BAD;
+	return true;
 }
 
 void herd_conn_quiesce(HerdConn *c, bool cancel)

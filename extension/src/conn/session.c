@@ -162,7 +162,8 @@ static WaitEventSet *make_wait_set(HerdConn *c)
 
 	AddWaitEventToSet(set, WL_SOCKET_READABLE, PQsocket(c->pg), NULL, NULL);
 	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	/* Not WL_EXIT_ON_PM_DEATH: leaving the process in a commit handler would be a PANIC. */
+	AddWaitEventToSet(set, WL_POSTMASTER_DEATH, PGINVALID_SOCKET, NULL, NULL);
 	return set;
 }
 
@@ -360,25 +361,21 @@ static const HerdNode *group_node(int32 groupid)
 }
 
 /*
- * started: a connection that was begun to the group's node, or NULL. While nothing was sent to the
- * group yet, its lock is given up between attempts: the one who brings the group back needs it.
+ * c: a connection to node, the group's, begun or ready. While nothing was sent to the group yet,
+ * its lock, held once, is given up between attempts: the one who brings the group back needs it.
  */
-static HerdConn *acquire(int32 groupid, const char *user, HerdConn *started)
+static HerdConn *acquire(const HerdNode *node, const char *user, HerdConn *c)
 {
 	TimestampTz deadline =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), herd_node_connection_timeout_ms);
 
 	for (int attempt = 0;; attempt++) {
-		const HerdNode *node = group_node(groupid);
-		HerdConn *c = started ? started : take_cached(node, user);
+		int32 groupid = node->groupid;
 		char *why = NULL;
 		Opened opened;
 
-		started = NULL;
-		if (c && c->polling == PGRES_POLLING_OK)
+		if (c->polling == PGRES_POLLING_OK)
 			return c;
-		if (!c)
-			c = herd_conn_open(node, user);
 		opened = finish_open(c, deadline, &why);
 		if (opened == OPENED)
 			return c;
@@ -391,6 +388,10 @@ static HerdConn *acquire(int32 groupid, const char *user, HerdConn *started)
 			herd_group_unlock_shared(groupid);
 		pause_before_retry(attempt);
 		AcceptInvalidationMessages();
+		node = group_node(groupid);
+		c = take_cached(node, user);
+		if (!c)
+			c = herd_conn_open(node, user);
 	}
 }
 
@@ -435,19 +436,20 @@ HerdConn *herd_conn_main(int32 groupid)
 void herd_conn_main_all(const int32 *groupids, int ngroups)
 {
 	const char *user = GetUserNameFromId(GetUserId(), false);
-	HerdConn **started = palloc0(ngroups * sizeof(*started));
+	HerdConn **started = palloc0((ngroups + 1) * sizeof(*started));
+	const HerdNode **nodes = palloc0((ngroups + 1) * sizeof(*nodes));
 
 	herd_txn_begin_use();
 	for (int i = 0; i < ngroups; i++) {
-		const HerdNode *node;
-
-		herd_group_lock(groupids[i], false);
-		if (find_main(groupids[i], user))
+		if (find_main(groupids[i], user)) {
+			/* A rolled back savepoint may have taken the lock with it. */
+			herd_group_lock(groupids[i], false);
 			continue;
-		node = group_node(groupids[i]);
-		started[i] = take_cached(node, user);
+		}
+		nodes[i] = group_node(groupids[i]);
+		started[i] = take_cached(nodes[i], user);
 		if (!started[i])
-			started[i] = herd_conn_open(node, user);
+			started[i] = herd_conn_open(nodes[i], user);
 		/* Taken, so that a second group on the same node cannot take it too. */
 		started[i]->used = started[i]->main = true;
 	}
@@ -457,10 +459,11 @@ void herd_conn_main_all(const int32 *groupids, int ngroups)
 		if (!c)
 			continue;
 		c->used = c->main = false;
-		c = acquire(groupids[i], user, c);
+		c = acquire(nodes[i], user, c);
 		c->used = c->main = true;
 	}
 	pfree(started);
+	pfree(nodes);
 }
 
 HerdConn *herd_conn_take_idle(int32 groupid)

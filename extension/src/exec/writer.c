@@ -317,11 +317,12 @@ static void flush(HerdShardWriter *w, ShardBuffer *b)
 	for (int i = 0; i < b->shard->ngroups; i++) {
 		int32 groupid = b->shard->groups[i];
 
-		herd_group_lock(groupid, false);
-		if (is_here(groupid))
+		if (is_here(groupid)) {
+			herd_group_lock(groupid, false);
 			copy_local(w, b);
-		else
+		} else {
 			send_remote(w, b, groupid);
+		}
 	}
 	w->total -= Min(w->total, b->data.len);
 	resetStringInfo(&b->data);

@@ -6,6 +6,7 @@ import time
 
 import psycopg2
 import pytest
+from cluster import free_port
 
 
 @pytest.fixture
@@ -230,3 +231,49 @@ def test_settings_travel(session):
     run(session, "set timezone = 'Asia/Kathmandu'; set datestyle = 'SQL, DMY'")
     assert run(session, "select extract(timezone from '2024-01-01'::timestamptz + a * '0s'::interval)"
                "::int from t where a = 3") == [(20700,)]
+
+
+def test_a_statement_follows_its_group_to_another_address(nodes, session, wait_until):
+    """The worker goes away and comes back elsewhere; who waited for it notices nothing else."""
+    key = nodes.keys_on("t", 2)[0]
+    node = nodes.value(0, "select nodeid from pg_dist_node where groupid = 2")
+    done = []
+    assert run(session, "select a from t where a = %s", (key,)) == [(key,)]
+    nodes.halt(2)
+    nodes.ports[2] = free_port()
+    with open(nodes.data(2) + "/postgresql.conf", "a") as f:
+        f.write("port = %d\n" % nodes.ports[2])
+    t = threading.Thread(target=lambda: done.append(
+        run(session, "update t set b = 'moved' where a = %s", (key,))), daemon=True)
+    t.start()
+    time.sleep(0.5)
+    assert not done
+    nodes.boot(2)
+    nodes.psql(0, "select citus_update_node(%d, '127.0.0.1', %d)" % (node, nodes.ports[2]))
+    t.join(20)
+    assert done == [1]
+    wait_until(lambda: nodes.value(1, "select nodeport from pg_dist_node where groupid = 2")
+               == nodes.ports[2])
+    with contextlib.closing(nodes.session(1)) as c:
+        assert run(c, "select b from t where a = %s", (key,)) == [("moved",)]
+        assert run(c, "update t set b = 'x' || a where a = %s", (key,)) == 1
+
+
+def test_an_open_transaction_holds_up_a_change_of_its_group_only(nodes, table):
+    key, other = nodes.keys_on("t", 1)[0], nodes.keys_on("t", 2)[0]
+    node = nodes.value(0, "select nodeid from pg_dist_node where groupid = 1")
+    with contextlib.closing(nodes.session(autocommit=False)) as c:
+        run(c, "update t set b = b where a = %s", (key,))
+        moved = []
+        t = threading.Thread(target=lambda: moved.append(nodes.psql(
+            0, "select citus_update_node(%d, 'localhost', %d)" % (node, nodes.ports[1]))),
+            daemon=True)
+        t.start()
+        time.sleep(0.5)
+        assert not moved
+        assert nodes.rows(0, "select a from t where a = %d" % other) == [(other,)]
+        c.commit()
+        t.join(20)
+        assert moved
+    nodes.psql(0, "select citus_update_node(%d, '127.0.0.1', %d)" % (node, nodes.ports[1]))
+    assert nodes.value(0, "select count(*) from t") == 1000
