@@ -1,13 +1,14 @@
 """Random SELECTs: distributed and plain tables must agree. HERD_SEED repeats a run."""
 import os
 import random
+import re
 
 import pytest
 
 import plan_herd
 
 SEED = int(os.environ.get("HERD_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
-QUERIES = int(os.environ.get("HERD_RANDOM_QUERIES", "300"))
+QUERIES = int(os.environ.get("HERD_RANDOM_QUERIES", "200"))
 
 # columns: name -> class (k: the distribution key; i, s: other integers and texts)
 COLUMNS = {
@@ -175,6 +176,37 @@ class Maker:
         return text
 
 
+    def write(self):
+        """An UPDATE or DELETE; some are refused."""
+        table = self.rnd.choice("aaaabbcr")
+        scope = [("t", COLUMNS[table])]
+        number = {"a": "x", "b": "y", "c": "v", "r": "grp"}[table]
+        text = {"a": "s", "b": "t", "c": "ck", "r": "name"}[table]
+        source = ""
+        where = [self.condition(scope, 1) for _ in range(self.rnd.choice([0, 1, 1, 2]))]
+        if self.chance(0.4):
+            # a subquery that gives one row for each of its keys, so that the result is determined
+            other = self.rnd.choice(["a", "b", "c", "r"])
+            key = "id" if other == "r" else "k"
+            source = "(select %s as k, max(%s) as m from %s group by 1) q" % (
+                key, {"a": "x", "b": "y", "c": "v", "r": "grp"}[other], other)
+            mine = self.rnd.choice(self.columns_of(scope, "k") or self.columns_of(scope, "i"))
+            where.append("q.k = %s" % mine)
+        if self.chance(0.5):
+            sql = "delete from %s t%s" % (table, " using " + source if source else "")
+        else:
+            column = number if table != "b" else text
+            value = "t.%s || '!'" % text if table == "b" else self.rnd.choice(
+                ["t.%s + 1" % number, "7"] + (["q.m"] if source else []))
+            sql = "update %s t set %s = %s%s" % (table, column, value,
+                                                 " from " + source if source else "")
+        if where:
+            sql += " where " + " and ".join(where)
+        if self.chance(0.4):
+            sql += " returning t.*"
+        return sql
+
+
 @pytest.fixture(scope="module")
 def herd():
     h = plan_herd.Herd()
@@ -201,3 +233,59 @@ def test_random_queries(herd):
                     continue  # as slow on plain tables
                 failures.append("%d: %s: %s" % (i, sql, e))
         assert not failures, "HERD_SEED=%d\n%s" % (SEED, "\n".join(failures[:8]))
+
+
+def test_random_generic_plans(herd):
+    """Numbers become parameters of a plan that must do for all their values."""
+    with herd.connect() as con:
+        con.execute("set statement_timeout = '20s'")
+        con.execute("set plan_cache_mode = force_generic_plan")
+        con.prepare_threshold = None
+        failures = []
+        for i in range(QUERIES // 3):
+            values = []
+
+            def parameter(match):
+                values.append(match.group(2))
+                return "%s$%d" % (match.group(1), len(values))
+            sql = Maker(SEED * 100003 + i).statement()
+            text = re.sub(r"((?<!max\()[=<>] )(\d+)\b", parameter, sql)
+            try:
+                want, _, _ = plan_herd.answer(con, plan_herd.PLAIN, sql)
+                con.execute("set search_path = " + plan_herd.DISTRIBUTED)
+                con.execute("prepare q%s as %s" % (
+                    "(%s)" % ", ".join(["int"] * len(values)) if values else "", text))
+                for _ in range(2):
+                    cur = con.execute("execute q%s" % (
+                        "(%s)" % ", ".join(values) if values else ""))
+                    got = [tuple(plan_herd.normal(v) for v in row) for row in cur.fetchall()]
+                    if sorted(got, key=plan_herd.key) != sorted(want, key=plan_herd.key):
+                        failures.append("%d: %s" % (i, text))
+            except Exception as e:
+                if getattr(e, "sqlstate", None) != "57014":
+                    failures.append("%d: %s: %s" % (i, text, e))
+            con.execute("deallocate all")
+        assert not failures, "HERD_SEED=%d\n%s" % (SEED, "\n".join(failures[:8]))
+
+
+def test_random_writes(herd):
+    with herd.connect() as con:
+        failures = []
+        done = 0
+        for i in range(QUERIES // 3):
+            sql = Maker(SEED * 100003 + i).write()
+            con.execute("begin")
+            con.execute("set local statement_timeout = '20s'")
+            try:
+                plan_herd.compare(con, sql)
+                for table in ("a", "b", "c", "r"):
+                    plan_herd.compare(con, "select * from " + table)
+                done += 1
+            except AssertionError as e:
+                failures.append("%d: %s: %s" % (i, sql, e))
+            except Exception as e:
+                if getattr(e, "sqlstate", None) not in ("57014", "0A000"):
+                    failures.append("%d: %s: %s" % (i, sql, e))
+            con.execute("rollback")
+        assert not failures, "HERD_SEED=%d\n%s" % (SEED, "\n".join(failures[:8]))
+        assert done > QUERIES // 12

@@ -310,3 +310,25 @@ def test_key_types(coordinator, number):
                     % (table, table, v)) == [(n,)] * 16
     assert rows(con, "select count(*) from (select distinct k from %s) q" % table) == [
         (len(values),)]
+
+
+def test_plans_follow_the_metadata(coordinator):
+    con = coordinator
+    con.execute("create table turn (k int, v int)")
+    con.execute("insert into turn select g, g from generate_series(1, 20) g")
+    con.execute("prepare tp(int) as select v from turn where k = $1")
+    con.execute("prepare tall as select count(*) from turn")
+    for _ in range(7):
+        assert rows(con, "execute tp(3)") == [(3,)]
+    con.execute("select create_distributed_table('turn', 'k')")
+    for _ in range(7):
+        assert rows(con, "execute tp(3)") == [(3,)]
+        assert rows(con, "execute tall") == [(20,)]
+    con.execute("insert into turn values (3, 33)")
+    assert sorted(rows(con, "execute tp(3)")) == [(3,), (33,)]
+    con.execute("select undistribute_table('turn')")
+    con.execute("insert into turn values (3, 333)")
+    assert sorted(rows(con, "execute tp(3)")) == [(3,), (33,), (333,)]
+    con.execute("select create_reference_table('turn')")
+    assert sorted(rows(con, "execute tp(3)")) == [(3,), (33,), (333,)]
+    assert rows(con, "execute tall") == [(22,)]
