@@ -9,6 +9,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/tables.h"
+#include "conn/conn.h"
 #include "ddl/local.h"
 #include "ddl/shape.h"
 #include "utils/builtins.h"
@@ -342,6 +343,100 @@ static List *index_list(Oid relid)
 	return out;
 }
 
+/* The next shard of the table on a group; -1 when all are done. */
+static int next_shard(const HerdTable *table, int from, int32 group)
+{
+	for (int i = from; i < table->nshards; i++)
+		for (int g = 0; g < table->shards[i].ngroups; g++)
+			if (table->shards[i].groups[g] == group)
+				return i;
+	return -1;
+}
+
+static char *concurrent_text(Oid indexid, uint64 shardid)
+{
+	const char *sql = herd_shape_index(indexid, shardid);
+	const char *start = "CREATE INDEX ";
+
+	Assert(strncmp(sql, start, strlen(start)) == 0);
+	return psprintf("%sCONCURRENTLY %s", start, sql + strlen(start));
+}
+
+static void require_built(Oid indexid, List *nodes, List *results)
+{
+	ListCell *ln, *lr;
+
+	forboth(ln, nodes, lr, results)
+	{
+		const HerdNode *node = lfirst(ln);
+		const HerdRemoteResult *r = lfirst(lr);
+
+		if (!r->ok)
+			ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("cannot build index \"%s\" on node \"%s:%d\"",
+					get_rel_name(indexid), node->host, node->port),
+				 errdetail("%s", r->message),
+				 errhint("Drop the index, which is incomplete, and create it "
+					 "again.")));
+	}
+}
+
+/* Every node builds one shard at a time, each in a transaction of its own. */
+static void build_on_shards(Oid indexid, const HerdTable *table)
+{
+	int *next = palloc0(list_length(herd_nodes()) * sizeof(int));
+	List *nodes, *sqls;
+
+	do {
+		ListCell *lc;
+
+		nodes = sqls = NIL;
+		foreach (lc, herd_nodes()) {
+			const HerdNode *node = lfirst(lc);
+			int *from = &next[foreach_current_index(lc)], shard;
+
+			if (!node->primary || !node->active || *from < 0)
+				continue;
+			shard = next_shard(table, *from, node->groupid);
+			*from = shard < 0 ? -1 : shard + 1;
+			if (shard < 0)
+				continue;
+			nodes = lappend(nodes, (void *)node);
+			sqls = lappend(sqls,
+				       concurrent_text(indexid, table->shards[shard].shardid));
+		}
+		if (nodes != NIL)
+			require_built(indexid, nodes, herd_remote_query_nodes(nodes, sqls, 0));
+	} while (nodes != NIL);
+}
+
+/*
+ * The statement is several transactions here and one for each shard, so it is not atomic: after a
+ * failure the index is there without some of its shards, as PostgreSQL leaves an invalid one.
+ */
+static bool create_concurrently(HerdUtility *u, const IndexStmt *stmt, const HerdTable *table)
+{
+	Oid relid = table->relid;
+	List *before = index_list(relid), *added;
+
+	if (stmt->unique)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("CREATE UNIQUE INDEX CONCURRENTLY on a distributed table is "
+				       "not supported"),
+				errhint("Use it without CONCURRENTLY.")));
+	herd_utility_run(u);
+	herd_utility_require_origin(u);
+	added = list_difference_oid(index_list(relid), before);
+	if (added == NIL)
+		return true;
+	build_on_shards(linitial_oid(added), herd_table_get(relid));
+	herd_ddl_send(NULL, list_make3("SET LOCAL citus.enable_ddl_propagation = off",
+				       herd_shape_index(linitial_oid(added), 0),
+				       "SET LOCAL citus.enable_ddl_propagation = on"));
+	return true;
+}
+
 bool herd_utility_create_index(HerdUtility *u)
 {
 	IndexStmt *stmt = castNode(IndexStmt, u->stmt);
@@ -352,7 +447,8 @@ bool herd_utility_create_index(HerdUtility *u)
 	if (!table)
 		return false;
 	herd_utility_require_origin(u);
-	refuse_concurrently(stmt->concurrent, "CREATE INDEX");
+	if (stmt->concurrent)
+		return create_concurrently(u, stmt, table);
 	before = index_list(table->relid);
 	herd_utility_run_shell(u);
 	table = herd_table_get(table->relid);

@@ -180,7 +180,13 @@ def test_alter_reaches_all_shards(herd, schema):
     refused(herd, 0, "insert into %s.renamed values (500, 1, 0)" % schema, "positive")
     refused(herd, 0, "create unique index on %s.renamed (w)" % schema, "must contain")
     refused(herd, 0, "alter table %s.renamed drop column k" % schema, "distribution column")
-    refused(herd, 0, "create index concurrently on %s.renamed (w)" % schema, "CONCURRENTLY")
+    refused(herd, 0, "create unique index concurrently on %s.renamed (k)" % schema, "CONCURRENTLY")
+    herd.psql(0, "create index concurrently built on %s.renamed (w) where w > 3" % schema)
+    assert on_shards(herd, schema + ".renamed", "select count(*) from pg_index where indrelid = "
+                     "'%s'::regclass and indisvalid") == ["4"] * 32
+    assert herd.psql(2, "select count(*) from pg_index where indrelid = '%s.renamed'::regclass" %
+                     schema) == "4"
+    herd.psql(0, "drop index %s.built" % schema)
     refused(herd, 0, "alter table %s.renamed enable row level security" % schema, "not supported")
     refused(herd, 1, "alter table %s.renamed add column z int" % schema, "on a worker node")
     refused(herd, 1, "drop table %s.renamed" % schema, "on a worker node")
