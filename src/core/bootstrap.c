@@ -67,7 +67,10 @@ static bool clone(struct herd_step *s)
 static bool finish(struct herd_step *s)
 {
 	if (!s->cl->config_key.version)
-		herd_put(s, "config", s->o->bootstrap_config ? s->o->bootstrap_config : "{}", 0);
+		herd_put(s, "config",
+			 herd_plan_text(s->p, "%s",
+					s->o->bootstrap_config ? s->o->bootstrap_config : "{}"),
+			 0);
 	if (!s->key_mine) {
 		if (s->cl->leader)
 			return false;

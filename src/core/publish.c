@@ -228,7 +228,10 @@ bool herd_publish_documents(struct herd_step *s)
 	bool wrote = false;
 
 	if (!cl->config_key.version) {
-		herd_put(s, "config", s->o->bootstrap_config ? s->o->bootstrap_config : "{}", 0);
+		herd_put(s, "config",
+			 herd_plan_text(s->p, "%s",
+					s->o->bootstrap_config ? s->o->bootstrap_config : "{}"),
+			 0);
 		wrote = true;
 	}
 	if (s->o->pg.sysid && (!cl->initialize || cl->initialize[0] == '\0')) {
