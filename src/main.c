@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/agent.h"
 #include "ctl/ctl.h"
 #include "demo/demo.h"
 #include "proxy/proxy.h"
@@ -17,6 +18,7 @@ struct program {
 };
 
 static const struct program programs[] = {
+	{ "agent", "patroni", "runs one PostgreSQL instance of a herd", herd_agent_main },
 	{ "ctl", "patronictl", "operates a herd: list, switchover, restart, ...", herd_ctl_main },
 	{ "proxy", "pgbouncer", "the one endpoint: pools, routes and holds connections",
 	  herd_proxy_main },

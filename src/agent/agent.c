@@ -1,0 +1,785 @@
+/*
+ * agent.c - the agent's life: command line, privileges, start, reload, end.
+ */
+#include "agent/agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/internal.h"
+#include "agent/rest.h"
+#include "agent/sharding.h"
+#include "base/json.h"
+#include "base/str.h"
+
+static const char usage[] =
+	"Runs one PostgreSQL instance of a herd.\n"
+	"\n"
+	"Usage:\n"
+	"  %s [OPTIONS] [CONFIG]\n"
+	"\n"
+	"CONFIG is a YAML file, or a directory of *.yml files. Without it the configuration comes\n"
+	"from the environment (PATRONI_CONFIGURATION, or the other PATRONI_* variables).\n"
+	"\n"
+	"Options:\n"
+	"  --validate-config          check the configuration and exit\n"
+	"  -i, --ignore-listen-port   with it: do not ask whether the ports are free\n"
+	"  -p, --print                print the configuration, secrets hidden, and exit\n"
+	"  --user USER                started as root: run as USER (default: postgres)\n"
+	"  --version                  print the version and exit\n"
+	"  --help                     print this help and exit\n";
+
+struct options {
+	const char *config, *user;
+	bool validate, print, ignore_port;
+};
+
+/* --- command line ----------------------------------------------------------------------------- */
+
+/* Returns -1 to go on, else the exit code. */
+static int parse_options(int argc, char **argv, struct options *o)
+{
+	static const struct option longs[] = {
+		{ "validate-config", no_argument, NULL, 'V' },
+		{ "ignore-listen-port", no_argument, NULL, 'i' },
+		{ "print", no_argument, NULL, 'p' },
+		{ "user", required_argument, NULL, 'u' },
+		{ "version", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "ip", longs, NULL)) != -1) {
+		switch (c) {
+		case 'V':
+			o->validate = true;
+			break;
+		case 'i':
+			o->ignore_port = true;
+			break;
+		case 'p':
+			o->print = true;
+			break;
+		case 'u':
+			o->user = optarg;
+			break;
+		case 'v':
+			printf("patroni %s (pgherd %s)\n", AGENT_VERSION, PGHERD_VERSION);
+			return 0;
+		case 'h':
+			printf(usage, argv[0]);
+			return 0;
+		default:
+			fprintf(stderr, "Try \"%s --help\".\n", argv[0]);
+			return 2;
+		}
+	}
+	if (argc - optind > 1) {
+		fprintf(stderr, "%s: only one configuration file or directory can be given\n",
+			argv[0]);
+		return 2;
+	}
+	o->config = argv[optind];
+	return -1;
+}
+
+/* PostgreSQL refuses to run as root, so everything runs as its user. */
+static int drop_privileges(const char *user, struct herd_err *err)
+{
+	const char *name = user ? user : "postgres";
+	struct passwd *pw;
+
+	if (geteuid() != 0)
+		return 0;
+	pw = getpwnam(name);
+	if (!pw || pw->pw_uid == 0) {
+		herd_err_set(err, -EINVAL, "cannot run as user \"%s\"", name);
+		herd_err_hint(err, "PostgreSQL must not run as root. Give another user with "
+				   "--user.");
+		return -EINVAL;
+	}
+	if (initgroups(pw->pw_name, pw->pw_gid) < 0 || setgid(pw->pw_gid) < 0 ||
+	    setuid(pw->pw_uid) < 0)
+		return herd_err_set(err, -errno, "could not become user \"%s\": %s", name,
+				    strerror(errno));
+	setenv("HOME", pw->pw_dir, 1);
+	setenv("USER", pw->pw_name, 1);
+	setenv("LOGNAME", pw->pw_name, 1);
+	return 0;
+}
+
+/* As process 1 of a container: a child does the work, this one reaps and passes signals on. */
+static volatile sig_atomic_t worker_pid;
+
+static void pass_on(int signo)
+{
+	if (worker_pid > 0)
+		kill(worker_pid, signo);
+}
+
+static void become_init(void)
+{
+	static const int signals[] = {
+		SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGABRT, SIGUSR1, SIGUSR2
+	};
+	int status;
+	pid_t pid;
+
+	if (getpid() != 1)
+		return;
+	worker_pid = fork();
+	if (worker_pid == 0)
+		return;
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		signal(signals[i], pass_on);
+	for (;;) {
+		pid = wait(&status);
+		if (pid == worker_pid)
+			exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+		if (pid < 0 && errno == ECHILD)
+			exit(1);
+	}
+}
+
+/* --- validation ------------------------------------------------------------------------------- */
+
+static void warn_stderr(void *arg, const char *text)
+{
+	int *n = arg;
+
+	fprintf(stderr, "%s\n", text);
+	(*n)++;
+}
+
+static bool check_bin(const struct herd_agent_config *c, const char *name, bool required)
+{
+	const char *dir = herd_agent_config_str(c, "postgresql.bin_dir", NULL);
+	char *path = dir ? herd_str_printf("%s/%s", dir, name) : NULL;
+	bool ok = !path || access(path, X_OK) == 0;
+
+	if (!ok && required)
+		printf("postgresql.bin_dir %s didn't pass validation: '%s' not found in '%s'\n",
+		       dir, name, dir);
+	free(path);
+	return ok || !required;
+}
+
+static int validate(const struct herd_agent_config *c)
+{
+	static const char *const bins[] = { "pg_ctl",        "initdb",   "pg_controldata",
+					    "pg_basebackup", "postgres", "pg_isready" };
+	static const char *const stores[] = { "etcd3",     "etcd",       "consul", "zookeeper",
+					      "exhibitor", "kubernetes", "raft" };
+	bool ok = true, store = false;
+
+	for (size_t i = 0; i < sizeof(bins) / sizeof(bins[0]); i++)
+		ok = check_bin(c, bins[i], true) && ok;
+	for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i++)
+		store = store || json_object_get(c->local, stores[i]);
+	if (!store) {
+		printf("consul, etcd, etcd3, exhibitor, kubernetes, raft, zookeeper are not "
+		       "defined.\n");
+		ok = false;
+	}
+	return ok ? 0 : 1;
+}
+
+/* --- configuration ---------------------------------------------------------------------------- */
+
+void herd_agent_warn(void *arg, const char *text)
+{
+	struct herd_agent *a = arg;
+
+	herd_warning(a->log, "%s", text);
+}
+
+const struct herd_cluster *herd_agent_cluster(const struct herd_agent *a)
+{
+	return a->scope ? herd_scope_group(a->scope, a->group) : NULL;
+}
+
+static char *url_of(const char *address, int fallback_port, const char *fmt)
+{
+	char *host = NULL;
+	char *url = NULL;
+	int port = 0;
+
+	if (address && herd_agent_split_address(address, fallback_port, &host, &port) == 0) {
+		bool v6 = strchr(host, ':') != NULL;
+		char *full = herd_str_printf("%s%s%s:%d", v6 ? "[" : "", host, v6 ? "]" : "", port);
+
+		url = herd_str_printf(fmt, full);
+		free(full);
+	}
+	free(host);
+	return url;
+}
+
+static void set_addresses(struct herd_agent *a)
+{
+	const char *pg =
+		herd_agent_config_str(a->cfg, "postgresql.connect_address",
+				      herd_agent_config_str(a->cfg, "postgresql.listen", NULL));
+	const char *api =
+		herd_agent_config_str(a->cfg, "restapi.connect_address",
+				      herd_agent_config_str(a->cfg, "restapi.listen", NULL));
+	const char *proxy = herd_agent_config_str(a->cfg, "postgresql.proxy_address", NULL);
+	bool tls = herd_agent_config_str(a->cfg, "restapi.certfile", NULL) != NULL;
+
+	free(a->self_conn_url);
+	free(a->self_api_url);
+	free(a->self_proxy_url);
+	a->self_conn_url = url_of(pg, 5432, "postgres://%s/postgres");
+	a->self_api_url = url_of(api, 8008, tls ? "https://%s/patroni" : "http://%s/patroni");
+	a->self_proxy_url = url_of(proxy, 5432, "postgres://%s/postgres");
+}
+
+int herd_agent_apply_config(struct herd_agent *a, bool force_reload)
+{
+	struct herd_pg_config c = { 0 };
+	struct herd_pg_role role = { 0 };
+	struct herd_err err = HERD_ERR_INIT;
+	const struct herd_pg_role *last = herd_pg_role(a->pg);
+	int rc;
+
+	herd_dcs_set_timeout(a->dcs, 1000 * herd_agent_config_i64(a->cfg, "retry_timeout", 10));
+	set_addresses(a);
+	rc = herd_agent_pg_config(a, &c, &err);
+	if (rc == 0)
+		rc = herd_pg_set_config(a->pg, &c, &err);
+	if (rc == 0 && herd_pg_phase(a->pg) == HERD_PG_PHASE_RUNNING && !herd_pg_operation(a->pg) &&
+	    (last || a->st_known)) {
+		bool standby = last ? last->standby : a->st.in_recovery;
+
+		rc = herd_agent_role(a, standby, standby ? herd_agent_following(a) : NULL, &role);
+		if (rc == 0)
+			rc = herd_pg_reload(a->pg, &role, force_reload, &err);
+	}
+	if (rc < 0)
+		herd_log_err(a->log, HERD_LOG_ERROR, &err, "could not apply the configuration");
+	herd_err_clear(&err);
+	herd_pg_config_clear(&c);
+	herd_pg_role_clear(&role);
+	return rc;
+}
+
+/* The dynamic configuration has changed in the store. */
+static void take_dynamic(struct herd_agent *a, const json_t *raw)
+{
+	struct herd_err err = HERD_ERR_INIT;
+
+	if (json_equal(raw, a->cfg->dynamic))
+		return;
+	if (herd_agent_config_set_dynamic(a->cfg, raw, herd_agent_warn, a, &err) < 0) {
+		herd_log_err(a->log, HERD_LOG_ERROR, &err, "dynamic configuration not taken");
+		herd_err_clear(&err);
+		return;
+	}
+	if (a->pg) {
+		herd_agent_apply_config(a, false);
+		if (herd_pg_datadir(a->pg, NULL) == HERD_PG_DATADIR_VALID)
+			herd_agent_config_cache_write(a->cfg, NULL);
+	}
+}
+
+void herd_agent_set_scope(struct herd_agent *a, struct herd_dcs_view *view)
+{
+	struct herd_kv *kv;
+	struct herd_scope *scope;
+	const struct herd_cluster *c;
+
+	if (a->scope && view->revision < a->view_revision)
+		return;
+	if (view->read_ms > a->view_ms)
+		a->view_ms = view->read_ms;
+	if (a->scope && view->revision == a->view_revision)
+		return;
+	kv = calloc(view->n + 1, sizeof(*kv));
+	if (!kv)
+		return;
+	for (size_t i = 0; i < view->n; i++)
+		kv[i] = (struct herd_kv){ view->kv[i].key, view->kv[i].value, view->kv[i].len,
+					  view->kv[i].version, view->kv[i].lease };
+	scope = herd_scope_build(kv, view->n, view->revision, a->cfg->guard);
+	free(kv);
+	if (!scope)
+		return;
+	for (size_t i = 0; i < scope->n_problems; i++)
+		herd_debug(a->log, "key %s: %s", scope->problems[i].key, scope->problems[i].reason);
+	herd_scope_unref(a->scope);
+	a->scope = scope;
+	a->view_revision = view->revision;
+	c = herd_agent_cluster(a);
+	if (c && c->config_key.version && !c->config_key.bad)
+		take_dynamic(a, c->config.raw);
+}
+
+/* --- what wakes ------------------------------------------------------------------------------- */
+
+static bool same_member(const struct herd_member *m, const struct herd_member *n)
+{
+	return strcmp(m->name, n->name) == 0 && m->state == n->state && m->role == n->role &&
+	       m->timeline == n->timeline && herd_str_eq(m->conn_url, n->conn_url) &&
+	       herd_str_eq(m->api_url, n->api_url) && json_equal(m->tags.raw, n->tags.raw) &&
+	       m->checkpoint_after_promote == n->checkpoint_after_promote &&
+	       herd_str_eq(m->replication_state, n->replication_state);
+}
+
+/* Is there anything to decide? LSNs move all the time; the heartbeat looks at them. */
+static bool same_cluster(const struct herd_cluster *c, const struct herd_cluster *d)
+{
+	if (c->initialize_key.version != d->initialize_key.version ||
+	    c->config_key.version != d->config_key.version ||
+	    c->leader_key.version != d->leader_key.version ||
+	    c->failover_key.version != d->failover_key.version ||
+	    c->sync_key.version != d->sync_key.version ||
+	    c->history_key.version != d->history_key.version ||
+	    c->failsafe_key.version != d->failsafe_key.version ||
+	    c->handover_key.version != d->handover_key.version || c->n_members != d->n_members)
+		return false;
+	for (size_t i = 0; i < c->n_members; i++)
+		if (!same_member(&c->members[i], &d->members[i]))
+			return false;
+	return true;
+}
+
+static bool same_scope(const struct herd_scope *s, const struct herd_scope *t)
+{
+	if (!s || !t || s->n_groups != t->n_groups || s->n_proxies != t->n_proxies)
+		return false;
+	for (size_t i = 0; i < s->n_groups; i++)
+		if (s->groups[i].group != t->groups[i].group ||
+		    !same_cluster(&s->groups[i], &t->groups[i]))
+			return false;
+	for (size_t i = 0; i < s->n_proxies; i++) {
+		const struct herd_proxy *p = &s->proxies[i], *q = &t->proxies[i];
+
+		if (strcmp(p->id, q->id) != 0 || p->n_acks != q->n_acks)
+			return false;
+		for (size_t k = 0; k < p->n_acks; k++)
+			if (!herd_str_eq(p->acks[k].handover, q->acks[k].handover))
+				return false;
+	}
+	return true;
+}
+
+static void on_watch(void *arg, enum herd_dcs_result result, struct herd_dcs_view *view,
+		     const struct herd_err *err)
+{
+	struct herd_agent *a = arg;
+	struct herd_scope *before;
+
+	if (result != HERD_DCS_OK) {
+		herd_debug(a->log, "watch: %s", herd_err_text(err));
+		herd_agent_wake(a);
+		return;
+	}
+	before = a->scope ? herd_scope_ref(a->scope) : NULL;
+	herd_agent_set_scope(a, view);
+	if (!same_scope(before, a->scope))
+		herd_agent_wake(a);
+	herd_scope_unref(before);
+}
+
+static void on_exited(void *arg, bool expected)
+{
+	struct herd_agent *a = arg;
+
+	if (!expected) {
+		a->crashed = true;
+		herd_warning(a->log, "PostgreSQL is not running any more");
+	}
+	herd_agent_wake(a);
+}
+
+static void on_notice(void *arg, const char *text)
+{
+	herd_agent_warn(arg, text);
+}
+
+static void on_end_signal(void *arg, int signo)
+{
+	struct herd_agent *a = arg;
+
+	herd_info(a->log, "received signal %d, shutting down", signo);
+	a->want_exit = true;
+	if (!a->pg)
+		herd_loop_stop(a->loop);
+	else
+		herd_agent_wake(a);
+}
+
+static void on_hup(void *arg, int signo)
+{
+	struct herd_agent *a = arg;
+	struct herd_err err = HERD_ERR_INIT;
+	enum herd_log_level level;
+
+	herd_info(a->log, "reloading the configuration");
+	if (herd_agent_config_reload(a->cfg, herd_agent_warn, a, &err) < 0) {
+		herd_log_err(a->log, HERD_LOG_ERROR, &err, "configuration not reloaded");
+		herd_err_clear(&err);
+		return;
+	}
+	if (herd_log_parse_level(herd_agent_config_str(a->cfg, "log.level", "INFO"), &level) == 0)
+		herd_log_set_level(a->log, level);
+	if (!a->pg)
+		return;
+	herd_agent_apply_config(a, true);
+	herd_rest_reload(a->rest);
+	herd_agent_callback(a, "on_reload", herd_role_text(a->last_role));
+	herd_agent_wake(a);
+}
+
+void herd_agent_reload(struct herd_agent *a)
+{
+	on_hup(a, SIGHUP);
+}
+
+/* --- start ------------------------------------------------------------------------------------ */
+
+static void fail(struct herd_agent *a, const struct herd_err *err, const char *what)
+{
+	herd_log_err(a->log, HERD_LOG_CRITICAL, err, "%s", what);
+	a->exit_code = 1;
+	herd_loop_stop(a->loop);
+}
+
+static void on_guard_died(void *arg, pid_t pid);
+
+static void watch_guard(struct herd_agent *a)
+{
+	herd_pidwatch_new(a->loop, herd_guard_pid(a->guard), on_guard_died, a, &a->guard_watch);
+}
+
+static void on_guard_died(void *arg, pid_t pid)
+{
+	struct herd_agent *a = arg;
+	struct herd_err err = HERD_ERR_INIT;
+
+	waitpid(pid, NULL, WNOHANG);
+	herd_pidwatch_free(a->guard_watch);
+	a->guard_watch = NULL;
+	herd_warning(a->log, "the guard process ended, starting it again");
+	if (herd_guard_restart(a->guard, &err) < 0)
+		herd_log_err(a->log, HERD_LOG_ERROR, &err, "no guard");
+	else
+		watch_guard(a);
+	herd_err_clear(&err);
+}
+
+/* synchronous_standby_names that an earlier agent has set must hold until the core says else. */
+static void recall_ssn(struct herd_agent *a)
+{
+	const struct herd_pg_config *c = herd_pg_config(a->pg);
+	const char *base = c->config_base_name ? c->config_base_name : "postgresql";
+	const char *mine = herd_agent_config_str(
+		a->cfg, "postgresql.parameters.synchronous_standby_names", "");
+	char *path = herd_str_printf("%s/%s.conf", herd_pg_config_dir(c), base);
+	struct herd_pg_settings s = { 0 };
+	char *text = NULL;
+	size_t cap = 0;
+	FILE *f = fopen(path, "re");
+
+	if (f && getdelim(&text, &cap, '\0', f) > 0 && herd_pg_conf_parse(text, &s) == 0) {
+		const char *ssn = herd_pg_settings_get(&s, "synchronous_standby_names");
+
+		if (ssn && strcmp(ssn, mine) != 0)
+			a->ssn = herd_str_dup(ssn);
+	}
+	if (f)
+		fclose(f);
+	herd_pg_settings_clear(&s);
+	free(text);
+	free(path);
+}
+
+static void start_steps(struct herd_agent *a)
+{
+	a->watch = herd_dcs_watch(a->dcs, "", on_watch, a);
+	herd_agent_look_at_control(a);
+	herd_agent_wake(a);
+}
+
+static void on_adopted(void *arg, enum herd_dcs_result result, const char *lease, int64_t sent_ms,
+		       const struct herd_err *err)
+{
+	struct herd_agent *a = arg;
+
+	a->lease_busy = false;
+	if (result == HERD_DCS_OK) {
+		a->lease_sent_ms = sent_ms;
+		herd_info(a->log, "the lease of an earlier run is still good, going on with it");
+	} else {
+		herd_str_set(&a->lease_id, NULL);
+	}
+	start_steps(a);
+}
+
+/* The leader key may still hang on the lease of an agent that died a moment ago: ours now. */
+static void adopt_lease(struct herd_agent *a)
+{
+	const struct herd_cluster *c = herd_agent_cluster(a);
+
+	if (!c || !herd_str_eq(c->leader, a->name) || !c->leader_key.lease) {
+		start_steps(a);
+		return;
+	}
+	herd_str_set(&a->lease_id, c->leader_key.lease);
+	a->lease_ttl_ms = c->config.ttl_ms;
+	a->lease_busy = true;
+	herd_dcs_lease_renew(a->dcs, a->lease_id, on_adopted, a);
+}
+
+static void start_local(struct herd_agent *a)
+{
+	struct herd_pg_config c = { 0 };
+	struct herd_pg_events events = { on_exited, on_notice, a };
+	struct herd_err err = HERD_ERR_INIT;
+	json_t *cached;
+
+	if (!json_object_size(a->cfg->dynamic)) {
+		cached = herd_agent_config_cache_read(a->cfg);
+		if (!cached)
+			cached = json_incref(herd_agent_config_get(a->cfg, "bootstrap.dcs"));
+		if (cached)
+			herd_agent_config_set_dynamic(a->cfg, cached, herd_agent_warn, a, NULL);
+		json_decref(cached);
+	}
+	herd_dcs_set_timeout(a->dcs, 1000 * herd_agent_config_i64(a->cfg, "retry_timeout", 10));
+	if (herd_agent_pg_config(a, &c, &err) < 0 ||
+	    herd_pg_new(a->loop, &c, &events, &a->pg, &err) < 0) {
+		herd_pg_config_clear(&c);
+		fail(a, &err, "could not start");
+		herd_err_clear(&err);
+		return;
+	}
+	a->down_since_ms = herd_now_ms();
+	recall_ssn(a);
+	a->sharding = a->group == HERD_NO_GROUP ? NULL : herd_sharding_new(a);
+	if (herd_rest_start(a, &a->rest, &err) < 0) {
+		fail(a, &err, "could not start the REST API");
+		herd_err_clear(&err);
+		return;
+	}
+	adopt_lease(a);
+}
+
+static void first_read(void *arg);
+
+static void on_name_check(void *arg, const struct herd_http_response *resp)
+{
+	struct herd_agent *a = arg;
+
+	if (resp->status) {
+		herd_log_at(a->log, HERD_LOG_CRITICAL,
+			    "Can't start; there is already a node named '%s' running", a->name);
+		a->exit_code = 1;
+		herd_loop_stop(a->loop);
+		return;
+	}
+	start_local(a);
+}
+
+/* Somebody answers where the member of our name said it would: two agents share a name. */
+static void check_name(struct herd_agent *a)
+{
+	const struct herd_cluster *c = herd_agent_cluster(a);
+	const struct herd_member *m = c ? herd_cluster_member(c, a->name) : NULL;
+	char *url = m && m->api_url ? herd_str_dup(m->api_url) : NULL;
+	char *tail = url ? strrchr(url, '/') : NULL;
+	char *live;
+
+	if (!tail) {
+		free(url);
+		start_local(a);
+		return;
+	}
+	*tail = '\0';
+	live = herd_str_printf("%s/liveness", url);
+	struct herd_http_request r = {
+		.method = "GET", .url = live, .timeout_ms = 3000, .on_done = on_name_check, .arg = a
+	};
+
+	if (!herd_http_send(a->http, &r))
+		start_local(a);
+	free(live);
+	free(url);
+}
+
+static void on_first_view(void *arg, enum herd_dcs_result result, struct herd_dcs_view *view,
+			  const struct herd_err *err)
+{
+	struct herd_agent *a = arg;
+
+	if (result != HERD_DCS_OK) {
+		herd_log_err(a->log, HERD_LOG_WARNING, err, "Can not get cluster from dcs");
+		herd_timer_set(a->step_timer, 5000);
+		return;
+	}
+	a->dcs_ok = true;
+	a->dcs_seen_wall_ms = herd_wall_ms();
+	herd_agent_set_scope(a, view);
+	herd_timer_free(a->step_timer);
+	herd_agent_observe_init(a);
+	check_name(a);
+}
+
+static void first_read(void *arg)
+{
+	struct herd_agent *a = arg;
+
+	herd_dcs_read(a->dcs, "", on_first_view, a);
+}
+
+static int open_log(struct herd_agent *a, struct herd_err *err)
+{
+	const char *dir = herd_agent_config_str(a->cfg, "log.dir", NULL);
+	bool json = strcmp(herd_agent_config_str(a->cfg, "log.type", "plain"), "json") == 0;
+	enum herd_log_level level = HERD_LOG_INFO;
+	char *path;
+	int rc = 0;
+
+	herd_log_parse_level(herd_agent_config_str(a->cfg, "log.level", "INFO"), &level);
+	a->log = herd_log_new(2, json ? HERD_LOG_JSON : HERD_LOG_PATRONI, level);
+	if (!a->log)
+		return -ENOMEM;
+	if (dir) {
+		path = herd_str_printf("%s/patroni.log", dir);
+		rc = herd_log_reopen(a->log, path, err);
+		free(path);
+	}
+	return rc;
+}
+
+static int setup(struct herd_agent *a, struct herd_err *err)
+{
+	struct herd_http_tls tls = {
+		.cert = herd_agent_config_str(a->cfg, "ctl.certfile", NULL),
+		.key = herd_agent_config_str(a->cfg, "ctl.keyfile", NULL),
+		.key_password = herd_agent_config_str(a->cfg, "ctl.keyfile_password", NULL),
+		/* Members are found by the store's word; certificates are the operator's choice. */
+		.insecure = true,
+	};
+	int rc;
+
+	a->name = herd_str_dup(herd_agent_config_str(a->cfg, "name", ""));
+	a->group = (int)herd_agent_config_i64(a->cfg, "citus.group", HERD_NO_GROUP);
+	a->down_since_ms = herd_now_ms();
+	if (getrandom(&a->nonce, sizeof(a->nonce), 0) != sizeof(a->nonce))
+		return herd_err_set(err, -errno, "no random numbers");
+	if (a->cfg->guard) {
+		rc = herd_guard_start(herd_agent_config_str(a->cfg, "postgresql.data_dir", ""),
+				      &a->guard, err);
+		if (rc < 0)
+			return rc;
+	}
+	a->loop = herd_loop_new();
+	a->core = herd_core_new(a->nonce);
+	a->http = a->loop ? herd_http_client_new(a->loop, &tls) : NULL;
+	if (!a->name || !a->core || !a->http)
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	if (a->guard)
+		watch_guard(a);
+	set_addresses(a);
+	return herd_dcs_open(a->loop, a->cfg->local,
+			     herd_agent_config_str(a->cfg, "namespace", "service"),
+			     herd_agent_config_str(a->cfg, "scope", ""), &a->dcs, err);
+}
+
+static void teardown(struct herd_agent *a)
+{
+	herd_rest_free(a->rest);
+	herd_sharding_free(a->sharding);
+	if (a->dcs && a->watch)
+		herd_dcs_watch_free(a->dcs, a->watch);
+	herd_dcs_free(a->dcs);
+	herd_http_client_free(a->http);
+	if (a->pg)
+		herd_pg_free(a->pg);
+	herd_pidwatch_free(a->guard_watch);
+	herd_guard_free(a->guard);
+	herd_core_free(a->core);
+	herd_log_free(a->log);
+	herd_agent_config_free(a->cfg);
+}
+
+static int run(struct herd_agent *a)
+{
+	struct herd_err err = HERD_ERR_INIT;
+
+	if (open_log(a, &err) < 0 || setup(a, &err) < 0) {
+		if (a->log)
+			herd_log_err(a->log, HERD_LOG_CRITICAL, &err, "could not start");
+		herd_err_clear(&err);
+		teardown(a);
+		return 1;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	herd_signal_new(a->loop, SIGTERM, on_end_signal, a);
+	herd_signal_new(a->loop, SIGINT, on_end_signal, a);
+	herd_signal_new(a->loop, SIGHUP, on_hup, a);
+	a->step_timer = herd_timer_new(a->loop, first_read, a);
+	herd_timer_set(a->step_timer, 0);
+	herd_loop_run(a->loop);
+	herd_info(a->log, "the agent ends");
+	teardown(a);
+	return a->exit_code;
+}
+
+int herd_agent_main(int argc, char **argv)
+{
+	struct options o = { 0 };
+	struct herd_err err = HERD_ERR_INIT;
+	struct herd_agent *a;
+	int warnings = 0;
+	int rc = parse_options(argc, argv, &o);
+
+	if (rc >= 0)
+		return rc;
+	if (!o.config && !getenv("PATRONI_CONFIGURATION") && !getenv("PATRONI_NAME")) {
+		fprintf(stderr, usage, argv[0]);
+		return 2;
+	}
+	a = calloc(1, sizeof(*a));
+	if (!a)
+		return 1;
+	umask(077);
+	if (drop_privileges(o.user, &err) < 0 ||
+	    herd_agent_config_load(o.config, warn_stderr, &warnings, &a->cfg, &err) < 0) {
+		fprintf(o.validate ? stdout : stderr, "%s\n", herd_err_text(&err));
+		if (err.hint)
+			fprintf(stderr, "HINT: %s\n", err.hint);
+		herd_err_clear(&err);
+		free(a);
+		return 1;
+	}
+	if (o.validate || o.print) {
+		char *text = o.print ? herd_agent_config_print(a->cfg) : NULL;
+
+		if (text)
+			fputs(text, stdout);
+		free(text);
+		rc = o.validate ? validate(a->cfg) : 0;
+		herd_agent_config_free(a->cfg);
+		free(a);
+		return rc;
+	}
+	become_init();
+	rc = run(a);
+	free(a);
+	return rc;
+}

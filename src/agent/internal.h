@@ -1,0 +1,191 @@
+/*
+ * agent/internal.h - the agent's own state, shared by its files. Nobody else includes it.
+ *
+ * One loop, one step at a time: events call herd_agent_wake; observe.c gathers what the core wants
+ * to know (asynchronously, bounded in time), the core decides, execute.c runs the plan. Tasks
+ * (tasks.c) run beside the steps, one at a time.
+ */
+#pragma once
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/config.h"
+#include "agent/guard.h"
+#include "base/log.h"
+#include "core/core.h"
+#include "dcs/dcs.h"
+#include "http/client.h"
+#include "loop/loop.h"
+#include "pg/control.h"
+#include "pg/instance.h"
+#include "pg/status.h"
+
+struct herd_rest;
+struct herd_sharding;
+struct herd_callbacks;
+
+/* What runs beside the steps. */
+struct herd_agent_task {
+	enum herd_task running, last;
+	int64_t since_ms, last_ms;
+	bool last_ok;
+	int failures;
+	char *error;
+	/* of the running one */
+	int64_t id;   /* answers to earlier ones are dropped */
+	bool standby; /* the role that START or RESTART brings up */
+	char *member; /* source or leader, NULL: nobody */
+};
+
+struct herd_agent_answers {
+	int64_t id, asked_ms;
+	size_t n, left;
+	struct herd_obs_answer *answers; /* names are ours */
+};
+
+struct herd_agent_probe {
+	int64_t id;
+	char *name;
+	bool ok;
+	uint64_t sysid;
+	bool in_recovery;
+	int64_t timeline;
+	struct herd_history history;
+	bool busy;
+};
+
+/* Where the running plan stands. */
+struct herd_agent_exec {
+	struct herd_plan plan;
+	size_t next;     /* first action that was not begun */
+	bool waiting;    /* for the end of action next - 1 */
+	unsigned gen;    /* answers to older plans only wake */
+	bool step_again; /* something was waited for: look again after the last action */
+	bool reread;     /* the store was changed: the next view must be younger */
+};
+
+struct herd_agent {
+	struct herd_loop *loop;
+	struct herd_log *log;
+	struct herd_agent_config *cfg;
+	char *name;
+	int group;
+	uint64_t nonce;
+
+	struct herd_dcs *dcs;
+	struct herd_dcs_watch *watch;
+	struct herd_scope *scope; /* NULL before the first view */
+	int64_t view_ms, view_revision;
+	bool dcs_ok;
+	int64_t dcs_seen_wall_ms; /* of the last full read */
+	char *lease_id;
+	int64_t lease_sent_ms, lease_ttl_ms;
+	bool lease_busy;
+	bool lease_adopted; /* asked about a predecessor's lease already */
+
+	struct herd_pg *pg;
+	struct herd_pg_status st; /* the last one that was read */
+	bool st_fresh;            /* read in this observation */
+	bool st_known;            /* ever read since the postmaster started */
+	struct herd_pg_controldata control;
+	bool control_known;
+	bool rewind_possible;
+	uint64_t receive_lsn, replay_lsn; /* last known */
+	enum herd_pg_run run;
+	int64_t down_since_ms, starting_since_ms;
+	bool crashed;
+	struct herd_history history; /* pg_wal/<history_tl>.history */
+	int64_t history_tl;
+	char *ssn; /* synchronous_standby_names that the core set; NULL: the user's */
+
+	struct herd_core *core;
+	struct herd_agent_exec exec;
+	struct herd_agent_task task;
+	struct herd_agent_answers poll;
+	struct herd_agent_probe probe;
+	struct herd_guard *guard;
+	struct herd_pidwatch *guard_watch;
+	struct herd_http_client *http;
+
+	/* the observation that is being gathered */
+	bool observing, wake_again;
+	int pending;
+	bool dcs_pending, pg_pending;
+	struct herd_timer *step_timer, *observe_timer;
+	int64_t heartbeat_ms; /* of the last step that read the store */
+
+	bool want_restart, want_reinit, want_exit, want_reload;
+	bool leader; /* as the last plan said; only until leader_until_ms */
+	int64_t leader_until_ms;
+	int64_t next_run_ms; /* when the next step is due: liveness */
+	char *last_why;
+	char *last_warning;
+	int64_t last_why_ms;
+	int exit_code;
+	bool exiting;
+	char *self_conn_url, *self_api_url, *self_proxy_url;
+	enum herd_role last_role;  /* for on_role_change */
+	json_t *scheduled_restart; /* {"schedule":..., ...} or NULL */
+
+	struct herd_rest *rest;
+	struct herd_sharding *sharding;
+	struct herd_callbacks *callbacks;
+};
+
+#define AGENT_VERSION "4.1.4" /* of Patroni's interfaces that we speak */
+
+/* agent.c */
+void herd_agent_warn(void *arg, const char *text); /* arg: struct herd_agent */
+int herd_agent_apply_config(struct herd_agent *a, bool force_reload);
+void herd_agent_reload(struct herd_agent *a);                              /* as SIGHUP does */
+const struct herd_cluster *herd_agent_cluster(const struct herd_agent *a); /* ours, or NULL */
+void herd_agent_set_scope(struct herd_agent *a, struct herd_dcs_view *view);
+
+/* observe.c */
+void herd_agent_wake(struct herd_agent *a);
+void herd_agent_observe_init(struct herd_agent *a);
+void herd_agent_heartbeat(void *arg);
+/* Fills obs from the agent's state; what it points to lives until the next event. */
+struct herd_agent_obs_buf; /* scratch that an observation needs */
+int herd_agent_obs(struct herd_agent *a, struct herd_obs *obs, struct herd_agent_obs_buf **buf);
+void herd_agent_obs_free(struct herd_agent_obs_buf *buf);
+int herd_agent_self(const struct herd_agent *a, struct herd_member *ret);
+/* The member that primary_conninfo names, or NULL. */
+const char *herd_agent_following(struct herd_agent *a);
+
+/* execute.c */
+void herd_agent_run_plan(struct herd_agent *a);
+void herd_agent_exec_done(struct herd_agent *a, unsigned gen, bool ok);
+
+/* tasks.c */
+/* 0: the task runs, or has ended already; -EBUSY: another runs. */
+int herd_agent_task_start(struct herd_agent *a, const struct herd_action *act);
+const char *herd_agent_task_text(enum herd_task t);
+/* Reads all of pg_control and wakes; for what the quick look does not tell. */
+void herd_agent_look_at_control(struct herd_agent *a);
+/* Path of the file whose presence says that a bootstrap has not ended; malloc'd. */
+char *herd_agent_bootstrap_mark(const struct herd_agent *a);
+/* The role for a standby of member (NULL: nobody) or a primary, with all settings of the moment. */
+int herd_agent_role(struct herd_agent *a, bool standby, const char *member,
+		    struct herd_pg_role *ret);
+
+/* ask.c: questions to other members */
+void herd_agent_poll(struct herd_agent *a, const struct herd_action *act);
+void herd_agent_probe_start(struct herd_agent *a, const struct herd_action *act);
+void herd_agent_poll_clear(struct herd_agent_answers *p);
+
+/* pgconf.c: what src/pg must know, out of the configuration */
+int herd_agent_pg_config(const struct herd_agent *a, struct herd_pg_config *ret,
+			 struct herd_err *err);
+/* initdb's options, or the custom bootstrap method (then *method is set). Caller clears both. */
+int herd_agent_bootstrap(const struct herd_agent *a, struct herd_pg_settings *initdb,
+			 struct herd_pg_method *method, bool *custom);
+/* Splits "host[,host]:port"; IPv6 in brackets. 0 or -EINVAL. */
+int herd_agent_split_address(const char *text, int fallback_port, char **host, int *port);
+
+/* callbacks.c */
+void herd_agent_callback(struct herd_agent *a, const char *action, const char *role);
+/* Runs a hook (pre_promote, before_stop) and tells whether it ended well; no hook: at once. */
+void herd_agent_hook(struct herd_agent *a, const char *key, void (*fn)(void *arg, bool ok),
+		     void *arg);

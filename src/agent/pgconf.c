@@ -1,0 +1,249 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/internal.h"
+#include "agent/sharding.h"
+#include "agent/value.h"
+#include "base/json.h"
+#include "base/str.h"
+
+int herd_agent_split_address(const char *text, int fallback_port, char **host, int *port)
+{
+	const char *colon = strrchr(text, ':');
+	const char *bracket = strrchr(text, ']');
+	int64_t n = fallback_port;
+	size_t len = strlen(text);
+
+	if (colon && (!bracket || colon > bracket) &&
+	    (text[0] == '[' || strchr(text, ':') == colon)) {
+		if (herd_str_to_i64(colon + 1, &n) < 0 || n < 0 || n > 65535)
+			return -EINVAL;
+		len = (size_t)(colon - text);
+	}
+	if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
+		text++;
+		len -= 2;
+	}
+	if (len == 0)
+		return -EINVAL;
+	*host = strndup(text, len);
+	*port = (int)n;
+	return *host ? 0 : -ENOMEM;
+}
+
+/* A map of scalars into settings. */
+static void take_map(const json_t *map, struct herd_pg_settings *ret)
+{
+	const char *key;
+	json_t *v;
+
+	json_object_foreach((json_t *)map, key, v)
+	{
+		char *text = herd_value_text(v);
+
+		if (text)
+			herd_pg_settings_set(ret, key, text);
+		free(text);
+	}
+}
+
+/* Long options as a list of words and one-key maps, or as a map. */
+static void take_options(const json_t *v, struct herd_pg_settings *ret)
+{
+	size_t i;
+	json_t *item;
+	const char *key;
+	json_t *value;
+
+	if (json_is_object(v)) {
+		take_map(v, ret);
+		return;
+	}
+	json_array_foreach((json_t *)v, i, item)
+	{
+		if (json_is_string(item)) {
+			herd_pg_settings_add(ret, json_string_value(item), "");
+			continue;
+		}
+		json_object_foreach(item, key, value)
+		{
+			char *text = herd_value_text(value);
+
+			if (text)
+				herd_pg_settings_add(ret, key, text);
+			free(text);
+		}
+	}
+}
+
+static void take_lines(const json_t *v, struct herd_pg_lines *ret)
+{
+	size_t i;
+	json_t *item;
+
+	json_array_foreach((json_t *)v, i, item) if (json_is_string(item))
+		herd_pg_lines_add(ret, json_string_value(item));
+}
+
+static void take_auth(const json_t *v, struct herd_pg_auth *ret)
+{
+	const struct {
+		const char *key;
+		char **slot;
+	} words[] = {
+		{ "username", &ret->username },       { "password", &ret->password },
+		{ "sslmode", &ret->sslmode },         { "sslkey", &ret->sslkey },
+		{ "sslpassword", &ret->sslpassword }, { "sslcert", &ret->sslcert },
+		{ "sslrootcert", &ret->sslrootcert }, { "sslcrl", &ret->sslcrl },
+		{ "sslcrldir", &ret->sslcrldir },     { "sslnegotiation", &ret->sslnegotiation },
+		{ "gssencmode", &ret->gssencmode },   { "channel_binding", &ret->channel_binding },
+	};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		herd_str_set(words[i].slot, herd_json_str(v, words[i].key, NULL));
+}
+
+static void take_method(const char *name, const json_t *v, struct herd_pg_method *m)
+{
+	const char *key;
+	json_t *value;
+
+	m->name = herd_str_dup(name);
+	m->command = herd_str_dup(herd_json_str(v, "command", NULL));
+	m->keep_data = herd_json_bool(v, "keep_data", false);
+	m->no_params = herd_json_bool(v, "no_params", false);
+	m->no_leader = herd_json_bool(v, "no_leader", false);
+	m->keep_existing_recovery_conf = herd_json_bool(v, "keep_existing_recovery_conf", false);
+	take_map(json_object_get(v, "recovery_conf"), &m->recovery_conf);
+	if (json_is_array(v)) {
+		take_options(v, &m->params);
+		return;
+	}
+	json_object_foreach((json_t *)v, key, value)
+	{
+		static const char *const own[] = { "command",
+						   "keep_data",
+						   "no_params",
+						   "no_leader",
+						   "recovery_conf",
+						   "keep_existing_"
+						   "recovery_conf" };
+		bool skip = false;
+
+		for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+			skip = skip || strcmp(key, own[i]) == 0;
+		char *text = skip ? NULL : herd_value_text(value);
+
+		if (text)
+			herd_pg_settings_add(&m->params, key, text);
+		free(text);
+	}
+}
+
+static void take_methods(const json_t *pg, struct herd_pg_config *ret)
+{
+	json_t *names = json_object_get(pg, "create_replica_methods");
+	size_t n = json_array_size(names);
+
+	if (n == 0 && !json_object_get(pg, "basebackup"))
+		return;
+	ret->method = calloc(n ? n : 1, sizeof(*ret->method));
+	if (!ret->method)
+		return;
+	if (n == 0) {
+		ret->method_n = 1;
+		take_method("basebackup", json_object_get(pg, "basebackup"), &ret->method[0]);
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		const char *name = json_string_value(json_array_get(names, i));
+
+		if (name)
+			take_method(name, json_object_get(pg, name), &ret->method[ret->method_n++]);
+	}
+}
+
+static void take_bins(const json_t *pg, struct herd_pg_config *ret)
+{
+	static const char *const names[HERD_PG_BIN_NR] = {
+		[HERD_PG_BIN_PG_CTL] = "pg_ctl",
+		[HERD_PG_BIN_INITDB] = "initdb",
+		[HERD_PG_BIN_CONTROLDATA] = "pg_controldata",
+		[HERD_PG_BIN_BASEBACKUP] = "pg_basebackup",
+		[HERD_PG_BIN_POSTGRES] = "postgres",
+		[HERD_PG_BIN_ISREADY] = "pg_isready",
+		[HERD_PG_BIN_REWIND] = "pg_rewind",
+		[HERD_PG_BIN_WALDUMP] = "pg_waldump",
+	};
+	json_t *map = json_object_get(pg, "bin_name");
+
+	for (int i = 0; i < HERD_PG_BIN_NR; i++)
+		ret->bin_name[i] = herd_str_dup(herd_json_str(map, names[i], NULL));
+}
+
+int herd_agent_pg_config(const struct herd_agent *a, struct herd_pg_config *ret,
+			 struct herd_err *err)
+{
+	const json_t *pg = json_object_get(a->cfg->effective, "postgresql");
+	const json_t *auth = json_object_get(pg, "authentication");
+	struct herd_pg_config c = { 0 };
+	int rc;
+
+	rc = herd_agent_split_address(herd_json_str(pg, "listen", ""), 5432, &c.listen, &c.port);
+	if (rc < 0)
+		return herd_err_set(err, rc, "postgresql.listen must be host:port, not \"%s\"",
+				    herd_json_str(pg, "listen", ""));
+	c.scope = herd_str_dup(herd_agent_config_str(a->cfg, "scope", ""));
+	c.name = herd_str_dup(a->name);
+	c.data_dir = herd_str_dup(herd_json_str(pg, "data_dir", ""));
+	c.config_dir = herd_str_dup(herd_json_str(pg, "config_dir", NULL));
+	c.bin_dir = herd_str_dup(herd_json_str(pg, "bin_dir", NULL));
+	take_bins(pg, &c);
+	c.use_unix_socket = herd_json_bool(pg, "use_unix_socket", false);
+	c.use_unix_socket_repl = herd_json_bool(pg, "use_unix_socket_repl", false);
+	c.pgpass = herd_str_dup(herd_json_str(pg, "pgpass", NULL));
+	c.database = herd_str_dup(herd_json_str(pg, "database", NULL));
+	c.config_base_name = herd_str_dup(herd_json_str(pg, "config_base_name", NULL));
+	c.custom_conf = herd_str_dup(herd_json_str(pg, "custom_conf", NULL));
+	c.krbsrvname = herd_str_dup(herd_json_str(pg, "krbsrvname", NULL));
+	take_auth(json_object_get(auth, "superuser"), &c.superuser);
+	take_auth(json_object_get(auth, "replication"), &c.replication);
+	take_auth(json_object_get(auth, "rewind"), &c.rewind);
+	if (!c.superuser.username)
+		c.superuser.username = herd_str_dup("postgres");
+	take_map(json_object_get(pg, "parameters"), &c.parameters);
+	take_map(json_object_get(pg, "recovery_conf"), &c.recovery_conf);
+	take_lines(json_object_get(pg, "pg_hba"), &c.pg_hba);
+	take_lines(json_object_get(pg, "pg_ident"), &c.pg_ident);
+	take_options(json_object_get(pg, "rewind"), &c.rewind_options);
+	take_methods(pg, &c);
+	c.use_slots = herd_json_bool(pg, "use_slots", true);
+	c.use_pg_rewind = herd_json_bool(pg, "use_pg_rewind", false);
+	c.remove_data_directory_on_rewind_failure =
+		herd_json_bool(pg, "remove_data_directory_on_rewind_failure", false);
+	c.remove_data_directory_on_diverged_timelines =
+		herd_json_bool(pg, "remove_data_directory_on_diverged_timelines", false);
+	c.start_timeout_ms = 1000 * herd_json_i64(pg, "pg_ctl_timeout", 60);
+	herd_sharding_parameters(a, &c);
+	rc = herd_pg_config_check(&c, err);
+	if (rc < 0) {
+		herd_pg_config_clear(&c);
+		return rc;
+	}
+	*ret = c;
+	return 0;
+}
+
+int herd_agent_bootstrap(const struct herd_agent *a, struct herd_pg_settings *initdb,
+			 struct herd_pg_method *method, bool *custom)
+{
+	const json_t *b = json_object_get(a->cfg->effective, "bootstrap");
+	const char *name = herd_json_str(b, "method", "initdb");
+
+	take_options(json_object_get(b, "initdb"), initdb);
+	*custom = strcmp(name, "initdb") != 0;
+	if (*custom)
+		take_method(name, json_object_get(b, name), method);
+	return 0;
+}

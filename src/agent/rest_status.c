@@ -1,0 +1,441 @@
+/*
+ * rest_status.c - what GET requests say: status, cluster, metrics, and the facts of health checks.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/rest_internal.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "model/lsn.h"
+#include "model/time.h"
+
+static bool leader_now(const struct herd_agent *a)
+{
+	return a->leader && herd_now_ms() < a->leader_until_ms;
+}
+
+static bool dcs_known(const struct herd_agent *a)
+{
+	int64_t ttl = 1000 * herd_agent_config_i64(a->cfg, "ttl", 30);
+
+	return a->scope && herd_now_ms() - a->view_ms < ttl;
+}
+
+static bool running(const struct herd_agent *a)
+{
+	return a->run == HERD_RUN_RUNNING && a->st_known;
+}
+
+static bool is_primary(const struct herd_agent *a)
+{
+	return running(a) && !a->st.in_recovery;
+}
+
+/* synchronous or quorum standby, by /sync. */
+static void sync_role(const struct herd_agent *a, bool *sync, bool *quorum)
+{
+	const struct herd_cluster *c = herd_agent_cluster(a);
+
+	*sync = *quorum = false;
+	if (!c || !dcs_known(a) || c->config.synchronous_mode == HERD_SYNC_OFF || !c->sync.leader ||
+	    !herd_str_ieq(c->sync.leader, c->leader) || !herd_names_has(&c->sync.standby, a->name))
+		return;
+	*quorum = c->config.synchronous_mode == HERD_SYNC_QUORUM;
+	*sync = !*quorum;
+}
+
+static const char *state_text(const struct herd_agent *a)
+{
+	switch (a->task.running) {
+	case HERD_TASK_BOOTSTRAP:
+		return herd_member_state_text(HERD_STATE_INITDB);
+	case HERD_TASK_CLONE:
+		return herd_member_state_text(HERD_STATE_CREATING_REPLICA);
+	case HERD_TASK_RESTART:
+		return herd_member_state_text(HERD_STATE_RESTARTING);
+	default:
+		break;
+	}
+	switch (a->run) {
+	case HERD_RUN_RUNNING:
+		return herd_member_state_text(HERD_STATE_RUNNING);
+	case HERD_RUN_STARTING:
+		return herd_member_state_text(HERD_STATE_STARTING);
+	case HERD_RUN_STOPPING:
+		return herd_member_state_text(HERD_STATE_STOPPING);
+	default:
+		return herd_member_state_text(a->crashed ? HERD_STATE_CRASHED : HERD_STATE_STOPPED);
+	}
+}
+
+static bool standby_cluster(const struct herd_agent *a)
+{
+	const struct herd_cluster *c = herd_agent_cluster(a);
+
+	return c && c->config.standby_cluster;
+}
+
+static const char *role_text(const struct herd_agent *a)
+{
+	if (is_primary(a))
+		return "primary";
+	if (leader_now(a) && standby_cluster(a))
+		return "standby_leader";
+	return "replica";
+}
+
+static json_t *replication(const struct herd_agent *a)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < a->st.standby_n; i++) {
+		const struct herd_pg_standby *s = &a->st.standby[i];
+
+		json_array_append_new(
+			list, json_pack("{s:s,s:s,s:s,s:s,s:s,s:i}", "usename", s->usename,
+					"application_name", s->application_name, "client_addr",
+					s->client_addr, "state", s->state, "sync_state",
+					s->sync_state, "sync_priority", s->sync_priority));
+	}
+	return list;
+}
+
+static json_t *xlog(const struct herd_agent *a)
+{
+	if (!a->st.in_recovery)
+		return json_pack("{s:I}", "location", (json_int_t)a->st.flush_lsn);
+	json_t *v = json_pack(
+		"{s:I,s:I,s:o,s:b}", "received_location", (json_int_t)a->st.receive_lsn,
+		"replayed_location", (json_int_t)a->st.replay_lsn, "replayed_timestamp",
+		a->st.last_xact_replay ? json_string(a->st.last_xact_replay) : json_null(),
+		"paused", a->st.replay_paused);
+	return v;
+}
+
+static void add_running(struct herd_agent *a, json_t *v)
+{
+	char *started = herd_time_print(a->st.start_time_ms);
+
+	if (started) {
+		/* As Python's str(): a blank between date and time. */
+		char *t = strchr(started, 'T');
+
+		if (t)
+			*t = ' ';
+		json_object_set_new(v, "postmaster_start_time", json_string(started));
+	}
+	free(started);
+	json_object_set_new(v, "role", json_string(role_text(a)));
+	json_object_set_new(v, "server_version", json_integer(a->st.server_version));
+	json_object_set_new(v, "xlog", xlog(a));
+	json_object_set_new(v, "timeline", json_integer(a->st.timeline));
+	if (a->st.in_recovery && a->st.replication_state)
+		json_object_set_new(v, "replication_state", json_string(a->st.replication_state));
+	if (a->st.standby_n)
+		json_object_set_new(v, "replication", replication(a));
+}
+
+json_t *herd_rest_status(struct herd_agent *a)
+{
+	const struct herd_cluster *c = herd_agent_cluster(a);
+	json_t *v = json_object();
+	struct herd_member self = { 0 };
+	bool sync, quorum;
+
+	json_object_set_new(v, "state", json_string(state_text(a)));
+	if (running(a))
+		add_running(a, v);
+	else
+		json_object_set_new(v, "role", json_string(role_text(a)));
+	sync_role(a, &sync, &quorum);
+	if (sync || quorum)
+		json_object_set_new(v, sync ? "sync_standby" : "quorum_standby", json_true());
+	if (c && c->config.pause)
+		json_object_set_new(v, "pause", json_true());
+	if (!c || !c->leader)
+		json_object_set_new(v, "cluster_unlocked", json_true());
+	json_object_set_new(v, "dcs_last_seen", json_integer(a->dcs_seen_wall_ms / 1000));
+	if (herd_agent_self(a, &self) == 0) {
+		if (json_object_size(self.tags.raw))
+			json_object_set(v, "tags", self.tags.raw);
+		if (self.pending_restart) {
+			json_object_set_new(v, "pending_restart", json_true());
+			json_object_set(v, "pending_restart_reason", self.pending_restart_reason);
+		}
+		herd_member_clear(&self);
+	}
+	if (a->control_known) {
+		char *sysid = herd_str_printf("%" PRIu64, a->control.system_identifier);
+
+		json_object_set_new(v, "database_system_identifier", json_string(sysid));
+		free(sysid);
+	}
+	if (a->scheduled_restart)
+		json_object_set(v, "scheduled_restart", a->scheduled_restart);
+	json_object_set_new(v, "patroni",
+			    json_pack("{s:s,s:s,s:s}", "version", AGENT_VERSION, "scope",
+				      herd_agent_config_str(a->cfg, "scope", ""), "name", a->name));
+	return v;
+}
+
+/* --- /cluster --------------------------------------------------------------------------------- */
+
+static const char *cluster_role(const struct herd_cluster *c, const struct herd_member *m)
+{
+	if (herd_str_eq(c->leader, m->name))
+		return c->config.standby_cluster ? "standby_leader" : "leader";
+	if (c->config.synchronous_mode != HERD_SYNC_OFF && c->sync.leader &&
+	    herd_names_has(&c->sync.standby, m->name))
+		return c->config.synchronous_mode == HERD_SYNC_QUORUM ? "quorum_standby"
+								      : "sync_standby";
+	return "replica";
+}
+
+static void add_lsn(json_t *v, const char *what, const char *lag, uint64_t lsn, uint64_t leader)
+{
+	char text[HERD_LSN_TEXT];
+
+	json_object_set_new(v, what, json_string(lsn ? herd_lsn_print(lsn, text) : "unknown"));
+	json_object_set_new(v, lag,
+			    lsn ? json_integer((json_int_t)herd_lsn_lag(leader, lsn))
+				: json_string("unknown"));
+}
+
+static json_t *cluster_member(const struct herd_cluster *c, const struct herd_member *m,
+			      uint64_t leader_lsn)
+{
+	const char *role = cluster_role(c, m);
+	bool leads = herd_str_eq(c->leader, m->name);
+	json_t *v = json_pack("{s:s,s:s,s:s}", "name", m->name, "role", role, "state",
+			      !leads && m->replication_state ? m->replication_state
+			      : m->state_text                ? m->state_text
+							     : "unknown");
+
+	if (m->api_url)
+		json_object_set_new(v, "api_url", json_string(m->api_url));
+	if (m->host) {
+		json_object_set_new(v, "host", json_string(m->host));
+		json_object_set_new(v, "port", json_integer(m->port));
+	}
+	if (m->timeline)
+		json_object_set_new(v, "timeline", json_integer(m->timeline));
+	if (m->pending_restart) {
+		json_object_set_new(v, "pending_restart", json_true());
+		if (m->pending_restart_reason)
+			json_object_set(v, "pending_restart_reason", m->pending_restart_reason);
+	}
+	if (m->scheduled_restart)
+		json_object_set(v, "scheduled_restart", m->scheduled_restart);
+	if (json_object_size(m->tags.raw))
+		json_object_set(v, "tags", m->tags.raw);
+	if (!leads) {
+		uint64_t max = m->receive_lsn > m->replay_lsn ? m->receive_lsn : m->replay_lsn;
+
+		add_lsn(v, "receive_lsn", "receive_lag", m->receive_lsn, leader_lsn);
+		add_lsn(v, "replay_lsn", "replay_lag", m->replay_lsn, leader_lsn);
+		add_lsn(v, "lsn", "lag", m->xlog_location ? m->xlog_location : max, leader_lsn);
+	}
+	return v;
+}
+
+json_t *herd_rest_cluster(struct herd_agent *a)
+{
+	const struct herd_cluster *c = herd_agent_cluster(a);
+	const struct herd_member *leader = c ? herd_cluster_leader(c) : NULL;
+	json_t *members = json_array();
+	json_t *v = json_pack("{s:o}", "members", members);
+	uint64_t lsn = c ? c->status.optime : 0;
+
+	if (leader && leader->xlog_location > lsn)
+		lsn = leader->xlog_location;
+	for (size_t i = 0; c && i < c->n_members; i++)
+		json_array_append_new(members, cluster_member(c, &c->members[i], lsn));
+	if (c && c->config.pause)
+		json_object_set_new(v, "pause", json_true());
+	if (c && c->failover.scheduled_at) {
+		json_t *s = json_pack("{s:s}", "at", c->failover.scheduled_at);
+
+		if (c->failover.leader)
+			json_object_set_new(s, "from", json_string(c->failover.leader));
+		if (c->failover.candidate)
+			json_object_set_new(s, "to", json_string(c->failover.candidate));
+		json_object_set_new(v, "scheduled_switchover", s);
+	}
+	json_object_set_new(v, "scope", json_string(herd_agent_config_str(a->cfg, "scope", "")));
+	return v;
+}
+
+/* --- health ----------------------------------------------------------------------------------- */
+
+void herd_rest_health(struct herd_agent *a, struct herd_health *ret, json_t **tags)
+{
+	const struct herd_cluster *c = herd_agent_cluster(a);
+	int64_t ttl = 1000 * herd_agent_config_i64(a->cfg, "ttl", 30);
+	struct herd_member self = { 0 };
+	uint64_t leader_lsn = c ? c->status.optime : 0;
+
+	if (running(a) && a->st.latest_end_lsn > leader_lsn)
+		leader_lsn = a->st.latest_end_lsn;
+	*ret = (struct herd_health){
+		.leader = leader_now(a),
+		.standby_cluster = standby_cluster(a),
+		.running = running(a),
+		.primary = is_primary(a),
+		.dcs_known = dcs_known(a),
+		.paused = c && c->config.pause,
+		.live = (c && c->config.pause) ||
+			a->next_run_ms + ttl * (is_primary(a) ? 1 : 2) > herd_now_ms(),
+		.replication_state = running(a) ? a->st.replication_state : NULL,
+		.leader_lsn = leader_lsn,
+		.received_lsn = a->st.receive_lsn,
+		.replayed_lsn = a->st.replay_lsn,
+		.maximum_lag = c ? c->config.maximum_lag_on_failover : 1048576,
+	};
+	sync_role(a, &ret->sync_standby, &ret->quorum_standby);
+	if (herd_agent_self(a, &self) == 0) {
+		*tags = json_incref(self.tags.raw);
+		ret->tags = *tags;
+		herd_member_clear(&self);
+	}
+}
+
+/* --- /metrics --------------------------------------------------------------------------------- */
+
+struct metrics {
+	struct herd_buf *out;
+	char *labels;
+};
+
+static void metric(struct metrics *m, const char *name, const char *type, const char *help,
+		   const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+
+static void metric(struct metrics *m, const char *name, const char *type, const char *help,
+		   const char *fmt, ...)
+{
+	va_list ap;
+	char *value = NULL;
+
+	va_start(ap, fmt);
+	if (vasprintf(&value, fmt, ap) < 0)
+		value = NULL;
+	va_end(ap);
+	herd_buf_printf(m->out, "# HELP %s %s\n# TYPE %s %s\n%s%s %s\n", name, help, name, type,
+			name, m->labels, value ? value : "0");
+	free(value);
+}
+
+static void gauge_bool(struct metrics *m, const char *name, const char *help, bool v)
+{
+	metric(m, name, "gauge", help, "%d", v);
+}
+
+/* 4.1.4 -> 040104, 15.20 -> 150020 as the server counts. */
+static char *padded_version(void)
+{
+	int a = 0, b = 0, c = 0;
+
+	sscanf(AGENT_VERSION, "%d.%d.%d", &a, &b, &c);
+	return herd_str_printf("%02d%02d%02d", a, b, c);
+}
+
+static char *label_text(const char *s)
+{
+	struct herd_buf b = { 0 };
+
+	for (; *s; s++) {
+		if (*s == '"' || *s == '\\')
+			herd_buf_addc(&b, '\\');
+		herd_buf_addc(&b, *s == '\n' ? ' ' : *s);
+	}
+	return herd_buf_steal(&b);
+}
+
+static void metrics_postgres(struct herd_agent *a, struct metrics *m)
+{
+	bool up = running(a), primary = is_primary(a), standby = up && a->st.in_recovery;
+	bool leads = standby && leader_now(a) && standby_cluster(a);
+	bool sync, quorum;
+
+	sync_role(a, &sync, &quorum);
+	gauge_bool(m, "patroni_postgres_running", "Value is 1 if Postgres is running, 0 otherwise.",
+		   up);
+	metric(m, "patroni_postmaster_start_time", "gauge", "Epoch seconds since Postgres started.",
+	       "%.6f", up ? (double)a->st.start_time_ms / 1000.0 : 0.0);
+	gauge_bool(m, "patroni_primary", "Value is 1 if this node is the leader, 0 otherwise.",
+		   primary && leader_now(a));
+	metric(m, "patroni_xlog_location", "counter",
+	       "Current location of the Postgres transaction log, 0 if this node is not the "
+	       "leader.",
+	       "%" PRIu64, primary ? a->st.flush_lsn : 0);
+	gauge_bool(m, "patroni_standby_leader",
+		   "Value is 1 if this node is the standby_leader, 0 otherwise.", leads);
+	gauge_bool(m, "patroni_replica", "Value is 1 if this node is a replica, 0 otherwise.",
+		   standby && !leads);
+	gauge_bool(m, "patroni_sync_standby",
+		   "Value is 1 if this node is a sync standby, 0 otherwise.", sync);
+	gauge_bool(m, "patroni_quorum_standby",
+		   "Value is 1 if this node is a quorum standby, 0 otherwise.", quorum);
+	metric(m, "patroni_xlog_received_location", "counter",
+	       "Current location of the received Postgres transaction log, 0 if this node is not "
+	       "a replica.",
+	       "%" PRIu64, standby ? a->st.receive_lsn : 0);
+	metric(m, "patroni_xlog_replayed_location", "counter",
+	       "Current location of the replayed Postgres transaction log, 0 if this node is not "
+	       "a replica.",
+	       "%" PRIu64, standby ? a->st.replay_lsn : 0);
+	int64_t replayed = 0;
+
+	if (standby && a->st.last_xact_replay)
+		herd_time_parse(a->st.last_xact_replay, &replayed, NULL);
+	metric(m, "patroni_xlog_replayed_timestamp", "gauge",
+	       "Current timestamp of the replayed Postgres transaction log, 0 if null.", "%.6f",
+	       (double)replayed / 1000.0);
+	gauge_bool(m, "patroni_xlog_paused",
+		   "Value is 1 if the Postgres xlog is paused, 0 otherwise.",
+		   standby && a->st.replay_paused);
+	gauge_bool(m, "patroni_postgres_streaming",
+		   "Value is 1 if Postgres is streaming, 0 otherwise.",
+		   standby && herd_str_eq(a->st.replication_state, "streaming"));
+	gauge_bool(m, "patroni_postgres_in_archive_recovery",
+		   "Value is 1 if Postgres is replicating from archive, 0 otherwise.",
+		   standby && herd_str_eq(a->st.replication_state, "in archive recovery"));
+	metric(m, "patroni_postgres_server_version", "gauge",
+	       "Version of Postgres (if running), 0 otherwise.", "%d",
+	       up ? a->st.server_version : 0);
+}
+
+void herd_rest_metrics(struct herd_agent *a, struct herd_buf *out)
+{
+	const struct herd_cluster *c = herd_agent_cluster(a);
+	char *scope = label_text(herd_agent_config_str(a->cfg, "scope", ""));
+	char *name = label_text(a->name);
+	struct metrics m = { out, herd_str_printf("{scope=\"%s\",name=\"%s\"}", scope, name) };
+	char *version = padded_version();
+	enum herd_member_state state = herd_member_state_parse(state_text(a));
+
+	metric(&m, "patroni_version", "gauge", "Patroni semver without periods.", "%s", version);
+	metrics_postgres(a, &m);
+	gauge_bool(&m, "patroni_cluster_unlocked",
+		   "Value is 1 if the cluster is unlocked, 0 if locked.", !c || !c->leader);
+	gauge_bool(&m, "patroni_failsafe_mode_is_active",
+		   "Value is 1 if failsafe mode is active, 0 if inactive.", false);
+	metric(&m, "patroni_postgres_timeline", "gauge",
+	       "Postgres timeline of this node (if running), 0 otherwise.", "%u",
+	       running(a) ? a->st.timeline : 0);
+	metric(&m, "patroni_dcs_last_seen", "gauge",
+	       "Epoch timestamp when DCS was last contacted successfully by Patroni.", "%" PRId64,
+	       a->dcs_seen_wall_ms / 1000);
+	gauge_bool(&m, "patroni_pending_restart",
+		   "Value is 1 if the node needs a restart, 0 otherwise.",
+		   running(a) && a->st.pending_n);
+	gauge_bool(&m, "patroni_is_paused", "Value is 1 if auto failover is disabled, 0 otherwise.",
+		   c && c->config.pause);
+	metric(&m, "patroni_postgres_state", "gauge", "Numeric representation of Postgres state.",
+	       "%d", state == HERD_STATE_UNKNOWN ? -1 : (int)state);
+	free(version);
+	free(m.labels);
+	free(name);
+	free(scope);
+}

@@ -1,0 +1,598 @@
+/*
+ * tasks.c - the long work: bootstrap, clone, rewind, start, stop, restart, promote, checkpoint. One
+ * at a time; each is a chain of operations of src/pg. A STOP ends whatever runs.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/internal.h"
+#include "agent/sharding.h"
+#include "base/str.h"
+#include "pg/clone.h"
+#include "pg/initdb.h"
+#include "pg/rewind.h"
+
+#define DAY_MS (24 * 3600 * 1000LL)
+#define IMMEDIATE_MS 1000 /* then SIGKILL */
+
+/* One link of a chain: answers that belong to a task which was ended are dropped. */
+struct link {
+	struct herd_agent *a;
+	int64_t task;
+	void (*next)(struct herd_agent *a, int rc, const struct herd_err *err);
+};
+
+const char *herd_agent_task_text(enum herd_task t)
+{
+	switch (t) {
+	case HERD_TASK_NONE:
+		break;
+	case HERD_TASK_BOOTSTRAP:
+		return "bootstrap";
+	case HERD_TASK_CLONE:
+		return "creating replica";
+	case HERD_TASK_REWIND:
+		return "pg_rewind";
+	case HERD_TASK_START:
+		return "start";
+	case HERD_TASK_STOP:
+		return "stop";
+	case HERD_TASK_RESTART:
+		return "restart";
+	case HERD_TASK_PROMOTE:
+		return "promote";
+	case HERD_TASK_CHECKPOINT:
+		return "checkpoint";
+	}
+	return "nothing";
+}
+
+static void on_link(void *arg, int rc, const struct herd_err *err)
+{
+	struct link *l = arg;
+
+	if (l->task == l->a->task.id && !l->a->exiting)
+		l->next(l->a, rc, err);
+	free(l);
+}
+
+static struct link *link_new(struct herd_agent *a,
+			     void (*next)(struct herd_agent *, int, const struct herd_err *))
+{
+	struct link *l = malloc(sizeof(*l));
+
+	if (l)
+		*l = (struct link){ a, a->task.id, next };
+	return l;
+}
+
+/* For operations that refused to begin: the chain goes on with their error. */
+static void begun(struct link *l, int rc, struct herd_err *err)
+{
+	if (rc < 0)
+		on_link(l, rc, err);
+	herd_err_clear(err);
+}
+
+/* --- the end of a task ------------------------------------------------------------------------ */
+
+static void on_control(void *arg, int rc, const struct herd_pg_controldata *c,
+		       const struct herd_err *err)
+{
+	struct herd_agent *a = arg;
+
+	if (rc == 0)
+		a->rewind_possible = herd_pg_rewind_possible(a->pg, c);
+	herd_agent_wake(a);
+}
+
+void herd_agent_look_at_control(struct herd_agent *a)
+{
+	if (herd_pg_datadir(a->pg, NULL) == HERD_PG_DATADIR_VALID)
+		herd_pg_control_read(a->loop, herd_pg_config(a->pg), on_control, a, NULL);
+}
+
+static const char *callback_role(const struct herd_agent *a)
+{
+	return a->task.standby ? "replica" : "primary";
+}
+
+static void run_callbacks(struct herd_agent *a, enum herd_task t)
+{
+	switch (t) {
+	case HERD_TASK_START:
+		herd_agent_callback(a, "on_start", callback_role(a));
+		break;
+	case HERD_TASK_STOP:
+		herd_agent_callback(a, "on_stop", herd_role_text(a->last_role));
+		break;
+	case HERD_TASK_RESTART:
+		herd_agent_callback(a, "on_restart", callback_role(a));
+		break;
+	case HERD_TASK_PROMOTE:
+		herd_agent_callback(a, "on_role_change", "primary");
+		break;
+	default:
+		break;
+	}
+}
+
+static void finish(struct herd_agent *a, int rc, const struct herd_err *err)
+{
+	enum herd_task t = a->task.running;
+
+	a->task.running = HERD_TASK_NONE;
+	a->task.id++;
+	a->task.failures = rc == 0 ? 0 : (a->task.last == t ? a->task.failures : 0) + 1;
+	a->task.last = t;
+	a->task.last_ok = rc == 0;
+	a->task.last_ms = herd_now_ms();
+	herd_str_set(&a->task.error, rc == 0 ? NULL : herd_err_text(err));
+	if (rc < 0)
+		herd_log_err(a->log, HERD_LOG_ERROR, err, "%s failed", herd_agent_task_text(t));
+	else
+		herd_debug(a->log, "%s has ended", herd_agent_task_text(t));
+	if (rc == 0)
+		run_callbacks(a, t);
+	if (rc == 0 && (t == HERD_TASK_PROMOTE ||
+			(!a->task.standby && (t == HERD_TASK_START || t == HERD_TASK_RESTART))))
+		herd_sharding_after_promote(a->sharding);
+	if (t != HERD_TASK_CHECKPOINT)
+		herd_agent_look_at_control(a);
+	/* The heartbeat: what happens next must see the store as it is now. */
+	a->exec.reread = true;
+	herd_agent_wake(a);
+}
+
+/* --- roles ------------------------------------------------------------------------------------ */
+
+int herd_agent_role(struct herd_agent *a, bool standby, const char *member,
+		    struct herd_pg_role *ret)
+{
+	const struct herd_cluster *c = herd_agent_cluster(a);
+	const struct herd_member *m = c && member ? herd_cluster_member(c, member) : NULL;
+	struct herd_pg_role role = { .standby = standby };
+	int rc = 0;
+
+	if (standby && m && m->conn_url)
+		rc = herd_pg_addr_parse_url(m->conn_url, &role.primary, NULL);
+	if (standby && c && c->config.standby_cluster && !m) {
+		role.primary.host = herd_str_dup(c->config.standby_host);
+		role.primary.port = herd_str_printf("%d", c->config.standby_port);
+		role.primary_slot_name =
+			herd_str_dup(c->config.standby_slot ? c->config.standby_slot : "");
+	}
+	if (rc == 0 && a->ssn)
+		rc = herd_pg_settings_set(&role.parameters, "synchronous_standby_names", a->ssn);
+	if (rc < 0) {
+		herd_pg_role_clear(&role);
+		return rc;
+	}
+	*ret = role;
+	return 0;
+}
+
+static int source_of(struct herd_agent *a, const char *member, struct herd_pg_addr *ret)
+{
+	struct herd_pg_role role = { 0 };
+	int rc = herd_agent_role(a, true, member, &role);
+
+	if (rc == 0)
+		rc = herd_pg_addr_copy(&role.primary, ret);
+	herd_pg_role_clear(&role);
+	return rc;
+}
+
+/* --- start, restart --------------------------------------------------------------------------- */
+
+static void do_start(struct herd_agent *a)
+{
+	struct herd_pg_role role = { 0 };
+	struct herd_err err = HERD_ERR_INIT;
+	struct link *l = link_new(a, finish);
+	int rc = l ? herd_agent_role(a, a->task.standby, a->task.member, &role) : -ENOMEM;
+
+	a->crashed = false;
+	if (rc == 0)
+		rc = herd_pg_start(a->pg, &role, DAY_MS, on_link, l, &err);
+	herd_pg_role_clear(&role);
+	if (l)
+		begun(l, rc, &err);
+	else
+		finish(a, rc, NULL);
+}
+
+static void start_after_stop(struct herd_agent *a, int rc, const struct herd_err *err)
+{
+	if (rc < 0)
+		finish(a, rc, err);
+	else
+		do_start(a);
+}
+
+/* --- stop ------------------------------------------------------------------------------------- */
+
+static void on_shut_down(void *arg, uint64_t checkpoint_lsn, uint32_t tli)
+{
+	struct link *l = arg;
+
+	herd_agent_wake(l->a);
+}
+
+static void do_stop(struct herd_agent *a, enum herd_pg_stop_mode mode,
+		    void (*next)(struct herd_agent *, int, const struct herd_err *))
+{
+	struct herd_pg_stop_opts o = {
+		.mode = mode,
+		.timeout_ms = mode == HERD_PG_IMMEDIATE ? IMMEDIATE_MS : 0,
+		.escalate = mode == HERD_PG_IMMEDIATE,
+		.shut_down = on_shut_down,
+	};
+	struct herd_err err = HERD_ERR_INIT;
+	struct link *l = link_new(a, next);
+
+	if (!l) {
+		finish(a, -ENOMEM, NULL);
+		return;
+	}
+	begun(l, herd_pg_stop(a->pg, &o, on_link, l, &err), &err);
+}
+
+static void stop_after_hook(void *arg, bool ok)
+{
+	struct link *l = arg;
+	struct herd_agent *a = l->a;
+
+	if (l->task == a->task.id && !a->exiting)
+		do_stop(a, HERD_PG_FAST,
+			a->task.running == HERD_TASK_RESTART ? start_after_stop : finish);
+	free(l);
+}
+
+static void hook_after_sharding(void *arg)
+{
+	struct link *l = arg;
+	struct herd_agent *a = l->a;
+
+	if (l->task == a->task.id && !a->exiting)
+		herd_agent_hook(a, "postgresql.before_stop", stop_after_hook, l);
+	else
+		free(l);
+}
+
+/* A planned stop: the coordinator first makes statements wait, then the hook, then fast. */
+static void stop_politely(struct herd_agent *a)
+{
+	struct link *l = link_new(a, NULL);
+
+	if (!l)
+		finish(a, -ENOMEM, NULL);
+	else if (a->st_known && !a->st.in_recovery && a->leader)
+		herd_sharding_before_demote(a->sharding, hook_after_sharding, l);
+	else
+		hook_after_sharding(l);
+}
+
+static void begin_stop(struct herd_agent *a, const struct herd_action *act)
+{
+	bool again = a->task.running == HERD_TASK_STOP;
+
+	if (again && act->mode == HERD_STOP_IMMEDIATE && herd_pg_operation(a->pg) &&
+	    herd_pg_phase(a->pg) == HERD_PG_PHASE_STOPPING) {
+		/* The fast shutdown that runs has no more time. */
+		if (herd_pg_pid(a->pg) > 0)
+			kill(herd_pg_pid(a->pg), SIGQUIT);
+		return;
+	}
+	if (again && act->mode == HERD_STOP_FAST)
+		return;
+	a->task.id++;
+	if (a->task.running == HERD_TASK_NONE || !again)
+		a->task.since_ms = herd_now_ms();
+	a->task.running = HERD_TASK_STOP;
+	if (act->mode == HERD_STOP_IMMEDIATE)
+		do_stop(a, HERD_PG_IMMEDIATE, finish);
+	else
+		stop_politely(a);
+}
+
+/* --- promote ---------------------------------------------------------------------------------- */
+
+static void promote_after_hook(void *arg, bool ok)
+{
+	struct link *l = arg;
+	struct herd_agent *a = l->a;
+	struct herd_err err = HERD_ERR_INIT;
+
+	if (l->task != a->task.id || a->exiting) {
+		free(l);
+		return;
+	}
+	l->next = finish;
+	if (!ok) {
+		herd_err_set(&err, -EPERM, "pre_promote script failed");
+		on_link(l, -EPERM, &err);
+		herd_err_clear(&err);
+		return;
+	}
+	herd_sharding_before_promote(a->sharding);
+	begun(l, herd_pg_promote(a->pg, DAY_MS, on_link, l, &err), &err);
+}
+
+/* --- bootstrap -------------------------------------------------------------------------------- */
+
+static void bootstrap_fail(struct herd_agent *a, int rc, const struct herd_err *err)
+{
+	struct herd_err aside = HERD_ERR_INIT;
+	struct herd_err why = HERD_ERR_INIT;
+
+	herd_err_set(&why, rc, "%s", herd_err_text(err));
+	herd_pg_kill(a->pg);
+	if (herd_pg_datadir(a->pg, NULL) != HERD_PG_DATADIR_MISSING &&
+	    herd_pg_move_aside(a->pg, &aside) < 0)
+		herd_log_err(a->log, HERD_LOG_ERROR, &aside,
+			     "could not move the data directory away");
+	herd_err_clear(&aside);
+	finish(a, rc, &why);
+	herd_err_clear(&why);
+}
+
+static void bootstrap_stopped(struct herd_agent *a, int rc, const struct herd_err *err)
+{
+	char *mark = herd_agent_bootstrap_mark(a);
+
+	if (rc < 0)
+		bootstrap_fail(a, rc, err);
+	else {
+		unlink(mark);
+		herd_info(a->log, "initialized a new cluster");
+		finish(a, 0, NULL);
+	}
+	free(mark);
+}
+
+static void bootstrap_sharded(struct herd_agent *a, int rc, const struct herd_err *err)
+{
+	if (rc < 0)
+		bootstrap_fail(a, rc, err);
+	else
+		do_stop(a, HERD_PG_FAST, bootstrap_stopped);
+}
+
+static void bootstrap_users(struct herd_agent *a, int rc, const struct herd_err *err)
+{
+	struct link *l;
+
+	if (rc < 0) {
+		bootstrap_fail(a, rc, err);
+		return;
+	}
+	l = link_new(a, bootstrap_sharded);
+	if (l)
+		herd_sharding_bootstrap(a->sharding, on_link, l);
+	else
+		bootstrap_fail(a, -ENOMEM, NULL);
+}
+
+static void bootstrap_started(struct herd_agent *a, int rc, const struct herd_err *err)
+{
+	const char *script =
+		herd_agent_config_str(a->cfg, "bootstrap.post_bootstrap",
+				      herd_agent_config_str(a->cfg, "bootstrap.post_init", NULL));
+	struct herd_err e = HERD_ERR_INIT;
+	struct link *l;
+
+	if (rc < 0) {
+		bootstrap_fail(a, rc, err);
+		return;
+	}
+	l = link_new(a, bootstrap_users);
+	if (l)
+		begun(l, herd_pg_post_bootstrap(a->pg, script, on_link, l, &e), &e);
+	else
+		bootstrap_fail(a, -ENOMEM, NULL);
+}
+
+/* bootstrap.pg_hba goes behind what initdb wrote, unless postgresql.pg_hba replaces the file. */
+static void append_hba(struct herd_agent *a)
+{
+	json_t *lines = herd_agent_config_get(a->cfg, "bootstrap.pg_hba");
+	char *path = herd_str_printf("%s/pg_hba.conf", herd_pg_config(a->pg)->data_dir);
+	FILE *f;
+	size_t i;
+	json_t *line;
+
+	if (json_is_array(lines) && !herd_agent_config_get(a->cfg, "postgresql.pg_hba") &&
+	    (f = fopen(path, "ae"))) {
+		json_array_foreach(lines, i, line) if (json_is_string(line))
+			fprintf(f, "%s\n", json_string_value(line));
+		fclose(f);
+	}
+	free(path);
+}
+
+static void bootstrap_made(struct herd_agent *a, int rc, const struct herd_err *err)
+{
+	struct herd_pg_role role = { .trust_only_hba = true };
+	struct herd_err e = HERD_ERR_INIT;
+	struct link *l;
+	char *mark;
+	int fd;
+
+	if (rc < 0) {
+		bootstrap_fail(a, rc, err);
+		return;
+	}
+	/* While the mark is there the directory counts as empty, also for a later agent. */
+	mark = herd_agent_bootstrap_mark(a);
+	fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	free(mark);
+	if (fd >= 0)
+		close(fd);
+	append_hba(a);
+	l = link_new(a, bootstrap_started);
+	if (l)
+		begun(l, herd_pg_start(a->pg, &role, 0, on_link, l, &e), &e);
+	else
+		bootstrap_fail(a, -ENOMEM, NULL);
+}
+
+char *herd_agent_bootstrap_mark(const struct herd_agent *a)
+{
+	return herd_str_printf("%s/pgherd.bootstrap", herd_pg_config(a->pg)->data_dir);
+}
+
+static void begin_bootstrap(struct herd_agent *a)
+{
+	struct herd_pg_settings initdb = { 0 };
+	struct herd_pg_method method = { 0 };
+	struct herd_pg_bootstrap b = { .initdb = &initdb };
+	struct herd_err err = HERD_ERR_INIT;
+	struct link *l = link_new(a, bootstrap_made);
+	bool custom = false;
+
+	/* What an interrupted one has left is of no use to anybody. */
+	if (herd_pg_datadir(a->pg, NULL) != HERD_PG_DATADIR_MISSING) {
+		herd_pg_kill(a->pg);
+		herd_pg_move_aside(a->pg, NULL);
+	}
+	herd_agent_bootstrap(a, &initdb, &method, &custom);
+	b.method = custom ? &method : NULL;
+	if (l)
+		begun(l, herd_pg_initdb(a->pg, &b, on_link, l, &err), &err);
+	else
+		finish(a, -ENOMEM, NULL);
+	herd_pg_settings_clear(&initdb);
+	herd_pg_method_clear(&method);
+}
+
+/* --- clone, rewind, checkpoint ---------------------------------------------------------------- */
+
+static void begin_clone(struct herd_agent *a)
+{
+	struct herd_pg_clone_opts o = { 0 };
+	struct herd_err err = HERD_ERR_INIT;
+	struct link *l = link_new(a, finish);
+	int rc = l && a->task.member ? source_of(a, a->task.member, &o.source) : 0;
+
+	if (l)
+		begun(l, rc < 0 ? rc : herd_pg_clone(a->pg, &o, on_link, l, &err), &err);
+	else
+		finish(a, -ENOMEM, NULL);
+	herd_pg_addr_clear(&o.source);
+}
+
+static void begin_rewind(struct herd_agent *a)
+{
+	struct herd_pg_addr source = { 0 };
+	struct herd_err err = HERD_ERR_INIT;
+	struct link *l = link_new(a, finish);
+	int rc = l ? source_of(a, a->task.member, &source) : 0;
+
+	if (l)
+		begun(l, rc < 0 ? rc : herd_pg_rewind(a->pg, &source, on_link, l, &err), &err);
+	else
+		finish(a, -ENOMEM, NULL);
+	herd_pg_addr_clear(&source);
+}
+
+static void begin_checkpoint(struct herd_agent *a)
+{
+	struct herd_err err = HERD_ERR_INIT;
+	struct link *l = link_new(a, finish);
+
+	if (l)
+		begun(l, herd_pg_checkpoint(a->pg, DAY_MS, on_link, l, &err), &err);
+	else
+		finish(a, -ENOMEM, NULL);
+}
+
+/* --- the door --------------------------------------------------------------------------------- */
+
+static enum herd_task task_of(enum herd_act act)
+{
+	switch (act) {
+	case HERD_ACT_BOOTSTRAP:
+		return HERD_TASK_BOOTSTRAP;
+	case HERD_ACT_CLONE:
+		return HERD_TASK_CLONE;
+	case HERD_ACT_REWIND:
+		return HERD_TASK_REWIND;
+	case HERD_ACT_START:
+		return HERD_TASK_START;
+	case HERD_ACT_STOP:
+		return HERD_TASK_STOP;
+	case HERD_ACT_RESTART:
+		return HERD_TASK_RESTART;
+	case HERD_ACT_PROMOTE:
+		return HERD_TASK_PROMOTE;
+	case HERD_ACT_CHECKPOINT:
+		return HERD_TASK_CHECKPOINT;
+	default:
+		return HERD_TASK_NONE;
+	}
+}
+
+static void begin_promote(struct herd_agent *a)
+{
+	struct link *l = link_new(a, finish);
+
+	if (l)
+		herd_agent_hook(a, "postgresql.pre_promote", promote_after_hook, l);
+	else
+		finish(a, -ENOMEM, NULL);
+}
+
+int herd_agent_task_start(struct herd_agent *a, const struct herd_action *act)
+{
+	if (act->act == HERD_ACT_STOP) {
+		begin_stop(a, act);
+		return 0;
+	}
+	if (a->task.running != HERD_TASK_NONE)
+		return -EBUSY;
+	a->task.id++;
+	a->task.running = task_of(act->act);
+	a->task.since_ms = herd_now_ms();
+	a->task.standby = act->standby;
+	herd_str_set(&a->task.member, act->member);
+	switch (a->task.running) {
+	case HERD_TASK_BOOTSTRAP:
+		begin_bootstrap(a);
+		break;
+	case HERD_TASK_CLONE:
+		begin_clone(a);
+		break;
+	case HERD_TASK_REWIND:
+		begin_rewind(a);
+		break;
+	case HERD_TASK_START:
+		do_start(a);
+		break;
+	case HERD_TASK_RESTART: {
+		const struct herd_pg_role *role = herd_pg_role(a->pg);
+		const char *following = herd_agent_following(a);
+
+		/* Restart keeps what it is: role and leader as they stand. */
+		a->task.standby = role ? role->standby : a->st.in_recovery;
+		herd_str_set(&a->task.member, following);
+		stop_politely(a);
+		break;
+	}
+	case HERD_TASK_PROMOTE:
+		begin_promote(a);
+		break;
+	case HERD_TASK_CHECKPOINT:
+		begin_checkpoint(a);
+		break;
+	case HERD_TASK_STOP:
+	case HERD_TASK_NONE:
+		assert(!"not a task");
+	}
+	return 0;
+}
