@@ -102,7 +102,7 @@ static enum herd_flight_act round_over(struct down *d, const char *body, size_t 
 	else if (d->s->tx == 'I')
 		d->release = mode != HERD_MODE_SESSION;
 	else if (mode == HERD_MODE_STATEMENT)
-		d->refuse = true;
+		return d->refuse = true, HERD_FLIGHT_DROP;
 	return act;
 }
 

@@ -1,0 +1,113 @@
+"""Who may log in, and how: from clients and to servers."""
+
+import psycopg
+import pytest
+
+from conftest import make_cert
+
+
+@pytest.mark.parametrize("auth", ["plain", "md5", "scram-sha-256"])
+@pytest.mark.parametrize("user", ["u_md5", "u_scram", "u_plain"])
+def test_password(make, auth, user):
+    px = make(auth=auth)
+    assert px.sql("select current_user", user=user, password="secret") == [(user,)]
+    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+        px.sql("select 1", user=user, password="wrong")
+
+
+@pytest.mark.parametrize("auth,text", [("plain", "password"), ("md5", "password"),
+                                       ("scram-sha-256", "SASL")])
+def test_unknown_user(make, auth, text):
+    px = make(auth=auth)
+    with pytest.raises(psycopg.OperationalError, match=text + " authentication failed"):
+        px.sql("select 1", user="stranger", password="secret")
+
+
+def test_trust_needs_a_known_user(make):
+    px = make(auth="trust")
+    with pytest.raises(psycopg.OperationalError, match="no such user"):
+        px.sql("select 1", user="stranger")
+
+
+def test_any_with_forced_user(make, server):
+    px = make(auth="any", databases=f"forced = host=127.0.0.1 port={server.port} dbname=db "
+                                    "user=u_plain password=secret")
+    assert px.sql("select current_user", db="forced", user="whoever") == [("u_plain",)]
+
+
+def test_scram_secret_and_keys(make, server, box):
+    """The auth file holds only the secret of the server: the client's keys open the server."""
+    secret = server.sql("select rolpassword from pg_authid where rolname = 'u_scram'")[0][0]
+    px = make(auth="scram-sha-256")
+    box.write("users.txt", f'"u_scram" "{secret}"\n"admin" ""\n')
+    px.signal(1)
+    for _ in range(3):
+        assert px.sql("select current_user", user="u_scram", password="secret") == [("u_scram",)]
+    with pytest.raises(psycopg.OperationalError, match="SASL authentication failed"):
+        px.sql("select 1", user="u_scram", password="secre")
+
+
+def test_auth_query(make, server, box):
+    box.write("users.txt", '"postgres" ""\n"admin" ""\n')
+    px = make(auth="scram-sha-256", more="auth_user = postgres\nauth_dbname = db")
+    for _ in range(2):
+        assert px.sql("select current_user", user="u_scram", password="secret") == [("u_scram",)]
+    with pytest.raises(psycopg.OperationalError, match="SASL authentication failed"):
+        px.sql("select 1", user="u_scram", password="wrong")
+    with pytest.raises(psycopg.OperationalError, match="SASL authentication failed"):
+        px.sql("select 1", user="stranger", password="wrong")
+
+
+def test_auth_query_md5(make, box):
+    box.write("users.txt", '"postgres" ""\n"admin" ""\n')
+    px = make(auth="md5", more="auth_user = postgres")
+    assert px.sql("select current_user", user="u_md5", password="secret") == [("u_md5",)]
+
+
+def test_hba(make, box):
+    box.write("hba.conf", "host db u_md5 127.0.0.0/8 md5\n"
+                          "host all u_scram 127.0.0.1 255.255.255.255 scram-sha-256\n"
+                          "hostssl all u_plain all trust\nhost all u_trust,admin all trust\n")
+    px = make(auth="hba", more="auth_hba_file = @DIR@/hba.conf")
+    assert px.sql("select current_user", user="u_md5", password="secret") == [("u_md5",)]
+    assert px.sql("select current_user", user="u_scram", password="secret") == [("u_scram",)]
+    assert px.sql("select 1", user="u_trust") == [(1,)]
+    with pytest.raises(psycopg.OperationalError, match="login rejected"):
+        px.sql("select 1", user="u_plain", password="secret")
+
+
+def test_tls(make, box):
+    make_cert(box)
+    px = make(auth="scram-sha-256", more="""client_tls_sslmode = require
+client_tls_key_file = @DIR@/server.key
+client_tls_cert_file = @DIR@/server.crt
+server_tls_sslmode = require""")
+    with px.connect(user="u_scram", password="secret", sslmode="verify-full",
+                    sslrootcert=box.path("server.crt")) as c:
+        assert c.pgconn.ssl_in_use
+        assert c.execute("select ssl from pg_stat_ssl where pid = pg_backend_pid()") \
+            .fetchone() == (True,)
+        big = c.execute("select repeat('x', 3000000)").fetchone()[0]
+        assert len(big) == 3000000
+        with c.cursor() as cur:
+            with cur.copy("copy t from stdin") as copy:
+                for i in range(20000):
+                    copy.write_row((i, "x" * 50))
+        assert c.execute("select count(*) from t where b = repeat('x', 50)").fetchone()[0] == 20000
+        c.execute("delete from t where b = repeat('x', 50)")
+    with pytest.raises(psycopg.OperationalError, match="SSL required"):
+        px.sql("select 1", user="u_scram", password="secret", sslmode="disable")
+
+
+def test_server_certificate_is_verified(make, box):
+    make_cert(box)  # not the server's
+    px = make(more="server_tls_sslmode = verify-ca\nserver_tls_ca_file = @DIR@/server.crt")
+    with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
+        px.sql("select 1")
+
+
+def test_wrong_server_password(make, box):
+    box.write("users.txt", '"u_scram" "guess"\n"admin" ""\n')
+    px = make(auth="trust")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        px.sql("select 1", user="u_scram")

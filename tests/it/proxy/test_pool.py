@@ -1,0 +1,324 @@
+"""What pooling may not change for a client, and its limits."""
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+import psycopg
+import pytest
+
+from conftest import wait_for
+
+
+@pytest.mark.parametrize("mode", ["simple", "extended", "prepared"])
+def test_pgbench(make, mode, server):
+    px = make(more="max_prepared_statements = 20\nreserve_pool_size = 4\nreserve_pool_timeout = 0")
+    subprocess.run(["pgbench", "-h", "127.0.0.1", "-p", str(server.port), "-U", "postgres", "-i",
+                    "-q", "-s", "1", "db"], check=True, capture_output=True)
+    out = px.pgbench("-M", mode, "-c", "8", "-j", "2", "-t", "200", "-n")
+    assert "number of transactions actually processed: 1600/1600" in out
+    sums = server.sql("select (select sum(abalance) from pgbench_accounts), "
+                      "(select sum(bbalance) from pgbench_branches), "
+                      "(select sum(delta) from pgbench_history)", db="db")[0]
+    assert sums[0] == sums[1] == sums[2]
+
+
+def test_transaction_pooling_shares(make):
+    px = make(more="default_pool_size = 1")
+    conns = [px.connect() for _ in range(10)]
+    pids = {c.execute("select pg_backend_pid()").fetchone()[0] for c in conns}
+    assert len(pids) == 1
+    for c in conns:
+        c.close()
+
+
+def test_session_pooling_resets(make):
+    px = make(mode="session", more="default_pool_size = 1")
+    with px.connect() as c:
+        pid = c.execute("select pg_backend_pid()").fetchone()[0]
+        c.execute("set work_mem = '77MB'")
+        c.execute("create temp table x (a int)")
+        assert c.execute("show work_mem").fetchone() == ("77MB",)
+    with px.connect() as c:
+        assert c.execute("select pg_backend_pid()").fetchone()[0] == pid
+        assert c.execute("show work_mem").fetchone() != ("77MB",)
+        assert c.execute("select to_regclass('x')").fetchone() == (None,)
+
+
+def test_statement_pooling_refuses_transactions(make):
+    px = make(mode="statement")
+    assert px.sql("select 1") == [(1,)]
+    with px.connect() as c, pytest.raises(psycopg.OperationalError, match="transaction blocks"):
+        c.execute("begin")
+
+
+def test_parameters_follow_the_client(make):
+    px = make(more="default_pool_size = 1")
+    a = px.connect(options="-c datestyle=german,dmy", application_name="one")
+    b = px.connect(client_encoding="latin1", application_name="two")
+    for _ in range(3):
+        assert a.execute("select current_setting('application_name')").fetchone() == ("one",)
+        assert a.execute("show datestyle").fetchone() == ("German, DMY",)
+        assert b.execute("select current_setting('application_name')").fetchone() == ("two",)
+        assert b.execute("show client_encoding").fetchone() == ("LATIN1",)
+        assert b.execute("show datestyle").fetchone() == ("ISO, MDY",)
+    b.execute("set timezone = 'Asia/Tokyo'")
+    assert a.execute("show timezone").fetchone() != ("Asia/Tokyo",)
+    assert b.execute("show timezone").fetchone() == ("Asia/Tokyo",)
+    a.close()
+    b.close()
+
+
+def test_prepared_statements(make):
+    px = make(more="default_pool_size = 2\nmax_prepared_statements = 3")
+    conns = [px.connect() for _ in range(4)]
+    for c in conns:
+        c.prepare_threshold = 0
+    for turn in range(4):
+        for c in conns:
+            for k in range(6):
+                assert c.execute(f"select {k}, %s::int", (turn,)).fetchone() == (k, turn)
+    servers = [r for r in px.console("show servers") if r["database"] == "db"]
+    assert servers and all(r["prepared_statements"] <= 3 for r in servers)
+    for c in conns:
+        with pytest.raises(psycopg.Error):
+            c.execute("select 1 / %s::int", (0,))
+        assert c.execute("select 0, %s::int", (5,)).fetchone() == (0, 5)
+        c.execute("deallocate all")
+    for c in conns:
+        c.close()
+
+
+def test_parse_error_is_forgotten(make):
+    px = make(more="default_pool_size = 1")
+    with px.connect() as c:
+        c.prepare_threshold = 0
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            c.execute("select * from nothere")
+        c.execute("create table nothere (a int)")
+        try:
+            assert c.execute("select * from nothere").fetchall() == []
+        finally:
+            c.execute("drop table nothere")
+
+
+def test_pipeline(make):
+    px = make(more="default_pool_size = 1")
+    with px.connect() as c:
+        c.prepare_threshold = 0
+        with c.pipeline() as p:
+            curs = [c.execute("select %s::int", (i,)) for i in range(500)]
+            p.sync()
+            assert [cur.fetchone()[0] for cur in curs] == list(range(500))
+        with c.pipeline() as p:
+            good = c.execute("select 1")
+            bad = c.execute("select 1/0")
+            with pytest.raises(psycopg.Error):
+                p.sync()
+                bad.fetchone()
+        assert c.execute("select 3").fetchone() == (3,)
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_copy_and_large(make, mode):
+    px = make(mode=mode)
+    with px.connect() as c:
+        with c.cursor() as cur:
+            with cur.copy("copy t from stdin") as copy:
+                for i in range(50000):
+                    copy.write_row((i, "copied"))
+            with pytest.raises(psycopg.Error):
+                with cur.copy("copy t from stdin") as copy:
+                    copy.write(b"not a number\tx\n" * 5000)
+            with pytest.raises(psycopg.Error):
+                with cur.copy("copy t from stdin") as copy:
+                    raise psycopg.Error("given up")
+            n = 0
+            with cur.copy("copy (select * from t where b = 'copied') to stdout") as copy:
+                for _ in copy.rows():
+                    n += 1
+            assert n == 50000
+        c.execute("delete from t where b = 'copied'")
+        text = "z" * 20_000_000
+        assert c.execute("select %s::text", (text,)).fetchone()[0] == text
+        assert c.execute("select length(%s)", (text,)).fetchone() == (20_000_000,)
+
+
+def test_slow_reader(make):
+    """A client that does not read stops its server, and nobody else."""
+    px = make()
+    with socket.create_connection(("127.0.0.1", px.port)) as s:
+        body = b"user\0u_trust\0database\0db\0\0"
+        s.sendall(struct.pack("!ii", 8 + len(body), 196608) + body)
+        time.sleep(0.3)
+        sql = b"select repeat('x', 100000) from generate_series(1, 1000)\0"
+        s.sendall(b"Q" + struct.pack("!i", 4 + len(sql)) + sql)
+        time.sleep(0.5)
+        assert px.sql("select 1") == [(1,)]
+        got = 0
+        s.settimeout(20)
+        while got < 100_000_000:
+            data = s.recv(1 << 20)
+            assert data
+            got += len(data)
+
+
+def test_cancel(make):
+    px = make(more="default_pool_size = 1")
+    with px.connect() as c:
+        threading.Timer(0.5, c.cancel).start()
+        start = time.monotonic()
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            c.execute("select pg_sleep(20)")
+        assert time.monotonic() - start < 15
+        assert c.execute("select 1").fetchone() == (1,)
+
+
+def test_pool_size_and_queue(make, server):
+    px = make(more="default_pool_size = 2\nquery_wait_timeout = 1")
+    held = [px.connect(autocommit=False) for _ in range(2)]
+    for c in held:
+        c.execute("select 1")
+    with pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
+        px.sql("select 1")
+    row = px.console("show pools")[0]
+    assert (row["sv_active"], row["sv_idle"]) == (2, 0)
+    for c in held:
+        c.rollback()
+        c.close()
+    assert px.sql("select 1") == [(1,)]
+
+
+def test_client_limits(make):
+    px = make(more="max_client_conn = 3\nmax_db_client_connections = 2")
+    a, b = px.connect(), px.connect()
+    with pytest.raises(psycopg.OperationalError, match="max_db_client_connections"):
+        px.connect()
+    a.close()
+    b.close()
+    wait_for(lambda: px.sql("select 1"))
+
+
+def test_max_db_connections(make, server):
+    px = make(more="max_db_connections = 1")
+    with px.connect(autocommit=False) as c:
+        c.execute("select 1")
+        assert len([r for r in px.console("show servers")]) == 1
+        c.rollback()
+    assert px.sql("select 1", user="u_plain") == [(1,)]
+
+
+def test_reserve_pool(make):
+    px = make(more="default_pool_size = 1\nreserve_pool_size = 1\nreserve_pool_timeout = 1")
+    with px.connect(autocommit=False) as c:
+        c.execute("select 1")
+        assert px.sql("select 2") == [(2,)]
+        assert "taking connection from reserve_pool" in px.log()
+
+
+def test_min_pool_size(make):
+    px = make(more="min_pool_size = 3")
+    with px.connect() as c:
+        c.execute("select 1")
+        wait_for(lambda: px.console("show pools")[0]["sv_idle"] == 3)
+
+
+@pytest.mark.parametrize("setting,text", [("client_idle_timeout", "client_idle_timeout"),
+                                          ("idle_transaction_timeout",
+                                           "idle transaction timeout"),
+                                          ("query_timeout", "query_timeout")])
+def test_timeouts(make, setting, text):
+    px = make(more=f"{setting} = 1")
+    c = px.connect(autocommit=False)
+    with pytest.raises(psycopg.OperationalError, match=text):
+        if setting == "query_timeout":
+            c.execute("select pg_sleep(10)")
+        if setting == "idle_transaction_timeout":
+            c.execute("select 1")
+        time.sleep(2)
+        c.execute("select 1")
+
+
+def test_server_dies(make, server):
+    px = make()
+    with px.connect() as c:
+        pid = c.execute("select pg_backend_pid()").fetchone()[0]
+        server.sql(f"select pg_terminate_backend({pid})")
+        time.sleep(0.3)
+        assert c.execute("select pg_backend_pid()").fetchone()[0] != pid
+
+
+def test_server_dies_in_a_transaction(make, server):
+    px = make()
+    c = px.connect(autocommit=False)
+    pid = c.execute("select pg_backend_pid()").fetchone()[0]
+    server.sql(f"select pg_terminate_backend({pid})")
+    time.sleep(0.3)
+    with pytest.raises(psycopg.OperationalError, match="terminating connection"):
+        c.execute("select 1")
+    assert px.sql("select 1") == [(1,)]
+
+
+def test_server_lifetime(make):
+    px = make(more="server_lifetime = 1\nserver_idle_timeout = 1")
+    px.sql("select 1")
+    wait_for(lambda: px.console("show pools")[0]["sv_idle"] == 0)
+
+
+def test_connect_query(make, server):
+    px = make(databases=f"cq = host=127.0.0.1 port={server.port} dbname=db "
+                        "connect_query='set work_mem = ''55MB'''")
+    assert px.sql("show work_mem", db="cq") == [("55MB",)]
+
+
+def test_refused_parameters(make):
+    px = make(more="ignore_startup_parameters = extra_float_digits")
+    assert px.sql("select 1", options="-c extra_float_digits=2") == [(1,)]
+    with pytest.raises(psycopg.OperationalError, match="unsupported startup parameter"):
+        px.sql("select 1", options="-c geqo=off")
+
+
+def test_garbage_does_no_harm(make):
+    px = make()
+    junk = [b"\0" * 100, b"\xff" * 100, b"GET / HTTP/1.0\r\n\r\n", struct.pack("!ii", 8, 12345),
+            struct.pack("!ii", 9999, 196608), struct.pack("!ii", 16, 80877102) + b"\xff" * 8,
+            struct.pack("!ii", 8, 80877103) + b"\x16\x03\x01" * 50]
+    login = b"user\0u_trust\0database\0db\0\0"
+    login = struct.pack("!ii", 8 + len(login), 196608) + login
+    junk += [login + b"Q\0\0\0\1", login + b"Q\xff\xff\xff\xff", login + b"z\0\0\0\4",
+             login + b"P\0\0\0\5x", login + b"B\0\0\0\4S\0\0\0\4", login + b"D\0\0\0\6Xx",
+             login + b"d\0\0\0\4c\0\0\0\4S\0\0\0\4"]
+    for data in junk:
+        with socket.create_connection(("127.0.0.1", px.port)) as s:
+            s.settimeout(0.3)
+            s.sendall(data)
+            try:
+                while s.recv(65536):
+                    pass
+            except OSError:
+                pass
+    assert px.sql("select 1") == [(1,)]
+
+
+def test_many_clients(make):
+    px = make(more="max_client_conn = 2000\nlisten_backlog = 1024\nlog_connections = 0")
+    conns = []
+    body = b"user\0u_trust\0database\0db\0\0"
+    login = struct.pack("!ii", 8 + len(body), 196608) + body
+    query = b"Q" + struct.pack("!i", 4 + 9) + b"select 1\0"
+    for _ in range(900):
+        s = socket.create_connection(("127.0.0.1", px.port))
+        s.sendall(login)
+        conns.append(s)
+    for s in conns:
+        s.sendall(query)
+    for s in conns:
+        s.settimeout(30)
+        data = b""
+        while data.count(b"Z\0\0\0\5I") < 2:
+            got = s.recv(4096)
+            assert got, data
+            data += got
+        s.close()
+    assert px.sql("select 1") == [(1,)]
