@@ -53,10 +53,10 @@ pid_t herd_pg_pid(struct herd_pg *pg)
 {
 	struct herd_pg_pidfile f;
 
-	if (pg->pid > 0 && herd_pg_proc_is_postmaster(pg->pid, pg->cfg.data_dir))
-		return pg->pid;
-	if (pg->pid > 0) /* dead; the watch is about to say so */
-		return 0;
+	/* The pidfd holds on to the one we know, also while it is so young that it looks like
+	 * nothing. */
+	if (pg->pid > 0)
+		return herd_pg_proc_alive(pg->pid) ? pg->pid : 0;
 	if (herd_pg_pidfile_read(pg->cfg.data_dir, &f) < 0 || f.pid <= 0 ||
 	    !herd_pg_proc_is_postmaster(f.pid, pg->cfg.data_dir) || herd_pg_adopt(pg, f.pid) < 0)
 		return 0;
@@ -205,6 +205,7 @@ void herd_pg_free(struct herd_pg *pg)
 	herd_pg_role_clear(&pg->start.role);
 	herd_pg_settings_clear(&pg->start.settings);
 	herd_pg_settings_clear(&pg->validated);
+	herd_pg_settings_clear(&pg->written);
 	herd_pg_lines_clear(&pg->refused);
 	herd_pg_config_clear(&pg->cfg);
 	free(pg);
@@ -246,6 +247,11 @@ struct herd_loop *herd_pg_loop(const struct herd_pg *pg)
 const struct herd_pg_role *herd_pg_role(const struct herd_pg *pg)
 {
 	return pg->role_known ? &pg->role : NULL;
+}
+
+const char *herd_pg_written(const struct herd_pg *pg, const char *name)
+{
+	return herd_pg_settings_get(&pg->written, name);
 }
 
 int herd_pg_major(struct herd_pg *pg)
@@ -321,6 +327,8 @@ int herd_pg_write_role(struct herd_pg *pg, const struct herd_pg_role *role,
 		herd_pg_role_clear(&pg->role);
 		pg->role = copy;
 		pg->role_known = true;
+		herd_pg_settings_clear(&pg->written);
+		herd_pg_settings_merge(&pg->written, &s);
 		herd_pg_notice_lines(pg, herd_buf_str(&warnings));
 		rc = herd_pg_conf_write(&pg->cfg, role, &s, version, changed, err);
 	}

@@ -118,3 +118,5 @@ char *herd_pg_local_conninfo(struct herd_pg *pg, const struct herd_pg_auth *auth
 			     const char *dbname, const char *application_name);
 /* The last role that was written by start, reload or follow; NULL: none yet. */
 const struct herd_pg_role *herd_pg_role(const struct herd_pg *pg);
+/* The value of a parameter as start, reload or follow wrote it last; NULL: not written. */
+const char *herd_pg_written(const struct herd_pg *pg, const char *name);

@@ -58,6 +58,7 @@ struct herd_pg {
 	bool stopping;                 /* its end was asked for */
 	struct herd_child *gucs_child; /* describes the settings */
 	struct herd_pg_guc_table gucs;
+	struct herd_pg_settings written;   /* the parameters, as last written */
 	struct herd_pg_settings validated; /* what the server itself found to be right */
 	struct herd_pg_lines refused;      /* and what it did not */
 	struct herd_pg_role role;          /* as last written */
@@ -104,6 +105,11 @@ int herd_pg_server_argv(struct herd_pg *pg, const struct herd_pg_settings *setti
 /* Crash recovery in single-user mode. */
 void herd_pg_stage_single_user(struct herd_pg *pg, herd_pg_next_fn next);
 
+/* The postmaster is dead, but the loop has not said so yet: its event must not be lost. */
+static inline bool herd_pg_exit_pending(struct herd_pg *pg)
+{
+	return pg->pid > 0 && herd_pg_pid(pg) == 0;
+}
 /* Watches a postmaster from now on; -ESRCH when it is gone. */
 int herd_pg_adopt(struct herd_pg *pg, pid_t pid);
 void herd_pg_notice(struct herd_pg *pg, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -77,7 +77,7 @@ static ssize_t read_proc(pid_t pid, const char *name, char *text, size_t size)
 }
 
 /* "pid (name) state ...": the name may hold anything, so look behind the last parenthesis. */
-static bool alive(pid_t pid)
+bool herd_pg_proc_alive(pid_t pid)
 {
 	char text[512], *state;
 
@@ -118,8 +118,8 @@ bool herd_pg_proc_is_server(pid_t pid, const char *data_dir)
 {
 	struct stat dir;
 
-	return pid > 0 && stat(data_dir, &dir) == 0 && alive(pid) && runs_postgres(pid) &&
-	       lives_in(pid, &dir);
+	return pid > 0 && stat(data_dir, &dir) == 0 && herd_pg_proc_alive(pid) &&
+	       runs_postgres(pid) && lives_in(pid, &dir);
 }
 
 bool herd_pg_proc_is_postmaster(pid_t pid, const char *data_dir)
@@ -152,7 +152,7 @@ size_t herd_pg_proc_list(const char *data_dir, pid_t except, pid_t *pids, size_t
 		pid = (pid_t)atoi(entry->d_name);
 		/* The directory first: it is what nearly all other processes fail. */
 		if (pid == except || pid == getpid() || !lives_in(pid, &dir) ||
-		    !runs_postgres(pid) || !alive(pid))
+		    !runs_postgres(pid) || !herd_pg_proc_alive(pid))
 			continue;
 		if (n < max)
 			pids[n] = pid;

@@ -20,6 +20,8 @@ int herd_pg_pidfile_parse(const char *text, struct herd_pg_pidfile *ret);
 /* -ENOENT: no file; -EINVAL: not (yet) whole. */
 int herd_pg_pidfile_read(const char *data_dir, struct herd_pg_pidfile *ret);
 
+/* A process with this number lives and is no zombie. */
+bool herd_pg_proc_alive(pid_t pid);
 /* True when pid lives (no zombie), runs postgres and has data_dir as its directory. */
 bool herd_pg_proc_is_server(pid_t pid, const char *data_dir);
 /* And is a postmaster or stand-alone backend, not the child of one. */

@@ -316,7 +316,8 @@ static void prepare(struct herd_pg *pg)
 {
 	struct herd_err err = HERD_ERR_INIT;
 
-	if (pg->gucs_child != NULL) { /* still describing the settings */
+	/* The settings are still being described, or the end of the old postmaster being told. */
+	if (pg->gucs_child != NULL || herd_pg_exit_pending(pg)) {
 		herd_pg_op_after(pg, 1, prepare);
 	} else if (herd_pg_pid(pg) != 0) {
 		herd_err_set(&err, -EEXIST, "the server is already running with process ID %d",

@@ -158,6 +158,10 @@ static void begin_stop(struct herd_pg *pg)
 {
 	pid_t pid = herd_pg_pid(pg);
 
+	if (herd_pg_exit_pending(pg)) {
+		herd_pg_op_after(pg, 1, begin_stop);
+		return;
+	}
 	if (pid == 0) {
 		herd_pg_stage_leftovers(pg, after_exit);
 		return;
