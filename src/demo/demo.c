@@ -566,6 +566,8 @@ static int verb_start(struct demo *d, const struct options *o, bool fresh, struc
 
 	if (rc < 0)
 		return rc;
+	/* A reader that goes away must not leave a half-started herd. */
+	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
 	rc = prepare(d, o, fresh, err);

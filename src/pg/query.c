@@ -95,7 +95,8 @@ static void finish(struct herd_pg_session *s, struct query *q, int rc, PGresult 
 
 	herd_list_remove(&q->node);
 	s->in_call++;
-	q->fn(q->arg, rc, rc == 0 || res != NULL ? &rows : NULL, err);
+	if (q->fn)
+		q->fn(q->arg, rc, rc == 0 || res != NULL ? &rows : NULL, err);
 	s->in_call--;
 	query_free(q);
 }

@@ -40,7 +40,7 @@ int herd_pg_session_version(
 /*
  * timeout_ms counts from now and includes connecting and waiting in the queue; 0: none. A query
  * that times out on the wire takes its connection with it. params NULL and nparams 0: the simple
- * protocol (several statements allowed, rows of the last). Texts are copied.
+ * protocol (several statements allowed, rows of the last). Texts are copied. fn may be NULL.
  */
 int herd_pg_query(struct herd_pg_session *s, const char *sql, int nparams,
 		  const char *const *params, int64_t timeout_ms, herd_pg_query_fn fn, void *arg);
