@@ -1,0 +1,98 @@
+# bash completion for pgherd, pgherdctl and patronictl: commands, options, members, roles.
+# Install as /usr/share/bash-completion/completions/pgherd with links pgherdctl and patronictl.
+
+# The words of the command line that stand before COMMAND's own: "pgherd ctl -c FILE", "pgherdctl".
+_pgherd_ctl_program() {
+	local i words=("${COMP_WORDS[0]}")
+	for ((i = 1; i < start; i++)); do
+		words+=("${COMP_WORDS[i]}")
+	done
+	printf '%q ' "${words[@]}"
+}
+
+# Member names of the cluster that the configuration names; nothing when it cannot be read.
+_pgherd_ctl_members() {
+	eval "$(_pgherd_ctl_program) list -f tsv 2>/dev/null" |
+		awk -F'\t' 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == "Member") m = i; next } { print $m }'
+}
+
+# The long options that --help of a command names.
+_pgherd_ctl_options() {
+	eval "$(_pgherd_ctl_program) $1 --help 2>/dev/null" | grep -oE -- '--[a-z-]+' | sort -u
+}
+
+_pgherd_ctl() {
+	local start=$1 i verb= cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+
+	# Options of ctl itself come first; -c and -d take a value.
+	for ((i = start; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		-c | --config-file | -d | --dcs | --dcs-url) ((i++)) ;;
+		-*) ;;
+		*)
+			verb=${COMP_WORDS[i]}
+			start=$i
+			break
+			;;
+		esac
+	done
+	case $prev in
+	-c | --config-file | --apply | --replace)
+		[ -n "$verb" ] && [ "$prev" = -c ] || {
+			COMPREPLY=($(compgen -f -- "$cur"))
+			return
+		}
+		;;
+	-f | --format)
+		COMPREPLY=($(compgen -W "pretty tsv json yaml yml" -- "$cur"))
+		return
+		;;
+	-r | --role)
+		COMPREPLY=($(compgen -W "leader primary standby-leader replica standby any" -- "$cur"))
+		return
+		;;
+	--leader | --primary | --candidate | -m | --member)
+		COMPREPLY=($(compgen -W "$(_pgherd_ctl_members)" -- "$cur"))
+		return
+		;;
+	esac
+	if [ -z "$verb" ]; then
+		COMPREPLY=($(compgen -W "list topology switchover failover restart reload reinit flush pause
+			resume edit-config show-config history version query dsn remove
+			--config-file --dcs-url --insecure --help" -- "$cur"))
+	elif [[ $cur == -* ]]; then
+		COMPREPLY=($(compgen -W "$(_pgherd_ctl_options "$verb")" -- "$cur"))
+	else
+		case $verb in
+		restart | reload | reinit | version | flush)
+			local more=
+			[ "$verb" = flush ] && more="restart switchover"
+			((COMP_CWORD > start + 1)) &&
+				COMPREPLY=($(compgen -W "$(_pgherd_ctl_members) $more" -- "$cur"))
+			;;
+		esac
+	fi
+}
+
+_pgherd() {
+	COMPREPLY=()
+	case ${COMP_WORDS[0]##*/} in
+	pgherd)
+		if ((COMP_CWORD == 1)); then
+			local commands
+			commands=$("${COMP_WORDS[0]}" --help 2>/dev/null |
+				awk '/^Commands:/ { on = 1; next } on && NF { print $1 }')
+			COMPREPLY=($(compgen -W "$commands --help --version" -- "${COMP_WORDS[1]}"))
+		elif [ "${COMP_WORDS[1]}" = ctl ]; then
+			_pgherd_ctl 2
+		else
+			COMPREPLY=($(compgen -f -- "${COMP_WORDS[COMP_CWORD]}"))
+		fi
+		;;
+	*)
+		_pgherd_ctl 1
+		;;
+	esac
+}
+
+complete -F _pgherd pgherd pgherdctl patronictl
