@@ -77,22 +77,40 @@ static const char *part_end(const char *p)
 	return p;
 }
 
+/* Behind white space and comments, which may stand around the dots of a name. */
+static const char *skip_blank(const char *p)
+{
+	int depth = 0;
+
+	while (*p) {
+		if (p[0] == '/' && p[1] == '*') {
+			depth++;
+			p += 2;
+		} else if (depth > 0 && p[0] == '*' && p[1] == '/') {
+			depth--;
+			p += 2;
+		} else if (depth > 0 || isspace((unsigned char)*p)) {
+			p++;
+		} else if (p[0] == '-' && p[1] == '-') {
+			p += strcspn(p, "\n");
+		} else {
+			break;
+		}
+	}
+	return p;
+}
+
 int herd_utility_name_end(const HerdUtility *u, int location)
 {
 	const char *start = u->text + (location - u->base);
 	const char *end = part_end(start);
 
 	for (;;) {
-		const char *p = end;
+		const char *p = skip_blank(end);
 
-		while (isspace((unsigned char)*p))
-			p++;
 		if (*p != '.')
 			break;
-		p++;
-		while (isspace((unsigned char)*p))
-			p++;
-		end = part_end(p);
+		end = part_end(skip_blank(p + 1));
 	}
 	if (location < u->base || end == start)
 		elog(ERROR, "no name at offset %d of \"%s\"", location - u->base, u->text);

@@ -198,6 +198,17 @@ def test_alter_reaches_all_shards(herd, schema):
                      "'%s'::regclass") == ["2"] * 32
 
 
+def test_names_that_need_quotes(herd, schema):
+    herd.psql(0, 'create table %s."T.""x" ("K k" int primary key, "V" text); '
+              "select create_distributed_table('%s.\"T.\"\"x\"', 'K k'); "
+              'alter table %s -- one\n . /* two /* three */ */ "T.""x" add column "N" int default 3; '
+              'alter table %s."T.""x" rename "V" to "V v"; create index "I ""i" on %s."T.""x" '
+              '("V v"); do $$ begin execute \'alter table %s."T.""x" rename to "ÄÖ"\'; end $$' %
+              ((schema,) * 6))
+    herd.psql(1, 'insert into %s."ÄÖ" values (1, \'a\')' % schema)
+    assert herd.psql(0, 'select * from %s."ÄÖ"' % schema) == "1|a|3"
+
+
 def test_ddl_is_transactional(herd, schema):
     herd.psql(0, "begin; set search_path = %s; create table t (k int); insert into t values (1); "
               "select create_distributed_table('t', 'k'); insert into t values (2); "
