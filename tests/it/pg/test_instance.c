@@ -22,6 +22,7 @@
 #include "base/str.h"
 #include "loop/loop.h"
 #include "pg/clone.h"
+#include "pg/file.h"
 #include "pg/initdb.h"
 #include "pg/proc.h"
 #include "pg/rewind.h"
@@ -490,6 +491,141 @@ static void test_adopt(void **state)
 	stop(&b, HERD_PG_IMMEDIATE);
 }
 
+static void write_file(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static char *read_file(const char *path)
+{
+	struct herd_buf text = { 0 };
+
+	assert_int_equal(herd_pg_file_read(path, &text, NULL), 0);
+	return herd_buf_steal(&text);
+}
+
+/* The first method fails, the second is a command with words of its own; links are cleared, too. */
+static void test_replica_methods(void **state)
+{
+	struct herd_pg_config c;
+	char *script = herd_str_printf("%s/method.sh", root),
+	     *said = herd_str_printf("%s/said", root), *wal = herd_str_printf("%s/wal of b", root),
+	     *old = herd_str_printf("%s/0001", wal), *link = herd_str_printf("%s/pg_wal", b.dir),
+	     *text, *want;
+
+	want = herd_str_printf(
+		"for a; do echo \"$a\" >> %s; case $a in --datadir=*) "
+		"d=${a#--datadir=};; --connstring=*) c=${a#--connstring=};; esac; done\n"
+		"exec %s/pg_basebackup -D \"$d\" -d \"$c\" -w -c fast\n",
+		said, bindir());
+	write_file(script, want);
+	free(want);
+	RUN("remove", herd_pg_remove_data(b.pg, on_done, &b, err));
+	assert_int_equal(last.rc, 0);
+	assert_int_equal(herd_pg_datadir(b.pg, NULL), HERD_PG_DATADIR_MISSING);
+	assert_int_equal(mkdir(wal, 0700), 0);
+	write_file(old, "x");
+	assert_int_equal(symlink(wal, link), 0);
+	set_config(&b, &c);
+	c.method = calloc(2, sizeof(*c.method));
+	c.method_n = 2;
+	c.method[0].name = strdup("broken");
+	c.method[0].command = strdup("sh -c 'echo no backup today; exit 2'");
+	c.method[1].name = strdup("script");
+	c.method[1].command = herd_str_printf("sh '%s'", script);
+	herd_pg_settings_set(&c.method[1].params, "level", "a b");
+	assert_int_equal(herd_pg_set_config(b.pg, &c, NULL), 0);
+	clone_b();
+	text = read_file(said);
+	want = herd_str_printf(
+		"--level=a b\n--scope=it\n--role=replica\n--datadir=%s\n"
+		"--connstring=dbname=postgres user=replicator host=127.0.0.1 port=%d\n",
+		b.dir, a.port);
+	assert_string_equal(text, want);
+	assert_int_not_equal(access(old, F_OK), 0);
+	start(&b, &a);
+	free(want);
+	free(text);
+	free(script);
+	free(said);
+	free(wal);
+	free(old);
+	free(link);
+}
+
+/* Errors of a session: the server's, its statement timeout, ours, and the server's end. */
+static void test_session(void **state)
+{
+	char *conninfo = herd_pg_local_conninfo(b.pg, &herd_pg_config(b.pg)->superuser, NULL, NULL);
+	struct herd_pg_session_opts opts = { .conninfo = conninfo,
+					     .statement_timeout_ms = 100,
+					     .name = "it" };
+	struct herd_pg_session *s;
+	struct herd_err none = HERD_ERR_INIT;
+	static const char *const param[] = { "it's", NULL };
+	pid_t pid;
+
+	assert_int_equal(herd_pg_session_new(loop, &opts, &s, &none), 0);
+	RUN("wrong",
+	    herd_pg_query(s, "SELECT nothing", 0, NULL, 5000, on_rows, "x") + 0 * err->code);
+	assert_int_equal(last.rc, -EPROTO);
+	assert_non_null(strstr(last.text, "\"nothing\" does not exist"));
+	RUN("timeout",
+	    herd_pg_query(s, "SELECT pg_sleep(9)", 0, NULL, 5000, on_rows, "x") + 0 * err->code);
+	assert_int_equal(last.rc, -ETIME);
+	assert_true(herd_pg_session_connected(s));
+	RUN("ours", herd_pg_query(s, "SET statement_timeout = 0; SELECT pg_sleep(9)", 0, NULL, 50,
+				  on_rows, "x") +
+			    0 * err->code);
+	assert_int_equal(last.rc, -ETIMEDOUT);
+	assert_false(herd_pg_session_connected(s));
+	RUN("params",
+	    herd_pg_query(s, "SELECT $1::text", 1, param, 5000, on_rows, "x") + 0 * err->code);
+	assert_int_equal(last.rc, 0);
+	assert_string_equal(value, "it's");
+	pid = herd_pg_session_backend_pid(s);
+	kill(pid, SIGTERM);
+	RUN("gone",
+	    herd_pg_query(s, "SELECT pg_sleep(0.05)", 0, NULL, 5000, on_rows, "x") + 0 * err->code);
+	assert_true(last.rc == -ECONNRESET || last.rc == 0);
+	RUN("again", herd_pg_query(s, "SELECT 2", 0, NULL, 5000, on_rows, "x") + 0 * err->code);
+	assert_int_equal(last.rc, 0);
+	assert_string_equal(value, "2");
+	stop(&b, HERD_PG_IMMEDIATE);
+	RUN("down", herd_pg_query(s, "SELECT 3", 0, NULL, 5000, on_rows, "x") + 0 * err->code);
+	assert_true(last.rc == -ECONNREFUSED || last.rc == -ECONNRESET);
+	last.done = false;
+	herd_pg_query(s, "SELECT 4", 0, NULL, 5000, on_rows, "x");
+	herd_pg_session_free(s);
+	assert_true(last.done);
+	assert_int_equal(last.rc, -ECANCELED);
+	free(conninfo);
+}
+
+/* A clone that is cancelled leaves nothing running, and the next one works. */
+static void test_cancel(void **state)
+{
+	struct herd_pg_role role = standby_of(&a);
+	struct herd_pg_clone_opts opts = { .source = role.primary };
+	struct herd_err err = HERD_ERR_INIT;
+	bool never = false;
+
+	last.done = false;
+	assert_int_equal(herd_pg_clone(b.pg, &opts, on_done, &b, &err), 0);
+	assert_string_equal(herd_pg_operation(b.pg), "creating replica");
+	herd_loop_run_until(loop, &never, 60);
+	herd_pg_cancel(b.pg);
+	assert_true(last.done);
+	assert_int_equal(last.rc, -ECANCELED);
+	assert_null(herd_pg_operation(b.pg));
+	clone_b();
+	herd_pg_role_clear(&role);
+}
+
 static int overridden;
 
 static void on_overridden(void *arg, int rc, const struct herd_err *err)
@@ -592,6 +728,9 @@ int main(void)
 		cmocka_unit_test(test_follow_by_reload),
 		cmocka_unit_test(test_adopt),
 		cmocka_unit_test(test_stop_overrides),
+		cmocka_unit_test(test_replica_methods),
+		cmocka_unit_test(test_session),
+		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_start_fails),
 	};
 
