@@ -409,3 +409,29 @@ def test_settings_are_accepted(herd):
               "'all'; set citus.max_intermediate_result_size = '2GB'")
     refused(herd, 0, "set citus.no_such_setting = 1", "invalid configuration parameter")
     assert int(herd.psql(0, "select count(*) from pg_settings where name ~ '^citus\\.'")) > 90
+
+
+def test_activity_and_lock_waits(herd, schema):
+    herd.psql(0, "create table %s.t (k int primary key, v int); select create_distributed_table("
+              "'%s.t', 'k'); insert into %s.t values (1, 1)" % ((schema,) * 3))
+    holder, waiter = herd.connect(1), herd.connect(2)
+    hc, wc = holder.cursor(), waiter.cursor()
+    hc.execute("select citus_backend_gpid()")
+    held_by = hc.fetchone()[0]
+    hc.execute("update %s.t set v = 2 where k = 1" % schema)
+    wc.execute("select citus_backend_gpid()")
+    waits = wc.fetchone()[0]
+    thread = threading.Thread(target=lambda: wc.execute("update %s.t set v = 3 where k = 1" % schema))
+    thread.start()
+    try:
+        wait_for(lambda: herd.psql(0, "select waiting_gpid, blocking_gpid, blocked_statement ~ 'v = 3'"
+                                   " from citus_lock_waits") == "%d|%d|t" % (waits, held_by))
+        assert herd.psql(0, "select count(distinct nodeid) from citus_stat_activity") == "3"
+        assert herd.psql(0, "select count(*) from citus_dist_stat_activity where global_pid = %d and "
+                         "query ~ 'v = 3'" % waits) == "1"
+        assert int(herd.psql(0, "select count(*) from citus_locks where not granted")) > 0
+    finally:
+        holder.rollback()
+        thread.join()
+        holder.close()
+        waiter.close()
