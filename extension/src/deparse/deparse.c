@@ -402,6 +402,13 @@ static bool deepen_ctes_walker(Node *node, void *context)
 	return expression_tree_walker(node, deepen_ctes_walker, context);
 }
 
+void herd_deepen_ctes(Query *query)
+{
+	int depth = 1;
+
+	query_tree_walker(query, deepen_ctes_walker, &depth, QTW_EXAMINE_RTES_BEFORE);
+}
+
 /*
  * After the rewriter the columns of an INSERT are in the order of the table, with defaults among
  * them, and those of its source are as they were written; the deparser takes them to be the same.

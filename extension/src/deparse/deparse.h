@@ -36,6 +36,9 @@ extern void herd_evals_extract(Query *query, List **evals);
 /* The same for one expression of a plan, where PARAM_EXEC counts as a parameter. */
 extern Node *herd_evals_extract_expr(Node *expr, List **evals);
 
+/* References to CTEs from outside of the query, seen from one level further down. */
+extern void herd_deepen_ctes(Query *query);
+
 /* Prints the query, which is changed in place (aliases). Every relation must be distributed. */
 extern HerdTemplate *herd_deparse(Query *query);
 

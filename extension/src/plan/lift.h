@@ -9,6 +9,7 @@
 /*
  * Replaces the subqueries in expressions of the query that depend on nothing around them by
  * columns of a row (Vars of OUTER_VAR) and gives the SELECT of that row; NULL if there are none.
- * The query is changed in place.
+ * sources: also what stands in FROM or USING beside the target and is not a reference table; it
+ * becomes arrays in that row, and WITH moves there. The query is changed in place.
  */
-extern Query *herd_lift_sublinks(Query *query);
+extern Query *herd_lift(Query *query, bool sources);

@@ -340,7 +340,7 @@ static void refuse_write(Query *parse, const HerdTable *table, const char *why)
 
 /* Subqueries that shards cannot answer run first, here; their values are sent with the write. */
 static PlannedStmt *plan_lifted(Query *parse, const char *source, int options, ParamListInfo bound,
-				HerdPlanning *planning, Relations *rels)
+				HerdPlanning *planning, Relations *rels, bool sources)
 {
 	Query *query = copyObject(parse);
 	const char *why = NULL;
@@ -352,7 +352,7 @@ static PlannedStmt *plan_lifted(Query *parse, const char *source, int options, P
 	List *columns;
 
 	herd_inline_ctes(query);
-	select = herd_lift_sublinks(query);
+	select = herd_lift(query, sources);
 	if (select == NULL && list_length(query->cteList) == list_length(parse->cteList))
 		return NULL;
 	remote = herd_route(query, bound, &planning->needs_params);
@@ -392,9 +392,11 @@ static PlannedStmt *plan_write(Query *parse, const char *source, int options, Pa
 		return plan_remote(parse, remote, rels, options);
 	if (parse->commandType == CMD_INSERT)
 		return plan_insert(parse, source, options, bound, planning, rels);
-	stmt = plan_lifted(parse, source, options, bound, planning, rels);
-	if (stmt != NULL)
-		return stmt;
+	for (int sources = 0; sources < 2; sources++) {
+		stmt = plan_lifted(parse, source, options, bound, planning, rels, sources);
+		if (stmt != NULL)
+			return stmt;
+	}
 	if (table->kind == HERD_TABLE_REFERENCE)
 		why = "a volatile function, or a table that is not on every node";
 	refuse_write(parse, table, why);

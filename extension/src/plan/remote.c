@@ -302,21 +302,22 @@ static void remote_begin(CustomScanState *node, EState *estate, int eflags)
 
 static void remote_start(RemoteState *state)
 {
-	MemoryContext old = MemoryContextSwitchTo(state->memory);
 	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
 	TupleDesc desc = state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor;
+	MemoryContext old;
 	HerdJob *job;
 
+	/* before the switch: what the child allocates lives as long as the child */
 	if (state->has_row) {
-		PlanState *child = linitial(state->css.custom_ps);
-
-		econtext->ecxt_outertuple = ExecProcNode(child);
-		Assert(!TupIsNull(econtext->ecxt_outertuple));
+		econtext->ecxt_outertuple = ExecProcNode(linitial(state->css.custom_ps));
+		if (TupIsNull(econtext->ecxt_outertuple))
+			elog(ERROR, "the subqueries of a write gave no row");
 	}
+	old = MemoryContextSwitchTo(state->memory);
 	state->params = herd_remote_params(state->remote, state->evals, econtext);
-	job = herd_remote_job(state->remote, state->params,
-			      desc->natts > 0 || state->remote->command == CMD_SELECT ? desc
-										      : NULL);
+	if (desc->natts == 0 && state->remote->command != CMD_SELECT)
+		desc = NULL;
+	job = herd_remote_job(state->remote, state->params, desc);
 	state->exec = herd_exec_begin(job);
 	state->started = true;
 	MemoryContextSwitchTo(old);
