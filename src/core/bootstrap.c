@@ -179,6 +179,10 @@ bool herd_rule_sysid(struct herd_step *s)
 				   "%s != %s",
 				   o->name, cl->initialize, mine);
 	}
+	if (cl->initialize && o->pg.fresh && !initialize_ours(s)) {
+		herd_step_at(s, o->now_ms + 1000);
+		return herd_answer_regular(s, "sysid.wait", "waiting for leader to bootstrap");
+	}
 	/* The store has lost (or never had) the key: whoever has data may put it back. */
 	if (!cl->initialize && !cl->leader && o->lease.id) {
 		herd_put(s, "initialize", sysid_text(s), 0);

@@ -54,6 +54,10 @@ bool herd_poll(struct herd_step *s, enum herd_poll_use use, const char *only)
 	}
 	c->poll_use = use;
 	c->poll_sent_ms = now;
+	c->decided = false;
+	c->decided_sync = cl->sync_key.version;
+	c->decided_status = cl->status_key.version;
+	c->decided_history = cl->history_key.version;
 	if (n == 0) {
 		c->poll_id = -1;
 		return false;
@@ -252,6 +256,20 @@ static bool candidate_comes(const struct herd_step *s, const char *candidate)
 	return false;
 }
 
+/* Answers count for the state of the store in which they were asked for, and not for long. */
+static void forget_old_answers(struct herd_step *s)
+{
+	struct herd_core *c = s->c;
+	const struct herd_cluster *cl = s->cl;
+
+	if (!herd_poll_answered(s, HERD_POLL_RACE))
+		return;
+	if (c->decided_sync != cl->sync_key.version ||
+	    c->decided_status != cl->status_key.version ||
+	    c->decided_history != cl->history_key.version || s->o->now_ms - c->poll_sent_ms > 4000)
+		c->poll_use = HERD_POLL_NONE;
+}
+
 bool herd_rule_race(struct herd_step *s)
 {
 	const struct herd_obs *o = s->o;
@@ -262,6 +280,8 @@ bool herd_rule_race(struct herd_step *s)
 
 	if (cl->leader) {
 		s->c->unlocked_ms = 0;
+		if (s->c->poll_use == HERD_POLL_RACE)
+			s->c->poll_use = HERD_POLL_NONE;
 		return false;
 	}
 	if (s->c->unlocked_ms == 0)
@@ -282,6 +302,7 @@ bool herd_rule_race(struct herd_step *s)
 		return win(s, "race.handover", "acquiring the leader key that was handed over");
 	if (s->paused && !herd_str_eq(f->candidate, o->name))
 		return no(s, "race.paused", "PAUSE: no action, the cluster has no leader");
+	forget_old_answers(s);
 	if (herd_poll(s, HERD_POLL_RACE, NULL)) {
 		s->p->rule = "race.poll";
 		return true;

@@ -65,8 +65,9 @@ bool herd_rule_down_leader(struct herd_step *s)
 	c->retry_ms = failed ? o->now_ms + 1000 : o->now_ms + 100;
 	drop_foreign_handover(s);
 	herd_start(s, o->pg.in_recovery, NULL);
-	return herd_answer(s, "down.start",
+	return herd_answer(s, "down.start", "%s",
 			   o->pg.in_recovery ? "starting as a secondary"
+			   : o->pg.fresh     ? "starting the new primary"
 					     : "starting primary after failure");
 }
 

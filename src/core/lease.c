@@ -112,8 +112,9 @@ bool herd_rule_no_view(struct herd_step *s)
 				   "demoted self because DCS is not accessible and I was a leader");
 	}
 	/* Serving reads needs no store; a server that comes back as a standby harms nobody. */
-	if (o->scope && !s->paused && o->pg.run == HERD_RUN_DOWN && !s->busy && !s->key_mine &&
-	    o->pg.data == HERD_DATA_VALID && !o->want_exit && o->now_ms >= s->c->retry_ms) {
+	if (o->scope && !s->paused && o->pg.run == HERD_RUN_DOWN && !s->busy && !o->pg.fresh &&
+	    !s->key_mine && o->pg.data == HERD_DATA_VALID && !o->want_exit &&
+	    o->now_ms >= s->c->retry_ms) {
 		s->c->retry_ms = o->now_ms + 5000;
 		herd_start(s, true, NULL);
 		return herd_answer(s, "view.standby", "starting as a secondary");
@@ -197,8 +198,9 @@ static bool pause_primary(struct herd_step *s)
 {
 	const struct herd_obs *o = s->o;
 
-	if (s->holds) {
+	if (s->key_mine) {
 		herd_publish_documents(s);
+		herd_publish_status(s);
 		herd_slots_step(s);
 		return herd_answer_regular(s, "pause.leader",
 					   "PAUSE: no action. I am (%s), the leader with the lock",

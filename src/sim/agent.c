@@ -632,6 +632,7 @@ void sim_agent_start(struct sim *w, int node)
 		return;
 	sim_trace(w, "%s: agent starts", n->name);
 	n->agent_up = true;
+	n->up_since = w->now;
 	n->life++;
 	n->core = herd_core_new((uint64_t)sim_rand(w, 1, INT64_MAX));
 	assert(n->core);

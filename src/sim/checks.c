@@ -49,6 +49,28 @@ void sim_acked(struct sim *w, int node, size_t place)
 }
 
 /*
+ * A commit is missing on the one that is promoted. Has another, that was well and could be asked
+ * all the time, got it?
+ */
+static int passed_over(const struct sim *w, int node, const struct sim_ack *a)
+{
+	int64_t since = w->now - 6000;
+
+	if (w->nodes[node].steady_since > since)
+		return -1;
+	for (int i = 0; i < w->n_nodes; i++) {
+		const struct sim_node *n = &w->nodes[i];
+
+		if (i != node && n->agent_up && n->steady_since <= since && n->up_since <= since &&
+		    n->pg.run == HERD_RUN_RUNNING && n->pg.standby && n->pg.up_since <= since &&
+		    n->task == HERD_TASK_NONE && sim_linked(w, i, node) && a->place < n->pg.log.n &&
+		    n->pg.log.rec[a->place].id == a->id && n->lag == 0)
+			return i;
+	}
+	return -1;
+}
+
+/*
  * Invariants 2 and 3, when a server becomes a primary: with synchronous mode it has every commit
  * that was acknowledged; after a handover too; else it misses at most what the lag limit allows
  * before the last published place, and what came after that.
@@ -78,6 +100,10 @@ void sim_check_promotion(struct sim *w, int node)
 				 "limit allows (published %llu)",
 				 w->nodes[node].name, a->id, a->place,
 				 (unsigned long long)w->optime);
+		else if (passed_over(w, node, a) >= 0)
+			sim_fail(w, "%s is promoted without commit %u, which %s has",
+				 w->nodes[node].name, a->id,
+				 w->nodes[passed_over(w, node, a)].name);
 		a->lost = true;
 		w->n_lost++;
 	}

@@ -124,6 +124,9 @@ static void on_stream(struct sim *w, struct sim_event *e)
 	pg->streaming = connected(w, e->node);
 	if (!pg->streaming)
 		return;
+	/* The chain only keeps the connection; WAL comes as slowly as it comes. */
+	if (e->arg && was && w->nodes[e->node].lag > 0)
+		return;
 	struct sim_server *up = &w->nodes[pg->following].pg;
 
 	if (!was)
@@ -154,7 +157,7 @@ static void kick_followers(struct sim *w, int node)
 {
 	for (int i = 0; i < w->n_nodes; i++)
 		if (w->nodes[i].pg.following == node && i != node)
-			kick(w, i, sim_rand(w, 0, 10));
+			kick(w, i, sim_rand(w, 0, 10) + sim_rand(w, 0, w->nodes[i].lag));
 }
 
 static void down(struct sim *w, int node, bool crashed)
@@ -198,6 +201,7 @@ void sim_server_set_ssn(struct sim *w, int node, const char *text)
 	struct sim_server *pg = &w->nodes[node].pg;
 
 	herd_str_set(&pg->ssn, text);
+	sim_tempt(w);
 	sim_at(w, w->now + sim_rand(w, 0, 400), on_load_ssn, node, pg->life, 0);
 }
 
@@ -214,6 +218,7 @@ static void on_started(struct sim *w, struct sim_event *e)
 		return;
 	}
 	pg->run = HERD_RUN_RUNNING;
+	pg->up_since = w->now;
 	pg->control = pg->standby ? HERD_CONTROL_ARCHIVE_RECOVERY : HERD_CONTROL_IN_PRODUCTION;
 	pg->acked = pg->log.n;
 	memset(pg->confirmed, 0, sizeof(pg->confirmed));
@@ -344,6 +349,7 @@ static void on_promoted(struct sim *w, struct sim_event *e)
 	pg->acked = pg->log.n;
 	load_ssn(w, pg);
 	w->n_promotions++;
+	sim_tempt(w);
 	sim_trace(w, "%s: promoted to timeline %u at %zu", w->nodes[e->node].name, pg->timeline,
 		  pg->log.n);
 	sim_check_primaries(w);

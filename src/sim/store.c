@@ -126,6 +126,8 @@ static enum sim_result change(struct sim *w, const struct sim_request *r)
 	} else if (k) {
 		remove_key(st, k);
 	}
+	if (!herd_str_starts(r->key, "members/") && strcmp(r->key, "status") != 0)
+		sim_tempt(w);
 	sim_trace(w, "store: %s %s%s%.160s", w->nodes[r->node].name, r->value ? "" : "delete ",
 		  r->key, r->value ? herd_str_starts(r->key, "members/") ? " ..." : r->value : "");
 	sim_agent_changed(w);
@@ -198,7 +200,7 @@ static bool cut(struct sim *w, int node)
 
 static int64_t delay(struct sim *w)
 {
-	if (w->faults && sim_chance(w, 10))
+	if (w->faults && sim_chance(w, 15))
 		return sim_rand(w, 20, 4000);
 	return sim_rand(w, 0, 3);
 }

@@ -148,6 +148,7 @@ enum fault {
 	CUT_NODE,
 	STORE_DOWN,
 	SLOW_DISK,
+	SLOW_NET,
 	N_FAULTS
 };
 
@@ -155,6 +156,7 @@ static void on_mend(struct sim *w, struct sim_event *e)
 {
 	struct sim_node *n = &w->nodes[e->node];
 
+	n->steady_since = w->now;
 	switch ((enum fault)e->arg) {
 	case KILL_AGENT:
 	case KILL_BOTH:
@@ -177,6 +179,9 @@ static void on_mend(struct sim *w, struct sim_event *e)
 	case SLOW_DISK:
 		n->slow = 1;
 		break;
+	case SLOW_NET:
+		n->lag = 0;
+		break;
 	default:
 		break;
 	}
@@ -197,6 +202,7 @@ static void inflict(struct sim *w, enum fault f, int node)
 	int64_t ttl = w->config.ttl_ms;
 	int64_t length = sim_rand(w, 50, sim_chance(w, 500) ? ttl / 2 : 3 * ttl);
 
+	n->steady_since = w->now + length;
 	switch (f) {
 	case KILL_AGENT:
 		sim_agent_kill(w, node);
@@ -237,20 +243,33 @@ static void inflict(struct sim *w, enum fault f, int node)
 	case SLOW_DISK:
 		n->slow = (int)sim_rand(w, 2, 20);
 		break;
+	case SLOW_NET:
+		sim_trace(w, "%s: gets WAL late for %" PRId64 " ms", n->name, length);
+		n->lag = (int)sim_rand(w, 50, 3000);
+		break;
 	default:
 		return;
 	}
 	sim_at(w, w->now + length, on_mend, node, 0, f);
 }
 
+static void on_fault(struct sim *w, struct sim_event *e);
+
+void sim_tempt(struct sim *w)
+{
+	if (w->faults && sim_chance(w, 40))
+		sim_at(w, w->now + sim_rand(w, 0, sim_chance(w, 500) ? 20 : 500), on_fault, -1, 0,
+		       1);
+}
+
 static void on_fault(struct sim *w, struct sim_event *e)
 {
 	static const int weight[N_FAULTS] = {
-		[KILL_AGENT] = 10, [FREEZE_AGENT] = 20, [KILL_SERVER] = 20,
-		[KILL_BOTH] = 10,  [LOSE_NODE] = 12,    [CUT_STORE] = 20,
-		[CUT_NODE] = 10,   [STORE_DOWN] = 4,    [SLOW_DISK] = 6,
+		[KILL_AGENT] = 10, [FREEZE_AGENT] = 20, [KILL_SERVER] = 20, [KILL_BOTH] = 10,
+		[LOSE_NODE] = 12,  [CUT_STORE] = 20,    [CUT_NODE] = 10,    [STORE_DOWN] = 4,
+		[SLOW_DISK] = 6,   [SLOW_NET] = 20,
 	};
-	int64_t pick = sim_rand(w, 0, 111);
+	int64_t pick = sim_rand(w, 0, 131);
 	int f = 0;
 
 	if (!w->faults)
@@ -259,8 +278,11 @@ static void on_fault(struct sim *w, struct sim_event *e)
 		pick -= weight[f];
 	inflict(w, (enum fault)f, victim(w));
 	/* Mostly one after the other; sometimes at once. */
-	sim_at(w, w->now + (sim_chance(w, 200) ? sim_rand(w, 0, 300) : sim_rand(w, 500, 12000)),
-	       on_fault, -1, 0, 0);
+	if (!e->arg)
+		sim_at(w,
+		       w->now +
+			       (sim_chance(w, 200) ? sim_rand(w, 0, 300) : sim_rand(w, 500, 12000)),
+		       on_fault, -1, 0, 0);
 }
 
 static void on_heal(struct sim *w, struct sim_event *e)
@@ -274,6 +296,8 @@ static void on_heal(struct sim *w, struct sim_event *e)
 		n->cut_store = false;
 		n->frozen_until = n->frozen_until > w->now ? w->now : n->frozen_until;
 		n->slow = 1;
+		n->lag = 0;
+		n->steady_since = w->now;
 		memset(n->cut, 0, sizeof(n->cut));
 		sim_agent_start(w, i);
 	}

@@ -96,7 +96,7 @@ struct sim_server {
 	enum herd_pg_run run;
 	bool crashed;
 	int life; /* of the postmaster: events of former ones are void */
-	int64_t down_since, starting_since;
+	int64_t down_since, starting_since, up_since;
 	/* What commits really wait for: num of the nodes in mask. */
 	int wait_num;
 	unsigned wait_mask;
@@ -117,11 +117,14 @@ struct sim_node {
 	int64_t offset;
 	bool up; /* the machine */
 	bool agent_up;
+	int64_t up_since;     /* of the agent */
 	int life;             /* of the agent */
 	int64_t frozen_until; /* the agent does nothing before */
 	bool cut_store;       /* no way to the store */
 	bool cut[SIM_NODES];  /* no way to another node */
 	int slow;             /* factor on everything the disk does */
+	int lag;              /* ms that WAL takes to reach it */
+	int64_t steady_since; /* the last thing that befell it */
 	struct sim_server pg;
 	struct herd_core *core;
 	struct herd_plan plan;
@@ -209,6 +212,8 @@ void sim_request_at(struct sim *w, int64_t at, void (*fn)(struct sim *, struct s
 int64_t sim_rand(struct sim *w, int64_t lo, int64_t hi);
 bool sim_chance(struct sim *w, int permille);
 void sim_trace(struct sim *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Something delicate happens: sometimes a fault follows at once. */
+void sim_tempt(struct sim *w);
 /* A check that did not hold: prints the seed and ends the run. */
 void sim_fail(struct sim *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool sim_linked(const struct sim *w, int a, int b);
