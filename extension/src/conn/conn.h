@@ -40,6 +40,3 @@ extern HerdRemoteResult *herd_remote_query(const char *host, int port, const cha
 					   const char *sql, int timeout_ms, bool superuser);
 /* The same on several nodes in parallel (of HerdNode *), sqls one for each; list of results. */
 extern List *herd_remote_query_nodes(List *nodes, List *sqls, int timeout_ms);
-
-/* Local statement through SPI as the extension owner with pg_catalog search_path; result as above.
- */

@@ -34,7 +34,12 @@ typedef struct HerdJob {
 
 typedef struct HerdExec HerdExec;
 
-/* Starts the job: sends as much as can be sent. Memory lives in a child of CurrentMemoryContext. */
+/*
+ * Starts the job: sends as much as can be sent. Memory lives in a child of CurrentMemoryContext;
+ * the job, and all it points to, must live until herd_exec_end. Begin at the first row, not when
+ * the plan is initialized: only then is it known that no other statement follows (txn/statement.c).
+ * modifies must be true for whatever may change something or lock rows on a node.
+ */
 extern HerdExec *herd_exec_begin(const HerdJob *job);
 /* Stores the next row into slot (of job->tupdesc) and returns true; false at the end. */
 extern bool herd_exec_next(HerdExec *exec, TupleTableSlot *slot);

@@ -16,8 +16,6 @@ extern void herd_txn_use_local_group(void);
  * whose plan is nothing but one scan of ours.
  */
 extern bool herd_txn_lone_statement(void);
-/* True when more statements may follow in this transaction. */
-extern bool herd_txn_in_block(void);
 
 /* recover.c: taken (shared by nobody) from before the first PREPARE to the end of transaction. */
 extern void herd_txn_lock_number(int pid, uint64 number);

@@ -195,14 +195,15 @@ static bool sync_follows(void)
 	return sync;
 }
 
-bool herd_txn_in_block(void)
+/* True when more statements may follow in this transaction. */
+static bool in_block(void)
 {
 	return depth != 1 || IsTransactionBlock() || IsSubTransaction();
 }
 
 bool herd_txn_lone_statement(void)
 {
-	if (herd_txn_in_block() || !lone_plan || MyBackendType != B_BACKEND || !ActivePortal)
+	if (in_block() || !lone_plan || MyBackendType != B_BACKEND || !ActivePortal)
 		return false;
 	if (MyXactFlags & XACT_FLAGS_PIPELINING)
 		return false;

@@ -1,6 +1,7 @@
 """Running tasks: fast path, parallel reads, streaming, cancel, errors, COPY, cached connections."""
 import contextlib
 import io
+import os
 import threading
 import time
 
@@ -277,3 +278,44 @@ def test_an_open_transaction_holds_up_a_change_of_its_group_only(nodes, table):
         assert moved
     nodes.psql(0, "select citus_update_node(%d, '127.0.0.1', %d)" % (node, nodes.ports[1]))
     assert nodes.value(0, "select count(*) from t") == 1000
+
+
+def open_files(pid):
+    return len(os.listdir("/proc/%d/fd" % pid))
+
+
+def test_errors_leak_neither_descriptors_nor_sessions(nodes, session):
+    pid = run(session, "select pg_backend_pid()")[0][0]
+
+    def fail(i):
+        with pytest.raises(psycopg2.Error):
+            if i % 3 == 0:
+                run(session, "select 1 / (a - 500) from t")
+            elif i % 3 == 1:
+                run(session, "insert into t values (%s, 'dup')", (i + 1,))
+            else:
+                run(session, "do $$ begin update t set b = b; perform 1 / 0; end $$")
+
+    for i in range(6):
+        fail(i)
+    run(session, "select count(*) from t")
+    before = open_files(pid)
+    for i in range(60):
+        fail(i)
+    run(session, "select count(*) from t")
+    assert open_files(pid) <= before + 2
+    for n in (1, 2):
+        assert internal_sessions(nodes, n, "application_name like '%%%010d'" % pid) <= 1
+    assert nodes.all_prepared() == []
+
+
+def test_hundreds_of_shards(nodes, session):
+    run(session, "set citus.shard_count = 256; create table many (a int primary key, b int)")
+    run(session, "select create_distributed_table('many', 'a', colocate_with => 'none')")
+    assert run(session, "insert into many select g, g from generate_series(1, 5000) g") == 5000
+    assert run(session, "select count(*), sum(b) from many") == [(5000, 12502500)]
+    assert run(session, "update many set b = b + 1") == 5000
+    run(session, "begin; update many set b = b + 1; savepoint s; update many set b = 0; "
+        "rollback to s; commit")
+    assert run(session, "select sum(b) from many") == [(12512500,)]
+    run(session, "drop table many; reset citus.shard_count")
