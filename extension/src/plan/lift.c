@@ -256,7 +256,6 @@ static bool lift_item(Query *query, int varno, Query *select)
 	Query *arrays = makeNode(Query);
 	RangeTblEntry *functions = makeNode(RangeTblEntry);
 	int index = list_length(select->rtable) + 1;
-	ListCell *lc;
 
 	query_tree_walker(query, used_walker, &used, 0);
 	/* without columns only the number of rows counts, and arrays do not tell it */
@@ -265,8 +264,7 @@ static bool lift_item(Query *query, int varno, Query *select)
 	functions->rtekind = RTE_FUNCTION;
 	functions->eref = copyObject(rte->eref);
 	functions->inFromCl = true;
-	foreach (lc, rte->eref->colnames) {
-		int attno = foreach_current_index(lc) + 1;
+	for (int attno = 1; attno <= list_length(rte->eref->colnames); attno++) {
 		Oid type = INT4OID;
 		Oid collation = InvalidOid;
 		Node *array;
