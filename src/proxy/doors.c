@@ -194,15 +194,27 @@ int herd_doors_open(struct herd_px *px, const struct herd_pconf *config, struct 
 	return rc;
 }
 
-void herd_doors_close(struct herd_px *px)
+void herd_doors_shut(struct herd_px *px)
 {
 	for (int i = 0; i < px->ndoors; i++) {
-		if (px->doors[i].conn.fd < 0)
-			continue;
-		shutdown(px->doors[i].conn.fd, SHUT_RDWR);
-		close(px->doors[i].conn.fd);
-		px->doors[i].conn.fd = -1;
-		if (px->doors[i].path)
-			unlink(px->doors[i].path);
+		struct herd_door *d = &px->doors[i];
+
+		/* A worker may be accepting: the descriptor itself stays until they are gone. */
+		for (int k = 0; k < px->nworkers; k++)
+			herd_worker_unwatch(&px->workers[k], &d->conn);
+		shutdown(d->conn.fd, SHUT_RDWR);
+		if (d->path)
+			unlink(d->path);
 	}
+}
+
+void herd_doors_close(struct herd_px *px)
+{
+	herd_doors_shut(px);
+	for (int i = 0; i < px->ndoors; i++) {
+		close(px->doors[i].conn.fd);
+		free(px->doors[i].listener);
+		free(px->doors[i].path);
+	}
+	px->ndoors = 0;
 }

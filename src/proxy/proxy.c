@@ -260,7 +260,7 @@ static void look_at_stop(struct main_state *m)
 	if (how == HERD_STOP_NO)
 		return;
 	if (!m->doors_closed)
-		herd_doors_close(px);
+		herd_doors_shut(px);
 	m->doors_closed = true;
 	if (how == HERD_STOP_SERVERS)
 		herd_pools_each(px, count_busy, &busy);
@@ -348,10 +348,6 @@ static void free_proxy(struct herd_px *px)
 		SSL_CTX_free(l->client_tls);
 		SSL_CTX_free(l->server_tls);
 		free(l);
-	}
-	for (int i = 0; i < px->ndoors; i++) {
-		free(px->doors[i].listener);
-		free(px->doors[i].path);
 	}
 	free(px->workers);
 	free(px->config_path);

@@ -279,6 +279,7 @@ void herd_workers_stop(struct herd_px *px)
 		herd_buf_free(&w->aux2);
 		free(w->scratch);
 		close(w->epfd);
+		w->epfd = -1;
 		close(w->wake.fd);
 		pthread_mutex_destroy(&w->inbox_lock);
 	}

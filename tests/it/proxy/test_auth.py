@@ -38,9 +38,8 @@ def test_any_with_forced_user(make, server):
 def test_scram_secret_and_keys(make, server, box):
     """The auth file holds only the secret of the server: the client's keys open the server."""
     secret = server.sql("select rolpassword from pg_authid where rolname = 'u_scram'")[0][0]
-    px = make(auth="scram-sha-256")
     box.write("users.txt", f'"u_scram" "{secret}"\n"admin" ""\n')
-    px.signal(1)
+    px = make(auth="scram-sha-256")
     for _ in range(3):
         assert px.sql("select current_user", user="u_scram", password="secret") == [("u_scram",)]
     with pytest.raises(psycopg.OperationalError, match="SASL authentication failed"):

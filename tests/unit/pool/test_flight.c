@@ -1,0 +1,168 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "pool/flight.h"
+
+static int lost_count;
+
+static void on_lost(void *arg, const struct herd_flight_item *item)
+{
+	lost_count++;
+}
+
+/* Pushes requests that pass, one letter each; lower case p, c: fakes; upper case with '!': ours. */
+static void push(struct herd_flight *f, const char *types)
+{
+	for (; *types; types++) {
+		char type = *types;
+		enum herd_flight_act act = HERD_FLIGHT_PASS;
+
+		if (type == 'p')
+			type = 'P', act = HERD_FLIGHT_FAKE;
+		else if (type == 'k')
+			type = 'C', act = HERD_FLIGHT_FAKE;
+		else if (types[1] == '!')
+			act = HERD_FLIGHT_DROP, types++;
+		assert_true(herd_flight_push(f, type, act, NULL) >= 0);
+	}
+}
+
+/* Feeds answers; returns what the client would see, fakes in their places. */
+static const char *feed(struct herd_flight *f, const char *answers)
+{
+	static char seen[256];
+	size_t n = 0;
+	char fake;
+
+	while ((fake = herd_flight_take_fake(f)))
+		seen[n++] = fake;
+	for (; *answers; answers++) {
+		if (herd_flight_answer(f, *answers, on_lost, NULL, NULL) == HERD_FLIGHT_PASS)
+			seen[n++] = *answers;
+		while ((fake = herd_flight_take_fake(f)))
+			seen[n++] = fake;
+	}
+	seen[n] = '\0';
+	return seen;
+}
+
+static const struct {
+	const char *name, *requests, *answers, *seen;
+	int lost;
+	bool idle;
+} rows[] = {
+	{ "simple query", "Q", "TDDCZ", "TDDCZ", 0, true },
+	{ "two queries", "QQ", "TCZ", "TCZ", 0, false },
+	{ "extended", "PBDES", "12TDCZ", "12TDCZ", 0, true },
+	{ "known statement", "pBES", "2DCZ", "12DCZ", 0, true },
+	{ "fake behind real", "BEpBES", "2C2CZ", "2C12CZ", 0, true },
+	{ "our parse is not seen", "P!BES", "12CZ", "2CZ", 0, true },
+	{ "our SET before a query", "Q!Q", "SCZTCZ", "TCZ", 0, true },
+	{ "close answered by us", "kS", "Z", "3Z", 0, true },
+	{ "describe statement", "DS", "tTZ", "tTZ", 0, true },
+	{ "describe without rows", "DS", "tnZ", "tnZ", 0, true },
+	{ "error throws the batch away", "PBES", "EZ", "EZ", 3, true },
+	{ "error at the second", "PBES", "1EZ", "1EZ", 2, true },
+	{ "error, fakes too", "PBEpBES", "12EZ", "12EZ", 4, true },
+	{ "error only to its Sync", "PBESPBES", "EZ12CZ", "EZ12CZ", 3, true },
+	{ "error of the commit", "BES", "2CEZ", "2CEZ", 0, true },
+	{ "error before the Sync is sent", "PBE", "E", "E", 3, false },
+	{ "suspended portal", "BES", "2DDsZ", "2DDsZ", 0, true },
+	{ "empty query", "PBES", "12IZ", "12IZ", 0, true },
+	{ "function call", "F", "VZ", "VZ", 0, true },
+	{ "copy out", "Q", "HddcCZ", "HddcCZ", 0, true },
+	{ "copy in by query", "Qc", "GCZ", "GCZ", 0, true },
+	{ "copy in, sync before the data is not answered", "PBESc", "12G", "12G", 0, false },
+	{ "notices at any time", "PBES", "N1A2SCZ", "N1A2SCZ", 0, true },
+};
+
+static void table(void **state)
+{
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct herd_flight f = { 0 };
+
+		lost_count = 0;
+		push(&f, rows[i].requests);
+		const char *seen = feed(&f, rows[i].answers);
+
+		if (strcmp(seen, rows[i].seen) != 0 || lost_count != rows[i].lost ||
+		    herd_flight_idle(&f) != rows[i].idle)
+			fail_msg("%s: saw \"%s\", lost %d, idle %d", rows[i].name, seen, lost_count,
+				 herd_flight_idle(&f));
+		herd_flight_check(&f);
+		herd_flight_free(&f);
+	}
+}
+
+static void copy_in_by_execute(void **state)
+{
+	struct herd_flight f = { 0 };
+
+	push(&f, "PBES");
+	assert_string_equal(feed(&f, "12G"), "12G");
+	/* libpq sends CopyDone and a second Sync, after the first was swallowed by COPY. */
+	assert_int_equal(herd_flight_push(&f, 'S', HERD_FLIGHT_PASS, NULL), 0);
+	herd_flight_push(&f, 'c', HERD_FLIGHT_PASS, NULL);
+	push(&f, "S");
+	assert_false(herd_flight_idle(&f));
+	assert_string_equal(feed(&f, "CZ"), "CZ");
+	assert_true(herd_flight_idle(&f));
+	herd_flight_free(&f);
+}
+
+static void skipping_until_sync(void **state)
+{
+	struct herd_flight f = { 0 };
+
+	push(&f, "PB");
+	assert_string_equal(feed(&f, "E"), "E");
+	assert_int_equal(herd_flight_push(&f, 'E', HERD_FLIGHT_PASS, NULL), 0);
+	assert_int_equal(herd_flight_push(&f, 'P', HERD_FLIGHT_DROP, NULL), 0);
+	assert_true(herd_flight_open_batch(&f));
+	assert_int_equal(herd_flight_push(&f, 'S', HERD_FLIGHT_PASS, NULL), 1);
+	assert_int_equal(herd_flight_rounds(&f), 1);
+	assert_string_equal(feed(&f, "Z"), "Z");
+	assert_true(herd_flight_idle(&f));
+	herd_flight_free(&f);
+}
+
+static void any_order_of_anything(void **state)
+{
+	static const char requests[] = "QPBDECSFc";
+	static const char answers[] = "123TtnCsIEZGHWVDdcNAS";
+	struct herd_flight f = { 0 };
+	struct herd_rng rng = herd_rng_seed(7);
+
+	for (int i = 0; i < 100000; i++) {
+		if (herd_rng_chance(&rng, 500))
+			herd_flight_push(&f, requests[herd_rng_range(&rng, 0, 8)],
+					 (enum herd_flight_act)herd_rng_range(&rng, 0, 2), NULL);
+		else
+			herd_flight_answer(&f, answers[herd_rng_range(&rng, 0, 20)], on_lost, NULL,
+					   NULL);
+		if (herd_rng_chance(&rng, 100))
+			while (herd_flight_take_fake(&f))
+				continue;
+		herd_flight_check(&f);
+	}
+	herd_flight_free(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(table),
+		cmocka_unit_test(copy_in_by_execute),
+		cmocka_unit_test(skipping_until_sync),
+		cmocka_unit_test(any_order_of_anything),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
