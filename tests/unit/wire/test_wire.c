@@ -113,14 +113,12 @@ static int login(const char *server_password, const char *client_password,
 	struct herd_scram_client c = { 0 };
 	struct herd_buf m1 = { 0 }, m2 = { 0 }, m3 = { 0 }, m4 = { 0 };
 
-	assert_int_equal(herd_scram_derive(server_password, "saltsaltsaltsalt", 16, 4096, &secret,
-					   NULL),
-			 0);
+	assert_int_equal(
+		herd_scram_derive(server_password, "saltsaltsaltsalt", 16, 4096, &secret, NULL), 0);
 	assert_int_equal(herd_scram_client_first(&c, nonce_c, &m1), 0);
 	assert_int_equal(herd_scram_server_first(&s, &secret, m1.data, m1.len, nonce_s, &m2), 0);
-	assert_int_equal(herd_scram_client_final(&c, m2.data, m2.len, client_password, client_keys,
-						 &m3),
-			 0);
+	assert_int_equal(
+		herd_scram_client_final(&c, m2.data, m2.len, client_password, client_keys, &m3), 0);
 	int rc = herd_scram_server_final(&s, &secret, m3.data, m3.len, &m4, captured);
 
 	if (rc == 0)
