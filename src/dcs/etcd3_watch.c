@@ -1,6 +1,11 @@
 /*
  * dcs/etcd3_watch.c - a view that follows the store: read all, then an endless /v3/watch from the
  * next revision on. Whatever goes wrong, it begins again with a read.
+ *
+ * A silent stream may be a dead one: the machine behind it lost its power, or its etcd is cut off
+ * from the others and hears of no change. So from time to time a linearizable request asks for the
+ * newest change below the prefix. When nobody answers there, the endpoint is changed, and with it
+ * the watch; when twice in a row it tells what the view does not have, the watch begins again.
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -13,6 +18,7 @@
 #include "dcs/view.h"
 
 enum { FIRST_BACKOFF_MS = 50, MAX_BACKOFF_MS = 1000, MAX_LINE_BYTES = 64 << 20 };
+enum { MAX_PROBE_MS = 5000, MIN_PROBE_MS = 500 };
 
 struct herd_dcs_watch {
 	struct herd_list node;
@@ -27,7 +33,10 @@ struct herd_dcs_watch {
 	struct herd_timer *timer;
 	int64_t backoff_ms;
 	size_t endpoint;
-	bool *freed; /* set when the watch goes away inside its callback */
+	struct herd_timer *probe_timer;
+	struct etcd3_rpc *probe;
+	int64_t behind; /* revision of the view when a probe found it behind; -1: it is not */
+	bool *freed;    /* set when the watch goes away inside its callback */
 };
 
 static void begin(struct herd_dcs_watch *w);
@@ -61,6 +70,7 @@ static void on_timer(void *arg)
 	begin(arg);
 }
 
+/* A probe goes on: it may be the one by whose failure the watch moves to another endpoint. */
 static void stop(struct herd_dcs_watch *w)
 {
 	if (w->reading)
@@ -69,8 +79,10 @@ static void stop(struct herd_dcs_watch *w)
 		herd_http_cancel(w->stream);
 	w->reading = NULL;
 	w->stream = NULL;
+	w->behind = -1;
 	herd_buf_reset(&w->line);
 	herd_timer_cancel(w->timer);
+	herd_timer_cancel(w->probe_timer);
 }
 
 static void later(struct herd_dcs_watch *w)
@@ -225,6 +237,62 @@ static void follow(struct herd_dcs_watch *w)
 	free(from);
 }
 
+static void probe_later(struct herd_dcs_watch *w)
+{
+	int64_t ms = w->e->timeout_ms / 2;
+
+	herd_timer_set(w->probe_timer, ms > MAX_PROBE_MS   ? MAX_PROBE_MS
+				       : ms < MIN_PROBE_MS ? MIN_PROBE_MS
+							   : ms);
+}
+
+static void probed(struct etcd3_rpc *r, enum herd_dcs_result result, json_t *reply,
+		   const struct herd_err *err)
+{
+	struct herd_dcs_watch *w = r->user_arg;
+	const json_t *newest = json_array_get(json_object_get(reply, "kvs"), 0);
+
+	w->probe = NULL;
+	/* Being read again, which ends with a new probe. */
+	if (!w->stream)
+		return;
+	/* Nobody could be asked: the endpoint in use has been changed, if there is another. */
+	if (result != HERD_DCS_OK) {
+		probe_later(w);
+		return;
+	}
+	bool same = herd_json_i64(newest, "mod_revision", 0) <= w->view->revision &&
+		    herd_json_i64(reply, "count", 0) == (int64_t)w->view->n;
+
+	if (!same && w->behind == w->view->revision) {
+		stop(w);
+		herd_timer_set(w->timer, 0);
+		return;
+	}
+	w->behind = same ? -1 : w->view->revision;
+	probe_later(w);
+}
+
+static void on_probe_timer(void *arg)
+{
+	struct herd_dcs_watch *w = arg;
+
+	/* The one under way sets the timer when it ends. */
+	if (w->probe)
+		return;
+	json_t *range = etcd3_range(w->e, w->prefix);
+
+	json_object_set_new(range, "limit", json_string("1"));
+	json_object_set_new(range, "keys_only", json_true());
+	json_object_set_new(range, "sort_target", json_string("MOD"));
+	json_object_set_new(range, "sort_order", json_string("DESCEND"));
+	w->probe = etcd3_rpc_start(w->e, "/v3/kv/range", range, ETCD3_REPEATABLE, probed);
+	if (w->probe)
+		w->probe->user_arg = w;
+	else
+		probe_later(w);
+}
+
 static void read_done(struct etcd3_rpc *r, enum herd_dcs_result result, json_t *reply,
 		      const struct herd_err *err)
 {
@@ -244,6 +312,7 @@ static void read_done(struct etcd3_rpc *r, enum herd_dcs_result result, json_t *
 	w->view = herd_dcs_view_ref(v);
 	/* The stream first: the owner may free the watch. */
 	follow(w);
+	probe_later(w);
 	tell(w, HERD_DCS_OK, v, NULL);
 	herd_dcs_view_unref(v);
 }
@@ -273,8 +342,9 @@ struct herd_dcs_watch *etcd3_watch(struct herd_dcs *d, const char *prefix, herd_
 	w->prefix = strdup(prefix);
 	w->backoff_ms = FIRST_BACKOFF_MS;
 	w->timer = herd_timer_new(e->loop, on_timer, w);
+	w->probe_timer = herd_timer_new(e->loop, on_probe_timer, w);
 	herd_list_init(&w->node);
-	if (!w->prefix || !w->timer) {
+	if (!w->prefix || !w->timer || !w->probe_timer) {
 		etcd3_watch_free(d, w);
 		return NULL;
 	}
@@ -290,9 +360,11 @@ void etcd3_watch_free(struct herd_dcs *d, struct herd_dcs_watch *w)
 	if (w->freed)
 		*w->freed = true;
 	herd_list_remove(&w->node);
-	if (w->timer)
+	if (w->timer && w->probe_timer)
 		stop(w);
+	etcd3_rpc_free(w->probe);
 	herd_timer_free(w->timer);
+	herd_timer_free(w->probe_timer);
 	herd_dcs_view_unref(w->view);
 	herd_buf_free(&w->line);
 	free(w->prefix);

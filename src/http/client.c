@@ -3,14 +3,19 @@
 #include <assert.h>
 #include <ctype.h>
 #include <curl/curl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/str.h"
 
 enum { DEFAULT_MAX_BODY = 16 << 20, MAX_IDLE_CONNECTIONS = 32 };
+/* A stream whose other end lost its power ends after 10 + 3 * 5 s. */
+enum { KEEPALIVE_IDLE_S = 10, KEEPALIVE_EVERY_S = 5, KEEPALIVE_TRIES = 3 };
 
 struct herd_http_client {
 	struct herd_loop *loop;
@@ -383,6 +388,18 @@ static void set_tls(CURL *e, const struct herd_http_tls *tls)
 	curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, tls->insecure ? 0L : 2L);
 }
 
+static int on_socket_made(void *arg, curl_socket_t fd, curlsocktype purpose)
+{
+	int on = 1, idle = KEEPALIVE_IDLE_S, every = KEEPALIVE_EVERY_S, tries = KEEPALIVE_TRIES;
+
+	/* Without them a connection only takes longer to be found dead. */
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof(every));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &tries, sizeof(tries));
+	return CURL_SOCKOPT_OK;
+}
+
 static bool set_options(struct herd_http_call *call, const struct herd_http_request *r)
 {
 	CURL *e = call->easy;
@@ -396,7 +413,7 @@ static bool set_options(struct herd_http_call *call, const struct herd_http_requ
 	curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	/* The proxies of the environment are for browsing, not for the machines of a herd. */
 	curl_easy_setopt(e, CURLOPT_PROXY, "");
-	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
 	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)r->timeout_ms);
 	if (connect_ms > 0)
 		curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
