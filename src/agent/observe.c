@@ -415,6 +415,16 @@ static int take_pg(struct herd_agent *a, struct herd_obs_pg *pg, struct herd_age
 	pg->replay_lsn = a->replay_lsn;
 	pg->following = herd_agent_following(a);
 	pg->user_ssn = buf->user_ssn;
+	if (a->run == HERD_RUN_DOWN && has_file(a, "backup_label")) {
+		/*
+		 * A base backup that was never started: pg_control is the running source's and says
+		 * nothing about a crash. It is a standby, and recovery begins at the label.
+		 */
+		pg->in_recovery = true;
+		pg->control = HERD_CONTROL_ARCHIVE_RECOVERY;
+		pg->timeline = pg->checkpoint_tl;
+		return 0;
+	}
 	if (a->run != HERD_RUN_RUNNING || !a->st_known) {
 		pg->in_recovery = has_file(a, "standby.signal");
 		pg->timeline = pg->checkpoint_tl;
