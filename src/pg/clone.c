@@ -125,6 +125,7 @@ static void finish(struct herd_pg *pg)
 {
 	struct herd_err err = HERD_ERR_INIT;
 
+	herd_pg_mark_unfinished(pg, false);
 	if (herd_pg_datadir(pg, &err) != HERD_PG_DATADIR_VALID) {
 		if (err.code == 0)
 			herd_err_set(&err, -EINVAL, "replica method left an empty data directory");
@@ -245,6 +246,7 @@ static void run_method(struct herd_pg *pg, int rc, const struct herd_err *err)
 		herd_pg_op_end(pg, rc, err);
 		return;
 	}
+	herd_pg_mark_unfinished(pg, true);
 	rc = m->command != NULL ? run_command(pg, m, &own) : run_basebackup(pg, m, &own);
 	if (rc < 0)
 		fail_method(pg, &own);

@@ -88,6 +88,7 @@ const struct herd_pg_guc *herd_pg_guc_find(const struct herd_pg_guc_table *t, co
 /* Settings that `postgres --describe-config` leaves out (flagged not to be shown in samples). */
 static const char *const hidden[] = {
 	"allow_in_place_tablespaces",
+	"application_name",
 	"allow_system_table_mods",
 	"backtrace_functions",
 	"check_function_bodies",

@@ -86,6 +86,8 @@ static void initdb_done(struct herd_pg *pg, int status, const char *output)
 	struct herd_err err = HERD_ERR_INIT;
 	int rc = herd_pg_command_check("initdb", status, output, &err);
 
+	if (rc == 0)
+		herd_pg_mark_unfinished(pg, false);
 	herd_pg_op_end(pg, rc, &err);
 	herd_err_clear(&err);
 }
@@ -121,6 +123,8 @@ static void custom_done(struct herd_pg *pg, int status, const char *output)
 	struct herd_err err = HERD_ERR_INIT;
 	int rc = herd_pg_command_check("bootstrap method", status, output, &err);
 
+	if (rc == 0)
+		herd_pg_mark_unfinished(pg, false);
 	if (rc == 0 && herd_pg_datadir(pg, &err) != HERD_PG_DATADIR_VALID)
 		rc = herd_err_set(&err, -EINVAL,
 				  "bootstrap method left no data directory at \"%s\"",
@@ -169,6 +173,7 @@ int herd_pg_initdb(struct herd_pg *pg, const struct herd_pg_bootstrap *b, herd_p
 	rc = herd_pg_op_begin(pg, "running initdb", done, arg, err);
 	if (rc < 0)
 		return rc;
+	herd_pg_mark_unfinished(pg, true);
 	if (custom) {
 		rc = run_custom(pg, b->method, err);
 	} else {
@@ -177,8 +182,10 @@ int herd_pg_initdb(struct herd_pg *pg, const struct herd_pg_bootstrap *b, herd_p
 		if (rc == 0)
 			rc = run_initdb(pg, b != NULL ? b->initdb : NULL, err);
 	}
-	if (rc < 0)
+	if (rc < 0) { /* nothing was begun */
+		herd_pg_mark_unfinished(pg, false);
 		herd_pg_op_drop(pg);
+	}
 	return rc;
 }
 
@@ -203,8 +210,10 @@ int herd_pg_move_aside(struct herd_pg *pg, struct herd_err *err)
 	if (rc == 0 && rename(dir, to) < 0 && errno != ENOENT)
 		rc = herd_err_set(err, -errno, "could not rename directory \"%s\" to \"%s\": %s",
 				  dir, to, strerror(errno));
-	if (rc == 0)
+	if (rc == 0) {
+		herd_pg_mark_unfinished(pg, false);
 		herd_pg_notice(pg, "data directory was moved to \"%s\"", to);
+	}
 	free(to);
 	return rc;
 }

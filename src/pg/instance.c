@@ -152,10 +152,15 @@ static int describe_gucs(struct herd_pg *pg, struct herd_err *err)
 	return rc;
 }
 
-/* "$HOME/pgpass", which the walreceiver reads too. */
-static int default_pgpass(struct herd_pg_config *cfg)
+/* "$HOME/pgpass", which the walreceiver reads too; the data directory without a slash at its end.
+ */
+static int complete_config(struct herd_pg_config *cfg)
 {
 	const char *home = getenv("HOME");
+	size_t len = strlen(cfg->data_dir);
+
+	while (len > 1 && cfg->data_dir[len - 1] == '/')
+		cfg->data_dir[--len] = '\0';
 
 	if (cfg->pgpass == NULL)
 		cfg->pgpass = herd_str_printf("%s/pgpass", home != NULL ? home : "");
@@ -171,7 +176,7 @@ int herd_pg_new(struct herd_loop *l, struct herd_pg_config *cfg,
 	if (rc < 0)
 		return rc;
 	pg = calloc(1, sizeof(*pg));
-	if (pg == NULL || default_pgpass(cfg) < 0) {
+	if (pg == NULL || complete_config(cfg) < 0) {
 		free(pg);
 		return herd_err_set(err, -ENOMEM, "out of memory");
 	}
@@ -218,7 +223,7 @@ int herd_pg_set_config(struct herd_pg *pg, struct herd_pg_config *cfg, struct he
 
 	if (rc < 0)
 		return rc;
-	if (default_pgpass(cfg) < 0)
+	if (complete_config(cfg) < 0)
 		return herd_err_set(err, -ENOMEM, "out of memory");
 	herd_pg_config_clear(&pg->cfg);
 	herd_pg_lines_clear(&pg->refused);
@@ -267,6 +272,26 @@ int herd_pg_major(struct herd_pg *pg)
 	return major;
 }
 
+void herd_pg_mark_unfinished(struct herd_pg *pg, bool on)
+{
+	char *path = herd_str_printf("%s.unfinished", pg->cfg.data_dir);
+
+	if (path != NULL && on)
+		herd_pg_file_write(path, "", 0, 0600, NULL, NULL);
+	else if (path != NULL)
+		herd_pg_file_remove(path, NULL);
+	free(path);
+}
+
+bool herd_pg_is_unfinished(const struct herd_pg *pg)
+{
+	char *path = herd_str_printf("%s.unfinished", pg->cfg.data_dir);
+	bool ret = path != NULL && herd_pg_file_exists(path);
+
+	free(path);
+	return ret;
+}
+
 static int dir_is_empty(const char *path, bool *ret)
 {
 	DIR *dir = opendir(path);
@@ -283,6 +308,14 @@ static int dir_is_empty(const char *path, bool *ret)
 	return 0;
 }
 
+static void unfinished(const char *dir, struct herd_err *err)
+{
+	herd_err_set(err, -EINVAL, "what filled data directory \"%s\" did not come to its end",
+		     dir);
+	herd_err_hint(err, "Remove file \"%s.unfinished\" if you know that the directory is whole.",
+		      dir);
+}
+
 enum herd_pg_datadir herd_pg_datadir(struct herd_pg *pg, struct herd_err *err)
 {
 	const char *dir = pg->cfg.data_dir;
@@ -295,6 +328,8 @@ enum herd_pg_datadir herd_pg_datadir(struct herd_pg *pg, struct herd_err *err)
 		herd_err_set(err, rc, "could not open directory \"%s\": %s", dir, strerror(-rc));
 	else if (empty)
 		ret = HERD_PG_DATADIR_MISSING;
+	else if (herd_pg_is_unfinished(pg))
+		unfinished(dir, err);
 	else if (control != NULL && herd_pg_major(pg) > 0 && access(control, R_OK) == 0)
 		ret = HERD_PG_DATADIR_VALID;
 	else

@@ -57,7 +57,8 @@ int herd_pg_major(struct herd_pg *pg);
 enum herd_pg_datadir {
 	HERD_PG_DATADIR_MISSING = 0, /* absent or empty: bootstrap or clone */
 	HERD_PG_DATADIR_VALID,       /* PG_VERSION and global/pg_control are there */
-	HERD_PG_DATADIR_BROKEN /* something is there that is no cluster, or it is unreadable */
+	HERD_PG_DATADIR_BROKEN       /* something else, unreadable, or left by an unfinished copy or
+					rewind */
 };
 enum herd_pg_datadir herd_pg_datadir(struct herd_pg *pg, struct herd_err *err);
 

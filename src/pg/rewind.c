@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "base/str.h"
 #include "pg/command.h"
@@ -110,7 +111,12 @@ static void rewind_done(struct herd_pg *pg, int status, const char *output)
 {
 	struct herd_err err = HERD_ERR_INIT;
 
-	if (herd_pg_command_check("pg_rewind", status, output, &err) == 0)
+	int rc = herd_pg_command_check("pg_rewind", status, output, &err);
+
+	/* --progress tells when it begins to write: what failed before has done no harm. */
+	if (rc == 0 || (WIFEXITED(status) && strstr(output, "need to copy") == NULL))
+		herd_pg_mark_unfinished(pg, false);
+	if (rc == 0)
 		herd_pg_op_end(pg, 0, NULL);
 	else
 		rewind_failed(pg, &err);
@@ -129,11 +135,17 @@ static int add_arg(struct herd_pg_lines *argv, const char *name, const char *val
 
 static bool denied(const char *name)
 {
-	static const char *const names[] = { "target-pgdata", "source-pgdata",
-					     "source-server", "write-recovery-conf",
-					     "dry-run",       "restore-target-wal",
-					     "config-file",   "no-ensure-shutdown",
-					     "version",       "help" };
+	static const char *const names[] = { "target-pgdata",
+					     "source-pgdata",
+					     "source-server",
+					     "write-recovery-conf",
+					     "progress",
+					     "dry-run",
+					     "restore-target-wal",
+					     "config-file",
+					     "no-ensure-shutdown",
+					     "version",
+					     "help" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		if (strcmp(name, names[i]) == 0)
@@ -152,6 +164,8 @@ static int build(struct herd_pg *pg, const char *source, struct herd_pg_lines *a
 
 	if (rc == 0)
 		rc = add_arg(argv, "target-pgdata", pg->cfg.data_dir);
+	if (rc == 0)
+		rc = add_arg(argv, "progress", "");
 	if (rc == 0)
 		rc = add_arg(argv, "source-server", source);
 	if (restore == NULL)
@@ -194,8 +208,12 @@ static int run_rewind(struct herd_pg *pg, struct herd_err *err)
 		herd_err_set(err, rc, "out of memory");
 	if (rc == 0)
 		rc = herd_pg_pgpass_write(pg->cfg.pgpass, &r->source, rewind_auth(pg), err);
-	if (rc == 0)
+	if (rc == 0) {
+		herd_pg_mark_unfinished(pg, true);
 		rc = herd_pg_op_run(pg, (const char *const *)argv.v, env, 0, rewind_done, err);
+		if (rc < 0)
+			herd_pg_mark_unfinished(pg, false);
+	}
 	herd_pg_lines_clear(&argv);
 	herd_buf_free(&source);
 	free(passfile);

@@ -622,6 +622,7 @@ static void test_cancel(void **state)
 	assert_true(last.done);
 	assert_int_equal(last.rc, -ECANCELED);
 	assert_null(herd_pg_operation(b.pg));
+	assert_int_not_equal(herd_pg_datadir(b.pg, NULL), HERD_PG_DATADIR_VALID);
 	clone_b();
 	herd_pg_role_clear(&role);
 }
