@@ -267,7 +267,7 @@ static int reinit_one(struct job *j, const struct herd_member *m)
 
 	json_object_set_new(body, "force", json_boolean(j->force));
 	if (ctl_args_has(j->a, "from-leader"))
-		json_object_set_new(body, "from-leader", json_true());
+		json_object_set_new(body, "from_leader", json_true());
 	ctl_rest(j->c, m, "POST", "reinitialize", body, REST_MS, "reinit", &r);
 	if (r.status == 503 && strstr(r.body, "already in progress") && !j->force) {
 		char *question = herd_str_printf(

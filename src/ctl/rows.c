@@ -21,7 +21,7 @@ struct maker {
 	const char *name;
 	int group;
 	enum ctl_format format;
-	bool with_port;
+	bool sharded, with_port;
 	json_t *rows;
 };
 
@@ -146,9 +146,12 @@ static void add_row(struct maker *mk, const struct herd_cluster *g, const struct
 	json_array_append_new(mk->rows, row);
 }
 
+/* Keys at the top of a sharded scope (proxies) are no group. */
 static bool shown(const struct maker *mk, const struct herd_cluster *g)
 {
-	return mk->group == HERD_NO_GROUP || g->group == HERD_NO_GROUP || g->group == mk->group;
+	if (!mk->sharded)
+		return true;
+	return g->group != HERD_NO_GROUP && (mk->group == HERD_NO_GROUP || g->group == mk->group);
 }
 
 /* Ports are shown when one is not the usual one, or when only they tell members apart. */
@@ -206,7 +209,7 @@ static void add_group(struct maker *mk, const struct herd_cluster *g, bool topol
 	free(done);
 }
 
-static char *make_footer(const struct maker *mk, bool sharded)
+static char *make_footer(const struct maker *mk)
 {
 	struct herd_buf b = { 0 };
 
@@ -216,7 +219,7 @@ static char *make_footer(const struct maker *mk, bool sharded)
 
 		if (!shown(mk, g) || (!g->config.pause && !f->scheduled_at))
 			continue;
-		if (sharded && mk->group == HERD_NO_GROUP)
+		if (mk->sharded && mk->group == HERD_NO_GROUP)
 			herd_buf_printf(&b, "Citus group: %d\n", g->group);
 		if (g->config.pause)
 			herd_buf_addstr(&b, " Maintenance mode: on\n");
@@ -231,17 +234,17 @@ static char *make_footer(const struct maker *mk, bool sharded)
 	return herd_buf_steal(&b);
 }
 
-static char *make_title(const struct maker *mk, bool sharded)
+static char *make_title(const struct maker *mk)
 {
 	const struct herd_cluster *g =
-		herd_scope_group(mk->scope, sharded ? mk->group : HERD_NO_GROUP);
+		herd_scope_group(mk->scope, mk->sharded ? mk->group : HERD_NO_GROUP);
 	const char *id = g ? g->initialize : NULL;
 
 	if (!id)
 		id = "uninitialized";
 	else if (!*id)
 		id = "initializing";
-	if (!sharded)
+	if (!mk->sharded)
 		return herd_str_printf(" Cluster: %s (%s) ", mk->name, id);
 	if (mk->group == HERD_NO_GROUP)
 		return herd_str_printf(" Citus cluster: %s ", mk->name);
@@ -261,7 +264,7 @@ static bool any_row_has(const json_t *rows, const char *key)
 	return false;
 }
 
-static void make_columns(struct ctl_listing *l, const struct maker *mk, bool sharded, bool extended)
+static void make_columns(struct ctl_listing *l, const struct maker *mk, bool extended)
 {
 	static const struct {
 		struct ctl_column col;
@@ -290,7 +293,7 @@ static void make_columns(struct ctl_listing *l, const struct maker *mk, bool sha
 
 		if (i == 0 && pretty)
 			continue;
-		if (i == 1 && (!sharded || (pretty && mk->group != HERD_NO_GROUP)))
+		if (i == 1 && (!mk->sharded || (pretty && mk->group != HERD_NO_GROUP)))
 			continue;
 		if (all[i].optional && !extended && !any_row_has(mk->rows, key))
 			continue;
@@ -305,21 +308,20 @@ int ctl_listing_make(const struct herd_scope *scope, const char *name, int group
 	struct maker mk = {
 		.scope = scope, .name = name, .group = group, .format = format, .rows = json_array()
 	};
-	bool sharded =
-		scope->n_groups > 0 && scope->groups[scope->n_groups - 1].group != HERD_NO_GROUP;
 
 	*ret = (struct ctl_listing){ .rows = mk.rows };
+	mk.sharded =
+		scope->n_groups > 0 && scope->groups[scope->n_groups - 1].group != HERD_NO_GROUP;
 	mk.with_port = need_ports(&mk);
 	for (size_t i = 0; i < scope->n_groups; i++) {
 		const struct herd_cluster *g = &scope->groups[i];
 
-		/* Keys at the top of a sharded scope (proxies) are no group. */
-		if (shown(&mk, g) && (g->group != HERD_NO_GROUP) == sharded)
+		if (shown(&mk, g))
 			add_group(&mk, g, topology);
 	}
-	ret->title = make_title(&mk, sharded);
-	ret->footer = make_footer(&mk, sharded);
-	make_columns(ret, &mk, sharded, extended);
+	ret->title = make_title(&mk);
+	ret->footer = make_footer(&mk);
+	make_columns(ret, &mk, extended);
 	if (ret->title && ret->footer && ret->rows)
 		return 0;
 	ctl_listing_clear(ret);

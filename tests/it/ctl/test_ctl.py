@@ -191,7 +191,7 @@ def test_reinit(ctl, plain):
     out = ctl("reinit", "demo", "b", "--force", "--wait", "--from-leader").stdout
     assert "Success: reinitialize on member b" in out
     assert "Reinitialize is completed on: b" in out
-    assert [c[1] for c in plain[1].calls if c[1]][-1] == {"force": True, "from-leader": True}
+    assert [c[1] for c in plain[1].calls if c[1]][-1] == {"force": True, "from_leader": True}
 
 
 def test_flush(ctl, plain, etcd, members):
