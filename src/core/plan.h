@@ -3,7 +3,8 @@
  *
  * Rules for the shell:
  *  - Run the actions in order. An action with wait set must have SUCCEEDED before the next begins;
- *    when it fails, the rest is dropped. The others are begun and not waited for.
+ *    when it fails, the rest is dropped. The others are begun and not waited for. A task has
+ *    succeeded, in this sense, when it has begun; its end shows in obs.task.
  *  - A new plan replaces the old one: what was not begun is dropped. Requests to the store that are
  *    under way go on; their outcome counts only as seen in a later view.
  *  - After a waited action, or when a task or poll or probe ends, step again at once. After a

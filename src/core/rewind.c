@@ -21,6 +21,25 @@ static bool fork_point(const struct herd_obs_probe *p, int64_t timeline, uint64_
 	return false;
 }
 
+/*
+ * Two servers that were promoted apart may both call their timeline 2. Their histories then tell of
+ * different places where it began.
+ */
+static bool same_past(const struct herd_history *ours, const struct herd_history *theirs,
+		      int64_t tl)
+{
+	uint64_t fork;
+
+	for (size_t i = 0; ours && i < ours->n; i++) {
+		const struct herd_history_line *l = &ours->line[i];
+		struct herd_obs_probe p = { .history = theirs };
+
+		if (l->timeline < tl && (!fork_point(&p, l->timeline, &fork) || fork != l->lsn))
+			return false;
+	}
+	return true;
+}
+
 /* The verdict on our data, given the leader's answer. UNKNOWN: cannot be said yet. */
 static enum herd_verdict judge(const struct herd_step *s)
 {
@@ -34,7 +53,7 @@ static enum herd_verdict judge(const struct herd_step *s)
 		return HERD_JUDGE_UNKNOWN;
 	if (p->sysid != 0 && pg->sysid != 0 && p->sysid != pg->sysid)
 		return HERD_JUDGE_UNKNOWN;
-	if (tl > p->timeline)
+	if (tl > p->timeline || !same_past(pg->history, p->history, tl))
 		return HERD_JUDGE_DIVERGED;
 	if (tl == p->timeline)
 		return was_primary ? HERD_JUDGE_DIVERGED : HERD_JUDGE_GOOD;
