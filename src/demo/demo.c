@@ -242,7 +242,7 @@ static int check_ports(const struct demo *d, struct herd_err *err)
 	int last = d->base_port + DEMO_PORT_MEMBERS + 2 * (int)d->nmembers;
 
 	for (int port = d->base_port; port < last; port++) {
-		bool used = port <= d->base_port + DEMO_PORT_ETCD_PEER ||
+		bool used = port <= d->base_port + DEMO_PORT_CONSOLE ||
 			    port >= d->base_port + DEMO_PORT_MEMBERS;
 
 		if (used && !demo_port_free(port)) {

@@ -56,8 +56,8 @@ static const char agent_template[] = "scope: demo\n"
 				     "  bin_dir: %s\n"
 				     "  pgpass: %s/run/%s.pgpass\n"
 				     "  use_pg_rewind: true\n"
-	"  remove_data_directory_on_rewind_failure: true\n"
-	"  remove_data_directory_on_diverged_timelines: true\n"
+				     "  remove_data_directory_on_rewind_failure: true\n"
+				     "  remove_data_directory_on_diverged_timelines: true\n"
 				     "  authentication:\n"
 				     "    superuser:\n"
 				     "      username: postgres\n"
@@ -143,7 +143,7 @@ int demo_write_files(const struct demo *d, struct herd_err *err)
 	if (rc == 0) {
 		herd_buf_printf(&b, proxy_template, base + DEMO_PORT_ETCD, base + DEMO_PORT_WRITES,
 				base + DEMO_PORT_WORKERS, base + DEMO_PORT_READS,
-				base + DEMO_PORT_WRITES, d->dir, d->dir);
+				base + DEMO_PORT_CONSOLE, d->dir, d->dir);
 		rc = write_text(d, "proxy.ini", &b, err);
 	}
 	if (rc == 0) {

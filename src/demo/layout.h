@@ -16,6 +16,7 @@ enum {
 	DEMO_PORT_READS = 2,
 	DEMO_PORT_ETCD = 3,
 	DEMO_PORT_ETCD_PEER = 4,
+	DEMO_PORT_CONSOLE = 5,  /* the proxy's PgBouncer port */
 	DEMO_PORT_MEMBERS = 10, /* PostgreSQL of member i at + 2 i, its REST API at + 2 i + 1 */
 };
 

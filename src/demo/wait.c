@@ -82,6 +82,8 @@ static int next_round(const struct demo *d, bool agents, struct herd_err *err)
 		return herd_err_set(err, -EINTR, "interrupted");
 	if (!demo_running(d, "etcd"))
 		return died(d, "etcd", err);
+	if (agents && !demo_running(d, "proxy"))
+		return died(d, "proxy", err);
 	for (size_t i = 0; agents && i < d->nmembers; i++) {
 		if (!demo_running(d, d->members[i].name))
 			return died(d, d->members[i].name, err);
