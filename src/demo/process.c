@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/str.h"
 
 /* Start time (field 22 of /proc/PID/stat), so that a reused pid is not taken for ours; 0: gone. */
@@ -146,6 +147,43 @@ int demo_start(const struct demo *d, const char *name, const char *const *argv,
 		return herd_err_set(err, -code, "could not execute \"%s\": %s", argv[0],
 				    strerror(code));
 	return write_pid(d, name, pid, err);
+}
+
+char *demo_capture(const char *const *argv)
+{
+	struct herd_buf out = { 0 };
+	int fds[2], status = -1;
+	char chunk[4096];
+	ssize_t n;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return NULL;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+		dup2(null, 0);
+		dup2(fds[1], 1);
+		dup2(null, 2);
+		execv(argv[0], (char *const *)argv);
+		_exit(127);
+	}
+	close(fds[1]);
+	while (pid > 0 && (n = read(fds[0], chunk, sizeof(chunk))) != 0) {
+		if (n > 0)
+			herd_buf_add(&out, chunk, (size_t)n);
+		else if (errno != EINTR)
+			break;
+	}
+	close(fds[0]);
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	if (status != 0) {
+		herd_buf_free(&out);
+		return NULL;
+	}
+	return herd_buf_steal(&out);
 }
 
 void demo_signal(const struct demo *d, const char *name, int signo)

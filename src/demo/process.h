@@ -15,6 +15,8 @@ int demo_start(const struct demo *d, const char *name, const char *const *argv,
 	       struct herd_err *err);
 /* Pid of the running program, 0 when it is not running (a pid of somebody else does not count). */
 pid_t demo_running(const struct demo *d, const char *name);
+/* Runs argv to its end; what it printed, malloc'd, or NULL when it failed. */
+char *demo_capture(const char *const *argv);
 /* Sends signo; does not wait. */
 void demo_signal(const struct demo *d, const char *name, int signo);
 /* Waits until it has gone, timeout_ms at most, then SIGKILL. Removes the pid file. */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/str.h"
 #include "demo/process.h"
 #include "loop/loop.h"
@@ -140,6 +141,30 @@ static bool members_run(const struct demo *d)
 	return true;
 }
 
+/* A group with standbys has a synchronous one, and everybody knows it: from here on no node is one
+ * that a herd cannot do without. */
+static bool sync_standbys_known(const struct demo *d)
+{
+	char *config = demo_path(d, "ctl.yml");
+	const char *const argv[] = { d->exe, "ctl", "-c", config, "list", "-f", "json", NULL };
+	char *text = demo_capture(argv);
+	json_t *rows = text ? herd_json_parse(text, strlen(text), NULL) : NULL, *row;
+	int groups = 0, want = d->replicas > 1 ? d->workers + 1 : 1;
+	size_t i;
+
+	json_array_foreach(rows, i, row)
+	{
+		const char *role = herd_json_str(row, "Role", "");
+
+		if (strcmp(role, "Sync Standby") == 0 || strcmp(role, "Quorum Standby") == 0)
+			groups++;
+	}
+	json_decref(rows);
+	free(text);
+	free(config);
+	return groups >= want;
+}
+
 static bool endpoints_answer(const struct demo *d)
 {
 	for (int i = 0; i < DEMO_ENDPOINTS; i++) {
@@ -168,6 +193,7 @@ int demo_wait_ready(const struct demo *d, int64_t timeout_ms, struct herd_err *e
 		{ "all standbys", members_run },
 		{ "the endpoints", endpoints_answer },
 		{ "all nodes in pg_dist_node", nodes_registered },
+		{ "a synchronous standby in every group", sync_standbys_known },
 	};
 	int64_t end_ms = herd_now_ms() + timeout_ms;
 
