@@ -441,9 +441,14 @@ static void check_waiting(struct herd_client *c, const struct herd_user *u)
 	struct herd_worker *w = c->w;
 	const struct herd_settings *set = herd_worker_settings(w);
 	const struct herd_database *conf = c->db ? herd_db_conf(w->live, c->db) : NULL;
-	int64_t timeout = limit(u ? u->query_wait_timeout : -1,
-				conf ? limit(conf->query_wait_timeout, set->query_wait_timeout)
-				     : set->query_wait_timeout);
+	int64_t timeout =
+		limit(u ? u->query_wait_timeout : -1,
+		      conf ? limit(conf->query_wait_timeout, set->query_wait_timeout) : 0);
+
+	if (!conf) {
+		herd_client_fail(c, "3D000", "no such database: %s", c->dbname);
+		return;
+	}
 	bool held = atomic_load(&c->pool->troubled);
 	struct herd_wait_obs o = { .waited_ms = (w->now_us - c->wait_us) / 1000,
 				   .query_wait_timeout_ms = timeout / 1000,

@@ -203,3 +203,14 @@ void herd_cancel_event(struct herd_worker *w, struct herd_conn *conn)
 	if (conn->broken)
 		end_cancel(w, c);
 }
+
+void herd_cancel_stop(struct herd_worker *w)
+{
+	while (!herd_list_empty(&w->cancels)) {
+		struct herd_cancel *c =
+			herd_container_of(w->cancels.next, struct herd_cancel, node);
+
+		c->server = NULL;
+		end_cancel(w, c);
+	}
+}

@@ -732,6 +732,10 @@ static void authentic(struct herd_client *c)
 static void greet(struct herd_client *c, struct herd_buf *b)
 {
 	struct herd_pool *p = c->pool;
+	const struct herd_database *conf = herd_db_conf(c->w->live, c->db);
+	bool leads =
+		conf && conf->route.cluster &&
+		(conf->route.role == HERD_ROUTE_PRIMARY || conf->route.role == HERD_ROUTE_WORKERS);
 	const char *data = herd_buf_str(&p->welcome);
 	size_t left = p->welcome.len;
 	struct herd_msg_head h;
@@ -741,6 +745,9 @@ static void greet(struct herd_client *c, struct herd_buf *b)
 		const char *name = herd_rd_str(&r), *value = herd_rd_str(&r);
 		const char *own = herd_vars_get(&c->vars, &c->w->px->vars, name);
 
+		/* The greeting may stem from a candidate before its promotion. */
+		if (leads && strcmp(name, "in_hot_standby") == 0)
+			own = "off";
 		herd_wr_parameter(b, name, own ? own : value);
 		data += HERD_MSG_HEAD_BYTES + h.len;
 		left -= HERD_MSG_HEAD_BYTES + h.len;

@@ -246,18 +246,6 @@ struct evict {
 	bool done;
 };
 
-static struct herd_server *steal_idle(struct herd_worker *w, struct herd_pool *p)
-{
-	struct herd_server *s = NULL;
-
-	/* Only what this thread's loop knows: its descriptor is closed here. */
-	if (!herd_list_empty(&p->idle[w->id])) {
-		s = herd_container_of(p->idle[w->id].prev, struct herd_server, pool_node);
-		take(p, s, w->id);
-	}
-	return s;
-}
-
 static void evict_one(struct herd_pool *p, void *arg)
 {
 	struct evict *e = arg;
@@ -266,7 +254,10 @@ static void evict_one(struct herd_pool *p, void *arg)
 	    (e->same_db ? p->db != e->but->db : p->user_count != e->but->user_count))
 		return;
 	pthread_mutex_lock(&p->lock);
-	struct herd_server *s = p->nwaiting == 0 ? steal_idle(e->w, p) : NULL;
+	struct herd_server *s = p->nwaiting == 0 ? first_idle(p, e->w->id, true) : NULL;
+
+	if (s)
+		take(p, s, e->w->id);
 	pthread_mutex_unlock(&p->lock);
 	if (!s)
 		return;
@@ -303,16 +294,8 @@ void herd_pool_kick(struct herd_worker *w, struct herd_pool *p)
 	if (limits_reached_elsewhere(why)) {
 		struct evict e = { .w = w, .but = p, .same_db = why == HERD_POOL_DB_FULL };
 
-		/* The janitor runs with the pools locked and comes again: there, not here. */
-		if (pthread_mutex_trylock(&p->px->pools_lock) == 0) {
-			size_t pos = 0;
-			const char *key;
-			void *value;
-
-			while (herd_map_next(p->px->pools, &pos, &key, &value))
-				evict_one(value, &e);
-			pthread_mutex_unlock(&p->px->pools_lock);
-		}
+		/* Also from within herd_pools_each: that lock is recursive. */
+		herd_pools_each(p->px, evict_one, &e);
 	}
 }
 
@@ -573,8 +556,13 @@ void herd_pool_lost(struct herd_worker *w, struct herd_server *s, bool failed, c
 		memset(p->fail_state, 0, sizeof(p->fail_state));
 		strncpy(p->fail_state, state, sizeof(p->fail_state) - 1);
 		/* A cluster comes back: its clients wait, unless the error is about them. */
-		if (cluster)
+		if (cluster) {
+			int64_t again = w->now_us + herd_pool_backoff_ms(p->fails) * 1000;
+
 			atomic_store(&p->troubled, true);
+			if (again < w->next_janitor_us)
+				w->next_janitor_us = again;
+		}
 		if ((!cluster && p->nidle + p->nactive == 0) ||
 		    (cluster && strncmp(state, "08", 2) != 0 && !herd_hold_sqlstate(state)))
 			fail_all(p, state, text);
@@ -809,7 +797,8 @@ static void janitor_pool(struct herd_pool *p, void *arg)
 		herd_server_adopt(w, s);
 		herd_server_drop(w, s, why);
 	}
-	if (conf && w->id == 0)
+	/* One is enough, but after a failure the one that failed comes first. */
+	if (conf && (w->id == 0 || atomic_load(&p->troubled)))
 		herd_pool_kick(w, p);
 }
 
@@ -859,11 +848,41 @@ void herd_pool_drain(struct herd_worker *w, struct herd_pool *p)
 {
 	for (;;) {
 		pthread_mutex_lock(&p->lock);
-		struct herd_server *s = steal_idle(w, p);
+		struct herd_server *s = first_idle(p, w->id, false);
+
+		if (s)
+			take(p, s, w->id);
 		pthread_mutex_unlock(&p->lock);
 		if (!s)
 			return;
 		herd_server_adopt(w, s);
 		herd_server_drop(w, s, "close_needed");
 	}
+}
+
+static struct herd_server *any_parked(struct herd_pool *p)
+{
+	struct herd_server *s = first_idle(p, 0, false);
+
+	if (!s && !herd_list_empty(&p->warm))
+		s = herd_container_of(p->warm.next, struct herd_server, pool_node);
+	return s;
+}
+
+static void close_parked(struct herd_pool *p, void *arg)
+{
+	struct herd_worker *w = arg;
+	struct herd_server *s;
+
+	while ((s = any_parked(p))) {
+		herd_list_remove(&s->pool_node);
+		atomic_store(&s->owner, w->id);
+		herd_list_push_back(&w->servers, &s->node);
+		herd_server_drop(w, s, NULL);
+	}
+}
+
+void herd_pools_close(struct herd_worker *w)
+{
+	herd_pools_each(w->px, close_parked, w);
 }

@@ -126,6 +126,8 @@ struct herd_pool_counts {
 struct herd_pool_counts herd_pool_count(struct herd_pool *p, int64_t now_us);
 /* Closes the idle servers (console RECONNECT, PAUSE, KILL); the others when they are returned. */
 void herd_pool_drain(struct herd_worker *w, struct herd_pool *p);
+/* Closes what is idle or warm, whoever watched it. No worker runs any more. */
+void herd_pools_close(struct herd_worker *w);
 void herd_pools_free(struct herd_px *px);
 /* show.c: one stats period is over: computes the averages and logs them. Main thread. */
 void herd_stats_period(struct herd_px *px, int64_t elapsed_us);

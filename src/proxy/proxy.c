@@ -307,6 +307,7 @@ static int default_workers(void)
 static struct herd_px *new_proxy(const struct options *o, struct herd_err *err)
 {
 	struct herd_px *px = calloc(1, sizeof(*px));
+	pthread_mutexattr_t recursive;
 
 	if (!px)
 		goto nomem;
@@ -314,7 +315,10 @@ static struct herd_px *new_proxy(const struct options *o, struct herd_err *err)
 	px->config_path = strdup(o->file);
 	pthread_mutex_init(&px->reload_lock, NULL);
 	pthread_mutex_init(&px->stmts_lock, NULL);
-	pthread_mutex_init(&px->pools_lock, NULL);
+	pthread_mutexattr_init(&recursive);
+	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&px->pools_lock, &recursive);
+	pthread_mutexattr_destroy(&recursive);
 	pthread_mutex_init(&px->scram_lock, NULL);
 	pthread_mutex_init(&px->retire_lock, NULL);
 	px->stmts = herd_stmts_new();

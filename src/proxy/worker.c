@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "proxy/client.h"
+#include "proxy/dial.h"
 #include "proxy/pools.h"
 #include "proxy/server.h"
 
@@ -268,6 +269,8 @@ void herd_workers_stop(struct herd_px *px)
 	/* Notes that crossed the end still hand over what must be freed. */
 	for (int i = 0; i < px->nworkers; i++)
 		run_inbox(&px->workers[i]);
+	if (px->nworkers > 0)
+		herd_pools_close(&px->workers[0]);
 	for (int i = 0; i < px->nworkers; i++) {
 		struct herd_worker *w = &px->workers[i];
 
@@ -275,8 +278,8 @@ void herd_workers_stop(struct herd_px *px)
 			herd_server_drop(
 				w, herd_container_of(w->servers.next, struct herd_server, node),
 				NULL);
+		herd_cancel_stop(w);
 		herd_buf_free(&w->aux);
-		herd_buf_free(&w->aux2);
 		free(w->scratch);
 		close(w->epfd);
 		w->epfd = -1;

@@ -68,7 +68,7 @@ struct herd_px {
 	pthread_mutex_t stmts_lock;
 	struct herd_stmts *stmts;
 
-	pthread_mutex_t pools_lock; /* maps of databases, users and pools; before any pool's lock */
+	pthread_mutex_t pools_lock; /* recursive; the maps below; before any pool's lock */
 	struct herd_map *dbs;       /* struct herd_db */
 	struct herd_map *pools;     /* struct herd_pool, key "db\nuser" */
 	struct herd_map *users;     /* struct herd_user_count */
@@ -114,7 +114,7 @@ struct herd_worker {
 	struct herd_list polls;   /* struct herd_server.poll_node: asks again at poll_us */
 	struct herd_list cancels;
 	char *scratch;
-	struct herd_buf aux, aux2;
+	struct herd_buf aux;
 };
 
 enum { HERD_SCRATCH_BYTES = 128 * 1024 };

@@ -200,13 +200,20 @@ def test_client_limits(make):
     wait_for(lambda: px.sql("select 1"))
 
 
-def test_max_db_connections(make, server):
-    px = make(more="max_db_connections = 1")
+@pytest.mark.parametrize("limit", ["max_db_connections", "max_user_connections"])
+def test_connection_limits_evict(make, server, limit):
+    """One connection in all: whoever comes takes the idle one of the others, on any thread."""
+    px = make(databases=f"two = host=127.0.0.1 port={server.port} dbname=db",
+              more=limit + " = 1")
     with px.connect(autocommit=False) as c:
         c.execute("select 1")
-        assert len([r for r in px.console("show servers")]) == 1
+        assert len(px.console("show servers")) == 1
         c.rollback()
-    assert px.sql("select 1", user="u_plain") == [(1,)]
+    for _ in range(6):
+        if limit == "max_db_connections":
+            assert px.sql("select current_user", user="u_plain") == [("u_plain",)]
+        assert px.sql("select current_user", db="two" if "user" in limit else "db") == [("u_trust",)]
+        assert px.sql("select current_user") == [("u_trust",)]
 
 
 def test_reserve_pool(make):
