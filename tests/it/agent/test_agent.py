@@ -220,6 +220,8 @@ def test_synchronous(mode):
         count = 1 if mode == "on" else 2
         wait_for(lambda: sum(m.get(path)[0] == 200 for m in herd.members) == count,
                  what="synchronous standbys")
+        quorum = 0 if mode == "on" else 1
+        wait_for(lambda: json.loads(herd.keys()["/service/batman/sync"])["quorum"] == quorum)
         ssn = old.sql("show synchronous_standby_names")[0][0]
         assert ssn.startswith("ANY 1") == (mode == "quorum"), ssn
         with Writer(herd) as writer:
