@@ -171,6 +171,12 @@ bool herd_rule_promote(struct herd_step *s)
 		return herd_answer(s, "promote.failed",
 				   "released leader key because the promotion failed");
 	}
+	if (s->cfg->standby_cluster) {
+		herd_warn(s,
+			  "standby_cluster is configured, which is not supported: not promoting");
+		return herd_answer_regular(s, "promote.standby-cluster",
+					   "not promoting: standby clusters are not supported");
+	}
 	if (!entitled(s)) {
 		herd_release(s);
 		return herd_answer(s, "promote.outdated",

@@ -106,6 +106,11 @@ bool herd_rule_no_view(struct herd_step *s)
 	if (o->scope && o->dcs_ok)
 		return false;
 	herd_step_at(s, o->now_ms + 1000);
+	/* The first read is still under way: a server that ran before us may be lawful. */
+	if (!o->scope && o->dcs_ok) {
+		s->p->guard_ms = HERD_GUARD_KEEP;
+		return herd_answer_regular(s, "view.first", "waiting for the first view");
+	}
 	if (!s->paused && s->primary && !s->key_mine && !s->key_stale) {
 		stop_now(s);
 		return herd_answer(s, "view.primary",

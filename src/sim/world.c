@@ -180,7 +180,7 @@ static void on_mend(struct sim *w, struct sim_event *e)
 		n->slow = 1;
 		break;
 	case SLOW_NET:
-		n->lag = 0;
+		n->lag = n->usual_lag;
 		break;
 	default:
 		break;
@@ -253,13 +253,24 @@ static void inflict(struct sim *w, enum fault f, int node)
 	sim_at(w, w->now + length, on_mend, node, 0, f);
 }
 
-static void on_fault(struct sim *w, struct sim_event *e);
+/* A fault that takes its victim out of the game, mostly the leader. */
+static void on_tempted(struct sim *w, struct sim_event *e)
+{
+	static const enum fault lethal[] = { KILL_AGENT, FREEZE_AGENT, KILL_SERVER, KILL_BOTH,
+					     LOSE_NODE,  LOSE_NODE,    CUT_STORE };
+
+	if (!w->faults)
+		return;
+	inflict(w, lethal[sim_rand(w, 0, 6)], victim(w));
+	if (sim_chance(w, 300))
+		inflict(w, lethal[sim_rand(w, 0, 6)], (int)sim_rand(w, 0, w->n_nodes - 1));
+}
 
 void sim_tempt(struct sim *w)
 {
-	if (w->faults && sim_chance(w, 40))
-		sim_at(w, w->now + sim_rand(w, 0, sim_chance(w, 500) ? 20 : 500), on_fault, -1, 0,
-		       1);
+	if (w->faults && w->tempting && sim_chance(w, 80))
+		sim_at(w, w->now + sim_rand(w, 0, sim_chance(w, 500) ? 20 : 500), on_tempted, -1, 0,
+		       0);
 }
 
 static void on_fault(struct sim *w, struct sim_event *e)
@@ -278,11 +289,8 @@ static void on_fault(struct sim *w, struct sim_event *e)
 		pick -= weight[f];
 	inflict(w, (enum fault)f, victim(w));
 	/* Mostly one after the other; sometimes at once. */
-	if (!e->arg)
-		sim_at(w,
-		       w->now +
-			       (sim_chance(w, 200) ? sim_rand(w, 0, 300) : sim_rand(w, 500, 12000)),
-		       on_fault, -1, 0, 0);
+	sim_at(w, w->now + (sim_chance(w, 200) ? sim_rand(w, 0, 300) : sim_rand(w, 500, 12000)),
+	       on_fault, -1, 0, 0);
 }
 
 static void on_heal(struct sim *w, struct sim_event *e)
@@ -335,6 +343,7 @@ static void build_node(struct sim *w, int i)
 	n->slow = 1;
 	n->step_at = INT64_MAX;
 	n->pg.following = -1;
+	n->lag = n->usual_lag = sim_chance(w, 250) ? (int)sim_rand(w, 20, 1500) : 0;
 	n->self.name = strdup(n->name);
 	n->self.conn_url = herd_str_printf("postgres://10.0.0.%d:5432/postgres", i + 1);
 	n->self.api_url = herd_str_printf("http://10.0.0.%d:8008/patroni", i + 1);
@@ -353,6 +362,7 @@ static void set_up(struct sim *w, const char *config)
 	w->n_nodes = (int)sim_rand(w, 2, SIM_NODES);
 	w->rewind = sim_chance(w, 800);
 	w->with_proxy = sim_chance(w, 500);
+	w->tempting = sim_chance(w, 700);
 	w->max_timeline = 1;
 	for (int i = 0; i < w->n_nodes; i++)
 		build_node(w, i);

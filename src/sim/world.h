@@ -124,6 +124,7 @@ struct sim_node {
 	bool cut[SIM_NODES];  /* no way to another node */
 	int slow;             /* factor on everything the disk does */
 	int lag;              /* ms that WAL takes to reach it */
+	int usual_lag;        /* of this node, in this run */
 	int64_t steady_since; /* the last thing that befell it */
 	struct sim_server pg;
 	struct herd_core *core;
@@ -191,7 +192,8 @@ struct sim {
 	struct herd_config config;
 	bool rewind;
 	bool with_proxy;
-	bool faults; /* they still happen */
+	bool tempting; /* faults follow delicate moments */
+	bool faults;   /* they still happen */
 	int64_t heal_at, end_at;
 	/* Clients. */
 	uint32_t next_id;

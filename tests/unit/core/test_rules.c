@@ -106,6 +106,37 @@ ROW(primary_without_key_stops)
 	CLOSE;
 }
 
+ROW(store_cannot_be_read)
+{
+	OPEN;
+
+	see(&f, &k);
+	as_primary(&f);
+	f.obs.scope = NULL;
+	expect(&f, "view.first");
+	assert_int_equal(f.plan.guard_ms, HERD_GUARD_KEEP);
+	f.obs.dcs_ok = false;
+	expect(&f, "view.primary; STOP immediate");
+	f.obs.scope = f.scope;
+	f.obs.pg.in_recovery = true;
+	f.obs.pg.run = HERD_RUN_DOWN;
+	expect(&f, "view.standby; START standby");
+	CLOSE;
+}
+
+ROW(standby_cluster_is_not_promoted)
+{
+	OPEN;
+	answers(&f, 0, 0);
+	expect(&f, "race.win; TAKE leader=a if absent on lease");
+	k.leader = "a";
+	k.leader_lease = "L1";
+	k.config = "{\"standby_cluster\":{\"host\":\"h\"}}";
+	see(&f, &k);
+	expect(&f, "promote.standby-cluster");
+	CLOSE;
+}
+
 ROW(key_of_a_former_life_is_moved)
 {
 	OPEN;
@@ -594,6 +625,8 @@ int main(void)
 		cmocka_unit_test(lease_is_renewed_after_loop_wait),
 		cmocka_unit_test(leader_without_renewal_stops_in_time),
 		cmocka_unit_test(primary_without_key_stops),
+		cmocka_unit_test(store_cannot_be_read),
+		cmocka_unit_test(standby_cluster_is_not_promoted),
 		cmocka_unit_test(key_of_a_former_life_is_moved),
 		cmocka_unit_test(race_is_won),
 		cmocka_unit_test(race_is_not_run),
