@@ -8,6 +8,9 @@
 #include "core/step.h"
 #include "model/lsn.h"
 
+/* How long members that vanished together with the leader are waited for. */
+enum { PEERS_MS = 3000 };
+
 /* What a race that was lost, or cannot be run, says. */
 static bool no(struct herd_step *s, const char *rule, const char *why)
 {
@@ -270,6 +273,56 @@ static void forget_old_answers(struct herd_step *s)
 		c->poll_use = HERD_POLL_NONE;
 }
 
+static void remember_peers(struct herd_step *s)
+{
+	const struct herd_cluster *cl = s->cl;
+	struct herd_names *peers = &s->c->peers;
+
+	for (size_t i = 0; i < peers->n;) {
+		if (herd_cluster_member(cl, peers->name[i]) &&
+		    !herd_str_eq(peers->name[i], cl->leader))
+			i++;
+		else
+			herd_names_remove(peers, peers->name[i]);
+	}
+	for (size_t i = 0; i < cl->n_members; i++)
+		if (!herd_str_eq(cl->members[i].name, cl->leader))
+			herd_names_add(peers, cl->members[i].name);
+}
+
+void herd_race_watch(struct herd_step *s)
+{
+	struct herd_core *c = s->c;
+
+	if (!s->o->scope)
+		return;
+	if (!s->cl->leader) {
+		if (c->unlocked_ms == 0)
+			c->unlocked_ms = s->o->now_ms;
+		return;
+	}
+	c->unlocked_ms = 0;
+	remember_peers(s);
+	if (c->poll_use == HERD_POLL_RACE)
+		c->poll_use = HERD_POLL_NONE;
+}
+
+/*
+ * Members that stood beside the leader until the end are gone from the store with it: mostly it is
+ * the store that was away, and they come back with their keys. Without them nobody could be asked.
+ */
+static bool peers_missing(const struct herd_step *s)
+{
+	const struct herd_names *peers = &s->c->peers;
+
+	if (s->o->now_ms - s->c->unlocked_ms >= PEERS_MS)
+		return false;
+	for (size_t i = 0; i < peers->n; i++)
+		if (!herd_cluster_member(s->cl, peers->name[i]))
+			return true;
+	return false;
+}
+
 bool herd_rule_race(struct herd_step *s)
 {
 	const struct herd_obs *o = s->o;
@@ -278,14 +331,8 @@ bool herd_rule_race(struct herd_step *s)
 	const struct herd_handover *h = &cl->handover;
 	const char *why;
 
-	if (cl->leader) {
-		s->c->unlocked_ms = 0;
-		if (s->c->poll_use == HERD_POLL_RACE)
-			s->c->poll_use = HERD_POLL_NONE;
+	if (cl->leader)
 		return false;
-	}
-	if (s->c->unlocked_ms == 0)
-		s->c->unlocked_ms = o->now_ms;
 	if (o->pg.run != HERD_RUN_RUNNING || !o->pg.in_recovery || !o->pg.queryable)
 		return no(s, "race.not-running", "waiting for postgres before the leader race");
 	if (!o->lease.id || o->now_ms >= s->times.fast_ms)
@@ -302,6 +349,8 @@ bool herd_rule_race(struct herd_step *s)
 		return win(s, "race.handover", "acquiring the leader key that was handed over");
 	if (s->paused && !herd_str_eq(f->candidate, o->name))
 		return no(s, "race.paused", "PAUSE: no action, the cluster has no leader");
+	if (peers_missing(s))
+		return no(s, "race.members", "waiting for the other members to be seen again");
 	forget_old_answers(s);
 	if (herd_poll(s, HERD_POLL_RACE, NULL)) {
 		s->p->rule = "race.poll";

@@ -61,6 +61,7 @@ void herd_core_free(struct herd_core *c)
 	for (size_t i = 0; i < c->n_gone; i++)
 		free(c->gone[i].name);
 	free(c->gone);
+	herd_names_clear(&c->peers);
 	free(c->ssn_text);
 	free(c->ho_id);
 	free(c->ho_to);
@@ -161,6 +162,7 @@ static void look(struct herd_step *s)
 		c->hard_stopped = false;
 	if (o->pg.run == HERD_RUN_RUNNING)
 		c->crash_ms = 0;
+	herd_race_watch(s);
 }
 
 /* The guard's deadline: whenever the server takes writes, or this plan makes it do so. */

@@ -42,9 +42,10 @@ struct herd_core {
 	int64_t released_ms;
 	struct herd_lease_times held; /* of the key when we last held it */
 	int64_t no_race_before_ms;
-	int64_t unlocked_ms; /* since when nobody has it; 0: somebody does */
-	int64_t promote_ms;  /* when a promotion was last ordered */
-	bool hard_stopped;   /* an immediate stop was ordered for this deadline */
+	int64_t unlocked_ms;     /* since when nobody has it; 0: somebody does */
+	struct herd_names peers; /* members beside the leader, when there last was one */
+	int64_t promote_ms;      /* when a promotion was last ordered */
+	bool hard_stopped;       /* an immediate stop was ordered for this deadline */
 
 	/* Polls. */
 	int64_t poll_id;
@@ -138,6 +139,9 @@ bool herd_poll(struct herd_step *s, enum herd_poll_use use, const char *only);
 bool herd_poll_answered(const struct herd_step *s, enum herd_poll_use use);
 /* Some polled member could lead in our place now. */
 bool herd_rescuer_answered(const struct herd_step *s);
+/* election.c: keeps in mind who was there while there was a leader, and since when there is none.
+ */
+void herd_race_watch(struct herd_step *s);
 bool herd_sync_active(const struct herd_step *s); /* sync.c: mode on and /sync names a leader */
 
 /* ---- rules, in files by concern ---- */

@@ -37,7 +37,7 @@ static const char config_async[] = "{\"ttl\":30,\"loop_wait\":10,\"retry_timeout
 struct keys {
 	const char *config, *failover, *handover, *history, *initialize, *leader, *leader_lease,
 		*status, *sync, *proxy;
-	bool initialize_ours;
+	bool initialize_ours, alone;
 };
 
 static const struct keys healthy = {
@@ -51,9 +51,12 @@ static inline void see(struct fixture *f, const struct keys *k)
 {
 	struct herd_kv kv[16];
 	size_t n = 0;
-#define KEY(name, text, v, l)                                                                      \
-	if (text)                                                                                  \
-	kv[n++] = (struct herd_kv){ name, text, strlen(text), v, l }
+#define KEY(name, value, v, l)                                                                     \
+	do {                                                                                       \
+		const char *text_ = (value);                                                       \
+		if (text_)                                                                         \
+			kv[n++] = (struct herd_kv){ name, text_, strlen(text_), v, l };            \
+	} while (0)
 	KEY("config", k->config, 11, NULL);
 	KEY("failover", k->failover, 12, NULL);
 	KEY("handover", k->handover, 13, NULL);
@@ -61,8 +64,8 @@ static inline void see(struct fixture *f, const struct keys *k)
 	KEY("initialize", k->initialize, 15, k->initialize_ours ? "L1" : NULL);
 	KEY("leader", k->leader, 16, k->leader_lease);
 	KEY("members/a", MEMBER("running", "replica"), 17, "L1");
-	KEY("members/b", MEMBER("running", "replica"), 18, "L2");
-	KEY("members/c", MEMBER("running", "replica"), 19, "L3");
+	KEY("members/b", k->alone ? NULL : MEMBER("running", "replica"), 18, "L2");
+	KEY("members/c", k->alone ? NULL : MEMBER("running", "replica"), 19, "L3");
 	KEY("proxies/p", k->proxy, 20, "L9");
 	KEY("status", k->status, 21, NULL);
 	KEY("sync", k->sync, 22, NULL);

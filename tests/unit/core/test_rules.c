@@ -229,6 +229,26 @@ ROW(race_is_not_run)
 	CLOSE;
 }
 
+/* The store was away: everybody's keys are gone, and come back one by one. */
+ROW(race_waits_for_the_others)
+{
+	OPEN;
+	k.leader = "b";
+	see(&f, &k);
+	f.obs.pg.following = "b";
+	f.obs.probe = (struct herd_obs_probe){ .name = "b", .ok = true, .timeline = 1 };
+	expect(&f, "follow");
+	k.leader = NULL;
+	k.alone = true;
+	see(&f, &k);
+	expect(&f, "race.members");
+	f.obs.now_ms += 2999;
+	expect(&f, "race.members");
+	f.obs.now_ms += 501;
+	expect(&f, "race.win; TAKE leader=a if absent on lease");
+	CLOSE;
+}
+
 ROW(sync_decides_the_race)
 {
 	static const struct {
@@ -630,6 +650,7 @@ int main(void)
 		cmocka_unit_test(key_of_a_former_life_is_moved),
 		cmocka_unit_test(race_is_won),
 		cmocka_unit_test(race_is_not_run),
+		cmocka_unit_test(race_waits_for_the_others),
 		cmocka_unit_test(sync_decides_the_race),
 		cmocka_unit_test(win_is_looked_at_again),
 		cmocka_unit_test(sync_is_claimed_before_the_promotion),
