@@ -31,6 +31,8 @@ static void start(struct herd_client *ic, struct herd_buf *out)
 	struct herd_flight *f = &ic->server->flight;
 	size_t mark = herd_wr_begin(out, 'P');
 
+	/* It may be the second time: the first server went away. */
+	herd_str_set(&l->error, NULL);
 	herd_wr_str(out, "");
 	herd_wr_str(out, l->query);
 	herd_wr_u16(out, 0);

@@ -332,7 +332,11 @@ static void server_died(struct herd_worker *w, struct herd_server *s, const char
 	s->client = NULL;
 	c->server = NULL;
 	herd_server_drop(w, s, message);
-	if (c->internal) {
+	if (c->internal && cluster) {
+		/* Our own queries only read: they are asked again, of whoever leads then. */
+		c->state = HERD_CLIENT_IDLE;
+		herd_client_wake(c);
+	} else if (c->internal) {
 		c->state = HERD_CLIENT_IDLE;
 		c->internal->end(c, message ? message : text);
 	} else if (again) {

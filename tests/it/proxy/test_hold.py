@@ -16,6 +16,7 @@ class Writer(threading.Thread):
         super().__init__()
         self.proxy, self.key, self.transaction = proxy, key, transaction
         self.ok, self.errors, self.reconnects, self.longest = 0, [], 0, 0.0
+        self.daemon = True
         self.done = threading.Event()
         self.start()
 
