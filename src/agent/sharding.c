@@ -310,7 +310,7 @@ static void on_nodes(void *arg, int rc, const struct herd_pg_rows *rows, const s
 		if (nheld < sizeof(held) / sizeof(held[0]))
 			held[nheld++] = herd_container_of(it, struct shard_hold, node)->group;
 	}
-	herd_buf_addstr(&sql, "SET statement_timeout TO 0;\nBEGIN;\n");
+	herd_buf_addstr(&sql, SHARD_SESSION "BEGIN;\n");
 	n = herd_shard_diff(s->a->scope, &have, held, nheld, 500, &sql);
 	herd_buf_addstr(&sql, "COMMIT;\n");
 	herd_shard_nodes_clear(&have);

@@ -7,6 +7,9 @@
 #include "base/buf.h"
 #include "base/list.h"
 
+/* A node that cannot be reached must not keep the others waiting: the statement is tried again. */
+#define SHARD_SESSION "SET statement_timeout TO 0; SET citus.node_connection_timeout TO 1500; "
+
 /* A row of pg_dist_node. */
 struct shard_node {
 	int64_t id;

@@ -146,12 +146,25 @@ static struct shard_node *spare_row(struct shard_nodes *have, const struct herd_
 	return NULL;
 }
 
-static int diff_group(const struct herd_cluster *c, struct shard_nodes *have, int cooldown_ms,
-		      struct herd_buf *out)
+static bool has_primary(const struct herd_cluster *c)
+{
+	for (size_t i = 0; i < c->n_members; i++)
+		if (is_primary(c, &c->members[i]))
+			return true;
+	return false;
+}
+
+/* all_up: nodes may be added and removed, which every primary of the herd has to take part in. */
+static int diff_group(const struct herd_cluster *c, struct shard_nodes *have, bool all_up,
+		      int cooldown_ms, struct herd_buf *out)
 {
 	struct shard_node *row = find_primary(have, c->group);
 	bool registered = row != NULL;
 	int n = 0;
+
+	/* While nobody leads, nothing is known for good: the rows stay as they are. */
+	if (!has_primary(c))
+		return 0;
 
 	for (size_t i = 0; i < c->n_members; i++) {
 		const struct herd_member *m = &c->members[i];
@@ -166,8 +179,7 @@ static int diff_group(const struct herd_cluster *c, struct shard_nodes *have, in
 			n++;
 		}
 	}
-	/* Standbys of a group that nobody leads yet wait for its primary. */
-	if (!registered)
+	if (!registered || !all_up)
 		return n;
 	for (size_t i = 0; i < c->n_members; i++) {
 		const struct herd_member *m = &c->members[i];
@@ -205,8 +217,12 @@ static int diff_group(const struct herd_cluster *c, struct shard_nodes *have, in
 int herd_shard_diff(const struct herd_scope *scope, struct shard_nodes *have, const int *held,
 		    size_t nheld, int cooldown_ms, struct herd_buf *out)
 {
+	bool all_up = true;
 	int n = 0;
 
+	for (size_t g = 0; g < scope->n_groups; g++)
+		if (find_primary(have, scope->groups[g].group))
+			all_up = all_up && has_primary(&scope->groups[g]);
 	/* Groups ascend, so the coordinator comes first: the others need it. */
 	for (size_t g = 0; g < scope->n_groups; g++) {
 		const struct herd_cluster *c = &scope->groups[g];
@@ -215,7 +231,7 @@ int herd_shard_diff(const struct herd_scope *scope, struct shard_nodes *have, co
 		for (size_t i = 0; i < nheld; i++)
 			skip = skip || held[i] == c->group;
 		if (!skip)
-			n += diff_group(c, have, cooldown_ms, out);
+			n += diff_group(c, have, all_up, cooldown_ms, out);
 	}
 	return n;
 }
@@ -379,7 +395,7 @@ static void read_rows(struct shard_hold *h, bool begin)
 {
 	char *sql = herd_str_printf("%sSELECT nodeid, nodename, nodeport, noderole FROM "
 				    "pg_catalog.pg_dist_node WHERE groupid = %d",
-				    begin ? "SET statement_timeout TO 0; BEGIN; " : "", h->group);
+				    begin ? SHARD_SESSION "BEGIN; " : "", h->group);
 
 	h->busy = true;
 	if (!sql || herd_pg_query(h->session, sql, 0, NULL, 5000, on_rows, h) < 0)

@@ -246,11 +246,19 @@ def own(path):
                 os.chown(p, pw.pw_uid, pw.pw_gid, follow_symlinks=False)
 
 
+# What PostgreSQL says again and again while it waits for its primary.
+NOISE = ("waiting for WAL to become", "Is the server running on that host",
+         "could not connect to the primary", "STATEMENT:  START_REPL", "checkpoint starting",
+         "checkpoint complete", "listening on", "could not start WAL streaming",
+         "before or while processing the request", "This probably means the server terminated")
+
 FAST = {"ttl": 5, "loop_wait": 1, "retry_timeout": 1}
 
 
 class Herd:
     """groups: None for one group of n members n1..; else {group: members} named g<group>n<i>."""
+
+    live = set()
 
     def __init__(self, n=3, dcs=None, patch=None, env=None, groups=None, bin_dir=None, start=True):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="herd-", dir="/tmp"))
@@ -259,6 +267,7 @@ class Herd:
         self.dcs = {**FAST, "postgresql": {"use_pg_rewind": True}, **(dcs or {})}
         self.patch, self.env, self.bin_dir = patch or {}, env or {}, bin_dir
         self.etcd = None
+        Herd.live.add(self)
         if groups:
             self.members = [Member(self, f"g{g}n{i + 1}", g)
                             for g, count in groups.items() for i in range(count)]
@@ -284,14 +293,21 @@ class Herd:
     def __getitem__(self, name):
         return next(m for m in self.members if m.name == name)
 
-    def show_logs(self, lines=int(os.environ.get("HERD_LINES", "40"))):
+    def logs(self, lines=int(os.environ.get("HERD_LINES", "60"))):
+        out = []
         for m in self.members:
             with contextlib.suppress(OSError):
-                text = m.log.read_text(errors="replace").splitlines()[-lines:]
+                text = [x for x in m.log.read_text(errors="replace").splitlines()
+                        if not any(noise in x for noise in NOISE)][-lines:]
                 code = m.process.poll() if m.process else "stopped"
-                print(f"--- {m.name} (exit status {code})\n" + "\n".join(text))
+                out += [f"--- {m.name} (exit status {code})", *text]
+        return "\n".join(out)
+
+    def show_logs(self, lines=60):
+        print(self.logs(lines))
 
     def close(self):
+        Herd.live.discard(self)
         for m in self.members:
             if m.process:
                 m.process.kill()
