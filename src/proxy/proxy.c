@@ -321,6 +321,8 @@ static struct herd_px *new_proxy(const struct options *o, struct herd_err *err)
 	pthread_mutexattr_destroy(&recursive);
 	pthread_mutex_init(&px->scram_lock, NULL);
 	pthread_mutex_init(&px->retire_lock, NULL);
+	pthread_mutex_init(&px->names_lock, NULL);
+	px->names = herd_map_new(free);
 	px->stmts = herd_stmts_new();
 	px->dbs = herd_map_new(NULL);
 	px->pools = herd_map_new(NULL);
@@ -330,7 +332,7 @@ static struct herd_px *new_proxy(const struct options *o, struct herd_err *err)
 	px->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	atomic_store(&px->verbose, o->verbose);
 	if (px->log && px->config_path && px->stmts && px->dbs && px->pools && px->users &&
-	    px->topology && px->stop_fd >= 0 && RAND_bytes(px->mock_seed, 16) == 1)
+	    px->names && px->topology && px->stop_fd >= 0 && RAND_bytes(px->mock_seed, 16) == 1)
 		return px;
 nomem:
 	herd_err_set(err, -ENOMEM, "out of memory");
@@ -346,6 +348,7 @@ static void free_proxy(struct herd_px *px)
 	herd_pools_free(px);
 	herd_stmts_free(px->stmts);
 	herd_map_free(px->scram);
+	herd_map_free(px->names);
 	herd_var_names_free(&px->vars);
 	if (l) {
 		herd_pconf_unref(l->config);

@@ -77,6 +77,9 @@ struct herd_px {
 	struct herd_map *scram; /* derived secrets of plain passwords, by user (login.c) */
 	uint8_t mock_seed[16];  /* makes the salts of users that do not exist */
 
+	pthread_mutex_t names_lock;
+	struct herd_map *names; /* resolved host names (dial.c) */
+
 	struct herd_topology *topology;
 	_Atomic int nclients;
 	_Atomic int nheld; /* clients that wait because of a missing leader */

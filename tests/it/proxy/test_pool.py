@@ -279,6 +279,18 @@ def test_connect_query(make, server):
     assert px.sql("show work_mem", db="cq") == [("55MB",)]
 
 
+def test_host_name(make, server):
+    px = make(databases=f"named = host=localhost port={server.port} dbname=db\n"
+                        f"nowhere = host=nowhere.invalid port={server.port}\n"
+                        f"sock = host={server.box.dir} port={server.port} dbname=db")
+    for _ in range(2):
+        assert px.sql("select 1", db="named") == [(1,)]
+        px.console("reconnect")
+    assert px.sql("select inet_server_addr()", db="sock") == [(None,)]
+    with pytest.raises(psycopg.OperationalError, match="could not resolve host name"):
+        px.sql("select 1", db="nowhere")
+
+
 def test_refused_parameters(make):
     px = make(more="ignore_startup_parameters = extra_float_digits")
     assert px.sql("select 1", options="-c extra_float_digits=2") == [(1,)]
