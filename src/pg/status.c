@@ -11,6 +11,10 @@
 /*
  * One row. Lists come as JSON, so that columns which only some versions have need no version of the
  * statement. CASE keeps functions from running on the side where they raise an error.
+ *
+ * The timeline of a standby that has lost its walreceiver: pg_control names the one of its last
+ * restartpoint, which may be several behind. What it has written is named by the files: the newest
+ * timeline that has a segment at the last position. (CTEs that are not asked for are not run.)
  */
 static const char status_sql[] =
 	"WITH r AS MATERIALIZED (SELECT pg_catalog.pg_is_in_recovery() AS rec),"
@@ -19,12 +23,20 @@ static const char status_sql[] =
 	" act AS (SELECT count(*) AS n, count(a.xact_start) AS x"
 	"  FROM pg_catalog.pg_stat_activity a WHERE a.backend_type = 'client backend'"
 	"  AND a.pid <> pg_catalog.pg_backend_pid()"
-	"  AND a.application_name NOT LIKE 'Patroni %' AND a.application_name NOT LIKE 'pgherd %')"
+	"  AND a.application_name NOT LIKE 'Patroni %' AND a.application_name NOT LIKE 'pgherd %'),"
+	" pos AS (SELECT greatest(pg_catalog.pg_last_wal_receive_lsn(),"
+	"   pg_catalog.pg_last_wal_replay_lsn()) - '0/0'::pg_lsn - 1 AS lsn,"
+	"  (SELECT setting::int8 FROM pg_catalog.pg_settings WHERE name = 'wal_segment_size') AS "
+	"size),"
+	" seg AS (SELECT max(('x' || substr(f.name, 1, 8))::bit(32)::int) AS tli"
+	"  FROM pos, pg_catalog.pg_ls_waldir() f WHERE f.name ~ '^[0-9A-F]{24}$'"
+	"  AND substr(f.name, 9) = upper(lpad(to_hex(div(pos.lsn, 4294967296)::int8), 8, '0')"
+	"   || lpad(to_hex(div(pos.lsn % 4294967296, pos.size)::int8), 8, '0')))"
 	" SELECT r.rec," /* 0 */
 	" (SELECT system_identifier FROM pg_catalog.pg_control_system()),"
 	" CASE WHEN r.rec THEN COALESCE((SELECT received_tli FROM w),"
-	"   (SELECT greatest(c.timeline_id, m.min_recovery_end_timeline)"
-	"    FROM pg_catalog.pg_control_checkpoint() c, pg_catalog.pg_control_recovery() m))"
+	"   (SELECT greatest(c.timeline_id, m.min_recovery_end_timeline, seg.tli)"
+	"    FROM pg_catalog.pg_control_checkpoint() c, pg_catalog.pg_control_recovery() m, seg))"
 	"  ELSE ('x' || substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))"
 	"   ::bit(32)::int END,"
 	" CASE WHEN r.rec THEN NULL ELSE pg_catalog.pg_current_wal_lsn() END," /* 3 */
