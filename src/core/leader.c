@@ -15,6 +15,26 @@ static void drop_foreign_handover(struct herd_step *s)
 		herd_delete(s, "handover", cl->handover_key.version);
 }
 
+/* /sync must name us, and nobody else, before the first commit of our reign. True: it is written.
+ */
+static bool claim_sync(struct herd_step *s)
+{
+	const struct herd_cluster *cl = s->cl;
+	struct herd_sync claim = { .leader = (char *)s->o->name };
+
+	if (s->cfg->synchronous_mode == HERD_SYNC_OFF) {
+		if (!cl->sync_key.version)
+			return false;
+		herd_delete(s, "sync", cl->sync_key.version);
+		return true;
+	}
+	if (herd_str_eq(cl->sync.leader, s->o->name) && cl->sync.standby.n == 0 &&
+	    cl->sync.quorum == 0)
+		return false;
+	herd_put(s, "sync", herd_plan_keep(s->p, herd_sync_print(&claim)), cl->sync_key.version);
+	return true;
+}
+
 /* Giving up, when somebody else can do better. */
 static bool rescue(struct herd_step *s)
 {
@@ -64,6 +84,10 @@ bool herd_rule_down_leader(struct herd_step *s)
 	}
 	c->retry_ms = failed ? o->now_ms + 1000 : o->now_ms + 100;
 	drop_foreign_handover(s);
+	/* The first primary of a group: nobody may be elected who has less than it. */
+	if (!o->pg.in_recovery && !s->cl->sync.leader && !s->cl->sync_key.bad &&
+	    s->cfg->synchronous_mode != HERD_SYNC_OFF && !s->cfg->standby_cluster)
+		claim_sync(s);
 	herd_start(s, o->pg.in_recovery, NULL);
 	return herd_answer(s, "down.start", "%s",
 			   o->pg.in_recovery ? "starting as a secondary"
@@ -120,26 +144,6 @@ static bool entitled(const struct herd_step *s)
 		return false;
 	return c->decided_sync == cl->sync_key.version || !herd_sync_active(s) || ours ||
 	       (cl->sync.quorum == 0 && herd_names_has(&cl->sync.standby, s->o->name));
-}
-
-/* /sync must name us, and nobody else, before the first commit of our reign. True: it is written.
- */
-static bool claim_sync(struct herd_step *s)
-{
-	const struct herd_cluster *cl = s->cl;
-	struct herd_sync claim = { .leader = (char *)s->o->name };
-
-	if (s->cfg->synchronous_mode == HERD_SYNC_OFF) {
-		if (!cl->sync_key.version)
-			return false;
-		herd_delete(s, "sync", cl->sync_key.version);
-		return true;
-	}
-	if (herd_str_eq(cl->sync.leader, s->o->name) && cl->sync.standby.n == 0 &&
-	    cl->sync.quorum == 0)
-		return false;
-	herd_put(s, "sync", herd_plan_keep(s->p, herd_sync_print(&claim)), cl->sync_key.version);
-	return true;
 }
 
 /* The setting with which a new primary begins: it has no synchronous standby yet. */

@@ -349,6 +349,21 @@ ROW(fallen_primary)
 	CLOSE;
 }
 
+ROW(first_primary_claims_sync)
+{
+	OPEN;
+	k.leader = "a";
+	k.leader_lease = "L1";
+	k.config = "{\"synchronous_mode\":true}";
+	see(&f, &k);
+	as_primary(&f);
+	f.obs.pg.run = HERD_RUN_DOWN;
+	f.obs.pg.fresh = true;
+	expect(&f, "down.start; PUT sync={\"leader\":\"a\",\"quorum\":0,\"sync_standby\":null} "
+		   "if absent; START primary");
+	CLOSE;
+}
+
 ROW(primary_start_timeout_zero)
 {
 	OPEN;
@@ -655,6 +670,7 @@ int main(void)
 		cmocka_unit_test(win_is_looked_at_again),
 		cmocka_unit_test(sync_is_claimed_before_the_promotion),
 		cmocka_unit_test(fallen_primary),
+		cmocka_unit_test(first_primary_claims_sync),
 		cmocka_unit_test(primary_start_timeout_zero),
 		cmocka_unit_test(former_primary_is_judged),
 		cmocka_unit_test(standby_that_diverged),
