@@ -405,15 +405,6 @@ static void remove_tree(const char *dir)
 	nftw(dir, remove_one, 32, FTW_DEPTH | FTW_PHYS);
 }
 
-/* The whole of what an interrupted or failed first start has made. */
-static void undo_start(const struct demo *d, bool fresh)
-{
-	fprintf(stderr, "pgherd demo: stopping what was started\n");
-	stop_programs(d);
-	if (fresh)
-		remove_tree(d->dir);
-}
-
 static bool all_running(const struct demo *d)
 {
 	for (size_t i = 0; i < d->nmembers; i++) {
@@ -526,7 +517,7 @@ static int prepare(struct demo *d, const struct options *o, bool fresh, struct h
 }
 
 /* Makes the directory and the copy of this program while we may still be root. */
-static int take_dir(struct demo *d, bool fresh, struct herd_err *err)
+static int take_dir(struct demo *d, struct herd_err *err)
 {
 	char *bin = demo_path(d, "bin");
 	int rc = make_dir(d->dir, err);
@@ -550,9 +541,64 @@ static int take_dir(struct demo *d, bool fresh, struct herd_err *err)
 	if (rc == 0 && chdir(d->dir) < 0)
 		rc = herd_err_set(err, -errno, "could not enter \"%s\": %s", d->dir,
 				  strerror(errno));
-	if (rc < 0 && fresh)
-		remove_tree(d->dir);
 	return rc;
+}
+
+/* The start itself, as the user that the herd runs as. */
+static int start_herd(struct demo *d, const struct options *o, bool fresh, struct herd_err *err)
+{
+	/* A reader that goes away must not leave a half-started herd. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGINT, on_signal);
+	signal(SIGTERM, on_signal);
+	int rc = prepare(d, o, fresh, err);
+
+	if (rc < 0)
+		return rc;
+	rc = start_programs(d, err);
+	if (rc == 0)
+		rc = demo_wait_ready(d, READY_TIMEOUT_MS, err);
+	if (rc < 0) {
+		complain(err);
+		fprintf(stderr, "pgherd demo: stopping what was started\n");
+		stop_programs(d);
+		return 1;
+	}
+	putchar('\n');
+	return show_status(d);
+}
+
+/*
+ * In a child: it gives up root for good, and what a failed first start leaves is removed by the
+ * parent, which still may. Returns an exit status.
+ */
+static int start_in_child(struct demo *d, const struct options *o, bool fresh, bool made_dir)
+{
+	int status = 1 << 8;
+
+	fflush(NULL);
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct herd_err err = HERD_ERR_INIT;
+		int rc = take_dir(d, &err);
+
+		if (rc == 0)
+			rc = start_herd(d, o, fresh, &err);
+		if (rc < 0)
+			complain(&err);
+		exit(rc == 0 ? 0 : 1);
+	}
+	/* The terminal's interrupt goes to both; the child cleans up, and is waited for. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	int code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+
+	if (code != 0 && made_dir)
+		remove_tree(d->dir);
+	return code;
 }
 
 static int verb_start(struct demo *d, const struct options *o, bool fresh, struct herd_err *err)
@@ -561,31 +607,9 @@ static int verb_start(struct demo *d, const struct options *o, bool fresh, struc
 		printf("The herd in %s is running already.\n\n", d->dir);
 		return drop_root(d, false, err) < 0 ? -1 : show_status(d);
 	}
-	bool had_dir = access(d->dir, F_OK) == 0;
-	int rc = take_dir(d, fresh && !had_dir, err);
+	bool made_dir = fresh && access(d->dir, F_OK) < 0;
 
-	if (rc < 0)
-		return rc;
-	/* A reader that goes away must not leave a half-started herd. */
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGINT, on_signal);
-	signal(SIGTERM, on_signal);
-	rc = prepare(d, o, fresh, err);
-	if (rc < 0) {
-		if (fresh && !had_dir)
-			remove_tree(d->dir);
-		return rc;
-	}
-	rc = start_programs(d, err);
-	if (rc == 0)
-		rc = demo_wait_ready(d, READY_TIMEOUT_MS, err);
-	if (rc < 0) {
-		complain(err);
-		undo_start(d, fresh);
-		return 1;
-	}
-	putchar('\n');
-	return show_status(d);
+	return start_in_child(d, o, fresh, made_dir);
 }
 
 static int verb_destroy(struct demo *d, const struct options *o)
