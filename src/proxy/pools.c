@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/str.h"
 #include "pool/route.h"
@@ -11,7 +12,7 @@
 #include "proxy/server.h"
 #include "proxy/topology.h"
 
-enum { OTHER_THREAD_PATIENCE_US = 2000 };
+enum { OTHER_THREAD_PATIENCE_US = 2000, SUSPECT_US = 2000000 };
 
 static const struct herd_database *conf_of(const struct herd_worker *w, const struct herd_pool *p)
 {
@@ -308,6 +309,26 @@ static bool wants_test(const struct herd_worker *w, const struct herd_server *s)
 	       w->now_us - s->released_us > set->server_check_delay;
 }
 
+void herd_pool_suspect(struct herd_worker *w, struct herd_pool *p)
+{
+	atomic_store(&p->suspect_until_us, w->now_us + SUSPECT_US);
+}
+
+/*
+ * When one server connection dies, all of them may be dying, and the news of an idle one is for the
+ * thread that watches it. Whoever takes one meanwhile looks for itself: a statement sent to a dead
+ * server would be an error that need not be.
+ */
+static bool looks_dead(const struct herd_worker *w, const struct herd_server *s)
+{
+	char byte;
+
+	if (w->now_us >= atomic_load(&s->pool->suspect_until_us))
+		return false;
+	return recv(s->conn.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+	       (errno != EAGAIN && errno != EWOULDBLOCK);
+}
+
 /* Refuses at once where an error is remembered (plain hosts only). */
 static bool refuse_cached(struct herd_worker *w, struct herd_pool *p, struct herd_client *c)
 {
@@ -350,19 +371,23 @@ int herd_pool_checkout(struct herd_worker *w, struct herd_client *c)
 
 	assert(!c->server && !c->queued);
 	pthread_mutex_lock(&p->lock);
-	if (p->nwaiting == 0 && p->nidle > 0 && may_hand_out(p))
+	while (p->nwaiting == 0 && p->nidle > 0 && may_hand_out(p)) {
 		s = first_idle(p, w->id, herd_worker_settings(w)->server_round_robin);
-	if (s) {
 		take(p, s, w->id);
 		pthread_mutex_unlock(&p->lock);
 		if (herd_server_adopt(w, s) < 0) {
 			herd_server_drop(w, s, "could not watch the connection");
+		} else if (looks_dead(w, s)) {
+			herd_server_drop(w, s, "server conn crashed?");
 		} else if (!wants_test(w, s)) {
 			s->client = c;
 			c->server = s;
 			return 1;
 		} else {
+			/* One is on its way back to the pool, and to us, when it answers. */
 			herd_server_test(w, s);
+			pthread_mutex_lock(&p->lock);
+			break;
 		}
 		pthread_mutex_lock(&p->lock);
 	}
@@ -429,6 +454,9 @@ void herd_pool_client_note(struct herd_worker *w, struct herd_note *n)
 	pthread_mutex_unlock(&c->pool->lock);
 	if (s && herd_server_adopt(w, s) < 0) {
 		herd_server_drop(w, s, "could not watch the connection");
+		s = NULL;
+	} else if (s && looks_dead(w, s)) {
+		herd_server_drop(w, s, "server conn crashed?");
 		s = NULL;
 	}
 	if (c->state == HERD_CLIENT_CLOSED) {

@@ -256,6 +256,13 @@ def test_server_dies(make, server):
         assert c.execute("select pg_backend_pid()").fetchone()[0] != pid
 
 
+def test_idle_servers_are_tested(make):
+    px = make(more="server_check_delay = 0.3\nserver_check_query = select 1")
+    pid = px.sql("select pg_backend_pid()")
+    time.sleep(0.6)
+    assert px.sql("select pg_backend_pid()") == pid
+
+
 def test_server_dies_in_a_transaction(make, server):
     px = make()
     c = px.connect(autocommit=False)
