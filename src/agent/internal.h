@@ -92,6 +92,8 @@ struct herd_agent {
 	bool control_known;
 	bool rewind_possible;
 	uint64_t receive_lsn, replay_lsn; /* last known */
+	/* The newest timeline that this postmaster has streamed: pg_control lags behind it. */
+	int64_t streamed_tl, streamed_start_ms;
 	enum herd_pg_run run;
 	int64_t down_since_ms, starting_since_ms;
 	bool crashed;

@@ -50,6 +50,23 @@ static void on_view(void *arg, enum herd_dcs_result result, struct herd_dcs_view
 		herd_agent_wake(a);
 }
 
+/* What is to be remembered of a standby when it cannot be asked, or streams no more. */
+static void take_standby(struct herd_agent *a)
+{
+	if (!a->st.in_recovery)
+		return;
+	a->receive_lsn = a->st.receive_lsn;
+	a->replay_lsn = a->st.replay_lsn;
+	if (a->streamed_start_ms != a->st.start_time_ms) {
+		a->streamed_start_ms = a->st.start_time_ms;
+		a->streamed_tl = 0;
+	}
+	if (a->st.receiver_tli > a->streamed_tl)
+		a->streamed_tl = a->st.receiver_tli;
+	if (a->st.timeline < a->streamed_tl)
+		a->st.timeline = (uint32_t)a->streamed_tl;
+}
+
 static void on_status(void *arg, int rc, struct herd_pg_status *st, const struct herd_err *err)
 {
 	struct herd_agent *a = arg;
@@ -59,10 +76,7 @@ static void on_status(void *arg, int rc, struct herd_pg_status *st, const struct
 		herd_pg_status_move(&a->st, st);
 		a->st_fresh = true;
 		a->st_known = true;
-		if (a->st.in_recovery) {
-			a->receive_lsn = a->st.receive_lsn;
-			a->replay_lsn = a->st.replay_lsn;
-		}
+		take_standby(a);
 	} else if (rc != -ECANCELED) {
 		herd_debug(a->log, "status of PostgreSQL: %s", herd_err_text(err));
 	}
@@ -71,6 +85,10 @@ static void on_status(void *arg, int rc, struct herd_pg_status *st, const struct
 
 static enum herd_pg_run run_of(struct herd_agent *a)
 {
+	/* A server that one of these runs for itself (crash recovery alone) serves nobody. */
+	if (a->task.running == HERD_TASK_BOOTSTRAP || a->task.running == HERD_TASK_CLONE ||
+	    a->task.running == HERD_TASK_REWIND)
+		return HERD_RUN_DOWN;
 	switch (herd_pg_phase(a->pg)) {
 	case HERD_PG_PHASE_STARTING:
 		return HERD_RUN_STARTING;
@@ -204,6 +222,9 @@ static json_t *pending_reason(const struct herd_agent *a)
 
 	for (size_t i = 0; i < a->st.pending_n; i++) {
 		const char *name = a->st.pending[i].name;
+
+		if (herd_str_starts(name, "recovery_target"))
+			continue; /* what a standby needed and a primary does not */
 		json_t *want = json_object_get(
 			herd_agent_config_get(a->cfg, "postgresql.parameters"), name);
 		json_t *one = json_pack("{s:s}", "old_value", a->st.pending[i].value);
@@ -230,8 +251,12 @@ int herd_agent_self(const struct herd_agent *a, struct herd_member *ret)
 	m.checkpoint_after_promote = -1;
 	herd_conn_url_parse(m.conn_url, &m.host, &m.port);
 	if (a->st_known && a->st.pending_n) {
-		m.pending_restart = true;
 		m.pending_restart_reason = pending_reason(a);
+		m.pending_restart = json_object_size(m.pending_restart_reason) > 0;
+		if (!m.pending_restart) {
+			json_decref(m.pending_restart_reason);
+			m.pending_restart_reason = NULL;
+		}
 	}
 	m.scheduled_restart = json_incref(a->scheduled_restart);
 	if (rc < 0) {
