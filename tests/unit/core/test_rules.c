@@ -157,12 +157,13 @@ ROW(race_is_won)
 	OPEN;
 	answers(&f, 1000, 900);
 	expect(&f, "race.win; TAKE leader=a if absent on lease");
-	/* Nothing is believed before it is read. */
+	/* Nothing is believed before it is read. What was handed to another is over. */
+	k.handover = "{\"id\":\"i\",\"to\":\"b\",\"phase\":\"done\"}";
 	k.leader = "a";
 	k.leader_lease = "L1";
 	see(&f, &k);
 	f.obs.now_ms += 5;
-	expect(&f, "promote; PROMOTE");
+	expect(&f, "promote; DELETE handover if version 13; PROMOTE");
 	assert_string_equal(f.plan.why, "promoted self to leader by acquiring session lock");
 	assert_int_equal(f.plan.guard_ms, NOW - 1000 + 25000);
 	assert_int_equal(f.plan.valid_ms, NOW - 1000 + 20000);
@@ -302,6 +303,7 @@ ROW(win_is_looked_at_again)
 	/* Given up once, the key never counts again. */
 	see(&f, &k);
 	expect(&f, "lease.release; RELEASE leader if version 16");
+	assert_false(f.plan.leader);
 	CLOSE;
 }
 
