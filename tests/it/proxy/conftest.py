@@ -71,9 +71,15 @@ class Box:
         return self.path(name)
 
     def close(self):
+        failed = None
         for end in reversed(self.ends):
-            end()
+            try:
+                end()
+            except Exception as e:
+                failed = failed or e
         shutil.rmtree(self.dir, ignore_errors=True)
+        if failed:
+            raise failed
 
 
 HBA = """local all all trust
