@@ -207,9 +207,11 @@ bool herd_rule_promote(struct herd_step *s)
 static void tidy(struct herd_step *s)
 {
 	const struct herd_cluster *cl = s->cl;
+	const struct herd_failover *f = &cl->failover;
+	bool fulfilled = herd_str_eq(f->candidate, s->o->name) ||
+			 (f->leader && !f->candidate && !herd_str_eq(f->leader, s->o->name));
 
-	if (cl->failover_key.version && !cl->failover_key.bad &&
-	    herd_str_eq(cl->failover.candidate, s->o->name))
+	if (cl->failover_key.version && !cl->failover_key.bad && fulfilled)
 		herd_delete(s, "failover", cl->failover_key.version);
 	if (s->c->ho == HERD_HO_NONE && cl->handover_key.version)
 		herd_delete(s, "handover", cl->handover_key.version);

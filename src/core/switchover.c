@@ -159,8 +159,12 @@ bool herd_rule_switchover(struct herd_step *s)
 			return false;
 		return refuse(s, "I am already the leader, no need to failover");
 	}
-	if (f->leader && !herd_str_eq(f->leader, o->name))
+	if (f->leader && !herd_str_eq(f->leader, o->name)) {
+		/* To anybody but the former leader: fulfilled, and cleared like ours above. */
+		if (!f->candidate)
+			return false;
 		return refuse(s, "leader name does not match");
+	}
 	if (!anybody_allowed(s))
 		return refuse(s, "no healthy members found, failover is not possible");
 	c->ho_failover = s->cl->failover_key.version;
