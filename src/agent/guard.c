@@ -52,14 +52,6 @@ static int64_t now_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-int64_t herd_guard_margin_ms(int64_t ttl_ms)
-{
-	int64_t m = ttl_ms / 10;
-
-	/* Waking up, QUIT_WAIT_MS and the SIGKILLs; not more than a long lease can spare. */
-	return m < 500 ? 500 : m > 2000 ? 2000 : m;
-}
-
 /* Clock ticks since boot at which a process started, 0 when it is gone: tells recycled pids. */
 static uint64_t start_ticks(pid_t pid)
 {

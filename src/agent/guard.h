@@ -17,9 +17,6 @@
 
 struct herd_guard;
 
-/* Before the end of the lease: what the guard needs to be sure that nothing writes any more. */
-int64_t herd_guard_margin_ms(int64_t ttl_ms);
-
 /* Starts the guard process for the instance in data_dir (absolute). */
 int herd_guard_start(const char *data_dir, struct herd_guard **ret, struct herd_err *err);
 /* The guard's pid: watch it, and call herd_guard_restart when it died. */

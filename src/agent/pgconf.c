@@ -122,13 +122,10 @@ static void take_method(const char *name, const json_t *v, struct herd_pg_method
 	}
 	json_object_foreach((json_t *)v, key, value)
 	{
-		static const char *const own[] = { "command",
-						   "keep_data",
-						   "no_params",
-						   "no_leader",
-						   "recovery_conf",
-						   "keep_existing_"
-						   "recovery_conf" };
+		static const char *const own[] = {
+			"command",   "keep_data",     "no_params",
+			"no_leader", "recovery_conf", "keep_existing_recovery_conf",
+		};
 		bool skip = false;
 
 		for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
