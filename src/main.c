@@ -11,19 +11,24 @@
 #include "sim/sim.h"
 
 struct program {
-	const char *command; /* pgherd COMMAND */
-	const char *alias;   /* the peer's program that it stands in for; NULL: none */
+	char *command;     /* pgherd COMMAND */
+	char *full_name;   /* what it calls itself then, in messages and help */
+	const char *alias; /* the peer's program that it stands in for; NULL: none */
 	const char *summary;
 	int (*main)(int argc, char **argv);
 };
 
 static const struct program programs[] = {
-	{ "agent", "patroni", "runs one PostgreSQL instance of a herd", herd_agent_main },
-	{ "ctl", "patronictl", "operates a herd: list, switchover, restart, ...", herd_ctl_main },
-	{ "proxy", "pgbouncer", "the one endpoint: pools, routes and holds connections",
-	  herd_proxy_main },
-	{ "demo", NULL, "a whole herd on this machine, to try it out", herd_demo_main },
-	{ "sim", NULL, "the agents' decisions in a simulated herd with faults", herd_sim_main },
+	{ "agent", "pgherd agent", "patroni", "runs one PostgreSQL instance of a herd",
+	  herd_agent_main },
+	{ "ctl", "pgherd ctl", "patronictl", "operates a herd: list, switchover, restart, ...",
+	  herd_ctl_main },
+	{ "proxy", "pgherd proxy", "pgbouncer",
+	  "the one endpoint: pools, routes and holds connections", herd_proxy_main },
+	{ "demo", "pgherd demo", NULL, "a whole herd on this machine, to try it out",
+	  herd_demo_main },
+	{ "sim", "pgherd sim", NULL, "the agents' decisions in a simulated herd with faults",
+	  herd_sim_main },
 };
 
 enum { NPROGRAMS = sizeof(programs) / sizeof(*programs) };
@@ -78,11 +83,17 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	for (int i = 0; argc > 1 && i < NPROGRAMS; i++) {
-		if (strcmp(argv[1], programs[i].command) == 0)
+		if (strcmp(argv[1], programs[i].command) == 0) {
+			argv[1] = programs[i].full_name;
 			return programs[i].main(argc - 1, argv + 1);
+		}
 	}
 	if (argc > 1)
-		fprintf(stderr, "pgherd: unknown command \"%s\"\n", argv[1]);
-	usage(stderr);
+		fprintf(stderr,
+			"pgherd: unknown command \"%s\"\n"
+			"Try \"pgherd --help\" for more information.\n",
+			argv[1]);
+	else
+		usage(stderr);
 	return 2;
 }

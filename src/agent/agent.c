@@ -29,12 +29,13 @@ static const char usage[] =
 	"Usage:\n"
 	"  %s [OPTIONS] [CONFIG]\n"
 	"\n"
-	"CONFIG is a YAML file, or a directory of *.yml files. Without it the configuration comes\n"
-	"from the environment (PATRONI_CONFIGURATION, or the other PATRONI_* variables).\n"
+	"CONFIG is a YAML file, or a directory of *.yml and *.yaml files. Without it the\n"
+	"configuration comes from the environment (PATRONI_CONFIGURATION, or the other PATRONI_* "
+	"variables).\n"
 	"\n"
 	"Options:\n"
 	"  --validate-config          check the configuration and exit\n"
-	"  -i, --ignore-listen-port   with it: do not ask whether the ports are free\n"
+	"  -i, --ignore-listen-port   accepted for compatibility: ports are never tried\n"
 	"  -p, --print                print the configuration, secrets hidden, and exit\n"
 	"  --user USER                started as root: run as USER (default: postgres)\n"
 	"  --version                  print the version and exit\n"
@@ -83,13 +84,15 @@ static int parse_options(int argc, char **argv, struct options *o)
 			printf(usage, argv[0]);
 			return 0;
 		default:
-			fprintf(stderr, "Try \"%s --help\".\n", argv[0]);
+			fprintf(stderr, "Try \"%s --help\" for more information.\n", argv[0]);
 			return 2;
 		}
 	}
 	if (argc - optind > 1) {
-		fprintf(stderr, "%s: only one configuration file or directory can be given\n",
-			argv[0]);
+		fprintf(stderr,
+			"%s: only one configuration file or directory can be given\n"
+			"Try \"%s --help\" for more information.\n",
+			argv[0], argv[0]);
 		return 2;
 	}
 	o->config = argv[optind];

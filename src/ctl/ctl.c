@@ -16,8 +16,8 @@ enum { NVERBS = sizeof(verbs) / sizeof(verbs[0]) };
 
 static const struct ctl_opt global_opts[] = {
 	{ 'c', "config-file", NULL, "FILE", "Configuration file." },
-	{ 'd', "dcs-url", "dcs", "URL", "The DCS connect url (etcd3://host:port)." },
-	{ 'k', "insecure", NULL, NULL, "Allow connections to SSL sites without certs." },
+	{ 'd', "dcs-url", "dcs", "URL", "The store, as etcd3://host:port[,host:port]/namespace." },
+	{ 'k', "insecure", NULL, NULL, "Do not verify the certificates of the REST API." },
 	{ 0 },
 };
 
@@ -119,7 +119,7 @@ static const char *program_name(const char *argv0)
 	const char *slash = strrchr(argv0, '/');
 	const char *name = slash ? slash + 1 : argv0;
 
-	return strcmp(name, "ctl") == 0 ? "pgherdctl" : name;
+	return strcmp(name, "pgherd ctl") == 0 ? "pgherdctl" : name;
 }
 
 int herd_ctl_main(int argc, char **argv)

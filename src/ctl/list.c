@@ -108,7 +108,7 @@ static int run_topology(struct ctl *c, const struct ctl_args *a)
 const struct ctl_verb ctl_list = {
 	"list",
 	"[CLUSTER_NAMES]...",
-	"List the Patroni members for a given Patroni",
+	"List the members of a cluster",
 	list_opts,
 	0,
 	-1,
@@ -118,7 +118,7 @@ const struct ctl_verb ctl_list = {
 const struct ctl_verb ctl_topology = {
 	"topology",
 	"[CLUSTER_NAMES]...",
-	"Prints ASCII topology for given cluster",
+	"Show the members as a tree of who follows whom",
 	topology_opts,
 	0,
 	-1,

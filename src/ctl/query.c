@@ -242,5 +242,5 @@ static int run_query(struct ctl *c, const struct ctl_args *a)
 }
 
 const struct ctl_verb ctl_query = {
-	"query", "[CLUSTER_NAME]", "Query a Patroni PostgreSQL member", query_opts, 0, 1, run_query,
+	"query", "[CLUSTER_NAME]", "Run SQL on a member", query_opts, 0, 1, run_query,
 };

@@ -170,7 +170,7 @@ const struct ctl_verb ctl_history = {
 const struct ctl_verb ctl_version = {
 	"version",
 	"[CLUSTER_NAME] [MEMBER_NAMES]...",
-	"Output version of patronictl command or a running Patroni instance",
+	"Show the version of this program, or of running members",
 	version_opts,
 	0,
 	-1,

@@ -702,7 +702,7 @@ int herd_demo_main(int argc, char **argv)
 	if (rc < 0 || !known) {
 		if (rc == 0)
 			fprintf(stderr, "pgherd demo: unknown command \"%s\"\n", o.verb);
-		fputs("Try: pgherd demo --help\n", stderr);
+		fputs("Try \"pgherd demo --help\" for more information.\n", stderr);
 		free(o.dir);
 		return 2;
 	}

@@ -88,13 +88,14 @@ static int parse_options(int argc, char **argv, struct options *o)
 			      stderr);
 			return -EINVAL;
 		default:
-			fputs(usage_text, stderr);
+			fputs("Try \"pgherd proxy --help\" for more information.\n", stderr);
 			return -EINVAL;
 		}
 	}
 	if (optind != argc - 1) {
-		fputs("pgherd proxy: need one configuration file\n", stderr);
-		fputs(usage_text, stderr);
+		fputs("pgherd proxy: need one configuration file\n"
+		      "Try \"pgherd proxy --help\" for more information.\n",
+		      stderr);
 		return -EINVAL;
 	}
 	o->file = argv[optind];
@@ -457,7 +458,7 @@ int herd_proxy_main(int argc, char **argv)
 	int rc = parse_options(argc, argv, &o);
 
 	if (rc != 0)
-		return rc > 0 ? 0 : 1;
+		return rc > 0 ? 0 : 2;
 	struct herd_px *px = new_proxy(&o, &err);
 
 	rc = px ? herd_pconf_load(o.file, &config, &err) : -ENOMEM;

@@ -55,7 +55,10 @@ static int parse_options(int argc, char **argv, struct options *o)
 			o->file = value;
 			i++;
 		} else {
-			fprintf(stderr, "pgherd sim: invalid argument: %s\n%s", argv[i], usage);
+			fprintf(stderr,
+				"pgherd sim: invalid argument: %s\n"
+				"Try \"pgherd sim --help\" for more information.\n",
+				argv[i]);
 			return 2;
 		}
 	}
@@ -91,7 +94,7 @@ int herd_sim_main(int argc, char **argv)
 	if (r)
 		return r == 1 ? 0 : 2;
 	if (o.file && !(config = read_config(o.file)))
-		return 2;
+		return 1;
 	for (int64_t seed = o.first; seed <= o.last; seed++) {
 		struct sim *w = calloc(1, sizeof(*w));
 
