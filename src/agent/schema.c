@@ -203,6 +203,8 @@ const struct herd_schema_key herd_schema_dynamic[] = {
 	{ "permanent_slots", HERD_KEY_MAP, NULL },
 	{ "ignore_slots", HERD_KEY_LIST_MAP, NULL },
 	{ "standby_cluster", HERD_KEY_MAP, NULL },
+	{ "handover.acks", HERD_KEY_SECONDS, NULL, 0, 0 },
+	{ "handover.transactions", HERD_KEY_SECONDS, NULL, 0, 0 },
 	{ "postgresql", HERD_KEY_MAP, NULL },
 	{ NULL },
 };
