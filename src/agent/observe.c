@@ -229,8 +229,13 @@ static json_t *pending_reason(const struct herd_agent *a)
 			herd_agent_config_get(a->cfg, "postgresql.parameters"), name);
 		json_t *one = json_pack("{s:s}", "old_value", a->st.pending[i].value);
 
+		/* What the agent sets by itself stands only in the server's configuration. */
+		const char *set = herd_pg_settings_get(&herd_pg_config(a->pg)->parameters, name);
+
 		if (want)
 			json_object_set(one, "new_value", want);
+		else if (set)
+			json_object_set_new(one, "new_value", json_string(set));
 		json_object_set_new(reason, name, one);
 	}
 	return reason;

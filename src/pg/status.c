@@ -64,7 +64,12 @@ static const char status_sql[] =
 	" (SELECT json_agg(to_json(s)) FROM pg_catalog.pg_stat_replication s)," /* 28 */
 	" (SELECT json_agg(to_json(s)) FROM pg_catalog.pg_replication_slots s),"
 	" (SELECT json_agg(json_build_array(s.name, s.setting)) FROM pg_catalog.pg_settings s"
-	"  WHERE s.pending_restart)," /* 30 */
+	/* Those of recovery come and go with the role; a promotion leaves them pending for nothing.
+	 */
+	"  WHERE s.pending_restart AND pg_catalog.left(s.name, 15) <> 'recovery_target'"
+	"  AND s.name NOT IN ('primary_conninfo', 'primary_slot_name', 'restore_command',"
+	"   'archive_cleanup_command', 'recovery_end_command', 'recovery_min_apply_delay',"
+	"   'promote_trigger_file'))," /* 30 */
 	" pg_catalog.current_setting('server_version_num')::int"
 	" FROM r";
 
