@@ -192,6 +192,11 @@ static int validate(const struct herd_agent_config *c)
 		ok = check_bin(c, bins[i], true) && ok;
 	for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i++)
 		store = store || json_object_get(c->local, stores[i]);
+	if (store && !json_object_get(c->local, "etcd3") && !json_object_get(c->local, "etcd")) {
+		printf("the only store that is available in this version is etcd: name it with "
+		       "etcd3.hosts\n");
+		ok = false;
+	}
 	if (!store) {
 		printf("consul, etcd, etcd3, exhibitor, kubernetes, raft, zookeeper are not "
 		       "defined.\n");

@@ -22,6 +22,7 @@ struct pending {
 	bool waited;
 	char *what;
 	struct herd_pg_slots_plan slots;
+	struct herd_pg_session *session; /* of its own, or NULL */
 };
 
 static struct pending *pending_new(struct herd_agent *a, const struct herd_action *act)
@@ -44,6 +45,8 @@ static void pending_end(struct pending *p, bool ok)
 	if (p->waited)
 		herd_agent_exec_done(a, p->gen, ok);
 	herd_pg_slots_plan_clear(&p->slots);
+	if (p->session)
+		herd_pg_session_free(p->session);
 	free(p->what);
 	free(p);
 }
@@ -187,18 +190,40 @@ static int query(struct herd_agent *a, const struct herd_action *act, const char
 	return rc;
 }
 
+/* A logical slot belongs to the database in which it is made. */
+static int logical_slot(struct herd_agent *a, const struct herd_action *act)
+{
+	static const char sql[] =
+		"SELECT pg_catalog.pg_create_logical_replication_slot($1::name, $2::name) WHERE"
+		" NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1)";
+	const char *params[] = { act->slot, act->plugin };
+	struct herd_err err = HERD_ERR_INIT;
+	struct pending *p = pending_new(a, act);
+	int rc;
+
+	if (!p)
+		return -ENOMEM;
+	rc = herd_pg_session_local(a->pg, "Patroni slots", act->database, &p->session, &err);
+	if (rc == 0)
+		rc = herd_pg_query(p->session, sql, 2, params, 3000, on_rows, p);
+	else
+		herd_log_err(a->log, HERD_LOG_WARNING, &err, "%s failed", p->what);
+	herd_err_clear(&err);
+	if (rc < 0) {
+		p->waited = false;
+		pending_end(p, false);
+	}
+	return rc;
+}
+
 static int slot(struct herd_agent *a, const struct herd_action *act)
 {
 	struct pending *p;
 	char lsn[HERD_LSN_TEXT];
 	int rc;
 
-	if (act->act == HERD_ACT_SLOT_CREATE && act->slot_type == HERD_SLOT_LOGICAL) {
-		const char *params[] = { act->slot, act->plugin };
-
-		return query(a, act, "SELECT pg_create_logical_replication_slot($1, $2)", 2,
-			     params);
-	}
+	if (act->act == HERD_ACT_SLOT_CREATE && act->slot_type == HERD_SLOT_LOGICAL)
+		return logical_slot(a, act);
 	p = pending_new(a, act);
 	if (!p)
 		return -ENOMEM;
