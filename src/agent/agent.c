@@ -708,6 +708,18 @@ static int setup(struct herd_agent *a, struct herd_err *err)
 			     herd_agent_config_str(a->cfg, "scope", ""), &a->dcs, err);
 }
 
+static void free_texts(struct herd_agent *a)
+{
+	char *const texts[] = { a->name,         a->lease_id,       a->ssn,
+				a->last_why,     a->last_warning,   a->self_conn_url,
+				a->self_api_url, a->self_proxy_url, a->task.error,
+				a->task.member,  a->probe.name };
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		free(texts[i]);
+	free(a->callbacks);
+}
+
 static void teardown(struct herd_agent *a)
 {
 	herd_rest_free(a->rest);
@@ -721,6 +733,19 @@ static void teardown(struct herd_agent *a)
 	herd_pidwatch_free(a->guard_watch);
 	herd_guard_free(a->guard);
 	herd_core_free(a->core);
+	herd_timer_free(a->step_timer);
+	herd_timer_free(a->observe_timer);
+	herd_plan_clear(&a->exec.plan);
+	herd_agent_poll_clear(&a->poll);
+	herd_history_clear(&a->probe.history);
+	herd_history_clear(&a->history);
+	herd_pg_status_clear(&a->st);
+	herd_scope_unref(a->scope);
+	json_decref(a->scheduled_restart);
+	for (int i = 0; i < AGENT_NSIGNALS; i++)
+		herd_signal_free(a->signals[i]);
+	free_texts(a);
+	herd_loop_free(a->loop);
 	herd_log_free(a->log);
 	herd_agent_config_free(a->cfg);
 }
@@ -737,9 +762,9 @@ static int run(struct herd_agent *a)
 		return 1;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	herd_signal_new(a->loop, SIGTERM, on_end_signal, a);
-	herd_signal_new(a->loop, SIGINT, on_end_signal, a);
-	herd_signal_new(a->loop, SIGHUP, on_hup, a);
+	a->signals[0] = herd_signal_new(a->loop, SIGTERM, on_end_signal, a);
+	a->signals[1] = herd_signal_new(a->loop, SIGINT, on_end_signal, a);
+	a->signals[2] = herd_signal_new(a->loop, SIGHUP, on_hup, a);
 	a->step_timer = herd_timer_new(a->loop, first_read, a);
 	herd_timer_set(a->step_timer, 0);
 	herd_loop_run(a->loop);

@@ -65,6 +65,8 @@ struct herd_agent_exec {
 	bool reread;     /* the store was changed: the next view must be younger */
 };
 
+#define AGENT_NSIGNALS 3
+
 struct herd_agent {
 	struct herd_loop *loop;
 	struct herd_log *log;
@@ -124,6 +126,7 @@ struct herd_agent {
 	char *last_why;
 	char *last_warning;
 	int64_t last_why_ms;
+	struct herd_signal *signals[AGENT_NSIGNALS]; /* TERM, INT, HUP */
 	int exit_code;
 	bool exiting;
 	char *self_conn_url, *self_api_url, *self_proxy_url;

@@ -73,6 +73,7 @@ static void on_status(void *arg, int rc, struct herd_pg_status *st, const struct
 
 	a->pg_pending = false;
 	if (rc == 0) {
+		herd_pg_status_clear(&a->st);
 		herd_pg_status_move(&a->st, st);
 		a->st_fresh = true;
 		a->st_known = true;

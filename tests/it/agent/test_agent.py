@@ -190,9 +190,9 @@ def test_stop(herd):
 
 def test_reinitialize(herd):
     replica = herd.replicas()[0]
-    inode = (replica.data / "PG_VERSION").stat().st_ino
+    made = (replica.data / "PG_VERSION").stat().st_ctime_ns
     assert replica.request("POST", "/reinitialize", {}) == (200, "reinitialize started")
-    wait_for(lambda: (replica.data / "PG_VERSION").stat().st_ino != inode, 20, "a new copy")
+    wait_for(lambda: (replica.data / "PG_VERSION").stat().st_ctime_ns != made, 20, "a new copy")
     herd.wait_healthy()
 
 
