@@ -63,6 +63,15 @@ def alive(pid):
         return False
 
 
+def guard_page(data):
+    """The file that an agent and its guard share; a killed agent leaves it (see guard.c)."""
+    h = 1469598103934665603
+    for c in str(data).encode():
+        h = (h ^ c) * 1099511628211 % 2**64
+    uid = pwd.getpwnam("postgres").pw_uid if os.geteuid() == 0 else os.geteuid()
+    return pathlib.Path(f"/dev/shm/pgherd-guard.{uid}.{h:016x}")
+
+
 class Etcd:
     def __init__(self, directory):
         self.dir = pathlib.Path(directory)
@@ -321,6 +330,9 @@ class Herd:
             if not left:
                 break
             time.sleep(0.05)
+        for m in self.members:
+            with contextlib.suppress(OSError):
+                guard_page(m.data).unlink()
         if self.etcd:
             self.etcd.stop()
         if os.environ.get("HERD_KEEP"):
