@@ -323,12 +323,23 @@ static bool peers_missing(const struct herd_step *s)
 	return false;
 }
 
+/*
+ * The leader that went has said that we have everything: no question is open. The word of an
+ * earlier leader does not count; with synchronous replication /sync names the last one.
+ */
+static bool handed_over(const struct herd_step *s)
+{
+	const struct herd_handover *h = &s->cl->handover;
+
+	return h->id && h->phase == HERD_HANDOVER_DONE && herd_str_eq(h->to, s->o->name) &&
+	       (!herd_sync_active(s) || herd_str_ieq(s->cl->sync.leader, h->from));
+}
+
 bool herd_rule_race(struct herd_step *s)
 {
 	const struct herd_obs *o = s->o;
 	const struct herd_cluster *cl = s->cl;
 	const struct herd_failover *f = &cl->failover;
-	const struct herd_handover *h = &cl->handover;
 	const char *why;
 
 	if (cl->leader)
@@ -339,13 +350,12 @@ bool herd_rule_race(struct herd_step *s)
 		return no(s, "race.lease", "waiting for a lease before the leader race");
 	if (o->now_ms < s->c->no_race_before_ms)
 		return no(s, "race.back-off", not_healthiest);
-	/* The leader that went has said that we have everything: no question is open. */
 	bool manual = !f->leader && herd_str_eq(f->candidate, o->name);
 
 	why = unfit(s, manual);
 	if (why)
 		return no(s, "race.unfit", why);
-	if (h->id && h->phase == HERD_HANDOVER_DONE && herd_str_eq(h->to, o->name))
+	if (handed_over(s))
 		return win(s, "race.handover", "acquiring the leader key that was handed over");
 	if (s->paused && !herd_str_eq(f->candidate, o->name))
 		return no(s, "race.paused", "PAUSE: no action, the cluster has no leader");

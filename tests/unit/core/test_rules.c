@@ -512,6 +512,7 @@ ROW(switchover)
 	char *text = plan_of(&f);
 
 	assert_non_null(strstr(text, "switchover.prepare; PUT handover="));
+	assert_int_equal(f.plan.act[0].cond, HERD_IF_ABSENT);
 	assert_non_null(strstr(text, "\"to\":\"b\",\"phase\":\"prepare\""));
 	const char *doc = f.plan.act[0].value;
 
@@ -528,6 +529,7 @@ ROW(switchover)
 	f.obs.pg.transactions = 0;
 	text = plan_of(&f);
 	assert_non_null(strstr(text, "\"phase\":\"shutdown\""));
+	assert_int_equal(f.plan.act[0].cond, HERD_IF_VERSION);
 	assert_non_null(strstr(text, "; STOP fast"));
 	free(text);
 	f.obs.task.running = HERD_TASK_STOP;
@@ -613,6 +615,16 @@ ROW(candidate_takes_what_is_handed_over)
 	see(&f, &k);
 	answers(&f, 2000, 0);
 	expect(&f, "race.beaten");
+	fixture_close(&f);
+	/* The word of an earlier leader, come late: /sync names the last one. A race decides. */
+	fixture_open(&f);
+	k.config = "{\"synchronous_mode\":true}";
+	k.sync = "{\"leader\":\"c\",\"quorum\":0,\"sync_standby\":\"a\"}";
+	k.handover =
+		"{\"id\":\"i\",\"from\":\"b\",\"to\":\"a\",\"phase\":\"done\",\"deadline_ms\":1}";
+	see(&f, &k);
+	answers(&f, 2000, 0);
+	expect(&f, "race.win; TAKE leader=a if absent on lease");
 	CLOSE;
 }
 
