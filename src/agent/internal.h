@@ -170,7 +170,9 @@ const char *herd_agent_task_text(enum herd_task t);
 /* Reads all of pg_control and wakes; for what the quick look does not tell. */
 void herd_agent_look_at_control(struct herd_agent *a);
 /* Path of the file whose presence says that a bootstrap has not ended; malloc'd. */
-char *herd_agent_bootstrap_mark(const struct herd_agent *a);
+/* Files in the data directory, for this agent and a later one; malloc'd paths. */
+char *herd_agent_bootstrap_mark(const struct herd_agent *a); /* being made: counts as empty */
+char *herd_agent_fresh_mark(const struct herd_agent *a);     /* made, and never opened to clients */
 /* The role for a standby of member (NULL: nobody) or a primary, with all settings of the moment. */
 int herd_agent_role(struct herd_agent *a, bool standby, const char *member,
 		    struct herd_pg_role *ret);

@@ -446,6 +446,7 @@ static int take_pg(struct herd_agent *a, struct herd_obs_pg *pg, struct herd_age
 	pg->replay_lsn = a->replay_lsn;
 	pg->following = herd_agent_following(a);
 	pg->user_ssn = buf->user_ssn;
+	pg->fresh = has_file(a, "pgherd.fresh");
 	if (a->run == HERD_RUN_DOWN && has_file(a, "backup_label")) {
 		/*
 		 * A base backup that was never started: pg_control is the running source's and says

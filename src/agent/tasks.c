@@ -196,8 +196,13 @@ static void do_start(struct herd_agent *a)
 	struct herd_err err = HERD_ERR_INIT;
 	struct link *l = link_new(a, finish);
 	int rc = l ? herd_agent_role(a, a->task.standby, a->task.member, &role) : -ENOMEM;
+	char *fresh = herd_agent_fresh_mark(a);
 
 	a->crashed = false;
+	/* From here on somebody may have written: it is no new data directory any more. */
+	if (rc == 0 && (!fresh || (unlink(fresh) < 0 && errno != ENOENT)))
+		rc = fresh ? -errno : -ENOMEM;
+	free(fresh);
 	if (rc == 0)
 		rc = herd_pg_start(a->pg, &role, DAY_MS, on_link, l, &err);
 	herd_pg_role_clear(&role);
@@ -331,7 +336,7 @@ static void bootstrap_fail(struct herd_agent *a, int rc, const struct herd_err *
 	struct herd_err aside = HERD_ERR_INIT;
 	struct herd_err why = HERD_ERR_INIT;
 
-	herd_err_set(&why, rc, "%s", herd_err_text(err));
+	herd_err_set(&why, rc, "%s", err ? herd_err_text(err) : strerror(-rc));
 	herd_pg_kill(a->pg);
 	if (herd_pg_datadir(a->pg, NULL) != HERD_PG_DATADIR_MISSING &&
 	    herd_pg_move_aside(a->pg, &aside) < 0)
@@ -344,16 +349,18 @@ static void bootstrap_fail(struct herd_agent *a, int rc, const struct herd_err *
 
 static void bootstrap_stopped(struct herd_agent *a, int rc, const struct herd_err *err)
 {
-	char *mark = herd_agent_bootstrap_mark(a);
+	char *mark = herd_agent_bootstrap_mark(a), *fresh = herd_agent_fresh_mark(a);
 
-	if (rc < 0)
+	if (rc == 0 && rename(mark, fresh) < 0)
+		rc = -errno;
+	if (rc < 0) {
 		bootstrap_fail(a, rc, err);
-	else {
-		unlink(mark);
+	} else {
 		herd_info(a->log, "initialized a new cluster");
 		finish(a, 0, NULL);
 	}
 	free(mark);
+	free(fresh);
 }
 
 static void bootstrap_sharded(struct herd_agent *a, int rc, const struct herd_err *err)
@@ -445,6 +452,11 @@ static void bootstrap_made(struct herd_agent *a, int rc, const struct herd_err *
 char *herd_agent_bootstrap_mark(const struct herd_agent *a)
 {
 	return herd_str_printf("%s/pgherd.bootstrap", herd_pg_config(a->pg)->data_dir);
+}
+
+char *herd_agent_fresh_mark(const struct herd_agent *a)
+{
+	return herd_str_printf("%s/pgherd.fresh", herd_pg_config(a->pg)->data_dir);
 }
 
 static void begin_bootstrap(struct herd_agent *a)
