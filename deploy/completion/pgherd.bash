@@ -1,5 +1,5 @@
-# bash completion for pgherd, pgherdctl and patronictl: commands, options, members, roles.
-# Install as /usr/share/bash-completion/completions/pgherd with links pgherdctl and patronictl.
+# bash completion for pgherd and the names it is called by: commands, options, members, roles, files.
+# Installed as bash-completion/completions/pgherd with a link pgherdctl.
 
 # The words of the command line that stand before COMMAND's own: "pgherd ctl -c FILE", "pgherdctl".
 _pgherd_ctl_program() {
@@ -74,6 +74,58 @@ _pgherd_ctl() {
 	fi
 }
 
+# Files whose names end in one of the given endings, and directories.
+_pgherd_files() {
+	local ending
+	COMPREPLY=($(compgen -d -- "$cur"))
+	for ending in "$@"; do
+		COMPREPLY+=($(compgen -f -X "!*.$ending" -- "$cur"))
+	done
+	compopt -o filenames 2>/dev/null
+}
+
+# agent, proxy, demo and sim: $1 is the program, $2 where its own words begin.
+_pgherd_program() {
+	local program=$1 start=$2 cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+
+	case $program:$prev in
+	agent:--user | proxy:-u | proxy:--user)
+		COMPREPLY=($(compgen -u -- "$cur"))
+		return
+		;;
+	demo:--dir)
+		COMPREPLY=($(compgen -d -- "$cur"))
+		compopt -o filenames 2>/dev/null
+		return
+		;;
+	sim:--config)
+		_pgherd_files yml yaml
+		return
+		;;
+	demo:--base-port | demo:--workers | demo:--replicas | sim:--seed | sim:--seeds)
+		return
+		;;
+	esac
+	if [[ $cur == -* ]]; then
+		case $program in
+		agent) COMPREPLY=($(compgen -W "--validate-config --ignore-listen-port --print --user --version
+			--help" -- "$cur")) ;;
+		proxy) COMPREPLY=($(compgen -W "--daemon --quiet --user --verbose --version --help" -- "$cur")) ;;
+		demo) COMPREPLY=($(compgen -W "--dir --base-port --workers --replicas --force --help" -- "$cur")) ;;
+		sim) COMPREPLY=($(compgen -W "--seeds --seed --trace --config --help" -- "$cur")) ;;
+		esac
+		return
+	fi
+	case $program in
+	agent) _pgherd_files yml yaml ;;
+	proxy) _pgherd_files ini ;;
+	demo)
+		((COMP_CWORD == start)) &&
+			COMPREPLY=($(compgen -W "start status psql stop destroy" -- "$cur"))
+		;;
+	esac
+}
+
 _pgherd() {
 	COMPREPLY=()
 	case ${COMP_WORDS[0]##*/} in
@@ -86,8 +138,14 @@ _pgherd() {
 		elif [ "${COMP_WORDS[1]}" = ctl ]; then
 			_pgherd_ctl 2
 		else
-			COMPREPLY=($(compgen -f -- "${COMP_WORDS[COMP_CWORD]}"))
+			_pgherd_program "${COMP_WORDS[1]}" 2
 		fi
+		;;
+	patroni)
+		_pgherd_program agent 1
+		;;
+	pgbouncer)
+		_pgherd_program proxy 1
 		;;
 	*)
 		_pgherd_ctl 1
@@ -95,4 +153,4 @@ _pgherd() {
 	esac
 }
 
-complete -F _pgherd pgherd pgherdctl patronictl
+complete -F _pgherd pgherd pgherdctl patroni patronictl pgbouncer
