@@ -106,13 +106,7 @@ static int run_topology(struct ctl *c, const struct ctl_args *a)
 }
 
 const struct ctl_verb ctl_list = {
-	"list",
-	"[CLUSTER_NAMES]...",
-	"List the members of a cluster",
-	list_opts,
-	0,
-	-1,
-	run_list,
+	"list", "[CLUSTER_NAMES]...", "List the members of a cluster", list_opts, 0, -1, run_list,
 };
 
 const struct ctl_verb ctl_topology = {
