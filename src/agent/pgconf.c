@@ -163,20 +163,10 @@ static void take_methods(const json_t *pg, struct herd_pg_config *ret)
 
 static void take_bins(const json_t *pg, struct herd_pg_config *ret)
 {
-	static const char *const names[HERD_PG_BIN_NR] = {
-		[HERD_PG_BIN_PG_CTL] = "pg_ctl",
-		[HERD_PG_BIN_INITDB] = "initdb",
-		[HERD_PG_BIN_CONTROLDATA] = "pg_controldata",
-		[HERD_PG_BIN_BASEBACKUP] = "pg_basebackup",
-		[HERD_PG_BIN_POSTGRES] = "postgres",
-		[HERD_PG_BIN_ISREADY] = "pg_isready",
-		[HERD_PG_BIN_REWIND] = "pg_rewind",
-		[HERD_PG_BIN_WALDUMP] = "pg_waldump",
-	};
 	json_t *map = json_object_get(pg, "bin_name");
 
 	for (int i = 0; i < HERD_PG_BIN_NR; i++)
-		ret->bin_name[i] = herd_str_dup(herd_json_str(map, names[i], NULL));
+		ret->bin_name[i] = herd_str_dup(herd_json_str(map, herd_pg_bin_names[i], NULL));
 }
 
 int herd_agent_pg_config(const struct herd_agent *a, struct herd_pg_config *ret,

@@ -6,7 +6,7 @@
 #include "base/buf.h"
 #include "base/str.h"
 
-static const char *const bin_default[HERD_PG_BIN_NR] = {
+const char *const herd_pg_bin_names[HERD_PG_BIN_NR] = {
 	[HERD_PG_BIN_PG_CTL] = "pg_ctl",
 	[HERD_PG_BIN_INITDB] = "initdb",
 	[HERD_PG_BIN_CONTROLDATA] = "pg_controldata",
@@ -118,7 +118,7 @@ int herd_pg_config_check(const struct herd_pg_config *c, struct herd_err *err)
 
 char *herd_pg_config_bin(const struct herd_pg_config *c, enum herd_pg_bin bin)
 {
-	const char *name = c->bin_name[bin] != NULL ? c->bin_name[bin] : bin_default[bin];
+	const char *name = c->bin_name[bin] != NULL ? c->bin_name[bin] : herd_pg_bin_names[bin];
 
 	if (c->bin_dir == NULL || c->bin_dir[0] == '\0')
 		return strdup(name);

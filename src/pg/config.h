@@ -40,6 +40,9 @@ struct herd_pg_method {
 };
 void herd_pg_method_clear(struct herd_pg_method *m);
 
+/* What PostgreSQL calls them; the keys of postgresql.bin_name. */
+extern const char *const herd_pg_bin_names[HERD_PG_BIN_NR];
+
 struct herd_pg_config {
 	char *scope, *name;             /* cluster_name and application_name */
 	char *data_dir;                 /* absolute */

@@ -4,8 +4,10 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_enum.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
@@ -632,4 +634,26 @@ PGDLLEXPORT Datum herd_catalog_changed(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 		invalidate(DatumGetObjectId(heap_getattr(trigger->tg_newtuple, 1, desc, &isnull)));
 	return PointerGetDatum(NULL);
+}
+
+Oid herd_extension_owner(void)
+{
+	Relation rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	Oid owner = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+		    CStringGetDatum("pgherd"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		owner = ((Form_pg_extension)GETSTRUCT(tuple))->extowner;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	if (!OidIsValid(owner))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+				errmsg("extension \"pgherd\" does not exist")));
+	return owner;
 }

@@ -85,6 +85,9 @@ extern void herd_metadata_init(void);
 /* True when the extension exists in this database and its hooks should act. */
 extern bool herd_enabled(void);
 
+/* The role that internal statements run as; raises when the extension does not exist. */
+extern Oid herd_extension_owner(void);
+
 /* Hash of a non-null value of the key's type, as pg_dist_shard counts it. */
 extern int32 herd_table_hash(const HerdTable *table, Datum value);
 

@@ -504,19 +504,5 @@ void herd_conn_trim_cache(void)
 
 char *herd_conn_superuser(void)
 {
-	Relation rel = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tuple;
-	Oid owner = BOOTSTRAP_SUPERUSERID;
-
-	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
-		    CStringGetDatum("pgherd"));
-	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		owner = ((Form_pg_extension)GETSTRUCT(tuple))->extowner;
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return GetUserNameFromId(owner, false);
+	return GetUserNameFromId(herd_extension_owner(), false);
 }

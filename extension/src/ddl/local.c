@@ -87,27 +87,6 @@ uint64 herd_sql_exec(const char *fmt, ...)
 	return run_sql(sql);
 }
 
-static Oid extension_owner(void)
-{
-	Relation rel = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tuple;
-	Oid owner = InvalidOid;
-
-	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
-		    CStringGetDatum("pgherd"));
-	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		owner = ((Form_pg_extension)GETSTRUCT(tuple))->extowner;
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	if (!OidIsValid(owner))
-		elog(ERROR, "extension pgherd does not exist");
-	return owner;
-}
-
 uint64 herd_sql_exec_owner(const char *fmt, ...)
 {
 	Oid user;
@@ -121,7 +100,7 @@ uint64 herd_sql_exec_owner(const char *fmt, ...)
 	va_end(args);
 	GetUserIdAndSecContext(&user, &context);
 	/* An error resets both at the end of the (sub)transaction. */
-	SetUserIdAndSecContext(extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(herd_extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
 	processed = run_sql(sql);
 	SetUserIdAndSecContext(user, context);
 	return processed;
@@ -174,7 +153,7 @@ List *herd_sql_rows_owner(const char *fmt, ...)
 	sql = format_sql(fmt, args);
 	va_end(args);
 	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(herd_extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
 	rows = query_rows(sql);
 	SetUserIdAndSecContext(user, context);
 	return rows;
