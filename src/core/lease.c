@@ -170,6 +170,10 @@ bool herd_rule_without_right(struct herd_step *s)
 
 	if (s->paused || !s->primary || s->key_mine || s->key_stale)
 		return false;
+	/* After its shutdown checkpoint it serves nobody; it only has to end. */
+	if (o->task.running == HERD_TASK_STOP && o->pg.run == HERD_RUN_STOPPING &&
+	    o->pg.control == HERD_CONTROL_SHUT_DOWN)
+		return false;
 	if (cl->leader) {
 		stop_now(s);
 		return herd_answer(

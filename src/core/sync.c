@@ -43,7 +43,7 @@ static const struct herd_obs_sender *sender_of(const struct herd_step *s, const 
 struct candidate {
 	const char *name;
 	int priority;
-	bool nofailover, current;
+	bool nofailover, current, chosen;
 	uint64_t lsn;
 };
 
@@ -57,6 +57,9 @@ static int better(const void *a, const void *b)
 		return x->priority > y->priority ? -1 : 1;
 	if (x->current != y->current)
 		return x->current ? -1 : 1;
+	/* Commits wait for it already: to and fro would cost each time what it has confirmed. */
+	if (x->chosen != y->chosen)
+		return x->chosen ? -1 : 1;
 	if (x->lsn != y->lsn)
 		return x->lsn > y->lsn ? -1 : 1;
 	return strcmp(x->name, y->name);
@@ -65,9 +68,11 @@ static int better(const void *a, const void *b)
 static size_t candidates(const struct herd_step *s, struct candidate *list)
 {
 	const struct herd_cluster *cl = s->cl;
+	struct herd_ssn ssn = { 0 };
 	uint64_t best = 0;
 	size_t n = 0, kept = 0;
 
+	herd_ssn_parse(s->o->pg.ssn, &ssn);
 	for (size_t i = 0; i < cl->n_members; i++) {
 		const struct herd_member *m = &cl->members[i];
 		const struct herd_obs_sender *r = sender_of(s, m->name);
@@ -80,6 +85,7 @@ static size_t candidates(const struct herd_step *s, struct candidate *list)
 			.priority = herd_tags_sync_priority(&m->tags),
 			.nofailover = herd_tags_failover_priority(&m->tags) <= 0,
 			.current = herd_names_has(&cl->sync.standby, m->name),
+			.chosen = herd_names_has(&ssn.names, m->name),
 			.lsn = confirmed_lsn(s, r),
 		};
 		best = list[n - 1].lsn > best ? list[n - 1].lsn : best;
@@ -94,6 +100,7 @@ static size_t candidates(const struct herd_step *s, struct candidate *list)
 		if (!lags)
 			list[kept++] = list[i];
 	}
+	herd_ssn_clear(&ssn);
 	qsort(list, kept, sizeof(*list), better);
 	return kept;
 }

@@ -106,6 +106,23 @@ ROW(primary_without_key_stops)
 	CLOSE;
 }
 
+ROW(released_key_before_the_process_ended)
+{
+	OPEN;
+	k.leader = "b";
+	k.leader_lease = "L2";
+	see(&f, &k);
+	as_primary(&f);
+	f.obs.task.running = HERD_TASK_STOP;
+	f.obs.pg.run = HERD_RUN_STOPPING;
+	f.obs.pg.control = HERD_CONTROL_SHUT_DOWN;
+	expect(&f, "task.wait");
+	/* Without the shutdown checkpoint it may still take writes. */
+	f.obs.pg.control = HERD_CONTROL_IN_PRODUCTION;
+	expect(&f, "lease.other; STOP immediate");
+	CLOSE;
+}
+
 ROW(store_cannot_be_read)
 {
 	OPEN;
@@ -363,6 +380,31 @@ ROW(first_primary_claims_sync)
 	f.obs.pg.fresh = true;
 	expect(&f, "down.start; PUT sync={\"leader\":\"a\",\"quorum\":0,\"sync_standby\":null} "
 		   "if absent; START primary");
+	CLOSE;
+}
+
+/* b is waited for and not in /sync yet; that c is further changes nothing. */
+ROW(sync_choice_is_kept)
+{
+	OPEN;
+	k.leader = "a";
+	k.leader_lease = "L1";
+	k.config = "{\"synchronous_mode\":true}";
+	k.sync = "{\"leader\":\"a\",\"sync_standby\":null}";
+	see(&f, &k);
+	as_primary(&f);
+	f.senders[0] = (struct herd_obs_sender){ "b", true, true, 900, 900, 900 };
+	f.senders[1] = (struct herd_obs_sender){ "c", true, false, 1000, 1000, 1000 };
+	f.obs.pg.senders = f.senders;
+	f.obs.pg.n_senders = 2;
+	char *plan = plan_of(&f);
+
+	assert_non_null(strstr(plan, "SET_SSN=c"));
+	free(plan);
+	f.obs.pg.ssn = "b";
+	plan = plan_of(&f);
+	assert_null(strstr(plan, "SET_SSN"));
+	free(plan);
 	CLOSE;
 }
 
@@ -674,6 +716,8 @@ int main(void)
 		cmocka_unit_test(lease_is_renewed_after_loop_wait),
 		cmocka_unit_test(leader_without_renewal_stops_in_time),
 		cmocka_unit_test(primary_without_key_stops),
+		cmocka_unit_test(released_key_before_the_process_ended),
+		cmocka_unit_test(sync_choice_is_kept),
 		cmocka_unit_test(store_cannot_be_read),
 		cmocka_unit_test(standby_cluster_is_not_promoted),
 		cmocka_unit_test(key_of_a_former_life_is_moved),
