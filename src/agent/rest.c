@@ -4,6 +4,7 @@
 #include "agent/rest.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netdb.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@
 #include "base/str.h"
 
 #define MAX_PARAMS 32
+/* Less than other members wait for an answer. */
+#define PLACE_MS 1500
 
 /* --- answers ---------------------------------------------------------------------------------- */
 
@@ -222,6 +225,63 @@ static void get_failsafe(struct herd_rest *r, struct herd_http_exchange *x)
 	free(text);
 }
 
+/* One who asks a standby how far it is, and waits for that. */
+struct place_question {
+	struct herd_agent *a;
+	struct herd_http_exchange *x;
+};
+
+static void reply_status(struct herd_agent *a, struct herd_http_exchange *x)
+{
+	json_t *v = herd_rest_status(a);
+
+	herd_rest_json(x, 200, v);
+	json_decref(v);
+}
+
+static void on_place(void *arg, int rc, const struct herd_pg_rows *rows, const struct herd_err *err)
+{
+	struct place_question *q = arg;
+
+	if (rc == 0 && q->a->st_known && q->a->st.in_recovery) {
+		uint64_t received = herd_pg_rows_lsn(rows, 0, 0);
+		uint64_t replayed = herd_pg_rows_lsn(rows, 0, 1);
+
+		if (received > q->a->st.receive_lsn)
+			q->a->st.receive_lsn = received;
+		if (replayed > q->a->st.replay_lsn)
+			q->a->st.replay_lsn = replayed;
+	}
+	if (rc == -ECANCELED)
+		herd_rest_text(q->x, 503, ""); /* the agent ends */
+	else
+		reply_status(q->a, q->x);
+	free(q);
+}
+
+/*
+ * How far a standby is must be true now, not at the last observation: a leader that has shut down
+ * waits for this answer, and so do all clients.
+ */
+static void get_status(struct herd_agent *a, struct herd_http_exchange *x)
+{
+	bool standby = a->run == HERD_RUN_RUNNING && a->st_known && a->st.in_recovery;
+	struct place_question *q = standby ? malloc(sizeof(*q)) : NULL;
+
+	if (!q) {
+		reply_status(a, x);
+		return;
+	}
+	*q = (struct place_question){ a, x };
+	if (herd_pg_query(herd_pg_session(a->pg),
+			  "SELECT pg_catalog.pg_last_wal_receive_lsn(), "
+			  "pg_catalog.pg_last_wal_replay_lsn()",
+			  0, NULL, PLACE_MS, on_place, q) < 0) {
+		free(q);
+		reply_status(a, x);
+	}
+}
+
 static void get(struct herd_rest *r, struct herd_http_exchange *x)
 {
 	const char *path = herd_http_path(x);
@@ -229,8 +289,7 @@ static void get(struct herd_rest *r, struct herd_http_exchange *x)
 	json_t *v = NULL;
 
 	if (is_path(path, "/patroni")) {
-		v = herd_rest_status(r->a);
-		herd_rest_json(x, 200, v);
+		get_status(r->a, x);
 	} else if (is_path(path, "/cluster")) {
 		v = herd_rest_cluster(r->a);
 		herd_rest_json(x, 200, v);

@@ -331,7 +331,7 @@ static bool on_confirm(struct herd_step *s)
 				   "manual failover: demoted myself, %s leads", to);
 	}
 	c->poll_use = HERD_POLL_NONE;
-	c->poll_next_ms = o->now_ms + 50;
+	c->poll_next_ms = o->now_ms + 10;
 	if (o->now_ms - c->ho_ms > CONFIRM_MS)
 		return abort_handover(s, "the candidate did not receive the shutdown checkpoint");
 	herd_step_at(s, c->poll_next_ms);
