@@ -101,7 +101,9 @@ struct herd_agent {
 	bool crashed;
 	struct herd_history history; /* pg_wal/<history_tl>.history */
 	int64_t history_tl;
-	char *ssn; /* synchronous_standby_names that the core set; NULL: the user's */
+	char *ssn;      /* synchronous_standby_names that the core set; NULL: the user's */
+	char *ssn_seen; /* in force; NULL: nothing is waited for */
+	int64_t ssn_again_ms;
 
 	struct herd_core *core;
 	struct herd_agent_exec exec;

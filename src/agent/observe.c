@@ -17,6 +17,8 @@
 #include "base/str.h"
 
 #define PG_QUERY_MS 2500
+/* A setting is in force everywhere by then. */
+#define SSN_AGAIN_MS 1000
 #define MIN_STEP_GAP_MS 2
 
 static void start(struct herd_agent *a, bool heartbeat);
@@ -67,6 +69,35 @@ static void take_standby(struct herd_agent *a)
 		a->st.timeline = (uint32_t)a->streamed_tl;
 }
 
+/*
+ * A commit that waits for a standby that has left synchronous_standby_names is released by the next
+ * word of one that is in it. When that one has everything and nobody writes, this word comes only
+ * after wal_receiver_status_interval (10 s): so there is something to send, now and once more when
+ * every process must have read the new setting.
+ */
+static void release_waiting_commits(struct herd_agent *a)
+{
+	const char *ssn = a->st.synchronous_standby_names;
+	int64_t now = herd_now_ms();
+
+	if (a->st.in_recovery || !ssn || !*ssn) {
+		herd_str_set(&a->ssn_seen, NULL);
+		return;
+	}
+	if (!herd_str_eq(a->ssn_seen, ssn)) {
+		herd_str_set(&a->ssn_seen, ssn);
+		a->ssn_again_ms = now + SSN_AGAIN_MS;
+	} else if (a->ssn_again_ms > 0 && now >= a->ssn_again_ms) {
+		a->ssn_again_ms = 0;
+	} else {
+		return;
+	}
+	herd_pg_query(herd_pg_session(a->pg),
+		      "SELECT pg_catalog.set_config('synchronous_commit', 'local', true), "
+		      "pg_catalog.pg_logical_emit_message(true, 'pgherd', '')",
+		      0, NULL, PG_QUERY_MS, NULL, NULL);
+}
+
 static void on_status(void *arg, int rc, struct herd_pg_status *st, const struct herd_err *err)
 {
 	struct herd_agent *a = arg;
@@ -78,6 +109,7 @@ static void on_status(void *arg, int rc, struct herd_pg_status *st, const struct
 		a->st_fresh = true;
 		a->st_known = true;
 		take_standby(a);
+		release_waiting_commits(a);
 	} else if (rc != -ECANCELED) {
 		herd_debug(a->log, "status of PostgreSQL: %s", herd_err_text(err));
 	}

@@ -167,6 +167,10 @@ int herd_agent_role(struct herd_agent *a, bool standby, const char *member,
 		role.primary_slot_name =
 			herd_str_dup(c->config.standby_slot ? c->config.standby_slot : "");
 	}
+	/* A standby has the setting already with which it would lead: a promotion waits for less.
+	 */
+	if (standby && c && c->config.synchronous_mode != HERD_SYNC_OFF)
+		herd_str_set(&a->ssn, c->config.synchronous_mode_strict ? "*" : "");
 	if (rc == 0 && a->ssn)
 		rc = herd_pg_settings_set(&role.parameters, "synchronous_standby_names", a->ssn);
 	if (rc < 0) {
