@@ -479,10 +479,11 @@ void herd_sharding_event(struct herd_sharding *s, const json_t *event, void (*fn
 		if (!h)
 			herd_shard_hold_begin(s, event, true, fn, arg);
 		else
-			herd_shard_hold_promote(h, fn, arg);
+			herd_shard_hold_promote(h, event, fn, arg);
 	} else {
+		/* An old leader that came back instead has its row as it was. */
 		if (strcmp(type, "after_promote") == 0 && h)
-			herd_shard_hold_end(h, true);
+			herd_shard_hold_end(h, herd_shard_hold_names_leader(h));
 		fn(arg);
 	}
 }

@@ -48,6 +48,7 @@ struct shard_hold {
 	int cooldown_ms;
 	bool promote; /* before_promote: to new_host at once */
 	bool busy;
+	bool commit; /* as soon as it is not busy */
 	void (*fn)(void *arg);
 	void *arg;
 };
@@ -71,6 +72,9 @@ bool herd_sharding_leads(const struct herd_sharding *s); /* the coordinator's wr
 void herd_shard_hold_begin(struct herd_sharding *s, const json_t *event, bool promote,
 			   void (*fn)(void *arg), void *arg);
 struct shard_hold *herd_shard_hold_find(struct herd_sharding *s, int group);
-void herd_shard_hold_promote(struct shard_hold *h, void (*fn)(void *arg), void *arg);
+void herd_shard_hold_promote(struct shard_hold *h, const json_t *event, void (*fn)(void *arg),
+			     void *arg);
+/* Its rows, written or to be, name the group's leader as the store has it. */
+bool herd_shard_hold_names_leader(const struct shard_hold *h);
 void herd_shard_hold_end(struct shard_hold *h, bool commit);
 void herd_shard_literal(struct herd_buf *b, const char *text);

@@ -236,6 +236,9 @@ int herd_shard_diff(const struct herd_scope *scope, struct shard_nodes *have, co
 	return n;
 }
 
+/* The store is where the addresses come from: they need no standby's word to be safe. */
+#define HOLD_BEGIN "BEGIN; SET LOCAL synchronous_commit TO local; "
+
 /* --- holds ------------------------------------------------------------------------------------ */
 
 struct shard_hold *herd_shard_hold_find(struct herd_sharding *s, int group)
@@ -290,6 +293,10 @@ static void on_committed(void *arg, int rc, const struct herd_pg_rows *rows,
 
 void herd_shard_hold_end(struct shard_hold *h, bool commit)
 {
+	if (commit && h->busy) {
+		h->commit = true; /* when what is under way has ended */
+		return;
+	}
 	if (commit && h->new_host &&
 	    herd_pg_query(h->session, "COMMIT", 0, NULL, 10000, on_committed, h) == 0)
 		return;
@@ -305,6 +312,51 @@ static void on_deadline(void *arg)
 	herd_shard_hold_end(h, false);
 }
 
+/* Where a member of the group listens. False when the store does not say. */
+static bool take_host(struct shard_hold *h, const struct herd_member *m)
+{
+	if (!m || !m->host)
+		return false;
+	h->new_port = m->port;
+	return herd_str_set(&h->new_host, m->host);
+}
+
+static const struct herd_cluster *group_of(const struct shard_hold *h)
+{
+	return herd_scope_group(h->s->a->scope, h->group);
+}
+
+/*
+ * The rows can be written for the one who is to lead while the old leader still shuts down; they
+ * count from the commit on, which comes when it has been promoted.
+ */
+static bool take_candidate(struct shard_hold *h)
+{
+	const struct herd_cluster *c = group_of(h);
+	bool going = c && (c->handover.phase == HERD_HANDOVER_PREPARE ||
+			   c->handover.phase == HERD_HANDOVER_SHUTDOWN);
+
+	return going && c->handover.to && take_host(h, herd_cluster_member(c, c->handover.to));
+}
+
+static bool take_new_primary(struct shard_hold *h)
+{
+	const struct herd_cluster *c = group_of(h);
+
+	return c && take_host(h, herd_cluster_leader(c));
+}
+
+bool herd_shard_hold_names_leader(const struct shard_hold *h)
+{
+	const struct herd_cluster *c = group_of(h);
+	const struct herd_member *m = c ? herd_cluster_leader(c) : NULL;
+
+	return m && m->host && h->new_host && h->new_port == m->port &&
+	       strcasecmp(h->new_host, m->host) == 0;
+}
+
+static void read_rows(struct shard_hold *h, bool begin);
+
 static void on_moved(void *arg, int rc, const struct herd_pg_rows *rows, const struct herd_err *err)
 {
 	struct shard_hold *h = arg;
@@ -319,6 +371,10 @@ static void on_moved(void *arg, int rc, const struct herd_pg_rows *rows, const s
 		return;
 	}
 	answer(h);
+	if (h->commit)
+		herd_shard_hold_end(h, true);
+	else if (!h->new_host && take_candidate(h))
+		read_rows(h, false);
 }
 
 /* In the open transaction: the primary's row to the new host, the new host's row to the old. */
@@ -379,23 +435,11 @@ static void on_rows(void *arg, int rc, const struct herd_pg_rows *rows, const st
 	herd_buf_free(&sql);
 }
 
-/* Where the member that is being promoted listens. False when the store does not say. */
-static bool take_new_primary(struct shard_hold *h)
-{
-	const struct herd_cluster *c = herd_scope_group(h->s->a->scope, h->group);
-	const struct herd_member *m = c ? herd_cluster_leader(c) : NULL;
-
-	if (!m || !m->host)
-		return false;
-	h->new_port = m->port;
-	return herd_str_set(&h->new_host, m->host);
-}
-
 static void read_rows(struct shard_hold *h, bool begin)
 {
 	char *sql = herd_str_printf("%sSELECT nodeid, nodename, nodeport, noderole FROM "
 				    "pg_catalog.pg_dist_node WHERE groupid = %d",
-				    begin ? SHARD_SESSION "BEGIN; " : "", h->group);
+				    begin ? SHARD_SESSION HOLD_BEGIN : "", h->group);
 
 	h->busy = true;
 	if (!sql || herd_pg_query(h->session, sql, 0, NULL, 5000, on_rows, h) < 0)
@@ -430,13 +474,23 @@ void herd_shard_hold_begin(struct herd_sharding *s, const json_t *event, bool pr
 	read_rows(h, true);
 }
 
-void herd_shard_hold_promote(struct shard_hold *h, void (*fn)(void *arg), void *arg)
+void herd_shard_hold_promote(struct shard_hold *h, const json_t *event, void (*fn)(void *arg),
+			     void *arg)
 {
-	if (h->busy || h->fn || !take_new_primary(h)) {
+	if (herd_shard_hold_names_leader(h)) {
 		fn(arg);
-		return;
+	} else if (h->new_host || h->busy) {
+		/* Another one than was expected: from the beginning. */
+		struct herd_sharding *s = h->s;
+
+		herd_shard_hold_end(h, false);
+		herd_shard_hold_begin(s, event, true, fn, arg);
+	} else {
+		h->fn = fn;
+		h->arg = arg;
+		if (take_new_primary(h))
+			read_rows(h, false);
+		else
+			answer(h);
 	}
-	h->fn = fn;
-	h->arg = arg;
-	read_rows(h, false);
 }

@@ -363,16 +363,40 @@ PGDLLEXPORT Datum herd_set_node_property(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Groups whose primary's row this transaction has changed: on the move (what the row says now may
+ * be no address at all), or found to be away.
+ */
+static List *groups_changed_here(void)
+{
+	List *groups = NIL;
+	ListCell *lc;
+
+	foreach (lc, herd_sql_rows("SELECT groupid FROM pg_dist_node WHERE noderole = 'primary' "
+				   "AND xmin = pg_current_xact_id()::xid"))
+		groups = lappend_int(groups, atoi(((char **)lfirst(lc))[0]));
+	return groups;
+}
+
+/*
  * Groups that do not answer now. A change of address must not wait for a node that is away as
- * well: it learns of the change when it is back (herd_sync_pending_metadata).
+ * well: it learns of the change when it is back (herd_sync_pending_metadata). A node with which
+ * this transaction has a session is not asked again.
  */
 static List *unreachable_groups(int32 except)
 {
-	List *nodes = NIL, *sqls = NIL, *away = NIL, *results;
+	List *nodes = NIL, *sqls = NIL, *away = NIL, *changed = groups_changed_here(), *results;
 	ListCell *lc, *lr;
 
 	foreach (lc, herd_other_groups()) {
-		if (lfirst_int(lc) == except)
+		int32 group = lfirst_int(lc);
+
+		if (group == except)
+			continue;
+		if (list_member_int(changed, group)) {
+			away = lappend_int(away, group);
+			continue;
+		}
+		if (herd_remote_in_use(group))
 			continue;
 		nodes = lappend(nodes, (void *)herd_node_primary(lfirst_int(lc)));
 		sqls = lappend(sqls, "SELECT pg_catalog.pg_is_in_recovery()");

@@ -20,6 +20,8 @@
  */
 extern void herd_remote_exec(int32 groupid, const char *sql);
 extern void herd_remote_exec_list(int32 groupid, List *sqls /* of char * */);
+/* True when this transaction has a session with the group's primary that has not been lost. */
+extern bool herd_remote_in_use(int32 groupid);
 /* The same statement on several groups at once, in parallel. */
 extern void herd_remote_exec_groups(List *groupids /* of int */, const char *sql);
 

@@ -22,6 +22,13 @@ static bool is_here(int32 groupid)
 	return !(c && c->level > 0);
 }
 
+bool herd_remote_in_use(int32 groupid)
+{
+	HerdConn *c = herd_conn_find_main(groupid);
+
+	return c && c->level > 0 && !c->lost && PQstatus(c->pg) == CONNECTION_OK;
+}
+
 static void start(HerdConn *c, const char *sql)
 {
 	herd_conn_send_setup(c, true, true);
