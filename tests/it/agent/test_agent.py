@@ -99,6 +99,8 @@ def test_config(herd):
     assert (leader.data / "patroni.dynamic.json").exists()
     assert leader.request("PATCH", "/config", {"maximum_lag_on_failover": None})[0] == 200
     wait_for(lambda: "maximum_lag_on_failover" not in json.loads(leader.get("/config")[1]))
+    # It was promoted and has reloaded: recovery's settings are no reason to restart.
+    assert not any(m.status().get("pending_restart") for m in herd.members)
     # A parameter that needs a restart is pending until there was one.
     leader.request("PATCH", "/config", {"postgresql": {"parameters": {"max_connections": 110}}})
     wait_for(lambda: leader.status().get("pending_restart"), what="pending restart")

@@ -120,6 +120,21 @@ def test_registration(herd):
     wait_for(lambda: registered(herd), 30, "the standby is registered")
 
 
+def test_permanent_logical_slot(herd):
+    """It is made in its database, once; not made, dropped and made again."""
+    c = herd.leader(0)
+    status, text = c.request("PATCH", "/config", {"slots": {"app": {
+        "type": "logical", "database": "citus", "plugin": "pgoutput"}}})
+    assert status == 200, text
+    slot = "select database, restart_lsn from pg_replication_slots where slot_name = 'app'"
+    first = wait_for(lambda: c.sql(slot), 20, "the slot")
+    assert first[0][0] == "citus"
+    time.sleep(3)  # steps that could drop it
+    assert c.sql(slot) == first
+    assert c.request("PATCH", "/config", {"slots": None})[0] == 200
+    wait_for(lambda: not c.sql(slot), 20, "the slot is gone")
+
+
 def test_worker_switchover(herd):
     """Statements wait while the worker changes its leader: none fails."""
     old = herd.leader(1)
