@@ -174,7 +174,7 @@ struct herd_obs {
 	/* Local settings. */
 	bool guard;            /* the guard process runs */
 	bool watchdog_failed;  /* a watchdog is required and does not work: never lead */
-	bool rewind_possible;  /* pg_rewind exists, data checksums or wal_log_hints are on */
+	bool rewind_possible;  /* use_pg_rewind is on, also data checksums or wal_log_hints */
 	bool reclone_diverged; /* a diverged data directory that cannot be rewound may be removed */
 	const char *bootstrap_config; /* JSON of bootstrap.dcs; NULL: {} */
 	/* Requests of people. */

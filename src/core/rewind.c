@@ -130,7 +130,7 @@ static bool repair(struct herd_step *s)
 		c->verdict = HERD_JUDGE_GOOD;
 		return false;
 	}
-	if (s->cfg->use_pg_rewind && o->rewind_possible && !failed) {
+	if (o->rewind_possible && !failed) {
 		if (!leader || leader->checkpoint_after_promote == 0 ||
 		    leader->role != HERD_ROLE_PRIMARY) {
 			herd_step_at(s, o->now_ms + 500);
@@ -216,7 +216,7 @@ bool herd_rule_follow(struct herd_step *s)
 					   o->name);
 	/* Streaming from a leader of our own timeline or a later one proves that we fit. */
 	if (!ask(s) && s->c->verdict == HERD_JUDGE_DIVERGED &&
-	    ((s->cfg->use_pg_rewind && o->rewind_possible) || o->reclone_diverged)) {
+	    (o->rewind_possible || o->reclone_diverged)) {
 		herd_stop(s, HERD_STOP_FAST);
 		return herd_answer(s, "follow.diverged",
 				   "stopping because data has diverged from the leader");

@@ -263,7 +263,6 @@ int herd_config_from_json(json_t *obj, bool guard, struct herd_config *ret)
 	c.failsafe_mode = herd_json_bool(c.raw, "failsafe_mode", false);
 	c.check_timeline = herd_json_bool(c.raw, "check_timeline", false);
 	c.pause = herd_json_bool(c.raw, "pause", false);
-	c.use_pg_rewind = herd_json_bool(pg, "use_pg_rewind", false);
 	c.use_slots = herd_json_bool(pg, "use_slots", true);
 	if (read_slots(&c, c.raw) < 0 || read_standby_cluster(&c, c.raw) < 0) {
 		herd_config_clear(&c);

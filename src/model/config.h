@@ -57,8 +57,7 @@ struct herd_config {
 	bool standby_cluster;
 	char *standby_host, *standby_slot;
 	int standby_port;
-	bool use_pg_rewind; /* postgresql.use_pg_rewind, false */
-	bool use_slots;     /* postgresql.use_slots, true */
+	bool use_slots; /* postgresql.use_slots, true */
 	/* Ours: handover.transactions (s, 5) and handover.acks (s, 1), see core/switchover.h */
 	int64_t handover_transactions_ms, handover_acks_ms;
 	json_t *raw;                /* the whole object, never NULL */

@@ -30,8 +30,7 @@ struct fixture {
 	"{\"conn_url\":\"postgres://h:5432/postgres\",\"api_url\":\"http://h:8008/patroni\","      \
 	"\"state\":\"" state "\",\"role\":\"" role "\",\"version\":\"4.1.0\",\"timeline\":1}"
 
-static const char config_async[] = "{\"ttl\":30,\"loop_wait\":10,\"retry_timeout\":10,"
-				   "\"postgresql\":{\"use_pg_rewind\":true}}";
+static const char config_async[] = "{\"ttl\":30,\"loop_wait\":10,\"retry_timeout\":10}";
 
 /* Which keys the store holds; NULL: absent. */
 struct keys {

@@ -123,7 +123,7 @@ static void config(void **state)
 
 	assert_int_equal(herd_config_parse(text, strlen(text), false, &c, NULL), 0);
 	assert_int_equal(c.synchronous_mode, HERD_SYNC_QUORUM);
-	assert_true(c.pause && c.use_pg_rewind && c.use_slots && c.standby_cluster);
+	assert_true(c.pause && c.use_slots && c.standby_cluster);
 	assert_int_equal(c.member_slots_ttl_ms, 3600000);
 	assert_int_equal(c.n_slots, 2);
 	assert_int_equal(c.slots[1].type, HERD_SLOT_LOGICAL);
