@@ -1,7 +1,7 @@
 /*
  * agent/rest.h - the REST API of one agent, Patroni's. GET requests are answered from what the last
- * observation said; nothing waits for the store, and only /patroni on a standby asks PostgreSQL (for
- * its place in the WAL, for a bounded time).
+ * observation said; nothing waits for the store, and only /patroni on a standby asks PostgreSQL
+ * (for its place in the WAL, for a bounded time).
  */
 #pragma once
 #include <stdbool.h>
