@@ -221,8 +221,6 @@ static bool failure_is_passing(const HerdConn *c)
 {
 	char state[6];
 
-	if (PQconnectionNeedsPassword(c->pg))
-		return false;
 	failure_sqlstate(c, state);
 	if (state[0])
 		return strncmp(state, "57P", 3) == 0 || strcmp(state, "53300") == 0;
@@ -305,7 +303,7 @@ static void wait_open_step(HerdConn *c, long timeout_ms)
 		herd_conn_open_step(c);
 }
 
-typedef enum Opened { OPENED, OPENED_NOT_YET, OPENED_NEVER } Opened;
+typedef enum Opened { OPENED, OPENED_NOT_YET, OPENED_NEVER, OPENED_NO_PASSWORD } Opened;
 
 /* Closes it unless OPENED; *why is palloc'd. */
 static Opened finish_open(HerdConn *c, TimestampTz deadline, char **why)
@@ -330,7 +328,9 @@ static Opened finish_open(HerdConn *c, TimestampTz deadline, char **why)
 		result = OPENED_NOT_YET;
 	} else {
 		*why = herd_conn_open_error(c);
-		if (failure_is_passing(c))
+		if (PQconnectionNeedsPassword(c->pg))
+			result = OPENED_NO_PASSWORD;
+		else if (failure_is_passing(c))
 			result = OPENED_NOT_YET;
 	}
 	herd_conn_close(c);
@@ -379,11 +379,17 @@ static HerdConn *acquire(const HerdNode *node, const char *user, HerdConn *c)
 		opened = finish_open(c, deadline, &why);
 		if (opened == OPENED)
 			return c;
-		if (opened == OPENED_NEVER || GetCurrentTimestamp() >= deadline)
+		if (opened != OPENED_NOT_YET || GetCurrentTimestamp() >= deadline)
 			ereport(ERROR,
 				(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
 				 errmsg("could not connect to node %s:%d", node->host, node->port),
-				 errdetail_internal("%s", why)));
+				 errdetail_internal("%s", why),
+				 opened == OPENED_NO_PASSWORD
+					 ? errhint("Between nodes role \"%s\" logs in with what "
+						   "pg_dist_authinfo holds for it on this node: "
+						   "(nodeid 0, '%s', 'password=..').",
+						   user, user)
+					 : 0));
 		if (!herd_txn_group_used(groupid))
 			herd_group_unlock_shared(groupid);
 		pause_before_retry(attempt);

@@ -470,6 +470,10 @@ static bool prepare_walker(Node *node, void *context)
 			if (rte->rtekind == RTE_RELATION && rte->alias == NULL)
 				rte->alias = makeAlias(get_rel_name(rte->relid), NIL);
 		}
+		/* the table below an updatable view bears the mark of the view's FROM; it is
+		 * printed as the target already */
+		if (query->commandType == CMD_UPDATE || query->commandType == CMD_DELETE)
+			rt_fetch(query->resultRelation, query->rtable)->inFromCl = false;
 		name_conflict_columns(query);
 		/* identity columns are filled here, and shards need not be declared identity */
 		if (query->commandType == CMD_INSERT) {

@@ -114,6 +114,9 @@ with q as (delete from b where y > 50 returning k) update a set s = 'gone' from 
 update r set name = q.s from (select x, max(s) as s from a group by x) q where q.x = r.id returning r.id, r.name
 delete from r using l where l.id = r.id
 truncate l; insert into l select k, s from a where k = 7
+create view va as select k as n, x as m from a where x < 9; update va set m = 5 where n = 7 returning n, m; delete from va where n = 3
+create view va as select k as n, x as m from a where x < 9; update va set m = m + 1; delete from va where m = 2 returning *; insert into va values (5, 5)
+create view va as select k as n, x as m from a; update va set m = b.y from b where b.k = va.n and b.y < 30; delete from va using b where b.k = va.n and b.y > 40
 """
 LINES = [q for q in WRITES.strip().splitlines() if q]
 
