@@ -448,7 +448,7 @@ static void on_hup(void *arg, int signo)
 		return;
 	herd_agent_apply_config(a, true);
 	herd_rest_reload(a->rest);
-	herd_agent_callback(a, "on_reload", herd_role_text(a->last_role));
+	herd_agent_callback(a, "on_reload", herd_agent_last_role(a));
 	herd_agent_wake(a);
 }
 
@@ -790,6 +790,7 @@ int herd_agent_main(int argc, char **argv)
 	a = calloc(1, sizeof(*a));
 	if (!a)
 		return 1;
+	a->last_role = HERD_ROLE_UNKNOWN;
 	umask(077);
 	if (drop_privileges(o.user, &err) < 0 ||
 	    herd_agent_config_load(o.config, warn_stderr, &warnings, &a->cfg, &err) < 0) {

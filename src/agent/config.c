@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -216,6 +217,24 @@ static void check_required(const json_t *local, struct problems *p)
 		on_report(p, true, "name", "must not hold a slash or be longer than 200 bytes");
 }
 
+/* A boolean tag and a number that say the opposite: the boolean holds. */
+static void check_tags(const json_t *tags, const char *flag, const char *number, struct problems *p)
+{
+	bool set = herd_json_bool(tags, flag, false);
+	int64_t n = herd_json_i64(tags, number, INT64_MIN);
+
+	if (!json_object_get(tags, flag) || n == INT64_MIN || set == (n <= 0) || !p->warn)
+		return;
+	char *text = herd_str_printf("Conflicting configuration between %s: %s and %s: %" PRId64
+				     ". Defaulting to %s: %s",
+				     flag, set ? "True" : "False", number, n, flag,
+				     set ? "True" : "False");
+
+	if (text)
+		p->warn(p->arg, text);
+	free(text);
+}
+
 static int read_local(const char *path, json_t *env, struct problems *p, json_t **ret,
 		      struct herd_err *err)
 {
@@ -254,6 +273,8 @@ static int read_local(const char *path, json_t *env, struct problems *p, json_t 
 		herd_buf_free(&p->fatal);
 		return -EINVAL;
 	}
+	check_tags(json_object_get(local, "tags"), "nofailover", "failover_priority", p);
+	check_tags(json_object_get(local, "tags"), "nosync", "sync_priority", p);
 	*ret = local;
 	return 0;
 }

@@ -287,8 +287,10 @@ static int begin(struct herd_agent *a, const struct herd_action *act)
 	case HERD_ACT_LEASE_GRANT:
 	case HERD_ACT_LEASE_RENEW:
 		return lease(a, act);
-	case HERD_ACT_TAKE:
 	case HERD_ACT_RELEASE:
+		herd_agent_gave_up(a);
+		return change(a, act);
+	case HERD_ACT_TAKE:
 	case HERD_ACT_PUT:
 	case HERD_ACT_DELETE:
 		return change(a, act);

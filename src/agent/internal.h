@@ -132,7 +132,7 @@ struct herd_agent {
 	int exit_code;
 	bool exiting;
 	char *self_conn_url, *self_api_url, *self_proxy_url;
-	enum herd_role last_role;  /* for on_role_change */
+	enum herd_role last_role;  /* as the callbacks were told; HERD_ROLE_UNKNOWN: nothing yet */
 	json_t *scheduled_restart; /* {"schedule":..., ...} or NULL */
 
 	struct herd_rest *rest;
@@ -171,6 +171,11 @@ int herd_agent_task_start(struct herd_agent *a, const struct herd_action *act);
 const char *herd_agent_task_text(enum herd_task t);
 /* Reads all of pg_control and wakes; for what the quick look does not tell. */
 void herd_agent_look_at_control(struct herd_agent *a);
+const char *herd_agent_last_role(const struct herd_agent *a); /* for callbacks */
+/* A server was found running when the agent began: on_start, if nothing was called before. */
+void herd_agent_adopted(struct herd_agent *a);
+/* The leader key is released: on_role_change demoted, if that is for a server that fails. */
+void herd_agent_gave_up(struct herd_agent *a);
 /* Path of the file whose presence says that a bootstrap has not ended; malloc'd. */
 /* Files in the data directory, for this agent and a later one; malloc'd paths. */
 char *herd_agent_bootstrap_mark(const struct herd_agent *a); /* being made: counts as empty */

@@ -110,6 +110,7 @@ static void on_status(void *arg, int rc, struct herd_pg_status *st, const struct
 		a->st_known = true;
 		take_standby(a);
 		release_waiting_commits(a);
+		herd_agent_adopted(a);
 	} else if (rc != -ECANCELED) {
 		herd_debug(a->log, "status of PostgreSQL: %s", herd_err_text(err));
 	}

@@ -97,29 +97,62 @@ void herd_agent_look_at_control(struct herd_agent *a)
 		herd_pg_control_read(a->loop, herd_pg_config(a->pg), on_control, a, NULL);
 }
 
-static const char *callback_role(const struct herd_agent *a)
+/*
+ * A start as standby of what has been a primary is a change of role, not a start: scripts move
+ * addresses by it. The first callback of an agent's life is never a change.
+ */
+static void started(struct herd_agent *a, const char *action)
 {
-	return a->task.standby ? "replica" : "primary";
+	enum herd_role role = a->task.standby ? HERD_ROLE_REPLICA : HERD_ROLE_PRIMARY;
+	bool demoted = role == HERD_ROLE_REPLICA &&
+		       (a->last_role == HERD_ROLE_PRIMARY || a->last_role == HERD_ROLE_DEMOTED);
+
+	a->last_role = role;
+	herd_agent_callback(a, demoted ? "on_role_change" : action, herd_role_text(role));
 }
 
 static void run_callbacks(struct herd_agent *a, enum herd_task t)
 {
 	switch (t) {
 	case HERD_TASK_START:
-		herd_agent_callback(a, "on_start", callback_role(a));
+		started(a, "on_start");
 		break;
 	case HERD_TASK_STOP:
-		herd_agent_callback(a, "on_stop", herd_role_text(a->last_role));
+		herd_agent_callback(a, "on_stop", herd_agent_last_role(a));
 		break;
 	case HERD_TASK_RESTART:
-		herd_agent_callback(a, "on_restart", callback_role(a));
+		started(a, "on_restart");
 		break;
 	case HERD_TASK_PROMOTE:
+		a->last_role = HERD_ROLE_PRIMARY;
 		herd_agent_callback(a, "on_role_change", "primary");
 		break;
 	default:
 		break;
 	}
+}
+
+const char *herd_agent_last_role(const struct herd_agent *a)
+{
+	if (a->last_role != HERD_ROLE_UNKNOWN)
+		return herd_role_text(a->last_role);
+	return a->st.in_recovery ? "replica" : "primary";
+}
+
+void herd_agent_adopted(struct herd_agent *a)
+{
+	if (a->last_role != HERD_ROLE_UNKNOWN || a->task.running != HERD_TASK_NONE)
+		return;
+	a->last_role = a->st.in_recovery ? HERD_ROLE_REPLICA : HERD_ROLE_PRIMARY;
+	herd_agent_callback(a, "on_start", herd_role_text(a->last_role));
+}
+
+void herd_agent_gave_up(struct herd_agent *a)
+{
+	if (a->last_role != HERD_ROLE_PRIMARY || a->task.last != HERD_TASK_START || a->task.last_ok)
+		return;
+	a->last_role = HERD_ROLE_DEMOTED;
+	herd_agent_callback(a, "on_role_change", "demoted");
 }
 
 static void finish(struct herd_agent *a, int rc, const struct herd_err *err)

@@ -193,9 +193,10 @@ static bool sync_allows(const struct herd_step *s)
 	return votes >= sync->quorum;
 }
 
-/* Is anybody better placed? NULL: no. */
-static const char *beaten(struct herd_step *s)
+/* Is anybody better placed? NULL: no. *healthier: only by its position, which people may waive. */
+static const char *beaten(struct herd_step *s, bool *healthier)
 {
+	int mine = herd_tags_failover_priority(&s->o->self->tags);
 	const struct herd_sync *sync = &s->cl->sync;
 	const struct herd_failover *f = &s->cl->failover;
 	const struct herd_obs_answer *list;
@@ -215,15 +216,24 @@ static const char *beaten(struct herd_step *s)
 			continue;
 		if (a->nofailover && !voter)
 			continue;
-		if (ahead(s, a) && !(herd_sync_active(s) && a->nofailover))
-			return not_healthiest;
+		if (ahead(s, a) && !(herd_sync_active(s) && a->nofailover)) {
+			*healthier = true;
+			return herd_plan_text(s->p,
+					      "%s: Wal position of %s is ahead of my wal position",
+					      not_healthiest, a->name);
+		}
 		if (leaving && could_lead(s, a) &&
-		    s->o->now_ms - s->c->unlocked_ms <= s->cfg->ttl_ms)
+		    s->o->now_ms - s->c->unlocked_ms <= s->cfg->ttl_ms) {
+			*healthier = true;
 			return not_healthiest;
+		}
 		if (same_place(s, a) && could_lead(s, a) && !herd_str_ieq(sync->leader, a->name) &&
-		    priority_of(s, a->name) > herd_tags_failover_priority(&s->o->self->tags))
-			return "following a different leader because of its higher "
-			       "failover_priority";
+		    priority_of(s, a->name) > mine)
+			return herd_plan_text(s->p,
+					      "%s: %s has equally tolerable WAL position and "
+					      "priority %d, while this node has priority %d",
+					      not_healthiest, a->name, priority_of(s, a->name),
+					      mine);
 	}
 	return NULL;
 }
@@ -366,8 +376,10 @@ bool herd_rule_race(struct herd_step *s)
 		s->p->rule = "race.poll";
 		return true;
 	}
-	why = beaten(s);
-	if (manual && (!why || why == not_healthiest))
+	bool healthier = false;
+
+	why = beaten(s, &healthier);
+	if (manual && (!why || healthier))
 		return win(s, "race.manual", "manual failover: I am the candidate");
 	if (!sync_allows(s))
 		return no(s, "race.sync", not_healthiest);

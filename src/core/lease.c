@@ -210,6 +210,10 @@ static bool pause_primary(struct herd_step *s)
 	if (s->key_mine) {
 		herd_publish_documents(s);
 		herd_publish_status(s);
+		/* Commits must not wait for ever for a standby that went while paused. */
+		if (s->holds && o->pg.queryable && herd_sync_step(s))
+			return herd_answer(s, "pause.sync",
+					   "PAUSE: updated the synchronous standbys");
 		herd_slots_step(s);
 		return herd_answer_regular(s, "pause.leader",
 					   "PAUSE: no action. I am (%s), the leader with the lock",

@@ -42,7 +42,8 @@ static enum herd_member_state state_of(const struct herd_step *s)
 		return HERD_STATE_START_FAILED;
 	if (o->task.last == HERD_TASK_BOOTSTRAP && !o->task.last_ok)
 		return HERD_STATE_INITDB_FAILED;
-	return o->pg.crashed ? HERD_STATE_CRASHED : HERD_STATE_STOPPED;
+	/* Paused, nobody is going to recover it: it is just not running. */
+	return o->pg.crashed && !s->paused ? HERD_STATE_CRASHED : HERD_STATE_STOPPED;
 }
 
 static enum herd_role role_of(const struct herd_step *s)

@@ -228,6 +228,14 @@ static int read_standby_cluster(struct herd_config *c, const json_t *obj)
 		       : -ENOMEM;
 }
 
+/* Patroni wrote another name up to version 3; documents of that time are still in stores. */
+static const char *current_name(const json_t *obj, const char *name, const char *former)
+{
+	const json_t *v = json_object_get(obj, name);
+
+	return !v || json_is_null(v) ? former : name;
+}
+
 static void read_numbers(struct herd_config *c, const json_t *obj, bool guard)
 {
 	const json_t *handover = json_object_get(obj, "handover");
@@ -241,8 +249,11 @@ static void read_numbers(struct herd_config *c, const json_t *obj, bool guard)
 	c->maximum_lag_on_syncnode =
 		number(c, obj, "maximum_lag_on_syncnode", -INT64_MAX, INT64_MAX, -1);
 	c->max_timelines_history = (int)number(c, obj, "max_timelines_history", 0, INT32_MAX, 0);
-	c->primary_start_timeout_ms = seconds(c, obj, "primary_start_timeout", 0, 300000);
-	c->primary_stop_timeout_ms = seconds(c, obj, "primary_stop_timeout", 0, 0);
+	c->primary_start_timeout_ms =
+		seconds(c, obj, current_name(obj, "primary_start_timeout", "master_start_timeout"),
+			0, 300000);
+	c->primary_stop_timeout_ms = seconds(
+		c, obj, current_name(obj, "primary_stop_timeout", "master_stop_timeout"), 0, 0);
 	c->primary_race_backoff_ms = seconds(c, obj, "primary_race_backoff", 0, 0);
 	c->member_slots_ttl_ms = seconds(c, obj, "member_slots_ttl", 0, 1800000);
 	c->synchronous_node_count = (int)number(c, obj, "synchronous_node_count", 1, 1000, 1);

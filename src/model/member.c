@@ -71,6 +71,14 @@ static bool tag_bool(const json_t *tags, const char *key)
 	return herd_json_bool(tags, key, false);
 }
 
+/* Given, and not true: that beats a number that says the opposite. */
+static bool tag_refused(const json_t *tags, const char *key)
+{
+	const json_t *v = json_object_get(tags, key);
+
+	return v && !json_is_null(v) && !tag_bool(tags, key);
+}
+
 static bool tag_int(const json_t *tags, const char *key, int *ret)
 {
 	int64_t n = herd_json_i64(tags, key, INT64_MIN);
@@ -89,9 +97,11 @@ int herd_tags_from_json(const json_t *obj, struct herd_tags *ret)
 		const char *from = herd_json_str(obj, "replicatefrom", NULL);
 
 		t.nofailover = tag_bool(obj, "nofailover");
+		t.failover_allowed = tag_refused(obj, "nofailover");
 		t.noloadbalance = tag_bool(obj, "noloadbalance");
 		t.clonefrom = tag_bool(obj, "clonefrom");
 		t.nosync = tag_bool(obj, "nosync");
+		t.sync_allowed = tag_refused(obj, "nosync");
 		t.nostream = tag_bool(obj, "nostream");
 		t.has_failover_priority = tag_int(obj, "failover_priority", &t.failover_priority);
 		t.has_sync_priority = tag_int(obj, "sync_priority", &t.sync_priority);
@@ -121,14 +131,18 @@ int herd_tags_failover_priority(const struct herd_tags *t)
 {
 	if (t->nofailover)
 		return 0;
-	return t->has_failover_priority ? t->failover_priority : 1;
+	if (!t->has_failover_priority || (t->failover_allowed && t->failover_priority <= 0))
+		return 1;
+	return t->failover_priority;
 }
 
 int herd_tags_sync_priority(const struct herd_tags *t)
 {
 	if (t->nosync)
 		return 0;
-	return t->has_sync_priority ? t->sync_priority : 1;
+	if (!t->has_sync_priority || (t->sync_allowed && t->sync_priority <= 0))
+		return 1;
+	return t->sync_priority;
 }
 
 int herd_conn_url_parse(const char *url, char **host, int *port)

@@ -49,9 +49,11 @@ enum herd_role herd_role_parse(const char *text);
 /* Tags with a meaning; raw holds all of them as given. */
 struct herd_tags {
 	bool nofailover;
+	bool failover_allowed; /* nofailover is given, and not true */
 	bool noloadbalance;
 	bool clonefrom;
 	bool nosync;
+	bool sync_allowed; /* nosync is given, and not true */
 	bool nostream;
 	/* As written; the effective value is herd_tags_failover_priority. */
 	int failover_priority;
@@ -66,9 +68,9 @@ struct herd_tags {
 int herd_tags_from_json(const json_t *obj, struct herd_tags *ret);
 int herd_tags_copy(const struct herd_tags *from, struct herd_tags *ret);
 void herd_tags_clear(struct herd_tags *t);
-/* <= 0: must never lead. nofailover given as true wins; default 1. */
+/* <= 0: must never lead. nofailover wins where it is given; default 1. */
 int herd_tags_failover_priority(const struct herd_tags *t);
-/* <= 0: must never be synchronous. nosync given as true wins; default 1. */
+/* <= 0: must never be synchronous. nosync wins where it is given; default 1. */
 int herd_tags_sync_priority(const struct herd_tags *t);
 
 struct herd_member {

@@ -190,7 +190,8 @@ ROW(race_is_won)
 ROW(race_is_not_run)
 {
 	static const char healthiest[] =
-		"following a different leader because i am not the healthiest node";
+		"following a different leader because i am not the healthiest node: "
+		"Wal position of b is ahead of my wal position";
 	OPEN;
 	answers(&f, 1001, 900);
 	expect(&f, "race.beaten");
