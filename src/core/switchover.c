@@ -33,7 +33,7 @@ static void drop_request(struct herd_step *s)
 		herd_delete(s, "failover", s->cl->failover_key.version);
 }
 
-static void announce(struct herd_step *s, enum herd_handover_phase p)
+static struct herd_action *announce(struct herd_step *s, enum herd_handover_phase p)
 {
 	const struct herd_core *c = s->c;
 	struct herd_handover h = {
@@ -323,7 +323,15 @@ static bool on_confirm(struct herd_step *s)
 
 	/* LSNs end at record borders: past the start of the last record is past its end. */
 	if (a && a->reachable && a->running && a->in_recovery && a->lsn > o->pg.checkpoint_lsn) {
-		announce(s, HERD_HANDOVER_DONE);
+		/*
+		 * Both at once: should the word be lost, there is an election. It counts only in
+		 * its place: late, when another leads, it would be believed in that one's end.
+		 */
+		struct herd_action *done = announce(s, HERD_HANDOVER_DONE);
+
+		done->wait = false;
+		done->cond = s->cl->handover_key.version ? HERD_IF_VERSION : HERD_IF_ABSENT;
+		done->version = s->cl->handover_key.version;
 		herd_release(s);
 		phase(s, HERD_HO_RELEASED);
 		c->poll_use = HERD_POLL_NONE;
