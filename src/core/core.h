@@ -41,7 +41,8 @@ enum herd_ssn_kind {
 	HERD_SSN_NONE = 0,
 	HERD_SSN_FIRST,
 	HERD_SSN_ANY,
-	HERD_SSN_STAR, /* any standby, also those we do not know */
+	HERD_SSN_STAR,     /* any standby, also those we do not know */
+	HERD_SSN_ANY_STAR, /* the same as it is written for a quorum; read as HERD_SSN_STAR */
 	HERD_SSN_BAD
 };
 struct herd_ssn {

@@ -152,7 +152,9 @@ static bool first_ssn(struct herd_step *s)
 	const char *want = s->o->pg.user_ssn ? s->o->pg.user_ssn : "";
 
 	if (s->cfg->synchronous_mode != HERD_SYNC_OFF)
-		want = s->cfg->synchronous_mode_strict ? "*" : "";
+		want = !s->cfg->synchronous_mode_strict               ? ""
+		       : s->cfg->synchronous_mode == HERD_SYNC_QUORUM ? "ANY 1 (*)"
+								      : "*";
 	if (s->o->pg.ssn && strcmp(s->o->pg.ssn, want) == 0)
 		return false;
 	herd_plan_add(s, HERD_ACT_SET_SSN, true)->value = herd_plan_text(s->p, "%s", want);

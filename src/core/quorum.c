@@ -32,14 +32,19 @@ static int in_force(const struct herd_step *s, struct herd_ssn *ret)
 	return ret->num < (int)ret->names.n ? ret->num : (int)ret->names.n;
 }
 
-/* Nobody is left: first nobody may be elected, then commits go on alone. */
+/*
+ * Nobody is left: first nobody may be elected, then commits go on alone. Strict, they wait: for
+ * those that are named, else for whoever comes.
+ */
 static bool nobody(struct herd_step *s)
 {
 	const struct herd_sync *sync = &s->cl->sync;
 	struct herd_ssn none = { .kind = HERD_SSN_NONE };
 
-	if (s->cfg->synchronous_mode_strict)
-		return false;
+	if (s->cfg->synchronous_mode_strict) {
+		none.kind = HERD_SSN_ANY_STAR;
+		return s->o->pg.ssn && *s->o->pg.ssn == '\0' && herd_sync_set(s, &none);
+	}
 	if (sync->standby.n > 0 || sync->quorum > 0)
 		return herd_sync_write(s, NULL, 0);
 	return herd_sync_set(s, &none);

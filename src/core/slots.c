@@ -32,9 +32,15 @@ static bool ignored(const struct herd_step *s, const struct herd_obs_slot *slot)
 	       herd_str_starts(slot->name, "citus_shard_split_slot_");
 }
 
+/* Slots are for those who lead or may come to lead; others keep them for who streams from them. */
+static bool may_lead(const struct herd_step *s)
+{
+	return !s->o->pg.in_recovery || herd_tags_failover_priority(&s->o->self->tags) > 0;
+}
+
 static const struct herd_slot_config *permanent(const struct herd_step *s, const char *name)
 {
-	for (size_t i = 0; i < s->cfg->n_slots; i++) {
+	for (size_t i = 0; i < s->cfg->n_slots && may_lead(s); i++) {
 		const struct herd_slot_config *p = &s->cfg->slots[i];
 		bool here = p->cluster_type == HERD_SLOT_ANY_CLUSTER ||
 			    (p->cluster_type == HERD_SLOT_STANDBY) == s->cfg->standby_cluster;
@@ -45,13 +51,19 @@ static const struct herd_slot_config *permanent(const struct herd_step *s, const
 	return NULL;
 }
 
-/* Does the slot belong to a member that streams, or could, from a leader? */
+static bool needs_slot(const struct herd_step *s, const struct herd_member *m)
+{
+	return !m->tags.nostream && !herd_str_eq(m->name, s->o->name) &&
+	       (may_lead(s) || herd_str_eq(m->tags.replicatefrom, s->o->name));
+}
+
+/* Does the slot belong to a member that streams, or could, from here? */
 static bool of_member(struct herd_step *s, const char *slot)
 {
 	for (size_t i = 0; i < s->cl->n_members; i++) {
 		const struct herd_member *m = &s->cl->members[i];
 
-		if (m->tags.nostream || herd_str_eq(m->name, s->o->name))
+		if (!needs_slot(s, m))
 			continue;
 		if (strcmp(herd_plan_keep(s->p, herd_slot_name(m->name)), slot) == 0)
 			return true;
@@ -68,7 +80,7 @@ static bool still_kept(struct herd_step *s, const char *slot)
 		if (strcmp(c->gone[i].name, slot) == 0)
 			return s->o->now_ms - c->gone[i].seen_ms < s->cfg->member_slots_ttl_ms;
 	/* One of an earlier leader's, or of a life before: its time begins now. */
-	if (!herd_names_has(&s->cl->status.retain_slots, slot))
+	if (!may_lead(s) || !herd_names_has(&s->cl->status.retain_slots, slot))
 		return false;
 	struct herd_gone_slot *grown = realloc(c->gone, (c->n_gone + 1) * sizeof(*grown));
 
@@ -148,7 +160,7 @@ void herd_slots_step(struct herd_step *s)
 		for (size_t i = 0; i < s->cl->n_members; i++) {
 			const struct herd_member *m = &s->cl->members[i];
 
-			if (m->tags.nostream || herd_str_eq(m->name, o->name))
+			if (!needs_slot(s, m))
 				continue;
 			const char *name = herd_plan_keep(s->p, herd_slot_name(m->name));
 

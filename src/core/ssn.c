@@ -122,6 +122,8 @@ char *herd_ssn_print(const struct herd_ssn *s)
 
 	if (s->kind == HERD_SSN_STAR)
 		return strdup("*");
+	if (s->kind == HERD_SSN_ANY_STAR)
+		return strdup("ANY 1 (*)");
 	if (s->kind == HERD_SSN_NONE || s->kind == HERD_SSN_BAD || s->names.n == 0)
 		return strdup("");
 	if (herd_names_copy(&s->names, &sorted) < 0)

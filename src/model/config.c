@@ -135,11 +135,14 @@ static enum herd_sync_mode sync_mode(struct herd_config *c, const json_t *obj)
 
 static int read_slot(struct herd_config *c, const char *name, const json_t *v)
 {
-	const char *type = herd_json_str(v, "type", json_is_null(v) ? "physical" : "");
+	const char *type = herd_json_str(v, "type", "");
 	const char *of = herd_json_str(v, "cluster_type", "");
 	struct herd_slot_config s = { 0 };
 
-	if (json_is_object(v) && *type == '\0')
+	/* People write `name: 0` for a physical slot, as Patroni allows. */
+	if (!json_is_object(v))
+		type = "physical";
+	else if (*type == '\0')
 		type = json_object_get(v, "database") || json_object_get(v, "plugin") ? "logical"
 										      : "physical";
 	s.type = strcmp(type, "logical") == 0 ? HERD_SLOT_LOGICAL : HERD_SLOT_PHYSICAL;
