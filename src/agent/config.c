@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/internal.h"
 #include "agent/value.h"
 #include "base/buf.h"
 #include "base/json.h"
@@ -211,6 +212,14 @@ static void check_required(const json_t *local, struct problems *p)
 		if (!s || !*s)
 			on_report(p, true, paths[i], "is not defined.");
 	}
+	const char *listen = herd_json_str(herd_json_path(local, "postgresql"), "listen", "");
+	char *host = NULL;
+	int port;
+
+	if (*listen && herd_agent_split_address(listen, 5432, &host, &port) < 0)
+		on_report(p, true, "postgresql.listen", "must be host:port");
+	free(host);
+
 	const char *name = herd_json_str(local, "name", "");
 
 	if (strchr(name, '/') || strlen(name) > 200)
@@ -233,6 +242,27 @@ static void check_tags(const json_t *tags, const char *flag, const char *number,
 	if (text)
 		p->warn(p->arg, text);
 	free(text);
+}
+
+static void drop(json_t *obj, const char *const *keys, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		json_object_del(obj, keys[i]);
+}
+#define DROP(obj, keys) drop(obj, keys, sizeof(keys) / sizeof((keys)[0]))
+
+/* What the dynamic part may say about postgresql, checked like the local one. */
+static void take_dynamic_postgresql(json_t *dyn, const char *prefix, struct problems *p)
+{
+	json_t *pg = json_object_get(dyn, "postgresql");
+	json_t *wrap;
+
+	if (!pg)
+		return;
+	DROP(pg, local_only_postgresql);
+	wrap = json_pack("{s:O}", "postgresql", pg);
+	herd_schema_check(wrap, herd_schema_local, prefix, on_report, p);
+	json_decref(wrap);
 }
 
 static int read_local(const char *path, json_t *env, struct problems *p, json_t **ret,
@@ -264,6 +294,7 @@ static int read_local(const char *path, json_t *env, struct problems *p, json_t 
 		json_t *copy = json_deep_copy(dcs);
 
 		herd_schema_check(copy, herd_schema_dynamic, "bootstrap.dcs.", on_report, p);
+		take_dynamic_postgresql(copy, "bootstrap.dcs.", p);
 		json_decref(copy);
 	}
 	check_required(local, p);
@@ -344,13 +375,6 @@ void herd_agent_config_free(struct herd_agent_config *c)
 
 /* --- merging ---------------------------------------------------------------------------------- */
 
-static void drop(json_t *obj, const char *const *keys, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		json_object_del(obj, keys[i]);
-}
-#define DROP(obj, keys) drop(obj, keys, sizeof(keys) / sizeof((keys)[0]))
-
 static void rename_key(json_t *obj, const char *from, const char *to)
 {
 	json_t *v = json_object_get(obj, from);
@@ -406,20 +430,6 @@ static void repair_timing(json_t *eff, bool guard, herd_agent_config_warn_fn war
 	json_object_set_new(eff, "retry_timeout", json_integer(t.retry_timeout));
 }
 
-/* What the dynamic part may say about postgresql, checked like the local one. */
-static void take_dynamic_postgresql(json_t *dyn, struct problems *p)
-{
-	json_t *pg = json_object_get(dyn, "postgresql");
-	json_t *wrap;
-
-	if (!pg)
-		return;
-	DROP(pg, local_only_postgresql);
-	wrap = json_pack("{s:O}", "postgresql", pg);
-	herd_schema_check(wrap, herd_schema_local, "", on_report, p);
-	json_decref(wrap);
-}
-
 /* Steals local. */
 static int merge(struct herd_agent_config *c, json_t *local, const json_t *dynamic,
 		 herd_agent_config_warn_fn warn, void *arg, struct herd_err *err)
@@ -442,7 +452,7 @@ static int merge(struct herd_agent_config *c, json_t *local, const json_t *dynam
 	rename_key(dyn, "permanent_replication_slots", "slots");
 	rename_key(dyn, "permanent_slots", "slots");
 	herd_schema_check(dyn, herd_schema_dynamic, "", on_report, &p);
-	take_dynamic_postgresql(dyn, &p);
+	take_dynamic_postgresql(dyn, "", &p);
 	/* A value of the DCS that is refused counts as absent: the herd goes on with the default.
 	 */
 	if (p.fatal.len && warn) {

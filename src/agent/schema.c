@@ -128,12 +128,12 @@ const struct herd_schema_key herd_schema_local[] = {
 	{ "postgresql.create_replica_method", HERD_KEY_LIST, NULL },
 	{ "postgresql.basebackup", HERD_KEY_LIST_MAP, NULL },
 	{ "postgresql.rewind", HERD_KEY_LIST_MAP, NULL },
-	{ "postgresql.recovery_conf", HERD_KEY_MAP, NULL },
+	{ "postgresql.recovery_conf", HERD_KEY_SETTINGS, NULL },
 	{ "postgresql.custom_conf", HERD_KEY_STR, NULL },
-	{ "postgresql.parameters", HERD_KEY_MAP, NULL },
-	{ "postgresql.parameters_primary", HERD_KEY_MAP, NULL },
-	{ "postgresql.parameters_replica", HERD_KEY_MAP, NULL },
-	{ "postgresql.parameters_standby_leader", HERD_KEY_MAP, NULL },
+	{ "postgresql.parameters", HERD_KEY_SETTINGS, NULL },
+	{ "postgresql.parameters_primary", HERD_KEY_SETTINGS, NULL },
+	{ "postgresql.parameters_replica", HERD_KEY_SETTINGS, NULL },
+	{ "postgresql.parameters_standby_leader", HERD_KEY_SETTINGS, NULL },
 	{ "postgresql.pg_hba", HERD_KEY_LIST_MAP, NULL },
 	{ "postgresql.pg_ident", HERD_KEY_LIST_MAP, NULL },
 	{ "postgresql.pg_hba_primary", HERD_KEY_LIST_MAP, NULL },
@@ -245,6 +245,7 @@ static const char *type_name(enum herd_key_type type)
 	case HERD_KEY_SYNC:
 		return "off, on or quorum";
 	case HERD_KEY_MAP:
+	case HERD_KEY_SETTINGS:
 		return "a map";
 	case HERD_KEY_LIST:
 		return "a list";
@@ -321,6 +322,7 @@ static json_t *take(json_t *v, const struct herd_schema_key *k, char **reason)
 			return json_string("quorum");
 		return herd_value_bool(v, &b) == 0 ? json_boolean(b) : NULL;
 	case HERD_KEY_MAP:
+	case HERD_KEY_SETTINGS:
 		return json_is_object(v) ? json_incref(v) : NULL;
 	case HERD_KEY_LIST:
 		if (json_is_string(v))
@@ -360,6 +362,33 @@ static bool is_method(const char *path, const json_t *v)
 	       json_is_object(v) && json_object_get(v, "command");
 }
 
+static void refuse(struct walk *w, json_t *obj, const char *key, const char *path, const char *what)
+{
+	char *text = json_dumps(json_object_get(obj, key), JSON_COMPACT | JSON_ENCODE_ANY);
+	char *why = herd_str_printf("must be %s, not %s", what, text);
+
+	report(w, true, path, why);
+	free(why);
+	free(text);
+	json_object_del(obj, key);
+}
+
+static void walk_settings(struct walk *w, json_t *map, const char *at)
+{
+	const char *key;
+	json_t *v;
+	void *tmp;
+
+	json_object_foreach_safe(map, tmp, key, v)
+	{
+		char *path = herd_str_printf("%s.%s", at, key);
+
+		if (json_is_object(v) || json_is_array(v))
+			refuse(w, map, key, path, "a single value");
+		free(path);
+	}
+}
+
 static void walk(struct walk *w, json_t *obj, const char *at)
 {
 	const char *key;
@@ -377,18 +406,20 @@ static void walk(struct walk *w, json_t *obj, const char *at)
 		} else if (k) {
 			json_t *taken = take(v, k, &reason);
 
-			if (!taken) {
+			if (taken) {
+				if (k->type == HERD_KEY_SETTINGS)
+					walk_settings(w, taken, path);
+				json_object_set_new(obj, key, taken);
+			} else if (reason) {
 				char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
-				char *why = reason ? herd_str_printf("%s (is %s)", reason, text)
-						   : herd_str_printf("must be %s, not %s",
-								     type_name(k->type), text);
+				char *why = herd_str_printf("%s (is %s)", reason, text);
 
 				report(w, true, path, why);
 				free(why);
 				free(text);
 				json_object_del(obj, key);
 			} else {
-				json_object_set_new(obj, key, taken);
+				refuse(w, obj, key, path, type_name(k->type));
 			}
 		} else if (is_branch(w->table, path)) {
 			if (json_is_object(v)) {

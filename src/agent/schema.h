@@ -16,6 +16,7 @@ enum herd_key_type {
 	HERD_KEY_BOOL,
 	HERD_KEY_SYNC,     /* off, on, quorum */
 	HERD_KEY_MAP,      /* free keys */
+	HERD_KEY_SETTINGS, /* free keys, each with a single value; others are refused one by one */
 	HERD_KEY_LIST,     /* of text; a comma-separated text is taken apart */
 	HERD_KEY_LIST_MAP, /* a list or a map, kept as it is */
 	HERD_KEY_ANY

@@ -71,8 +71,8 @@ static int parse_number(const char *name, const char *text, int *ret)
 	int64_t n;
 
 	if (herd_str_to_i64(text, &n) < 0 || n < 1 || n > 65535) {
-		fprintf(stderr, "pgherd demo: --%s must be a positive number, not \"%s\"\n", name,
-			text);
+		fprintf(stderr, "pgherd demo: --%s must be a number from 1 to 65535, not \"%s\"\n",
+			name, text);
 		return -EINVAL;
 	}
 	*ret = (int)n;
@@ -438,6 +438,18 @@ static int run_and_wait(const char *const *argv)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+/* What should run and does not: killed, or ended by itself. */
+static void show_missing(const struct demo *d)
+{
+	for (size_t i = 0; i < d->nmembers; i++) {
+		if (!demo_running(d, d->members[i].name))
+			printf("Not running: the agent of %s; ./demo starts it again.\n",
+			       d->members[i].name);
+	}
+	if (!demo_running(d, "proxy"))
+		printf("Not running: the proxy; ./demo starts it again.\n");
+}
+
 static int show_status(const struct demo *d)
 {
 	char *config = demo_path(d, "ctl.yml");
@@ -445,6 +457,8 @@ static int show_status(const struct demo *d)
 	int rc = demo_running(d, "etcd") ? run_and_wait(argv) : -1, base = d->base_port;
 
 	free(config);
+	if (rc == 0)
+		show_missing(d);
 	if (rc != 0)
 		printf("The herd in %s is %s.\n", d->dir,
 		       any_running(d) ? "only partly running" : "stopped");

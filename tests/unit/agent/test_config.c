@@ -101,6 +101,12 @@ static void test_refused(void **state)
 		{ "postgresql: {use_pg_rewind: maybe}\n", "must be a boolean (on or off)" },
 		{ "citus: {group: -1}\n", "citus.group must be between 0" },
 		{ "bootstrap: {dcs: {ttl: x}}\n", "bootstrap.dcs.ttl must be" },
+		{ "bootstrap: {dcs: {postgresql: {use_slots: perhaps}}}\n",
+		  "bootstrap.dcs.postgresql.use_slots must be a boolean" },
+		{ "postgresql: {parameters: {work_mem: [1]}}\n",
+		  "postgresql.parameters.work_mem must be a single value, not [1]" },
+		{ "postgresql: {listen: '127.0.0.1:99999'}\n",
+		  "postgresql.listen must be host:port" },
 		{ "restapi: {listen: [1]}\n", "restapi.listen must be a text, not [1]" },
 		{ "- a\n", "is not a map" },
 	};
