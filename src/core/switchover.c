@@ -49,8 +49,8 @@ static struct herd_action *announce(struct herd_step *s, enum herd_handover_phas
 	 * Each word replaces the one that we have read: a request that was held up on its way must
 	 * not bring a handover back that the next leader has long ended.
 	 */
-	herd_put(s, "handover", herd_plan_keep(s->p, herd_handover_print(&h)),
-		 s->cl->handover_key.version);
+	return herd_put(s, "handover", herd_plan_keep(s->p, herd_handover_print(&h)),
+			s->cl->handover_key.version);
 }
 
 /* Takes everything back. The document says so; a server that was stopped is started elsewhere. */
