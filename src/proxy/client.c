@@ -224,7 +224,8 @@ static void uncount(struct herd_client *c)
 	if (c->internal)
 		return;
 	if (c->counted) {
-		atomic_fetch_sub(&px->nclients, 1);
+		if (!c->console_login)
+			atomic_fetch_sub(&px->nclients, 1);
 		if (c->db)
 			atomic_fetch_sub(&c->db->nclients, 1);
 		if (c->user_count)

@@ -51,8 +51,9 @@ struct herd_client {
 	struct herd_vars vars;
 	struct herd_map *stmts; /* name -> struct herd_stmt, NULL until the first */
 	uint8_t key[8];
-	bool counted; /* in px->nclients */
+	bool counted; /* in the numbers of clients of its database and user */
 	bool replication;
+	bool console_login;
 
 	/* in the queue: guarded by the pool's lock */
 	struct herd_list wait_node;
@@ -109,3 +110,5 @@ void herd_relay_from_server(struct herd_worker *w, struct herd_server *s);
 /* The pool gave it a server (c->server is set). */
 void herd_relay_linked(struct herd_client *c);
 void herd_relay_forget_stmts(struct herd_client *c);
+/* A cancel request came: when it waits for a server its statement fails with 57014. */
+void herd_relay_cancel_queued(struct herd_client *c);

@@ -57,17 +57,19 @@ const char *herd_db_server_name(const struct herd_db *db, const struct herd_data
 	return conf->dbname ? conf->dbname : db->name;
 }
 
-static struct herd_user_count *user_count(struct herd_px *px, const char *user)
+struct herd_user_count *herd_user_count_get(struct herd_px *px, const char *user)
 {
+	pthread_mutex_lock(&px->pools_lock);
 	struct herd_user_count *u = herd_map_get(px->users, user);
 
-	if (u)
-		return u;
-	u = calloc(1, sizeof(*u));
-	if (u && herd_map_put(px->users, user, u) < 0) {
-		free(u);
-		u = NULL;
+	if (!u) {
+		u = calloc(1, sizeof(*u));
+		if (u && herd_map_put(px->users, user, u) < 0) {
+			free(u);
+			u = NULL;
+		}
 	}
+	pthread_mutex_unlock(&px->pools_lock);
 	return u;
 }
 
@@ -80,7 +82,7 @@ static struct herd_pool *new_pool(struct herd_px *px, struct herd_db *db, const 
 	p->px = px;
 	p->db = db;
 	p->user = strdup(user);
-	p->user_count = user_count(px, user);
+	p->user_count = herd_user_count_get(px, user);
 	if (!p->user || !p->user_count) {
 		free(p->user);
 		free(p);

@@ -287,8 +287,11 @@ static bool set_parameter(struct herd_client *c, const char *name, const char *v
 	       strncmp(name, "_pq_.", 5) == 0;
 }
 
-/* "-c name=value" and "--name=value"; a backslash keeps the next character. */
-static bool set_options(struct herd_client *c, const char *text)
+/*
+ * "-c name=value" and "--name=value"; a backslash keeps the next character. lenient: what is not
+ * supported is passed over. False when it failed.
+ */
+static bool set_options(struct herd_client *c, const char *text, bool lenient)
 {
 	struct herd_buf word = { 0 };
 	bool ok = true, expect = false;
@@ -318,11 +321,18 @@ static bool set_options(struct herd_client *c, const char *text)
 		char *eq = ok ? strchr(w, '=') : NULL;
 
 		if (!eq) {
-			ok = false;
+			ok = lenient;
+			if (!ok)
+				herd_client_fail(c, "08P01",
+						 "unsupported options startup parameter: only '-c "
+						 "config=val' and '--config=val' are allowed");
 			break;
 		}
 		*eq = '\0';
-		ok = set_parameter(c, w, eq + 1);
+		ok = set_parameter(c, w, eq + 1) || lenient;
+		if (!ok)
+			herd_client_fail(c, "08P01",
+					 "unsupported startup parameter in options: %s", w);
 	}
 	herd_buf_free(&word);
 	return ok;
@@ -344,11 +354,10 @@ static bool take_parameters(struct herd_client *c, const struct herd_startup *s)
 			continue;
 		}
 		if (strcmp(name, "options") == 0) {
-			if (set_options(c, value) ||
-			    herd_pconf_in_list(set->ignore_startup_parameters, "options"))
+			if (set_options(c, value,
+					herd_pconf_in_list(set->ignore_startup_parameters,
+							   "options")))
 				continue;
-			herd_client_fail(c, "08P01", "unsupported startup parameter in options: %s",
-					 value);
 			return false;
 		}
 		if (set_parameter(c, name, value))
@@ -362,6 +371,42 @@ static bool take_parameters(struct herd_client *c, const struct herd_startup *s)
 static bool over(int limit, int n)
 {
 	return limit > 0 && n >= limit;
+}
+
+/* max: the database's own limit or -1. False when it failed. */
+static bool db_has_room(struct herd_client *c, int max)
+{
+	if (over(max >= 0 ? max : herd_worker_settings(c->w)->max_db_client_connections,
+		 atomic_load(&c->db->nclients))) {
+		herd_client_fail(c, "53300",
+				 "client connections exceeded (max_db_client_connections)");
+		return false;
+	}
+	return true;
+}
+
+static bool user_has_room(struct herd_client *c)
+{
+	const struct herd_user *u = herd_pconf_user(c->w->live->config, c->user);
+	int max = u && u->max_user_client_connections >= 0
+			  ? u->max_user_client_connections
+			  : herd_worker_settings(c->w)->max_user_client_connections;
+
+	if (over(max, atomic_load(&c->user_count->nclients))) {
+		herd_client_fail(c, "53300",
+				 "client connections exceeded (max_user_client_connections)");
+		return false;
+	}
+	return true;
+}
+
+static void count_in(struct herd_client *c)
+{
+	if (!c->console_login)
+		atomic_fetch_add(&c->w->px->nclients, 1);
+	atomic_fetch_add(&c->db->nclients, 1);
+	atomic_fetch_add(&c->user_count->nclients, 1);
+	c->counted = true;
 }
 
 /* Database and limits; false when it failed. */
@@ -391,15 +436,7 @@ static bool enter_database(struct herd_client *c)
 		herd_client_fail(c, "08P01", "database \"%s\" is disabled", c->dbname);
 		return false;
 	}
-	int max = db->max_db_client_connections >= 0 ? db->max_db_client_connections
-						     : conf->s.max_db_client_connections;
-
-	if (over(max, atomic_load(&c->db->nclients))) {
-		herd_client_fail(c, "53300",
-				 "client connections exceeded (max_db_client_connections)");
-		return false;
-	}
-	return true;
+	return db_has_room(c, db->max_db_client_connections);
 }
 
 static bool is_console(const char *dbname)
@@ -479,10 +516,13 @@ static void cancel_note(struct herd_worker *w, struct herd_note *n)
 	{
 		struct herd_client *c = herd_container_of(it, struct herd_client, node);
 
-		if (memcmp(c->key, cn->key, sizeof(c->key)) == 0 && c->server && !c->internal) {
+		if (memcmp(c->key, cn->key, sizeof(c->key)) != 0 || c->internal)
+			continue;
+		if (c->server)
 			herd_server_cancel(w, c->server);
-			break;
-		}
+		else
+			herd_relay_cancel_queued(c);
+		break;
 	}
 	free(cn);
 }
@@ -680,23 +720,40 @@ static void share_secrets(struct herd_client *c)
 		herd_pool_remember_password(c->pool, l->secret);
 }
 
+/* Administrators always get in, but are counted like everybody. */
+static void enter_console(struct herd_client *c)
+{
+	const struct herd_settings *set = herd_worker_settings(c->w);
+	bool full =
+		set->auth_type == HERD_AUTH_ANY || herd_pconf_in_list(set->admin_users, c->user) ||
+		(strcmp(c->user, "pgbouncer") == 0 && c->addr.family == AF_UNIX);
+
+	c->db = herd_db_get(c->w->px, "pgbouncer", NULL);
+	c->console_login = true;
+	if (!c->db)
+		herd_client_fail(c, "53200", "out of memory");
+	else if (full || (db_has_room(c, -1) && user_has_room(c))) {
+		count_in(c);
+		herd_stat_add(&c->db->stats[c->w->id].client_login_count, 1);
+		herd_admin_start(c, full);
+	}
+}
+
 /* The client is who it says it is. */
 static void authentic(struct herd_client *c)
 {
 	struct herd_worker *w = c->w;
-	const struct herd_settings *set = herd_worker_settings(w);
-	struct herd_login *l = c->login;
 
-	if (l->admin) {
-		herd_admin_start(c, set->auth_type == HERD_AUTH_ANY ||
-					    herd_pconf_in_list(set->admin_users, c->user) ||
-					    (strcmp(c->user, "pgbouncer") == 0 &&
-					     c->addr.family == AF_UNIX));
+	c->user_count = herd_user_count_get(w->px, c->user);
+	if (!c->user_count) {
+		herd_client_fail(c, "53200", "out of memory");
+		return;
+	}
+	if (c->login->admin) {
+		enter_console(c);
 		return;
 	}
 	const struct herd_database *conf = herd_db_conf(w->live, c->db);
-	const struct herd_user *u = herd_pconf_user(w->live->config, c->user);
-
 	if (!conf) {
 		herd_client_fail(c, "3D000", "no such database: %s", c->dbname);
 		return;
@@ -706,23 +763,13 @@ static void authentic(struct herd_client *c)
 		herd_client_fail(c, "53200", "out of memory");
 		return;
 	}
-	c->user_count = c->pool->user_count;
-	int max = u && u->max_user_client_connections >= 0 ? u->max_user_client_connections
-							   : set->max_user_client_connections;
-
-	if (over(max, atomic_load(&c->user_count->nclients))) {
-		herd_client_fail(c, "53300",
-				 "client connections exceeded (max_user_client_connections)");
+	if (!user_has_room(c))
 		return;
-	}
 	share_secrets(c);
-	atomic_fetch_add(&w->px->nclients, 1);
-	atomic_fetch_add(&c->db->nclients, 1);
-	atomic_fetch_add(&c->user_count->nclients, 1);
+	count_in(c);
 	pthread_mutex_lock(&c->pool->lock);
 	c->pool->nclients++;
 	pthread_mutex_unlock(&c->pool->lock);
-	c->counted = true;
 	herd_stat_add(&c->db->stats[w->id].client_login_count, 1);
 	if (herd_pool_welcome(w, c))
 		herd_login_finish(c);

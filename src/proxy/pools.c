@@ -428,15 +428,18 @@ int herd_pool_welcome(struct herd_worker *w, struct herd_client *c)
 	return 0;
 }
 
-void herd_pool_leave(struct herd_worker *w, struct herd_client *c)
+bool herd_pool_leave(struct herd_worker *w, struct herd_client *c)
 {
 	(void)w;
 	if (!c->pool)
-		return;
+		return false;
 	pthread_mutex_lock(&c->pool->lock);
-	if (c->queued)
+	bool queued = c->queued;
+
+	if (queued)
 		dequeue(c->pool, c);
 	pthread_mutex_unlock(&c->pool->lock);
+	return queued;
 }
 
 /* Runs on the client's thread: what the queue had for it. */

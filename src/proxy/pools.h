@@ -85,6 +85,8 @@ const struct herd_database *herd_db_conf(const struct herd_live *live, const str
 const char *herd_db_server_name(const struct herd_db *db, const struct herd_database *conf);
 
 struct herd_pool *herd_pool_get(struct herd_px *px, struct herd_db *db, const char *user);
+/* What is counted of that user, made when needed; NULL when out of memory. */
+struct herd_user_count *herd_user_count_get(struct herd_px *px, const char *user);
 void herd_pool_remember_keys(struct herd_pool *p, const struct herd_scram_keys *keys);
 void herd_pool_remember_password(struct herd_pool *p, const char *password);
 int herd_pool_mode(const struct herd_live *live, const struct herd_pool *p);
@@ -93,8 +95,8 @@ int herd_pool_mode(const struct herd_live *live, const struct herd_pool *p);
 int herd_pool_checkout(struct herd_worker *w, struct herd_client *c);
 /* Puts a login into the queue for the first server, unless its greeting is known already (1). */
 int herd_pool_welcome(struct herd_worker *w, struct herd_client *c);
-/* The client waits no longer. */
-void herd_pool_leave(struct herd_worker *w, struct herd_client *c);
+/* The client waits no longer. False: it was in no queue (any more). */
+bool herd_pool_leave(struct herd_worker *w, struct herd_client *c);
 
 /* A server of this worker is clean and free. It may be somebody else's when this returns. */
 void herd_pool_put(struct herd_worker *w, struct herd_server *s);

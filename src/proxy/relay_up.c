@@ -436,6 +436,35 @@ static enum fate without_server(struct up *u)
 	}
 }
 
+void herd_relay_cancel_queued(struct herd_client *c)
+{
+	struct herd_buf b = { 0 };
+	struct herd_msg_head h;
+
+	/* What waits is the first message it keeps. */
+	if (c->state != HERD_CLIENT_WAITING ||
+	    herd_msg_head_parse(herd_buf_str(&c->conn.in), c->conn.in.len, &h) < 0 ||
+	    !herd_pool_leave(c->w, c))
+		return; /* or a server is on its way already: too late */
+	herd_wr_report(&b, 'E', "ERROR", "57014", "canceling statement due to user request", NULL,
+		       NULL);
+	if (h.type == 'Q' || h.type == 'F') {
+		size_t total = HERD_MSG_HEAD_BYTES + (size_t)h.len;
+		size_t here = total < c->conn.in.len ? total : c->conn.in.len;
+
+		herd_buf_consume(&c->conn.in, here);
+		c->pass_left = (uint32_t)(total - here);
+		c->pass_drop = true;
+		herd_wr_ready(&b, 'I');
+	} else {
+		c->skip_to_sync = true;
+	}
+	c->state = HERD_CLIENT_IDLE;
+	herd_conn_send_buf(&c->conn, &b);
+	herd_buf_free(&b);
+	herd_client_wake(c);
+}
+
 static void remember(struct up *u)
 {
 	struct herd_client *c = u->c;

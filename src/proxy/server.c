@@ -658,6 +658,13 @@ static void connected(struct herd_worker *w, struct herd_server *s)
 		free(text);
 		return;
 	}
+	struct sockaddr_storage local;
+
+	len = sizeof(local);
+	if (getsockname(s->conn.fd, (struct sockaddr *)&local, &len) == 0)
+		herd_addr_of((struct sockaddr *)&local, &s->local);
+	if (s->addr.family == AF_UNIX)
+		s->local.port = s->addr.port;
 	if (!wants_tls(w, s)) {
 		start_login(w, s);
 		return;

@@ -52,7 +52,7 @@ struct herd_server {
 	struct herd_vars vars;
 	struct herd_buf params; /* ParameterStatus seen during login */
 	struct herd_scram_client scram;
-	struct herd_addr addr;
+	struct herd_addr addr, local;
 	char *target_host;    /* as configured: for TLS names */
 	char *scope, *member; /* of the herd; NULL: plain host */
 	int group;

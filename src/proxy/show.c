@@ -290,8 +290,8 @@ static void server_row(struct herd_worker *w, struct herd_result *r, struct herd
 	herd_row_text(&row, herd_server_state_name(atomic_load(&s->state)));
 	herd_row_text(&row, s->addr.host);
 	herd_row_int(&row, s->addr.port);
-	herd_row_text(&row, "");
-	herd_row_int(&row, 0);
+	herd_row_text(&row, s->local.host);
+	herd_row_int(&row, s->local.port);
 	row_time(&row, w, s->connected_us);
 	row_time(&row, w, s->request_us);
 	herd_row_int(&row, 0);
@@ -508,8 +508,8 @@ static void used_database(struct herd_worker *w, struct herd_result *r, struct h
 {
 	const struct herd_database *d = herd_db_conf(w->live, db);
 
-	/* Those named in the file are shown below, used or not. */
-	if (d && d->fallback)
+	/* Those named in the file are shown below, used or not; so is the console. */
+	if (d && d->fallback && strcmp(db->name, "pgbouncer") != 0)
 		database_row(w, r, db->name, d, db);
 }
 
@@ -519,6 +519,7 @@ static void show_databases(struct herd_worker *w, struct herd_result *r)
 					 .user = (char *)"pgbouncer",
 					 .port = herd_worker_settings(w)->listen_port,
 					 .pool_size = 2,
+					 .max_db_client_connections = -1,
 					 .pool_mode = HERD_MODE_STATEMENT };
 	size_t pos = 0;
 	const char *name;
@@ -531,7 +532,7 @@ static void show_databases(struct herd_worker *w, struct herd_result *r)
 			database_row(w, r, name, d, herd_db_get(w->px, name, NULL));
 	}
 	each_db(w, r, used_database);
-	database_row(w, r, "pgbouncer", &console, NULL);
+	database_row(w, r, "pgbouncer", &console, herd_db_get(w->px, "pgbouncer", NULL));
 }
 
 static void show_users(struct herd_worker *w, struct herd_result *r)
