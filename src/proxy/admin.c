@@ -127,6 +127,8 @@ static void reply(struct herd_client *c, struct herd_buf *b)
 /* The command is over. */
 static void finish(struct herd_client *c, struct herd_buf *b)
 {
+	herd_stat_add(&c->db->stats[c->w->id].xact_count, 1);
+	herd_stat_add(&c->db->stats[c->w->id].query_count, 1);
 	if (!c->console->extended)
 		herd_wr_ready(b, 'I');
 	c->console->busy = false;
@@ -149,6 +151,22 @@ static void finish_tag(struct herd_client *c, const char *tag)
 
 	herd_wr_complete(&b, tag);
 	finish(c, &b);
+}
+
+void herd_console_answer(struct herd_worker *w, uint64_t client, const char *tag, const char *error)
+{
+	herd_list_for_each(it, &w->clients)
+	{
+		struct herd_client *c = herd_container_of(it, struct herd_client, node);
+
+		if (c->id != client || c->state != HERD_CLIENT_ADMIN)
+			continue;
+		if (error)
+			finish_error(c, "08P01", error);
+		else
+			finish_tag(c, tag);
+		break;
+	}
 }
 
 static void free_result(struct herd_result *r)
@@ -278,7 +296,7 @@ static void run_command(struct herd_client *c, struct herd_command *cmd)
 		finish_error(c, rc == -ENOSYS ? "42601" : "08P01", herd_err_text(&err));
 	} else if (rc == 0) {
 		finish_tag(c, tag);
-	} else {
+	} else if (rc == 1) {
 		herd_str_set(&c->console->wait_verb, cmd->word[0]);
 		herd_str_set(&c->console->wait_db, cmd->n > 1 ? cmd->word[1] : NULL);
 	}

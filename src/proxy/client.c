@@ -523,7 +523,10 @@ static void check(struct herd_client *c)
 		break;
 	case HERD_CLIENT_WAITING:
 	case HERD_CLIENT_WELCOME:
-		check_waiting(c, u);
+		if (atomic_load(&c->w->px->stop) == HERD_STOP_SERVERS && !c->internal)
+			herd_client_fail(c, "57P01", "server shutting down");
+		else
+			check_waiting(c, u);
 		break;
 	case HERD_CLIENT_ACTIVE:
 		if (c->server && !c->internal)

@@ -49,7 +49,9 @@ struct herd_client {
 	struct herd_console *console; /* of HERD_CLIENT_ADMIN */
 	struct herd_internal *internal;
 	struct herd_vars vars;
-	struct herd_map *stmts; /* name -> struct herd_stmt, NULL until the first */
+	struct herd_map *stmts;    /* name -> struct herd_stmt, NULL until the first */
+	struct herd_map *fresh;    /* those of them that are being parsed; borrowed */
+	struct herd_map *doubtful; /* those whose Parse failed; borrowed */
 	uint8_t key[8];
 	bool counted; /* in the numbers of clients of its database and user */
 	bool replication;

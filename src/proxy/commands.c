@@ -155,6 +155,8 @@ static int cmd_pause(struct herd_client *c, const char *db, struct herd_err *err
 
 static int cmd_resume(struct herd_client *c, const char *db, struct herd_err *err)
 {
+	if (atomic_load(&c->w->px->stop) != HERD_STOP_NO)
+		return herd_err_set(err, -ESHUTDOWN, "pooler is shutting down");
 	if (db) {
 		int rc = flag_db(c->w, db, PAUSED, false, err);
 
@@ -209,7 +211,8 @@ static int cmd_set(struct herd_client *c, const struct herd_command *cmd, struct
 }
 
 struct kill_arg {
-	uint64_t id;
+	uint64_t id, console;
+	_Atomic bool found;
 };
 
 static void kill_client_each(struct herd_worker *w, void *arg)
@@ -220,15 +223,21 @@ static void kill_client_each(struct herd_worker *w, void *arg)
 	{
 		struct herd_client *c = herd_container_of(it, struct herd_client, node);
 
-		if (c->id == k->id && !c->internal)
+		if (c->id == k->id && !c->internal) {
+			atomic_store(&k->found, true);
 			herd_client_fail(c, "57P01", "admin forced disconnect");
+			break;
+		}
 	}
 }
 
 static void kill_client_done(struct herd_worker *w, void *arg)
 {
-	(void)w;
-	free(arg);
+	struct kill_arg *k = arg;
+
+	herd_console_answer(w, k->console, "KILL_CLIENT",
+			    atomic_load(&k->found) ? NULL : "client not found");
+	free(k);
 }
 
 static int cmd_kill_client(struct herd_client *c, const char *id, struct herd_err *err)
@@ -242,11 +251,12 @@ static int cmd_kill_client(struct herd_client *c, const char *id, struct herd_er
 		free(k);
 		return herd_err_set(err, -EINVAL, "invalid client pointer supplied");
 	}
+	k->console = c->id;
 	if (herd_worker_fanout(c->w, kill_client_each, kill_client_done, k) < 0) {
 		free(k);
 		return herd_err_set(err, -ENOMEM, "out of memory");
 	}
-	return 0;
+	return 2;
 }
 
 static int cmd_kill(struct herd_client *c, const char *db, struct herd_err *err)

@@ -28,6 +28,7 @@ enum herd_auth {
 	HERD_AUTH_SCRAM,
 	HERD_AUTH_CERT,
 	HERD_AUTH_HBA,
+	HERD_AUTH_PEER, /* in the hba file only */
 	HERD_AUTH_REJECT
 };
 

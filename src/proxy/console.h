@@ -53,9 +53,13 @@ struct herd_command {
 	char *text; /* the whole statement */
 };
 /*
- * Runs it. 0: done, tag is set; 1: goes on, herd_admin_check asks herd_command_done; negative: err.
+ * Runs it. 0: done, tag is set; 1: goes on, herd_admin_check asks herd_command_done; 2: goes on,
+ * herd_console_answer comes; negative: err.
  */
 int herd_command_run(struct herd_client *c, const struct herd_command *cmd, const char **tag,
 		     struct herd_err *err);
+/* Ends the command of the console client with that id, if it is still there. error NULL: done. */
+void herd_console_answer(struct herd_worker *w, uint64_t client, const char *tag,
+			 const char *error);
 /* Is what PAUSE or WAIT_CLOSE waits for the case? db NULL: all. */
 bool herd_command_done(struct herd_worker *w, const char *verb, const char *db);

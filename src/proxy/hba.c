@@ -106,6 +106,8 @@ static int method_of(const char *word)
 
 	if (strcmp(word, "reject") == 0)
 		return HERD_AUTH_REJECT;
+	if (strcmp(word, "peer") == 0)
+		return HERD_AUTH_PEER;
 	if (strcmp(word, "password") == 0)
 		return HERD_AUTH_PLAIN;
 	if (herd_settings_auth(word, &method) < 0 || method == HERD_AUTH_HBA ||
@@ -143,7 +145,8 @@ static int parse_line(struct herd_hba *h, char *text, struct herd_err *err)
 		at = has_mask ? 5 : 4;
 	}
 	l->method = method_of(w[at]);
-	if (l->method < 0) {
+	/* A map of names would be needed to know who may pass: not to know it must not let in. */
+	if (l->method < 0 || (l->method == HERD_AUTH_PEER && (l->type != LOCAL || w[at + 1]))) {
 		rc = herd_err_set(err, -EINVAL, "authentication method \"%s\" is not supported",
 				  w[at]);
 		goto done;

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <openssl/rand.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -157,6 +158,17 @@ static void start_scram(struct herd_client *c)
 
 static void authentic(struct herd_client *c);
 
+/* Is it the user of the operating system by that name, at our own machine's socket? */
+static bool is_peer(const struct herd_client *c)
+{
+	char text[4096]; /* of the entry; one that is larger is refused */
+	struct passwd pw, *found = NULL;
+
+	return c->addr.family == AF_UNIX && c->peer_uid != UINT32_MAX &&
+	       getpwuid_r(c->peer_uid, &pw, text, sizeof(text), &found) == 0 && found &&
+	       strcmp(found->pw_name, c->user) == 0;
+}
+
 static void start_auth(struct herd_client *c)
 {
 	struct herd_login *l = c->login;
@@ -167,7 +179,7 @@ static void start_auth(struct herd_client *c)
 		return;
 	case HERD_AUTH_TRUST:
 		if (l->no_user)
-			herd_client_fail(c, "28P01", "no such user: %s", c->user);
+			herd_client_fail(c, "28P01", "\"trust\" authentication failed");
 		else
 			authentic(c);
 		return;
@@ -204,14 +216,20 @@ static void start_auth(struct herd_client *c)
 			herd_client_fail(c, "28000", "TLS certificate name mismatch");
 		return;
 	}
+	case HERD_AUTH_PEER:
+		if (!l->no_user && is_peer(c))
+			authentic(c);
+		else
+			herd_client_fail(c, "28000", "unix socket login rejected");
+		return;
 	default:
 		herd_client_fail(c, "28000", "login rejected");
 		return;
 	}
 }
 
-/* The answer of auth_query: secret is NULL when there is no such user. */
-void herd_login_secret(struct herd_client *c, const char *secret, const char *error)
+/* The answer of auth_query. */
+void herd_login_secret(struct herd_client *c, bool found, const char *secret, const char *error)
 {
 	struct herd_login *l = c->login;
 
@@ -221,7 +239,7 @@ void herd_login_secret(struct herd_client *c, const char *secret, const char *er
 		herd_client_fail(c, "28000", "bouncer config error: auth_query failed: %s", error);
 		return;
 	}
-	l->no_user = secret == NULL;
+	l->no_user = !found;
 	l->secret = herd_str_dup(secret);
 	c->state = HERD_CLIENT_AUTH;
 	start_auth(c);
@@ -331,8 +349,8 @@ static bool set_options(struct herd_client *c, const char *text, bool lenient)
 		*eq = '\0';
 		ok = set_parameter(c, w, eq + 1) || lenient;
 		if (!ok)
-			herd_client_fail(c, "08P01",
-					 "unsupported startup parameter in options: %s", w);
+			herd_client_fail(c, "08P01", "unsupported startup parameter in options: %s",
+					 w);
 	}
 	herd_buf_free(&word);
 	return ok;
@@ -354,9 +372,9 @@ static bool take_parameters(struct herd_client *c, const struct herd_startup *s)
 			continue;
 		}
 		if (strcmp(name, "options") == 0) {
-			if (set_options(c, value,
-					herd_pconf_in_list(set->ignore_startup_parameters,
-							   "options")))
+			if (set_options(
+				    c, value,
+				    herd_pconf_in_list(set->ignore_startup_parameters, "options")))
 				continue;
 			return false;
 		}
@@ -724,9 +742,9 @@ static void share_secrets(struct herd_client *c)
 static void enter_console(struct herd_client *c)
 {
 	const struct herd_settings *set = herd_worker_settings(c->w);
-	bool full =
-		set->auth_type == HERD_AUTH_ANY || herd_pconf_in_list(set->admin_users, c->user) ||
-		(strcmp(c->user, "pgbouncer") == 0 && c->addr.family == AF_UNIX);
+	bool full = set->auth_type == HERD_AUTH_ANY ||
+		    herd_pconf_in_list(set->admin_users, c->user) ||
+		    (strcmp(c->user, "pgbouncer") == 0 && c->addr.family == AF_UNIX);
 
 	c->db = herd_db_get(c->w->px, "pgbouncer", NULL);
 	c->console_login = true;

@@ -88,7 +88,7 @@ static void end(struct herd_client *ic, const char *error)
 		struct herd_client *c = herd_container_of(it, struct herd_client, node);
 
 		if (c->id == l->client) {
-			herd_login_secret(c, l->secret, error ? error : l->error);
+			herd_login_secret(c, l->found, l->secret, error ? error : l->error);
 			break;
 		}
 	}
@@ -96,12 +96,41 @@ static void end(struct herd_client *ic, const char *error)
 	herd_client_close(ic, NULL);
 }
 
+/* Where to ask: named, or the client's own. NULL: the login has failed. */
+static struct herd_db *auth_db(struct herd_client *c, const char *dbname)
+{
+	if (!*dbname && c->db)
+		return c->db;
+	struct herd_db *db =
+		*dbname && (c->listener || herd_pconf_database(c->w->live->config, dbname))
+			? herd_db_get(c->w->px, dbname, c->listener)
+			: NULL;
+
+	if (!*dbname || strcmp(dbname, "pgbouncer") == 0) {
+		herd_client_log(c, HERD_LOG_ERROR,
+				"cannot use the reserved \"pgbouncer\" database as an auth_dbname");
+		herd_client_fail(c, "08P01", "bouncer config error");
+		return NULL;
+	}
+	if (!db) {
+		herd_client_log(c, HERD_LOG_ERROR,
+				"authentication database \"%s\" is not configured", dbname);
+		herd_client_fail(c, "08P01", "bouncer config error");
+	} else if (atomic_load(&db->disabled)) {
+		herd_client_fail(c, "08P01", "authentication database \"%s\" is disabled", dbname);
+		db = NULL;
+	}
+	return db;
+}
+
 void herd_lookup_start(struct herd_client *c, const char *auth_user)
 {
 	const struct herd_settings *set = herd_worker_settings(c->w);
 	const struct herd_database *conf = c->db ? herd_db_conf(c->w->live, c->db) : NULL;
 	const char *dbname = conf && conf->auth_dbname ? conf->auth_dbname : set->auth_dbname;
-	struct herd_db *db = *dbname ? herd_db_get(c->w->px, dbname, c->listener) : c->db;
+	struct herd_db *db = auth_db(c, dbname);
+	if (!db)
+		return;
 	struct lookup *l = calloc(1, sizeof(*l));
 	struct herd_internal in = { .message = message, .end = end, .start = start, .arg = l };
 
@@ -111,14 +140,13 @@ void herd_lookup_start(struct herd_client *c, const char *auth_user)
 		l->query =
 			herd_str_dup(conf && conf->auth_query ? conf->auth_query : set->auth_query);
 	}
-	struct herd_client *ic = l && l->user && l->query && db
-					 ? herd_client_internal(c->w, db, auth_user, &in)
-					 : NULL;
+	struct herd_client *ic =
+		l && l->user && l->query ? herd_client_internal(c->w, db, auth_user, &in) : NULL;
 
 	if (!ic) {
 		if (l)
 			free_lookup(l);
-		herd_login_secret(c, NULL, db ? "out of memory" : "no database for auth_query");
+		herd_login_secret(c, false, NULL, "out of memory");
 		return;
 	}
 	herd_client_wake(ic);

@@ -7,5 +7,5 @@
 /* Runs auth_query for c->user as auth_user; herd_login_secret follows, unless c goes away first. */
 void herd_lookup_start(struct herd_client *c, const char *auth_user);
 
-/* login.c: the answer. secret NULL: no such user, or no password; error: the query failed. */
-void herd_login_secret(struct herd_client *c, const char *secret, const char *error);
+/* login.c: the answer. secret NULL: no password; error: the query failed. */
+void herd_login_secret(struct herd_client *c, bool found, const char *secret, const char *error);

@@ -493,7 +493,8 @@ static bool expired(const struct herd_worker *w, const struct herd_server *s,
 	int64_t life = conf->server_lifetime >= 0 ? conf->server_lifetime
 						  : herd_worker_settings(w)->server_lifetime;
 
-	return life > 0 && w->now_us - s->connected_us > life;
+	/* Zero: each server serves one client, once. */
+	return life > 0 ? w->now_us - s->connected_us > life : s->used;
 }
 
 /* Why a server must not be used again, or NULL. */
@@ -833,8 +834,31 @@ static void janitor_pool(struct herd_pool *p, void *arg)
 		herd_pool_kick(w, p);
 }
 
+/* A database with a forced user keeps its minimum also before the first client. */
+static void make_forced(struct herd_worker *w)
+{
+	const struct herd_pconf *conf = w->live->config;
+	size_t pos = 0;
+	const char *name;
+	void *value;
+
+	while (herd_map_next(conf->databases, &pos, &name, &value)) {
+		const struct herd_database *d = value;
+
+		if (!d->user || d->fallback ||
+		    setting(-1, d->min_pool_size, conf->s.min_pool_size) <= 0)
+			continue;
+		struct herd_db *db = herd_db_get(w->px, name, NULL);
+
+		if (db)
+			herd_pool_get(w->px, db, d->user);
+	}
+}
+
 void herd_pools_janitor(struct herd_worker *w)
 {
+	if (w->id == 0)
+		make_forced(w);
 	herd_pools_each(w->px, janitor_pool, w);
 }
 

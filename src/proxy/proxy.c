@@ -236,6 +236,10 @@ static void on_signal(void *arg, int signo)
 		atomic_store(&px->paused_all, true);
 		break;
 	case SIGUSR2:
+		if (atomic_load(&px->stop) != HERD_STOP_NO) {
+			herd_info(px->log, "got SIGUSR2 while shutting down, ignoring");
+			break;
+		}
 		herd_info(px->log, "got SIGUSR2, continuing from SUSPEND/PAUSE");
 		atomic_store(&px->paused_all, false);
 		break;

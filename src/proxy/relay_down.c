@@ -17,13 +17,38 @@ struct down {
 	bool refuse;  /* statement pooling: a transaction was begun */
 };
 
+/*
+ * The Parse of the client failed. A pipeline may count on the name all the same (then Bind parses
+ * again); but it is not taken.
+ */
+static void doubt_name(struct herd_client *c, const struct herd_stmt *stmt)
+{
+	size_t pos = 0;
+	const char *name;
+	void *value;
+
+	if (!c->doubtful)
+		c->doubtful = herd_map_new(NULL);
+	while (c->doubtful && herd_map_next(c->fresh, &pos, &name, &value)) {
+		if (value != stmt)
+			continue;
+		if (herd_map_put(c->doubtful, name, value) == 0)
+			herd_map_remove(c->fresh, name);
+		return;
+	}
+}
+
 /* The server threw a request away: what it would have done did not happen. */
 static void on_lost(void *arg, const struct herd_flight_item *item)
 {
 	struct down *d = arg;
 	struct herd_px *px = d->w->px;
 
-	if (item->type != 'P' || !item->stmt || item->act == HERD_FLIGHT_FAKE)
+	if (item->type != 'P' || !item->stmt)
+		return;
+	if (item->act != HERD_FLIGHT_DROP && d->c->fresh)
+		doubt_name(d->c, item->stmt);
+	if (item->act == HERD_FLIGHT_FAKE)
 		return;
 	if (!herd_held_remove(&d->s->held, item->stmt))
 		return;
@@ -45,7 +70,9 @@ void herd_relay_forget_stmts(struct herd_client *c)
 		herd_stmts_unref(c->w->px->stmts, stmt);
 	pthread_mutex_unlock(&c->w->px->stmts_lock);
 	herd_map_free(c->stmts);
-	c->stmts = NULL;
+	herd_map_free(c->fresh);
+	herd_map_free(c->doubtful);
+	c->stmts = c->fresh = c->doubtful = NULL;
 }
 
 /* After a SET of ours: what still differs is how the server spells the client's value. */
@@ -94,6 +121,8 @@ static enum herd_flight_act round_over(struct down *d, const char *body, size_t 
 	d->c->midway = false;
 	if (!herd_flight_idle(&d->s->flight))
 		return act;
+	herd_map_free(d->c->fresh);
+	d->c->fresh = NULL;
 	d->s->ready = true;
 	int mode = herd_pool_mode(d->w->live, d->c->pool);
 

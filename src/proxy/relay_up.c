@@ -76,6 +76,7 @@ static void start_assignment(struct herd_client *c)
 	c->replayable = conf && conf->route.cluster && !c->internal;
 	herd_buf_reset(&c->replay);
 	s->request_us = w->now_us;
+	s->used = true;
 	herd_stat_add(&c->db->stats[w->id].server_assignment_count, 1);
 	if (c->internal || herd_vars_diff(&s->vars, &c->vars, &w->px->vars, &sql) == 0)
 		goto out;
@@ -226,13 +227,39 @@ static void put_name(struct herd_client *c, const char *name, struct herd_stmt *
 
 	if (!c->stmts)
 		c->stmts = herd_map_new(NULL);
-	if (!c->stmts || herd_map_put(c->stmts, name, stmt) < 0)
+	if (c->doubtful)
+		herd_map_remove(c->doubtful, name);
+	if (!c->fresh)
+		c->fresh = herd_map_new(NULL);
+	if (!c->stmts || !c->fresh || herd_map_put(c->fresh, name, stmt) < 0 ||
+	    herd_map_put(c->stmts, name, stmt) < 0)
 		old = stmt;
 	if (old) {
 		pthread_mutex_lock(&px->stmts_lock);
 		herd_stmts_unref(px->stmts, old);
 		pthread_mutex_unlock(&px->stmts_lock);
 	}
+}
+
+/*
+ * The name is taken. The server says so itself, in its turn, and ignores what follows up to the
+ * next Sync: it gets a statement under a name that it holds.
+ */
+static enum fate duplicate_parse(struct up *u, const struct herd_stmt_names *n,
+				 struct herd_stmt *stmt)
+{
+	int rc = ensure_stmt(u, stmt);
+
+	if (rc >= 0)
+		rc = herd_flight_push(&u->c->server->flight, 'P', HERD_FLIGHT_PASS, NULL);
+	if (rc < 0)
+		return oom(u);
+	herd_client_log(u->c, HERD_LOG_WARNING, "prepared statement '%s' was already prepared",
+			n->stmt);
+	if (rc == 1)
+		herd_wr_parse(herd_gather_buf(&u->g), stmt);
+	u->used = total_of(u);
+	return TAKEN;
 }
 
 static enum fate named_parse(struct up *u, const struct herd_stmt_names *n)
@@ -244,6 +271,9 @@ static enum fate named_parse(struct up *u, const struct herd_stmt_names *n)
 
 	if (!complete(u))
 		return LATER;
+	stmt = c->stmts ? herd_map_get(c->stmts, n->stmt) : NULL;
+	if (stmt && !(c->doubtful && herd_map_get(c->doubtful, n->stmt)))
+		return duplicate_parse(u, n, stmt);
 	pthread_mutex_lock(&c->w->px->stmts_lock);
 	stmt = herd_stmts_intern(c->w->px->stmts, body + n->head_bytes, u->h.len - n->head_bytes);
 	pthread_mutex_unlock(&c->w->px->stmts_lock);
@@ -305,6 +335,10 @@ static enum fate close_stmt(struct up *u, const struct herd_stmt_names *n)
 		return oom(u);
 	if (stmt) {
 		herd_map_remove(c->stmts, n->stmt);
+		if (c->fresh)
+			herd_map_remove(c->fresh, n->stmt);
+		if (c->doubtful)
+			herd_map_remove(c->doubtful, n->stmt);
 		pthread_mutex_lock(&c->w->px->stmts_lock);
 		herd_stmts_unref(c->w->px->stmts, stmt);
 		pthread_mutex_unlock(&c->w->px->stmts_lock);
@@ -334,16 +368,13 @@ static enum fate named_message(struct up *u)
 
 	if (rc == -EAGAIN && !complete(u))
 		return LATER;
+	/* Malformed ones are the server's to refuse. */
+	if (rc < 0 || *n.stmt == '\0' || n.kind != 'S' || !herd_relay_maps(c))
+		return push_and_pass(u, u->h.type);
 	if (u->h.type == 'P')
 		herd_stat_add(&st->client_parse_count, 1);
 	else if (u->h.type == 'B')
 		herd_stat_add(&st->bind_count, 1);
-	/* Malformed ones are the server's to refuse. */
-	if (rc < 0 || *n.stmt == '\0' || n.kind != 'S' || !herd_relay_maps(c)) {
-		if (u->h.type == 'P')
-			herd_stat_add(&st->server_parse_count, 1);
-		return push_and_pass(u, u->h.type);
-	}
 	switch (u->h.type) {
 	case 'P':
 		return named_parse(u, &n);
@@ -427,6 +458,10 @@ static enum fate without_server(struct up *u)
 	default:
 		if (!enough(u))
 			return LATER;
+		if (atomic_load(&c->w->px->stop) == HERD_STOP_SERVERS) {
+			herd_client_fail(c, "57P01", "server shutting down");
+			return CLOSED;
+		}
 		if (!herd_pool_checkout(c->w, c))
 			return c->state == HERD_CLIENT_CLOSED ? CLOSED : LATER;
 		herd_stat_add(&c->db->stats[c->w->id].wait_time, 0);

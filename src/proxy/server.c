@@ -412,8 +412,8 @@ static void logged_in(struct herd_worker *w, struct herd_server *s)
 
 	s->login_done = true;
 	s->connected_us = w->now_us;
-	herd_server_log(w, s, HERD_LOG_INFO, "new connection to server%s%s", tls ? ", tls=" : "",
-			tls ? tls : "");
+	herd_server_log(w, s, HERD_LOG_INFO, "new connection to server (from %s:%d)%s%s",
+			s->local.host, s->local.port, tls ? ", tls=" : "", tls ? tls : "");
 	herd_pool_greeting(w, s);
 	next_step(w, s);
 }

@@ -58,6 +58,7 @@ struct herd_server {
 	int group;
 	bool want_primary, want_standby, warming;
 	bool login_done;
+	bool used;      /* a client had it */
 	bool ready;     /* last message was ReadyForQuery and nothing was sent since */
 	char tx;        /* status byte of the last ReadyForQuery */
 	bool vars_sent; /* our SET is under way: what differs afterwards is the server's way to say

@@ -50,8 +50,13 @@ static const char *const long_sockets_columns[] = { SOCKET_COLUMNS, "recv_pos:4"
 						    "pkt_remain:4", "send_pos:4",   "send_remain:4",
 						    "pkt_avail:4",  "send_avail:4", NULL };
 static const char *const stats_columns[] = { "database", STAT_TOTALS, STAT_AVERAGES, NULL };
-static const char *const stats_totals_columns[] = { "database", STAT_TOTALS, NULL };
-static const char *const stats_averages_columns[] = { "database", STAT_AVERAGES, NULL };
+#define STAT_PLAIN                                                                                 \
+	"database", "xact_count:8", "query_count:8", "server_assignment_count:8",                  \
+		"bytes_received:8", "bytes_sent:8", "xact_time:8", "query_time:8", "wait_time:8",  \
+		"client_parse_count:8", "server_parse_count:8", "bind_count:8",                    \
+		"client_login_count:8", NULL
+static const char *const stats_totals_columns[] = { STAT_PLAIN };
+static const char *const stats_averages_columns[] = { STAT_PLAIN };
 static const char *const totals_columns[] = { "name", "value:8", NULL };
 static const char *const databases_columns[] = { "name",
 						 "host",
@@ -535,35 +540,46 @@ static void show_databases(struct herd_worker *w, struct herd_result *r)
 	database_row(w, r, "pgbouncer", &console, herd_db_get(w->px, "pgbouncer", NULL));
 }
 
-static void show_users(struct herd_worker *w, struct herd_result *r)
+static void user_row(struct herd_worker *w, struct herd_result *r, const char *name,
+		     const struct herd_user *u, struct herd_user_count *n)
 {
 	const struct herd_settings *s = herd_worker_settings(w);
+	struct herd_row row = herd_row_begin(r);
+
+	herd_row_text(&row, name);
+	herd_row_int(&row, u->pool_size >= 0 ? u->pool_size : 0);
+	herd_row_int(&row, u->reserve_pool_size >= 0 ? u->reserve_pool_size : 0);
+	herd_row_text(&row, u->pool_mode == HERD_MODE_UNSET ? NULL : herd_mode_name(u->pool_mode));
+	herd_row_int(&row, u->max_user_connections >= 0 ? u->max_user_connections
+							: s->max_user_connections);
+	herd_row_int(&row, n ? atomic_load(&n->nconns) : 0);
+	herd_row_int(&row, u->max_user_client_connections >= 0 ? u->max_user_client_connections
+							       : s->max_user_client_connections);
+	herd_row_int(&row, n ? atomic_load(&n->nclients) : 0);
+	herd_row_end(&row);
+}
+
+static void show_users(struct herd_worker *w, struct herd_result *r)
+{
+	/* Known from auth_query or forced by a database. */
+	static const struct herd_user unlisted = { .pool_size = -1,
+						   .reserve_pool_size = -1,
+						   .pool_mode = HERD_MODE_UNSET,
+						   .max_user_connections = -1,
+						   .max_user_client_connections = -1 };
 	size_t pos = 0;
 	const char *name;
 	void *value;
 
-	while (herd_map_next(w->live->config->users, &pos, &name, &value)) {
-		const struct herd_user *u = value;
-		struct herd_row row = herd_row_begin(r);
-
-		pthread_mutex_lock(&w->px->pools_lock);
-		struct herd_user_count *n = herd_map_get(w->px->users, name);
-
-		pthread_mutex_unlock(&w->px->pools_lock);
-		herd_row_text(&row, name);
-		herd_row_int(&row, u->pool_size >= 0 ? u->pool_size : 0);
-		herd_row_int(&row, u->reserve_pool_size >= 0 ? u->reserve_pool_size : 0);
-		herd_row_text(&row, u->pool_mode == HERD_MODE_UNSET ? NULL
-								    : herd_mode_name(u->pool_mode));
-		herd_row_int(&row, u->max_user_connections >= 0 ? u->max_user_connections
-								: s->max_user_connections);
-		herd_row_int(&row, n ? atomic_load(&n->nconns) : 0);
-		herd_row_int(&row, u->max_user_client_connections >= 0
-					   ? u->max_user_client_connections
-					   : s->max_user_client_connections);
-		herd_row_int(&row, n ? atomic_load(&n->nclients) : 0);
-		herd_row_end(&row);
+	pthread_mutex_lock(&w->px->pools_lock);
+	while (herd_map_next(w->live->config->users, &pos, &name, &value))
+		user_row(w, r, name, value, herd_map_get(w->px->users, name));
+	pos = 0;
+	while (herd_map_next(w->px->users, &pos, &name, &value)) {
+		if (!herd_pconf_user(w->live->config, name))
+			user_row(w, r, name, &unlisted, value);
 	}
+	pthread_mutex_unlock(&w->px->pools_lock);
 }
 
 struct server_sum {

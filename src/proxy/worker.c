@@ -178,6 +178,8 @@ static void *loop(void *arg)
 		w->live = atomic_load(&w->px->live);
 		int n = epoll_wait(w->epfd, events, MAX_EVENTS, wait_ms(w));
 
+		/* Again: what was set while we slept holds for what woke us. */
+		w->live = atomic_load(&w->px->live);
 		w->now_us = herd_clock_us();
 		for (int i = 0; i < n; i++)
 			dispatch(w, events[i].data.ptr, events[i].events);
