@@ -12,10 +12,10 @@
 struct herd_client;
 struct herd_server;
 
-/* Counted per worker without sharing, summed when asked. */
+/* Counted per worker without sharing, summed when asked. In the order of SHOW STATS. */
 struct herd_stats {
-	_Alignas(64) _Atomic uint64_t xact_count;
-	_Atomic uint64_t query_count, server_assignment_count, received, sent;
+	_Alignas(64) _Atomic uint64_t server_assignment_count;
+	_Atomic uint64_t xact_count, query_count, received, sent;
 	_Atomic uint64_t xact_time, query_time, wait_time; /* us */
 	_Atomic uint64_t client_parse_count, server_parse_count, bind_count;
 	_Atomic uint64_t client_login_count;

@@ -12,12 +12,12 @@
 #include "proxy/topology.h"
 
 #define STAT_TOTALS                                                                                \
-	"total_xact_count:8", "total_query_count:8", "total_server_assignment_count:8",            \
+	"total_server_assignment_count:8", "total_xact_count:8", "total_query_count:8",            \
 		"total_received:8", "total_sent:8", "total_xact_time:8", "total_query_time:8",     \
 		"total_wait_time:8", "total_client_parse_count:8", "total_server_parse_count:8",   \
 		"total_bind_count:8", "total_client_login_count:8"
 #define STAT_AVERAGES                                                                              \
-	"avg_xact_count:8", "avg_query_count:8", "avg_server_assignment_count:8", "avg_recv:8",    \
+	"avg_server_assignment_count:8", "avg_xact_count:8", "avg_query_count:8", "avg_recv:8",    \
 		"avg_sent:8", "avg_xact_time:8", "avg_query_time:8", "avg_wait_time:8",            \
 		"avg_client_parse_count:8", "avg_server_parse_count:8", "avg_bind_count:8",        \
 		"avg_client_login_count:8"
@@ -50,13 +50,34 @@ static const char *const long_sockets_columns[] = { SOCKET_COLUMNS, "recv_pos:4"
 						    "pkt_remain:4", "send_pos:4",   "send_remain:4",
 						    "pkt_avail:4",  "send_avail:4", NULL };
 static const char *const stats_columns[] = { "database", STAT_TOTALS, STAT_AVERAGES, NULL };
-#define STAT_PLAIN                                                                                 \
-	"database", "xact_count:8", "query_count:8", "server_assignment_count:8",                  \
-		"bytes_received:8", "bytes_sent:8", "xact_time:8", "query_time:8", "wait_time:8",  \
-		"client_parse_count:8", "server_parse_count:8", "bind_count:8",                    \
-		"client_login_count:8", NULL
-static const char *const stats_totals_columns[] = { STAT_PLAIN };
-static const char *const stats_averages_columns[] = { STAT_PLAIN };
+static const char *const stats_totals_columns[] = { "database",
+						    "server_assignment_count:8",
+						    "xact_count:8",
+						    "query_count:8",
+						    "bytes_received:8",
+						    "bytes_sent:8",
+						    "xact_time:8",
+						    "query_time:8",
+						    "wait_time:8",
+						    "client_parse_count:8",
+						    "server_parse_count:8",
+						    "bind_count:8",
+						    "client_login_count:8",
+						    NULL };
+static const char *const stats_averages_columns[] = { "database",
+						      "server_assignment_count:8",
+						      "xact_count:8",
+						      "query_count:8",
+						      "bytes_received:8",
+						      "bytes_sent:8",
+						      "xact_time:8",
+						      "query_time:8",
+						      "wait_time:8",
+						      "avg_client_parse_count:8",
+						      "avg_server_parse_count:8",
+						      "avg_bind_count:8",
+						      "avg_client_login_count:8",
+						      NULL };
 static const char *const totals_columns[] = { "name", "value:8", NULL };
 static const char *const databases_columns[] = { "name",
 						 "host",
@@ -365,7 +386,7 @@ static void sum_stats(const struct herd_px *px, const struct herd_db *db, uint64
 {
 	memset(ret, 0, sizeof(uint64_t) * HERD_NSTATS);
 	for (int i = 0; i < px->nworkers; i++) {
-		const _Atomic uint64_t *v = &db->stats[i].xact_count;
+		const _Atomic uint64_t *v = &db->stats[i].server_assignment_count;
 
 		for (int k = 0; k < HERD_NSTATS; k++)
 			ret[k] += atomic_load_explicit(&v[k], memory_order_relaxed);
@@ -390,18 +411,18 @@ void herd_stats_period(struct herd_px *px, int64_t elapsed_us)
 			d[k] = now[k] - db->last[k];
 			db->last[k] = now[k];
 			/* 5, 6, 7 are times: per transaction, query, assignment. */
-			uint64_t per = k == 5 ? d[0] : k == 6 ? d[1] : k == 7 ? d[2] : 0;
+			uint64_t per = k == 5 ? d[1] : k == 6 ? d[2] : k == 7 ? d[0] : 0;
 			uint64_t avg = k >= 5 && k <= 7 ? (per ? d[k] / per : 0)
 							: d[k] * 1000000 / (uint64_t)elapsed_us;
 
 			atomic_store(&db->avg[k], avg);
 		}
-		if (atomic_load(&px->live)->config->s.log_stats && d[1] > 0)
+		if (atomic_load(&px->live)->config->s.log_stats && d[2] > 0)
 			herd_info(px->log,
 				  "stats: %s: %llu xacts/s, %llu queries/s, in %llu B/s, out %llu "
 				  "B/s, xact %llu us, query %llu us, wait %llu us",
-				  db->name, (unsigned long long)db->avg[0],
-				  (unsigned long long)db->avg[1], (unsigned long long)db->avg[3],
+				  db->name, (unsigned long long)db->avg[1],
+				  (unsigned long long)db->avg[2], (unsigned long long)db->avg[3],
 				  (unsigned long long)db->avg[4], (unsigned long long)db->avg[5],
 				  (unsigned long long)db->avg[6], (unsigned long long)db->avg[7]);
 	}

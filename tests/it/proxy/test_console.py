@@ -25,10 +25,9 @@ COLUMNS = {
     "config": "key value default changeable",
     "version": "version",
     "state": "key value",
-    "stats_totals": "database total_xact_count total_query_count total_server_assignment_count "
-                    "total_received total_sent total_xact_time total_query_time total_wait_time "
-                    "total_client_parse_count total_server_parse_count total_bind_count "
-                    "total_client_login_count",
+    "stats_totals": "database server_assignment_count xact_count query_count bytes_received "
+                    "bytes_sent xact_time query_time wait_time client_parse_count "
+                    "server_parse_count bind_count client_login_count",
     "totals": "name value",
     "mem": "name size used free memtotal",
     "fds": "fd task user database addr port cancel link",

@@ -348,3 +348,38 @@ def test_many_clients(make):
             data += got
         s.close()
     assert px.sql("select 1") == [(1,)]
+
+
+def test_cancel_while_queued(make):
+    px = make(more="default_pool_size = 1")
+    with px.connect(autocommit=False) as holder, px.connect() as waiting:
+        holder.execute("select 1")
+        timer = threading.Timer(0.5, waiting.cancel)
+        timer.start()
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            waiting.execute("select 2")
+        timer.join()
+        holder.rollback()
+        assert waiting.execute("select 3").fetchone() == (3,)
+
+
+def test_statement_name_is_taken(make):
+    px = make(more="max_prepared_statements = 10")
+    with px.connect() as c:
+        ok, fatal = psycopg.pq.ExecStatus.COMMAND_OK, psycopg.pq.ExecStatus.FATAL_ERROR
+        assert c.pgconn.prepare(b"s", b"select 1").status == ok
+        again = c.pgconn.prepare(b"s", b"select 2")
+        assert again.status == fatal
+        assert again.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"42P05"
+        assert c.pgconn.exec_prepared(b"s", []).get_value(0, 0) == b"1"
+        # A name whose Parse failed is free.
+        assert c.pgconn.prepare(b"t", b"select nothing").status == fatal
+        assert c.pgconn.prepare(b"t", b"select 4").status == ok
+        assert c.pgconn.exec_prepared(b"t", []).get_value(0, 0) == b"4"
+
+
+def test_server_lifetime_zero_uses_once(make):
+    px = make(more="server_lifetime = 0")
+    with px.connect() as c:
+        pids = {c.execute("select pg_backend_pid()").fetchone()[0] for _ in range(3)}
+    assert len(pids) == 3
