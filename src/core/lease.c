@@ -258,6 +258,16 @@ bool herd_rule_pause(struct herd_step *s)
 		return herd_answer(s, "pause.release",
 				   "PAUSE: released leader key because it is not primary");
 	}
+	/*
+	 * A copy that was asked for, a rewind, and the stop of a switchover end with a server
+	 * that runs.
+	 */
+	bool made = o->task.last_ok &&
+		    (o->task.last == HERD_TASK_CLONE || o->task.last == HERD_TASK_REWIND ||
+		     o->task.last == HERD_TASK_STOP);
+
+	if (o->pg.run == HERD_RUN_DOWN && made && s->cl->leader)
+		return false;
 	if (o->pg.run == HERD_RUN_DOWN)
 		return herd_answer_regular(s, "pause.down", "PAUSE: postgres is not running");
 	return herd_answer_regular(s, "pause.standby", "PAUSE: no action. I am (%s), a secondary",

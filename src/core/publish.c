@@ -152,8 +152,13 @@ void herd_publish_status(struct herd_step *s)
 	own = herd_slot_name(o->name);
 	if (own && s->cfg->use_slots)
 		herd_status_add_slot(&st, own, o->pg.flush_lsn);
+	/* Ours too: whoever leads after us keeps it for our return. */
+	if (own && s->cfg->use_slots && s->cfg->member_slots_ttl_ms > 0 &&
+	    !herd_slot_configured(s, own))
+		herd_names_add(&st.retain_slots, own);
 	for (size_t i = 0; i < c->n_gone; i++)
-		if (o->now_ms - c->gone[i].seen_ms < s->cfg->member_slots_ttl_ms)
+		if (o->now_ms - c->gone[i].seen_ms < s->cfg->member_slots_ttl_ms &&
+		    !herd_slot_configured(s, c->gone[i].name))
 			herd_names_add(&st.retain_slots, c->gone[i].name);
 	char *text = herd_status_print(&st), *old = herd_status_print(now);
 

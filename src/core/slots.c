@@ -51,6 +51,11 @@ static const struct herd_slot_config *permanent(const struct herd_step *s, const
 	return NULL;
 }
 
+bool herd_slot_configured(const struct herd_step *s, const char *name)
+{
+	return permanent(s, name) != NULL;
+}
+
 static bool needs_slot(const struct herd_step *s, const struct herd_member *m)
 {
 	return !m->tags.nostream && !herd_str_eq(m->name, s->o->name) &&
@@ -80,7 +85,8 @@ static bool still_kept(struct herd_step *s, const char *slot)
 		if (strcmp(c->gone[i].name, slot) == 0)
 			return s->o->now_ms - c->gone[i].seen_ms < s->cfg->member_slots_ttl_ms;
 	/* One of an earlier leader's, or of a life before: its time begins now. */
-	if (!may_lead(s) || !herd_names_has(&s->cl->status.retain_slots, slot))
+	if (!may_lead(s) || strcmp(herd_plan_keep(s->p, herd_slot_name(s->o->name)), slot) == 0 ||
+	    !herd_names_has(&s->cl->status.retain_slots, slot))
 		return false;
 	struct herd_gone_slot *grown = realloc(c->gone, (c->n_gone + 1) * sizeof(*grown));
 

@@ -173,7 +173,8 @@ int herd_sync_confirmed(const struct herd_step *s, const struct herd_names *name
 bool herd_sync_write(struct herd_step *s, const struct herd_names *standby, int quorum);
 /* The setting; false when it is in force already. */
 bool herd_sync_set(struct herd_step *s, const struct herd_ssn *want);
-void herd_slots_step(struct herd_step *s);        /* slots.c; adds actions */
-void herd_publish_member(struct herd_step *s);    /* publish.c */
-void herd_publish_status(struct herd_step *s);    /* publish.c */
+void herd_slots_step(struct herd_step *s);                              /* slots.c; adds actions */
+bool herd_slot_configured(const struct herd_step *s, const char *name); /* permanent, by name */
+void herd_publish_member(struct herd_step *s);                          /* publish.c */
+void herd_publish_status(struct herd_step *s);                          /* publish.c */
 bool herd_publish_documents(struct herd_step *s); /* publish.c: config, initialize, history */

@@ -108,8 +108,8 @@ static int confirm(struct job *j, const char *action, const char *when)
 static void report(const struct herd_member *m, const char *action, const struct ctl_reply *r)
 {
 	if (r->status == 200 || r->status == 202)
-		printf("Success: %s%s on member %s\n", action, r->status == 202 ? " scheduled" : "",
-		       m->name);
+		printf("Success: %s%s %s member %s\n", action, r->status == 202 ? " scheduled" : "",
+		       herd_str_eq(action, "restart") ? "on" : "for", m->name);
 	else if (r->status == 0)
 		printf("Failed: %s for member %s, %s\n", action, m->name, herd_err_text(&r->err));
 	else

@@ -189,7 +189,7 @@ def test_reinit(ctl, plain):
     plain[1].answers = {"POST /reinitialize": (200, "reinitialize started"),
                         "GET /patroni": (200, '{"state": "running"}')}
     out = ctl("reinit", "demo", "b", "--force", "--wait", "--from-leader").stdout
-    assert "Success: reinitialize on member b" in out
+    assert "Success: reinitialize for member b" in out
     assert "Reinitialize is completed on: b" in out
     assert [c[1] for c in plain[1].calls if c[1]][-1] == {"force": True, "from_leader": True}
 

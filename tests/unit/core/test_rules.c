@@ -41,7 +41,8 @@ ROW(leader_is_quiet)
 	k.leader_lease = "L1";
 	see(&f, &k);
 	as_primary(&f);
-	expect(&f, "leader; PUT status={\"optime\":1000,\"slots\":{\"a\":1000}}");
+	expect(&f, "leader; PUT status={\"optime\":1000,\"slots\":{\"a\":1000},"
+		   "\"retain_slots\":[\"a\"]}");
 	assert_string_equal(f.plan.why, "no action. I am (a), the leader with the lock");
 	assert_true(f.plan.leader);
 	assert_int_equal(f.plan.guard_ms, NOW - 1000 + 25000);
@@ -53,7 +54,7 @@ ROW(lease_is_renewed_after_loop_wait)
 	OPEN;
 	k.leader = "a";
 	k.leader_lease = "L1";
-	k.status = "{\"optime\":1000,\"slots\":{\"a\":1000}}";
+	k.status = "{\"optime\":1000,\"slots\":{\"a\":1000},\"retain_slots\":[\"a\"]}";
 	see(&f, &k);
 	as_primary(&f);
 	f.obs.lease.sent_ms = NOW - 9999;
@@ -681,8 +682,8 @@ ROW(paused)
 	k.leader_lease = "L1";
 	see(&f, &k);
 	f.obs.lease.sent_ms = NOW - 29000;
-	expect(&f,
-	       "pause.leader; LEASE_RENEW; PUT status={\"optime\":1000,\"slots\":{\"a\":1000}}");
+	expect(&f, "pause.leader; LEASE_RENEW; PUT status={\"optime\":1000,\"slots\":{\"a\":1000},"
+		   "\"retain_slots\":[\"a\"]}");
 	assert_int_equal(f.plan.guard_ms, 0);
 	CLOSE;
 }
