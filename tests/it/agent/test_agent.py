@@ -1,8 +1,10 @@
 """The agent on real servers: etcd, PostgreSQL, several members."""
 
+import contextlib
 import json
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -212,6 +214,30 @@ def test_pause(herd):
     leader.request("PATCH", "/config", {"pause": None})
     wait_for(lambda: not leader.status().get("pause"))
     herd.wait_healthy()
+
+
+def test_lost_synchronous_standby_releases_commits():
+    """A commit that waits for a standby that is gone goes on with the next one, which has it already.
+
+    Without wal_receiver_status_interval that one says so only when it gets something more.
+    """
+    postgresql = {"use_pg_rewind": True, "parameters": {"wal_receiver_status_interval": 0}}
+    with Herd(3, dcs={"synchronous_mode": "on", "postgresql": postgresql}) as herd:
+        leader = herd.wait_healthy()
+        sync = wait_for(lambda: next((m for m in herd.replicas() if m.get("/sync")[0] == 200), None),
+                        what="a synchronous standby")
+        leader.sql("create table w (i int)")
+        with contextlib.closing(leader.connect()) as c, c.cursor() as cur:
+            sync.kill()
+            sync.kill_postgres()
+            wait_for(lambda: leader.sql("select count(*) from pg_stat_replication") == [(1,)],
+                     step=0.01)
+            # A commit cannot be cancelled, only its wait, which then says so.
+            limit = threading.Timer(10, c.cancel)
+            limit.start()
+            cur.execute("insert into w values (1)")
+            limit.cancel()
+            assert c.notices == []
 
 
 @pytest.mark.parametrize("mode", ["on", "quorum"])
