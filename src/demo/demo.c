@@ -104,9 +104,13 @@ static int parse_options(int argc, char **argv, struct options *o)
 				return -EINVAL;
 			}
 			o->verb = argv[optind++];
-			if (strcmp(o->verb, "psql") == 0)
-				break;
-			continue;
+			if (strcmp(o->verb, "psql") != 0)
+				continue;
+			if (optind + 1 < argc && strcmp(argv[optind], "--dir") == 0) {
+				rc = herd_str_set(&o->dir, argv[optind + 1]) ? 0 : -ENOMEM;
+				optind += 2;
+			}
+			break;
 		}
 		if (c == 'd')
 			rc = herd_str_set(&o->dir, optarg) ? 0 : -ENOMEM;
