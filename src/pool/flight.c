@@ -33,6 +33,22 @@ static struct herd_flight_item *at(const struct herd_flight *f, uint32_t i)
 	return &f->ring[(f->head + i) & (f->cap - 1)];
 }
 
+uint32_t herd_flight_forget_stmts(struct herd_flight *f, herd_flight_lost_fn fn, void *arg)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < f->count; i++) {
+		struct herd_flight_item *item = at(f, i);
+
+		if (item->stmt && item->act != HERD_FLIGHT_FAKE) {
+			fn(arg, item);
+			n++;
+		}
+		item->stmt = NULL;
+	}
+	return n;
+}
+
 static void pop(struct herd_flight *f)
 {
 	assert(f->count > 0);
@@ -100,11 +116,14 @@ static void drop_marks(struct herd_flight *f)
 /* After an error the server throws away everything up to the next Sync. */
 static void discard_to_sync(struct herd_flight *f, herd_flight_lost_fn lost, void *arg)
 {
-	while (f->count > 0 && at(f, 0)->type != 'S') {
-		if (lost)
-			lost(arg, at(f, 0));
+	uint32_t n = 0;
+
+	while (n < f->count && at(f, n)->type != 'S')
+		n++;
+	for (uint32_t i = n; lost && i > 0; i--)
+		lost(arg, at(f, i - 1));
+	while (n-- > 0)
 		pop(f);
-	}
 	if (f->count == 0)
 		f->skipping = true;
 }
@@ -130,7 +149,8 @@ static void start_copy_in(struct herd_flight *f)
 	f->copying = !marked;
 }
 
-static void end_round(struct herd_flight *f, struct herd_flight_item *done)
+static void end_round(struct herd_flight *f, herd_flight_lost_fn lost, void *arg,
+		      struct herd_flight_item *done)
 {
 	f->copying = false;
 	f->skipping = false;
@@ -142,6 +162,8 @@ static void end_round(struct herd_flight *f, struct herd_flight_item *done)
 			*done = item;
 			break;
 		}
+		if (lost)
+			lost(arg, &item);
 	}
 	drop_marks(f);
 }
@@ -179,7 +201,7 @@ enum herd_flight_act herd_flight_answer(struct herd_flight *f, char type, herd_f
 	drop_marks(f);
 	if (f->count == 0) {
 		if (type == 'Z')
-			end_round(f, done);
+			end_round(f, lost, arg, done);
 		return HERD_FLIGHT_PASS;
 	}
 	struct herd_flight_item head = *at(f, 0);
@@ -188,12 +210,14 @@ enum herd_flight_act herd_flight_answer(struct herd_flight *f, char type, herd_f
 
 	switch (type) {
 	case 'Z':
-		end_round(f, done);
+		end_round(f, lost, arg, done);
 		break;
 	case 'E':
 		f->copying = false;
-		if (!is_round_end(head.type))
-			discard_to_sync(f, lost, arg);
+		if (is_round_end(head.type))
+			break;
+		act = HERD_FLIGHT_PASS;
+		discard_to_sync(f, lost, arg);
 		break;
 	case 'G':
 		start_copy_in(f);

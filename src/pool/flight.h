@@ -10,6 +10,7 @@
  */
 #pragma once
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum herd_flight_act {
@@ -20,8 +21,12 @@ enum herd_flight_act {
 
 struct herd_stmt;
 
+/*
+ * A statement of P or C (may be NULL) comes with a reference of the caller's, which the request
+ * hands back when it is done or lost; of a HERD_FLIGHT_FAKE it is only a mark to compare.
+ */
 struct herd_flight_item {
-	struct herd_stmt *stmt; /* of P and C, may be NULL; borrowed */
+	struct herd_stmt *stmt;
 	char type;
 	uint8_t act; /* enum herd_flight_act */
 };
@@ -34,12 +39,17 @@ struct herd_flight {
 	bool copying;              /* the server reads COPY data and ignores Sync */
 };
 
-/* Called for requests that the server threw away after an error. */
+/*
+ * Called for requests that did not happen, the last one sent first: the one that failed and those
+ * that the server threw away after it. So effects that were taken for granted can be undone.
+ */
 typedef void (*herd_flight_lost_fn)(void *arg, const struct herd_flight_item *item);
 
 void herd_flight_free(struct herd_flight *f);
-/* Forgets everything, keeps the memory. */
+/* Forgets everything, keeps the memory. No statement may be under way. */
 void herd_flight_reset(struct herd_flight *f);
+/* Takes the statements off all requests; fn gets those that have a reference. How many had. */
+uint32_t herd_flight_forget_stmts(struct herd_flight *f, herd_flight_lost_fn fn, void *arg);
 
 /*
  * A request was sent (or, with HERD_FLIGHT_FAKE, was not). Returns 1 when it was noted, 0 when the
@@ -51,6 +61,9 @@ int herd_flight_push(struct herd_flight *f, char type, enum herd_flight_act act,
 /*
  * The server sent a message of this type. Returns what to do with it (PASS or DROP); done, unless
  * NULL, gets the request that it completed (type 0: none). Messages that fit nothing pass.
+ *
+ * An error of a request of ours that stands in a batch passes, too: the server ignores what the
+ * client sent behind it, so it is the one answer that the client gets up to its Sync.
  */
 enum herd_flight_act herd_flight_answer(struct herd_flight *f, char type, herd_flight_lost_fn lost,
 					void *arg, struct herd_flight_item *done);
@@ -62,6 +75,12 @@ char herd_flight_take_fake(struct herd_flight *f);
 uint32_t herd_flight_rounds(const struct herd_flight *f);
 /* Is something outstanding behind the last of them: a batch whose Sync has not come yet? */
 bool herd_flight_open_batch(const struct herd_flight *f);
+/* The request whose answer comes next, NULL when there is none. */
+static inline const struct herd_flight_item *herd_flight_head(const struct herd_flight *f)
+{
+	return f->count > 0 ? &f->ring[f->head] : NULL;
+}
+
 /* Is the next answer for us, not for the client? */
 static inline bool herd_flight_drops(const struct herd_flight *f)
 {

@@ -38,23 +38,38 @@ static void doubt_name(struct herd_client *c, const struct herd_stmt *stmt)
 	}
 }
 
-/* The server threw a request away: what it would have done did not happen. */
+static void unref_stmt(struct herd_worker *w, struct herd_stmt *stmt)
+{
+	pthread_mutex_lock(&w->px->stmts_lock);
+	herd_stmts_unref(w->px->stmts, stmt);
+	pthread_mutex_unlock(&w->px->stmts_lock);
+}
+
+/*
+ * The request failed, or the server threw it away: what it would have done did not happen. A
+ * statement of a Parse is not there; one that we wanted to close at eviction still is.
+ */
 static void on_lost(void *arg, const struct herd_flight_item *item)
 {
 	struct down *d = arg;
-	struct herd_px *px = d->w->px;
+	struct herd_stmt *stmt = item->stmt;
 
-	if (item->type != 'P' || !item->stmt)
+	if (!stmt)
 		return;
-	if (item->act != HERD_FLIGHT_DROP && d->c->fresh)
-		doubt_name(d->c, item->stmt);
+	if (item->type == 'P' && item->act != HERD_FLIGHT_DROP && d->c->fresh)
+		doubt_name(d->c, stmt);
 	if (item->act == HERD_FLIGHT_FAKE)
 		return;
-	if (!herd_held_remove(&d->s->held, item->stmt))
-		return;
-	pthread_mutex_lock(&px->stmts_lock);
-	herd_stmts_unref(px->stmts, item->stmt);
-	pthread_mutex_unlock(&px->stmts_lock);
+	if (item->type == 'P') {
+		if (herd_held_remove(&d->s->held, stmt))
+			unref_stmt(d->w, stmt);
+	} else if (!herd_held_use(&d->s->held, stmt)) {
+		if (herd_held_add(&d->s->held, stmt) == 0)
+			return; /* with the reference of the request */
+		/* It is there and we cannot note it: its next Parse would fail. */
+		atomic_store(&d->s->close_needed, true);
+	}
+	unref_stmt(d->w, stmt);
 }
 
 void herd_relay_forget_stmts(struct herd_client *c)
@@ -159,13 +174,19 @@ static void keep_error(struct herd_server *s, const struct herd_report *e)
 /* ErrorResponse. A server that dies says so first; what the client hears is decided at its end. */
 static enum herd_flight_act on_error(struct down *d, const char *body, size_t n)
 {
-	struct herd_report e;
+	struct herd_report e = { "", "", "", "", "" };
 
 	if (herd_report_parse(body, n, &e) == 0 &&
 	    (strcmp(e.severity, "FATAL") == 0 || strcmp(e.severity, "PANIC") == 0)) {
 		keep_error(d->s, &e);
 		return HERD_FLIGHT_DROP;
 	}
+	const struct herd_flight_item *head = herd_flight_head(&d->s->flight);
+
+	/* The server knows a statement of which we do not know: the next client gets another one.
+	 */
+	if (head && head->type == 'P' && head->stmt && strcmp(e.sqlstate, "42P05") == 0)
+		atomic_store(&d->s->close_needed, true);
 	enum herd_flight_act act = herd_flight_answer(&d->s->flight, 'E', on_lost, d, NULL);
 
 	if (act == HERD_FLIGHT_DROP)
@@ -178,6 +199,7 @@ static enum herd_flight_act on_error(struct down *d, const char *body, size_t n)
 static enum herd_flight_act look(struct down *d, char type, const char *body, size_t n)
 {
 	bool ours = herd_flight_drops(&d->s->flight);
+	struct herd_flight_item done;
 	struct herd_rd r;
 
 	switch (type) {
@@ -207,7 +229,11 @@ static enum herd_flight_act look(struct down *d, char type, const char *body, si
 	default:
 		break;
 	}
-	return herd_flight_answer(&d->s->flight, type, on_lost, d, NULL);
+	enum herd_flight_act act = herd_flight_answer(&d->s->flight, type, on_lost, d, &done);
+
+	if (done.stmt)
+		unref_stmt(d->w, done.stmt);
+	return act;
 }
 
 static void add_fakes(struct down *d)

@@ -167,13 +167,28 @@ static enum fate oom(struct up *u)
 	return CLOSED;
 }
 
+/* Notes a request that was sent with a statement; the request has a reference of its own. */
+static int push_stmt(struct up *u, char type, enum herd_flight_act act, struct herd_stmt *stmt)
+{
+	struct herd_px *px = u->c->w->px;
+	int rc = herd_flight_push(&u->c->server->flight, type, act, stmt);
+
+	if (rc == 1 && act != HERD_FLIGHT_FAKE) {
+		pthread_mutex_lock(&px->stmts_lock);
+		herd_stmts_ref(px->stmts, stmt);
+		pthread_mutex_unlock(&px->stmts_lock);
+	}
+	return rc;
+}
+
+/* Closes the one used longest ago. When an error makes the server skip it, it is held again. */
 static void forget_oldest(struct up *u)
 {
 	struct herd_worker *w = u->c->w;
 	struct herd_server *s = u->c->server;
 	struct herd_stmt *old = herd_held_oldest(&s->held);
 
-	if (herd_flight_push(&s->flight, 'C', HERD_FLIGHT_DROP, NULL) != 1)
+	if (push_stmt(u, 'C', HERD_FLIGHT_DROP, old) != 1)
 		return;
 	herd_wr_close(herd_gather_buf(&u->g), old);
 	herd_held_remove(&s->held, old);
@@ -211,7 +226,7 @@ static int ensure_stmt(struct up *u, struct herd_stmt *stmt)
 
 	if (herd_held_use(&s->held, stmt))
 		return 0;
-	int rc = herd_flight_push(&s->flight, 'P', HERD_FLIGHT_DROP, stmt);
+	int rc = push_stmt(u, 'P', HERD_FLIGHT_DROP, stmt);
 
 	if (rc <= 0)
 		return rc;
@@ -280,8 +295,7 @@ static enum fate named_parse(struct up *u, const struct herd_stmt_names *n)
 	if (!stmt)
 		return oom(u);
 	bool held = herd_held_use(&s->held, stmt);
-	int rc =
-		herd_flight_push(&s->flight, 'P', held ? HERD_FLIGHT_FAKE : HERD_FLIGHT_PASS, stmt);
+	int rc = push_stmt(u, 'P', held ? HERD_FLIGHT_FAKE : HERD_FLIGHT_PASS, stmt);
 
 	if (rc == 1) {
 		if (!held) {

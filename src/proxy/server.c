@@ -64,10 +64,22 @@ void herd_server_log(struct herd_worker *w, const struct herd_server *s, enum he
 	free(text);
 }
 
+static void unref_under_way(void *arg, const struct herd_flight_item *item)
+{
+	struct herd_worker *w = arg;
+
+	pthread_mutex_lock(&w->px->stmts_lock);
+	herd_stmts_unref(w->px->stmts, item->stmt);
+	pthread_mutex_unlock(&w->px->stmts_lock);
+}
+
 void herd_server_forget_stmts(struct herd_worker *w, struct herd_server *s)
 {
 	struct herd_stmt *stmt;
 
+	/* What becomes of these is not followed any more. */
+	if (herd_flight_forget_stmts(&s->flight, unref_under_way, w) > 0)
+		atomic_store(&s->close_needed, true);
 	if (s->held.count > 0) {
 		pthread_mutex_lock(&w->px->stmts_lock);
 		while ((stmt = herd_held_oldest(&s->held))) {

@@ -103,7 +103,7 @@ void herd_cancel_event(struct herd_worker *w, struct herd_conn *conn);
 void herd_server_log(struct herd_worker *w, const struct herd_server *s, enum herd_log_level level,
 		     const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
-/* What it prepared is gone. */
+/* What it prepared is gone. If some of that is under way still, it will not be used again. */
 void herd_server_forget_stmts(struct herd_worker *w, struct herd_server *s);
 /* Its ParameterStatus: body of the message. */
 void herd_server_parameter(struct herd_worker *w, struct herd_server *s, const void *body,

@@ -378,6 +378,57 @@ def test_statement_name_is_taken(make):
         assert c.pgconn.exec_prepared(b"t", []).get_value(0, 0) == b"4"
 
 
+def eviction(c):
+    """In one pipeline a good and a failing statement; then the good one again."""
+    with c.pipeline() as p:
+        curs = [c.cursor() for _ in range(3)]
+        curs[0].execute("select 1", prepare=True)
+        curs[1].execute("bad query", prepare=True)
+        with pytest.raises(psycopg.errors.SyntaxError):
+            p.sync()
+        assert curs[0].fetchall() == [(1,)]
+        curs[0].execute("select 1", prepare=True)
+        p.sync()
+        assert curs[0].fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("mode", ["transaction", "statement"])
+@pytest.mark.parametrize("size", [1, 2])
+def test_eviction_that_an_error_skips(make, mode, size):
+    px = make(mode=mode, more=f"default_pool_size = {size}\nmax_prepared_statements = 1\n"
+              "query_timeout = 10")
+    with px.connect() as a, px.connect() as b:
+        for _ in range(3):
+            eviction(a)
+            eviction(b)
+            assert b.execute("select 2", prepare=True).fetchone() == (2,)
+            assert a.execute("select 1", prepare=True).fetchone() == (1,)
+
+
+def test_our_own_parse_fails(make):
+    """The statement is known to one of two servers only, and its table goes."""
+    px = make(more="default_pool_size = 2\nmax_prepared_statements = 10\nquery_timeout = 10")
+    ok, fatal = psycopg.pq.ExecStatus.TUPLES_OK, psycopg.pq.ExecStatus.FATAL_ERROR
+    with px.connect() as a, px.connect() as b:
+        a.execute("create table goes (a int)")
+        try:
+            assert a.pgconn.prepare(b"s", b"select * from goes").status != fatal
+            assert a.pgconn.exec_prepared(b"s", []).status == ok
+            b.execute("begin")
+            here = b.execute("select pg_backend_pid()").fetchone()
+            a.execute("drop table goes")
+            for _ in range(3):
+                got = a.pgconn.exec_prepared(b"s", [])
+                assert got.status == fatal
+                assert got.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"42P01"
+            assert a.execute("select pg_backend_pid()").fetchone() != here
+            b.execute("commit")
+            a.execute("create table goes (a int)")
+            assert a.pgconn.exec_prepared(b"s", []).status == ok
+        finally:
+            a.execute("drop table if exists goes")
+
+
 def test_server_lifetime_zero_uses_once(make):
     px = make(more="server_lifetime = 0")
     with px.connect() as c:

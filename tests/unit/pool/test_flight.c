@@ -9,12 +9,24 @@
 
 #include "base/rng.h"
 #include "pool/flight.h"
+#include "pool/prepared.h"
 
 static int lost_count;
 
 static void on_lost(void *arg, const struct herd_flight_item *item)
 {
 	lost_count++;
+}
+
+/* What the proxy believes a server holds: evicted and parsed with the next, undone on errors. */
+static void undo(void *arg, const struct herd_flight_item *item)
+{
+	struct herd_held_set *h = arg;
+
+	if (item->type == 'P' && item->stmt)
+		assert_true(herd_held_remove(h, item->stmt));
+	else if (item->type == 'C' && item->stmt)
+		assert_int_equal(herd_held_add(h, item->stmt), 0);
 }
 
 /* Pushes requests that pass, one letter each; lower case p, c: fakes; upper case with '!': ours. */
@@ -64,6 +76,14 @@ static const struct {
 	{ "known statement", "pBES", "2DCZ", "12DCZ", 0, true },
 	{ "fake behind real", "BEpBES", "2C2CZ", "2C12CZ", 0, true },
 	{ "our parse is not seen", "P!BES", "12CZ", "2CZ", 0, true },
+	{ "our parse fails: the error of the batch", "P!BES", "EZ", "EZ", 3, true },
+	{ "our parse fails behind an answer", "BEP!BES", "2CEZ", "2CEZ", 3, true },
+	{ "our parse fails, the next batch goes on", "P!BESBES", "EZ2CZ", "EZ2CZ", 3, true },
+	{ "our parse fails before the Sync is sent", "P!B", "E", "E", 2, false },
+	{ "our close fails: the error of the batch", "PC!BES", "1EZ", "1EZ", 3, true },
+	{ "our close is not seen", "PC!BES", "132CZ", "12CZ", 0, true },
+	{ "our close is skipped", "PC!BES", "EZ", "EZ", 4, true },
+	{ "our SET fails", "Q!PBES", "EZ12CZ", "12CZ", 0, true },
 	{ "our SET before a query", "Q!Q", "SCZTCZ", "TCZ", 0, true },
 	{ "close answered by us", "kS", "Z", "3Z", 0, true },
 	{ "describe statement", "DS", "tTZ", "tTZ", 0, true },
@@ -133,6 +153,71 @@ static void skipping_until_sync(void **state)
 	herd_flight_free(&f);
 }
 
+/* One statement at a time: each Parse is followed by a Close of the one before. */
+static void evict(struct herd_flight *f, struct herd_held_set *h, struct herd_stmt *stmt)
+{
+	struct herd_stmt *old = herd_held_oldest(h);
+
+	assert_int_equal(herd_flight_push(f, 'P', HERD_FLIGHT_DROP, stmt), 1);
+	if (old) {
+		assert_int_equal(herd_flight_push(f, 'C', HERD_FLIGHT_DROP, old), 1);
+		herd_held_remove(h, old);
+	}
+	assert_int_equal(herd_held_add(h, stmt), 0);
+}
+
+static void skipped_evictions_are_undone(void **state)
+{
+	static const struct {
+		const char *parses, *answers;
+		char held;
+	} cases[] = {
+		{ "ab", "E", 0 },          { "ab", "1E", 'a' },     { "aba", "1E", 'a' },
+		{ "aba", "113E", 'b' },    { "abab", "1E", 'a' },   { "abac", "1E", 'a' },
+		{ "abac", "11313E", 'a' }, { "abc", "11313", 'c' },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct herd_stmts *store = herd_stmts_new();
+		struct herd_flight f = { 0 };
+		struct herd_held_set h = { 0 };
+
+		for (const char *p = cases[i].parses; *p; p++)
+			evict(&f, &h, herd_stmts_intern(store, p, 1));
+		for (const char *p = cases[i].answers; *p; p++)
+			herd_flight_answer(&f, *p, undo, &h, NULL);
+		struct herd_stmt *stmt = herd_held_oldest(&h);
+
+		if ((stmt ? (char)stmt->body[0] : 0) != cases[i].held || h.count > 1)
+			fail_msg("%s, %s: holds %u", cases[i].parses, cases[i].answers, h.count);
+		herd_held_free(&h);
+		herd_flight_free(&f);
+		herd_stmts_free(store);
+	}
+}
+
+static void statements_are_handed_back(void **state)
+{
+	struct herd_stmts *store = herd_stmts_new();
+	struct herd_stmt *stmt = herd_stmts_intern(store, "x", 1);
+	struct herd_flight f = { 0 };
+	struct herd_flight_item done;
+
+	herd_flight_push(&f, 'P', HERD_FLIGHT_PASS, stmt);
+	herd_flight_push(&f, 'C', HERD_FLIGHT_DROP, stmt);
+	herd_flight_push(&f, 'P', HERD_FLIGHT_FAKE, stmt);
+	assert_int_equal(herd_flight_answer(&f, '1', NULL, NULL, &done), HERD_FLIGHT_PASS);
+	assert_ptr_equal(done.stmt, stmt);
+	lost_count = 0;
+	assert_int_equal(herd_flight_forget_stmts(&f, on_lost, NULL), 1);
+	assert_int_equal(lost_count, 1);
+	assert_int_equal(herd_flight_forget_stmts(&f, on_lost, NULL), 0);
+	herd_flight_answer(&f, '3', NULL, NULL, &done);
+	assert_true(done.type == 'C' && !done.stmt);
+	herd_flight_free(&f);
+	herd_stmts_free(store);
+}
+
 static void any_order_of_anything(void **state)
 {
 	static const char requests[] = "QPBDECSFc";
@@ -161,6 +246,8 @@ int main(void)
 		cmocka_unit_test(table),
 		cmocka_unit_test(copy_in_by_execute),
 		cmocka_unit_test(skipping_until_sync),
+		cmocka_unit_test(skipped_evictions_are_undone),
+		cmocka_unit_test(statements_are_handed_back),
 		cmocka_unit_test(any_order_of_anything),
 	};
 
