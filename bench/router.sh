@@ -5,7 +5,7 @@
 # extended and prepared protocol, distributed and plain.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-export EXT=pgherd PRELOAD=pgherd COLEXT= PORT=${PORT:-7800} BASE=${BASE:-/tmp/pgherd-bench/pgherd}
+export SCALE=${SCALE:-5} SECS=${SECS:-4} EXT=pgherd PRELOAD=pgherd COLEXT= PORT=${PORT:-7800} BASE=${BASE:-/tmp/pgherd-bench/pgherd}
 "$here/shard/cluster.sh" init
 trap '"$here/shard/cluster.sh" destroy' EXIT
 /usr/bin/python3 "$here/shard/bench.py" pgbload latency "$@"
