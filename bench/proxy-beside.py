@@ -28,7 +28,6 @@ auth_file = {dir}/users.txt
 pool_mode = transaction
 max_client_conn = 20000
 default_pool_size = 16
-max_prepared_statements = 200
 log_connections = 0
 log_disconnections = 0
 admin_users = postgres
@@ -63,7 +62,8 @@ def main():
     p.add_argument('--secs', default='4')
     p.add_argument('--rounds', default='3')
     p.add_argument('--clients', default='1 16')
-    p.add_argument('--protos', default='simple extended prepared')
+    p.add_argument('--protos', default='simple extended',
+                   help='Debian 12 has PgBouncer 1.18, which does not pool prepared statements')
     p.add_argument('--threads', default='1', help='worker threads of our proxy')
     a = p.parse_args()
     top = tempfile.mkdtemp(prefix='pgherd-proxy-bench.')
@@ -90,7 +90,7 @@ def main():
         for name, port in (('bouncer', bouncer), ('ours', ours)):
             text = INI.format(pg=pg, port=port, dir=top, auth='trust')
             if name == 'ours':
-                text += f'[pgherd]\nworker_threads = {a.threads}\n'
+                text += f'max_prepared_statements = 200\n[pgherd]\nworker_threads = {a.threads}\n'
             pathlib.Path(f'{top}/{name}.ini').write_text(text)
         for f in ('users.txt', 'bouncer.ini', 'ours.ini'):
             os.chmod(f'{top}/{f}', 0o644)
