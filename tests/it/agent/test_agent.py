@@ -146,7 +146,7 @@ def test_frozen_agent(herd):
         new = wait_for(lambda: next((m for m in herd.members if m is not old and m.is_primary()),
                                     None), 30, "a new leader")
         assert not os.path.exists(f"/proc/{postmaster}") or not old.postmaster()
-        assert not new.in_recovery()
+        wait_for(lambda: not new.in_recovery(), 15, "its promotion")
     finally:
         old.thaw()
     wait_for(lambda: old.get("/replica")[0] == 200, 30, "the old leader follows")
