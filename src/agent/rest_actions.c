@@ -505,12 +505,8 @@ void herd_rest_delete_switchover(struct herd_rest *r, struct herd_http_exchange 
 
 void herd_rest_done_restart(struct herd_rest *r, bool ok)
 {
-	struct herd_agent *a;
-
 	if (!r || !r->restart)
 		return;
-	a = r->a;
-	ok = ok && a->task.last_ok && a->run == HERD_RUN_RUNNING;
 	herd_rest_text(r->restart, ok ? 200 : 503,
 		       ok ? "restarted successfully" : "restart failed");
 	r->restart = NULL;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/internal.h"
+#include "agent/rest.h"
 #include "agent/sharding.h"
 #include "base/str.h"
 #include "pg/clone.h"
@@ -175,6 +176,8 @@ static void finish(struct herd_agent *a, int rc, const struct herd_err *err)
 	if (rc == 0 && (t == HERD_TASK_PROMOTE ||
 			(!a->task.standby && (t == HERD_TASK_START || t == HERD_TASK_RESTART))))
 		herd_sharding_after_promote(a->sharding);
+	if (t == HERD_TASK_RESTART)
+		herd_rest_done_restart(a->rest, rc == 0);
 	if (t != HERD_TASK_CHECKPOINT)
 		herd_agent_look_at_control(a);
 	/* The heartbeat: what happens next must see the store as it is now. */
