@@ -358,7 +358,7 @@ class Herd:
     def leader(self, group=None):
         return next((m for m in self.of(group) if m.process and m.is_primary()), None)
 
-    def wait_leader(self, seconds=30, group=None, but=None):
+    def wait_leader(self, seconds=90, group=None, but=None):
         def ready():
             m = self.leader(group)
             return m if m and m is not but and not m.in_recovery() else None
@@ -368,7 +368,7 @@ class Herd:
         leader = self.leader(group)
         return [m for m in self.of(group) if m is not leader]
 
-    def wait_streaming(self, n, seconds=30, group=None):
+    def wait_streaming(self, n, seconds=90, group=None):
         """n standbys stream from the leader."""
         def ready():
             rows = self.leader(group).sql(
@@ -376,7 +376,7 @@ class Herd:
             return len(rows) >= n
         wait_for(ready, seconds, f"{n} streaming standbys")
 
-    def wait_healthy(self, seconds=40, group=None):
+    def wait_healthy(self, seconds=90, group=None):
         leader = self.wait_leader(seconds, group)
         self.wait_streaming(len(self.of(group)) - 1, seconds, group)
         for m in self.of(group):
