@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'tests/accept'))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'tests/accept/demo'))
 from conftest import Herd, Writer, free_base_port  # noqa: E402
 
 EVENTS = ['sw-work', 'sw-coord', 'pk-work', 'pk-coord', 'nl-work', 'nl-coord']

@@ -13,7 +13,7 @@ import time
 import psycopg
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 SEED_SQL = ('WITH inserted AS (INSERT INTO my_distributed_table(value) VALUES (random()) RETURNING id) '
             'SELECT now(), id FROM inserted')
 
