@@ -309,22 +309,29 @@ static bool wants_test(const struct herd_worker *w, const struct herd_server *s)
 	       w->now_us - s->released_us > set->server_check_delay;
 }
 
-void herd_pool_suspect(struct herd_worker *w, struct herd_pool *p)
+void herd_pool_suspect(struct herd_worker *w, struct herd_pool *p, bool was_usable)
 {
+	if (was_usable)
+		atomic_store(&p->doubt_us, w->now_us);
 	atomic_store(&p->suspect_until_us, w->now_us + SUSPECT_US);
 }
 
 /*
  * When one server connection dies, all of them may be dying, and the news of an idle one is for the
  * thread that watches it. Whoever takes one meanwhile looks for itself: a statement sent to a dead
- * server would be an error that need not be.
+ * server would be an error that need not be. In a cluster a look is not enough: the backends of a
+ * server that is stopped end one after the other, and one that still lives may be the next. There
+ * only what was opened after the first death is used, since a server that stops lets nobody in.
  */
 static bool looks_dead(const struct herd_worker *w, const struct herd_server *s)
 {
+	const struct herd_database *conf = conf_of(w, s->pool);
 	char byte;
 
 	if (w->now_us >= atomic_load(&s->pool->suspect_until_us))
 		return false;
+	if (conf && conf->route.cluster && s->opened_us <= atomic_load(&s->pool->doubt_us))
+		return true;
 	return recv(s->conn.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
 	       (errno != EAGAIN && errno != EWOULDBLOCK);
 }

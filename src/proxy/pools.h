@@ -65,6 +65,7 @@ struct herd_pool {
 	_Atomic bool
 		troubled; /* held, or attempts at a cluster fail: clients wait by hold_timeout */
 	_Atomic int64_t suspect_until_us; /* one died unasked: look at the others before use */
+	_Atomic int64_t doubt_us;         /* when the last one died that had been usable */
 	const char *held_why;
 	int64_t held_since_us;
 	int64_t last_fail_us;
@@ -103,8 +104,11 @@ void herd_pool_put(struct herd_worker *w, struct herd_server *s);
 /* A server of this worker is about to be closed. failed: it never worked; text and state why. */
 void herd_pool_lost(struct herd_worker *w, struct herd_server *s, bool failed, const char *state,
 		    const char *text);
-/* A server died of itself: for a moment its siblings are not trusted without a look. */
-void herd_pool_suspect(struct herd_worker *w, struct herd_pool *p);
+/*
+ * A server died of itself: for a moment its siblings are not trusted without a look.
+ * was_usable: it had logged in, so that those of the same age may die with it.
+ */
+void herd_pool_suspect(struct herd_worker *w, struct herd_pool *p, bool was_usable);
 /* A login on a server succeeded: its parameters greet clients from now on. */
 void herd_pool_greeting(struct herd_worker *w, struct herd_server *s);
 /* Takes an idle server for closing or testing (an event came for it). False: it is not idle here.

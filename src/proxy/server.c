@@ -582,7 +582,7 @@ static void ended(struct herd_worker *w, struct herd_server *s)
 	int state = atomic_load(&s->state);
 	const char *text = s->error_text ? s->error_text : "server closed the connection";
 
-	herd_pool_suspect(w, s->pool);
+	herd_pool_suspect(w, s->pool, s->login_done);
 	if (!s->login_done || state == HERD_SERVER_SETUP || state == HERD_SERVER_VERIFY ||
 	    state == HERD_SERVER_POLL)
 		fail(w, s, s->error_text ? s->error_state : "08006", text);
