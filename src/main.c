@@ -9,6 +9,7 @@
 #include "demo/demo.h"
 #include "proxy/proxy.h"
 #include "sim/sim.h"
+#include "tools/tools.h"
 
 struct program {
 	char *command;     /* pgherd COMMAND */
@@ -29,6 +30,11 @@ static const struct program programs[] = {
 	  herd_demo_main },
 	{ "sim", "pgherd sim", NULL, "the agents' decisions in a simulated herd with faults",
 	  herd_sim_main },
+	{ "barman", "pgherd barman", "patroni_barman",
+	  "restores a backup of a Barman server, or switches its configuration", herd_barman_main },
+	{ "wale-restore", "pgherd wale-restore", "patroni_wale_restore",
+	  "creates a replica from a WAL-E backup", herd_wale_main },
+	{ "aws", "pgherd aws", "patroni_aws", "tags an EC2 instance with its role", herd_aws_main },
 };
 
 enum { NPROGRAMS = sizeof(programs) / sizeof(*programs) };
@@ -44,7 +50,7 @@ static void usage(FILE *out)
 	      "Commands:\n",
 	      out);
 	for (int i = 0; i < NPROGRAMS; i++) {
-		fprintf(out, "  %-8s %s", programs[i].command, programs[i].summary);
+		fprintf(out, "  %-12s %s", programs[i].command, programs[i].summary);
 		if (programs[i].alias)
 			fprintf(out, " (also when called as %s)", programs[i].alias);
 		fputc('\n', out);
