@@ -72,7 +72,35 @@ static char *read_sql(const char *path)
 	return herd_buf_steal(&b);
 }
 
-static json_t *rows_of(const PGresult *res, const struct ctl_column *cols)
+/* Types of pg_type.h whose values JSON has, too. */
+enum { OID_BOOL = 16, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_FLOAT4 = 700, OID_FLOAT8 };
+
+/* As patronictl shows it, which prints Python's values: True and None; in JSON and YAML as such. */
+static json_t *cell_of(const PGresult *res, int r, int i, bool named)
+{
+	const char *text = PQgetvalue(res, r, i);
+	json_t *number;
+
+	if (PQgetisnull(res, r, i))
+		return named ? json_null() : json_string("None");
+	switch (PQftype(res, i)) {
+	case OID_BOOL:
+		if (named)
+			return json_boolean(*text == 't');
+		return json_string(*text == 't' ? "True" : "False");
+	case OID_INT2:
+	case OID_INT4:
+	case OID_INT8:
+	case OID_FLOAT4:
+	case OID_FLOAT8:
+		number = named ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
+		if (number) /* NaN and infinity are none */
+			return number;
+	}
+	return json_string(text);
+}
+
+static json_t *rows_of(const PGresult *res, const struct ctl_column *cols, bool named)
 {
 	json_t *rows = json_array();
 
@@ -80,9 +108,7 @@ static json_t *rows_of(const PGresult *res, const struct ctl_column *cols)
 		json_t *row = json_object();
 
 		for (int i = 0; i < PQnfields(res); i++)
-			if (!PQgetisnull(res, r, i))
-				json_object_set_new(row, cols[i].key,
-						    json_string(PQgetvalue(res, r, i)));
+			json_object_set_new(row, cols[i].key, cell_of(res, r, i, named));
 		json_array_append_new(rows, row);
 	}
 	return rows;
@@ -108,10 +134,14 @@ static int print_rows(const struct job *j, const PGresult *res)
 		cols[i].head = name;
 		ok = cols[i].key != NULL;
 	}
-	json_t *rows = ok ? rows_of(res, cols) : NULL;
+	json_t *rows = ok ? rows_of(res, cols, named) : NULL;
 
+	if (!delimiter)
+		delimiter = "\t";
+	for (size_t i = 0; rows && j->format == CTL_TSV && i < n; i++)
+		printf("%s%s%s", i ? delimiter : "", cols[i].head, i + 1 < n ? "" : "\n");
 	if (rows && j->format == CTL_TSV)
-		text = ctl_table_tsv(cols, n, rows, false, delimiter ? delimiter : "\t");
+		text = ctl_table_tsv(cols, n, rows, false, delimiter);
 	else if (rows)
 		text = ctl_table_print(j->format, NULL, cols, n, rows);
 	if (text)

@@ -35,10 +35,14 @@ def postgres():
 def test_query(ctl, plain, etcd, members, postgres):
     etcd.put("/service/demo/members/a", members[0].document(postgres, role="primary"))
     options = ["-m", "a", "-U", "postgres"]
-    assert ctl("query", *options, "-c", "select 1, null, 'x'").stdout == "1\t\tx\n"
+    assert ctl("query", *options, "-c", "select 1 as a, null as b, true as c").stdout == (
+        "a\tb\tc\n1\tNone\tTrue\n")
+    assert ctl("query", *options, "--format", "json", "-c", "select 1 as a, true as b, 'x' as c"
+               ).stdout == '[{"a": 1, "b": true, "c": "x"}]\n'
     assert ctl("query", *options, "--format", "pretty", "-c", "select 1 as a").stdout == (
         "+---+\n| a |\n+---+\n| 1 |\n+---+\n")
-    assert ctl("query", *options, "--delimiter", "|", "-c", "select 1, 2").stdout == "1|2\n"
+    assert ctl("query", *options, "--delimiter", "|", "-c", "select 1 as a, 2 as a").stdout == (
+        "a|a\n1|2\n")
     assert "syntax error" in ctl("query", *options, "-c", "selct", rc=1).stderr
     assert ctl("query", "-r", "leader", "-U", "postgres", "-c", "select current_database()",
-               "-d", "template1").stdout == "template1\n"
+               "-d", "template1").stdout == "current_database\ntemplate1\n"
