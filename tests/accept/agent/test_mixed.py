@@ -2,14 +2,11 @@
 
 import json
 import re
-import time
 
 import pytest
 
-from herd import Herd, Writer, wait_for
+from herd import PASSWORD, Herd, Member, Writer, wait_for
 from stock import PATIENT, Stock, our_ctl, swap
-
-SYNC = {**PATIENT, "synchronous_mode": True}
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
@@ -25,6 +22,11 @@ def herd(stock):
         h.members.append(stock.member(h, "p1").start())
         h.wait_healthy()
         yield h
+
+
+# What takes long, and does not depend on the release, is done with one of them.
+THIS_RELEASE = pytest.mark.parametrize("stock", ["bookworm"], indirect=True)
+NEXT_RELEASE = pytest.mark.parametrize("stock", ["trixie"], indirect=True)
 
 
 def rows(text):
@@ -86,6 +88,7 @@ def rows_of_history(text):
     return [re.split(r"\s*\|\s*", x)[1:3] for x in text.splitlines() if re.match(r"\|\s+\d", x)]
 
 
+@THIS_RELEASE
 def test_ours_is_lost(herd, stock):
     """The only one that is left to lead is the stock one."""
     herd["n1"].stop()
@@ -101,6 +104,7 @@ def test_ours_is_lost(herd, stock):
     same_list(herd, stock)
 
 
+@THIS_RELEASE
 def test_stock_is_lost(herd, stock):
     old = herd["p1"]
     with Writer(herd):
@@ -110,3 +114,95 @@ def test_stock_is_lost(herd, stock):
     old.start()
     settle(herd, new)
     same_list(herd, stock)
+
+
+def commands(herd, ctl):
+    """Every verb of patronictl that people use, against a healthy herd."""
+    leader = herd.wait_healthy()
+    member = next(m for m in herd.members if m is not leader)
+    assert len(rows(ctl("list"))) == 3
+    assert f"| + {member.name} " in ctl("topology")
+    assert ctl("dsn").split() == ["host=127.0.0.1", f"port={leader.port}"]
+    assert ctl("dsn", "-m", member.name).split() == ["host=127.0.0.1", f"port={member.port}"]
+    assert "use_pg_rewind: true" in ctl("show-config")
+    assert "TL" in ctl("history")
+    assert f"{member.name}: Patroni" in ctl("version", "batman")
+    out = ctl("query", "-U", "postgres", "-d", "postgres", "-r", "replica", "--password",
+              "-c", "select pg_is_in_recovery() as standby", stdin=PASSWORD + "\n")
+    assert "True" in out
+    out = ctl("edit-config", "-p", "work_mem=9MB", "--force")
+    assert "+    work_mem: 9MB" in out and "Configuration changed" in out
+    wait_for(lambda: all(m.sql("show work_mem") == [("9MB",)] for m in herd.members),
+             what="work_mem everywhere")
+    out = ctl("restart", "batman", member.name, "--force")
+    assert f"Success: restart on member {member.name}" in out
+    herd.wait_healthy()
+    out = ctl("restart", "batman", member.name, "--force", "--scheduled", "2099-01-01T10:00")
+    assert f"Success: restart scheduled on member {member.name}" in out
+    wait_for(lambda: "2099-01-01T10:00" in ctl("list"), what="the scheduled restart in list")
+    assert "Success" in ctl("flush", "batman", member.name, "restart", "--force")
+    assert "Reload request received" in ctl("reload", "batman", "--force")
+    assert "paused" in ctl("pause", "--wait")
+    assert "Maintenance mode: on" in ctl("list")
+    assert "resumed" in ctl("resume", "--wait")
+    out = ctl("reinit", "batman", member.name, "--force", "--wait")
+    assert f"Success: reinitialize for member {member.name}" in out
+    herd.wait_healthy()
+    assert "Switchover scheduled" in ctl("switchover", "--force", "--scheduled",
+                                         "2099-01-01T10:00")
+    assert "Switchover scheduled at: 2099-01-01T10:00" in ctl("list")
+    assert "deleted" in ctl("flush", "batman", "switchover", "--force")
+    assert f'over to "{member.name}"' in ctl("switchover", "--candidate", member.name, "--force")
+    herd.wait_healthy()
+    other = next(m for m in herd.members if m not in (leader, member))
+    assert f'over to "{other.name}"' in ctl("failover", "--candidate", other.name, "--force")
+    assert herd.wait_healthy() is other
+    assert f"| {other.name} " in ctl("history")
+
+
+@THIS_RELEASE
+def test_commands_of_stock(herd, stock):
+    commands(herd, lambda *a, **k: stock.ctl(herd, *a, **k))
+
+
+@NEXT_RELEASE
+def test_commands_of_ours(herd, stock):
+    commands(herd, lambda *a, **k: our_ctl(herd, *a, **k))
+
+
+def test_migration(stock):
+    """Three of Patroni become three of ours, one by one under a writer, and back again."""
+    quorum = stock.version >= (4, )
+    sync = {"synchronous_mode": "quorum" if quorum else True}
+    with Herd(0, dcs={**PATIENT, **sync}) as herd:
+        old = [stock.member(herd, f"n{i + 1}") for i in range(3)]
+        new = [Member(herd, m.name) for m in old]
+        for a, b in zip(old, new):
+            b.port, b.rest = a.port, a.rest
+        herd.members = list(old)
+        for m in old:
+            m.start()
+        herd.wait_healthy()
+        wait_for(lambda: standbys(herd), what="a synchronous standby")
+        same_list(herd, stock)
+        with Writer(herd) as writer:
+            for places in (zip(old, new), zip(new, old)):
+                for a, b in places:
+                    if a is herd.leader():
+                        to = standbys(herd)[0]
+                        our_ctl(herd, "switchover", "--candidate", to, "--force")
+                        herd.wait_healthy()
+                    swap(herd, a, b)
+                    herd.wait_healthy()
+                    wait_for(lambda: standbys(herd), what="a synchronous standby")
+                    same_list(herd, stock)
+            n = len(writer.acked)
+            wait_for(lambda: len(writer.acked) > n + 20, what="the writer goes on")
+            writer.finish()
+        assert writer.lost() == []
+
+
+def standbys(herd):
+    """Who is in /sync beside the leader, and still there."""
+    text = herd.keys().get("/service/batman/sync")
+    return (json.loads(text or "{}").get("sync_standby") or "").split(",") if text else []
