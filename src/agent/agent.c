@@ -57,9 +57,11 @@ static int parse_options(int argc, char **argv, struct options *o)
 		{ "print", no_argument, NULL, 'p' },
 		{ "user", required_argument, NULL, 'u' },
 		{ "version", no_argument, NULL, 'v' },
+		{ "settings-reference", no_argument, NULL, 'R' }, /* for docs/agent.md */
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
+	char *text;
 	int c;
 
 	optind = 1;
@@ -79,6 +81,11 @@ static int parse_options(int argc, char **argv, struct options *o)
 			break;
 		case 'v':
 			printf("patroni %s (pgherd %s)\n", AGENT_VERSION, PGHERD_VERSION);
+			return 0;
+		case 'R':
+			text = herd_schema_reference();
+			fputs(text ? text : "", stdout);
+			free(text);
 			return 0;
 		case 'h':
 			printf(usage, argv[0]);

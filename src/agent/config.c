@@ -1,6 +1,5 @@
 #include "agent/config.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -11,13 +10,11 @@
 #include <unistd.h>
 
 #include "agent/internal.h"
-#include "agent/value.h"
+#include "agent/source.h"
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "base/yaml.h"
-
-extern char **environ;
 
 /* Settings of PostgreSQL that all members must share: a local value does not count. */
 static const char *const dcs_only_gucs[] = {
@@ -37,128 +34,15 @@ static const char *const dcs_only_gucs[] = {
 	"port",
 	"cluster_name",
 };
-static const char *const local_only_postgresql[] = {
-	"connect_address", "proxy_address", "listen",         "config_dir",
-	"data_dir",        "pgpass",        "authentication",
-};
 static const char *const dcs_only_top[] = { "ttl", "loop_wait", "retry_timeout",
 					    "standby_cluster" };
-
-/* --- files ------------------------------------------------------------------------------------ */
-
-static int is_yaml_name(const struct dirent *d)
-{
-	const char *dot = strrchr(d->d_name, '.');
-
-	return dot && (strcmp(dot, ".yml") == 0 || strcmp(dot, ".yaml") == 0);
-}
-
-static json_t *read_directory(const char *path, struct herd_err *err)
-{
-	struct dirent **names = NULL;
-	int n = scandir(path, &names, is_yaml_name, alphasort);
-	json_t *all = json_object();
-	bool failed = n < 0;
-
-	if (n < 0)
-		herd_err_set(err, -errno, "could not read configuration directory \"%s\": %s", path,
-			     strerror(errno));
-	for (int i = 0; i < n; i++) {
-		char *file = herd_str_printf("%s/%s", path, names[i]->d_name);
-		json_t *one = failed ? NULL : herd_yaml_read(file, err);
-
-		if (!failed && !one)
-			failed = true;
-		if (one && !json_is_object(one)) {
-			herd_err_set(err, -EINVAL, "configuration file \"%s\" is not a map", file);
-			failed = true;
-		}
-		if (!failed)
-			herd_json_patch(all, one);
-		json_decref(one);
-		free(file);
-		free(names[i]);
-	}
-	free(names);
-	if (failed) {
-		json_decref(all);
-		return NULL;
-	}
-	return all;
-}
-
-static json_t *read_path(const char *path, struct herd_err *err)
-{
-	struct stat st;
-	json_t *v;
-
-	if (stat(path, &st) < 0) {
-		herd_err_set(err, -errno, "could not open configuration file \"%s\": %s", path,
-			     strerror(errno));
-		return NULL;
-	}
-	if (S_ISDIR(st.st_mode))
-		return read_directory(path, err);
-	v = herd_yaml_read(path, err);
-	if (v && !json_is_object(v)) {
-		herd_err_set(err, -EINVAL, "configuration file \"%s\" is not a map", path);
-		json_decref(v);
-		return NULL;
-	}
-	return v;
-}
-
-/* --- environment ------------------------------------------------------------------------------ */
-
-/* Takes PATRONI_* and PGHERD_* out of the environment, so that no child inherits a password. */
-static json_t *take_environment(void)
-{
-	json_t *taken = json_object();
-	const char *key;
-	json_t *v;
-
-	for (char **e = environ; *e; e++) {
-		const char *eq = strchr(*e, '=');
-
-		if (!eq || (!herd_str_starts(*e, "PATRONI_") && !herd_str_starts(*e, "PGHERD_")))
-			continue;
-		char *name = strndup(*e, (size_t)(eq - *e));
-
-		if (name)
-			json_object_set_new(taken, name, json_string(eq + 1));
-		free(name);
-	}
-	json_object_foreach(taken, key, v) unsetenv(key);
-	return taken;
-}
-
-static const char *env_get(void *env, const char *name)
-{
-	return json_string_value(json_object_get(env, name));
-}
-
-/* Old spellings that Patroni still reads. */
-static void env_legacy(json_t *env)
-{
-	static const char *const names[][2] = {
-		{ "PATRONI_LOGLEVEL", "PATRONI_LOG_LEVEL" },
-		{ "PATRONI_LOGFORMAT", "PATRONI_LOG_FORMAT" },
-		{ "PATRONI_LOG_DATEFMT", "PATRONI_LOG_DATEFORMAT" },
-		{ "PATRONI_POSTGRESQL_BIN_IS_READY", "PATRONI_POSTGRESQL_BIN_PG_ISREADY" },
-	};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		json_t *v = json_object_get(env, names[i][0]);
-
-		if (v && !json_object_get(env, names[i][1]))
-			json_object_set(env, names[i][1], v);
-	}
-}
 
 /* --- loading ---------------------------------------------------------------------------------- */
 
 struct problems {
 	struct herd_buf fatal;
+	json_t *refused;                  /* paths, as keys */
+	const struct herd_source *source; /* NULL: not from files */
 	herd_agent_config_warn_fn warn;
 	void *arg;
 };
@@ -166,15 +50,21 @@ struct problems {
 static void on_report(void *arg, bool fatal, const char *path, const char *reason)
 {
 	struct problems *p = arg;
+	char *where = p->source ? herd_source_where(p->source, path) : NULL;
+	bool known = where && *where;
 
 	if (fatal) {
-		herd_buf_printf(&p->fatal, "%s%s %s", p->fatal.len ? "\n" : "", path, reason);
+		json_object_set_new(p->refused, path, json_true());
+		herd_buf_printf(&p->fatal, "%s%s%s%s %s", p->fatal.len ? "\n" : "",
+				known ? where : "", known ? ": " : "", path, reason);
 	} else if (p->warn) {
-		char *text = herd_str_printf("configuration: %s %s", path, reason);
+		char *text = herd_str_printf("configuration: %s%s%s %s", known ? where : "",
+					     known ? ": " : "", path, reason);
 
 		p->warn(p->arg, text);
 		free(text);
 	}
+	free(where);
 }
 
 /* postgresql.{superuser,replication,pg_rewind} and others, where older files have them. */
@@ -209,16 +99,10 @@ static void check_required(const json_t *local, struct problems *p)
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
 		const char *s = json_string_value(herd_json_path(local, paths[i]));
 
-		if (!s || !*s)
+		/* A value that was refused is not there any more, and told already. */
+		if ((!s || !*s) && !json_object_get(p->refused, paths[i]))
 			on_report(p, true, paths[i], "is not defined.");
 	}
-	const char *listen = herd_json_str(herd_json_path(local, "postgresql"), "listen", "");
-	char *host = NULL;
-	int port;
-
-	if (*listen && herd_agent_split_address(listen, 5432, &host, &port) < 0)
-		on_report(p, true, "postgresql.listen", "must be host:port");
-	free(host);
 
 	const char *name = herd_json_str(local, "name", "");
 
@@ -251,53 +135,52 @@ static void drop(json_t *obj, const char *const *keys, size_t n)
 }
 #define DROP(obj, keys) drop(obj, keys, sizeof(keys) / sizeof((keys)[0]))
 
-/* What the dynamic part may say about postgresql, checked like the local one. */
-static void take_dynamic_postgresql(json_t *dyn, const char *prefix, struct problems *p)
+/* What goes to the DCS stays as the user wrote it; only its problems are told. */
+static void check_bootstrap(const json_t *local, struct problems *p)
 {
-	json_t *pg = json_object_get(dyn, "postgresql");
-	json_t *wrap;
+	json_t *dcs = herd_json_path(local, "bootstrap.dcs");
+	json_t *copy = dcs ? json_deep_copy(dcs) : NULL;
 
-	if (!pg)
-		return;
-	DROP(pg, local_only_postgresql);
-	wrap = json_pack("{s:O}", "postgresql", pg);
-	herd_schema_check(wrap, herd_schema_local, prefix, on_report, p);
-	json_decref(wrap);
+	if (copy)
+		herd_schema_check_dynamic(copy, "bootstrap.dcs.", on_report, p);
+	json_decref(copy);
+}
+
+int herd_agent_config_check(const struct herd_source *source, herd_schema_report_fn fn, void *arg)
+{
+	json_t *local = json_deep_copy(source->config);
+	json_t *dcs;
+	int refused;
+
+	move_legacy(local);
+	refused = herd_schema_check(local, herd_schema_local, "", fn, arg);
+	dcs = herd_json_path(local, "bootstrap.dcs");
+	if (dcs)
+		refused += herd_schema_check_dynamic(dcs, "bootstrap.dcs.", fn, arg);
+	json_decref(local);
+	return refused;
 }
 
 static int read_local(const char *path, json_t *env, struct problems *p, json_t **ret,
 		      struct herd_err *err)
 {
-	const char *whole = env_get(env, "PATRONI_CONFIGURATION");
+	struct herd_source source = { 0 };
+	int rc = herd_source_read(path, env, p->warn, p->arg, &source, err);
 	json_t *local;
 
-	if (path)
-		local = read_path(path, err);
-	else if (whole)
-		local = herd_yaml_parse("PATRONI_CONFIGURATION", whole, strlen(whole), err);
-	else
-		local = json_object();
-	if (!local)
-		return err && err->code ? err->code : -EINVAL;
-	if (!json_is_object(local)) {
-		json_decref(local);
-		return herd_err_set(err, -EINVAL, "the configuration is not a map");
-	}
-	if (path || !whole)
-		herd_schema_env(local, env_get, env, on_report, p);
+	if (rc < 0)
+		return rc;
+	local = json_incref(source.config);
+	p->source = &source;
+	p->refused = json_object();
 	move_legacy(local);
 	herd_schema_check(local, herd_schema_local, "", on_report, p);
-	json_t *dcs = herd_json_path(local, "bootstrap.dcs");
-
-	if (dcs) {
-		/* What goes to the DCS stays as the user wrote it; only its problems are told. */
-		json_t *copy = json_deep_copy(dcs);
-
-		herd_schema_check(copy, herd_schema_dynamic, "bootstrap.dcs.", on_report, p);
-		take_dynamic_postgresql(copy, "bootstrap.dcs.", p);
-		json_decref(copy);
-	}
+	check_bootstrap(local, p);
 	check_required(local, p);
+	p->source = NULL;
+	json_decref(p->refused);
+	p->refused = NULL;
+	herd_source_clear(&source);
 	if (p->fatal.len) {
 		json_decref(local);
 		herd_err_set(err, -EINVAL, "%s", herd_buf_str(&p->fatal));
@@ -318,7 +201,7 @@ int herd_agent_config_load(const char *path, herd_agent_config_warn_fn warn, voi
 {
 	struct problems p = { .warn = warn, .arg = arg };
 	struct herd_agent_config *c = calloc(1, sizeof(*c));
-	json_t *env = take_environment();
+	json_t *env = herd_source_take_environment();
 	json_t *local = NULL;
 	int rc;
 
@@ -326,7 +209,6 @@ int herd_agent_config_load(const char *path, herd_agent_config_warn_fn warn, voi
 		rc = -ENOMEM;
 		goto out;
 	}
-	env_legacy(env);
 	rc = read_local(path, env, &p, &local, err);
 	if (rc < 0)
 		goto out;
@@ -375,39 +257,6 @@ void herd_agent_config_free(struct herd_agent_config *c)
 
 /* --- merging ---------------------------------------------------------------------------------- */
 
-static void rename_key(json_t *obj, const char *from, const char *to)
-{
-	json_t *v = json_object_get(obj, from);
-
-	if (v && !json_object_get(obj, to))
-		json_object_set(obj, to, v);
-	json_object_del(obj, from);
-}
-
-bool herd_timing_repair(struct herd_timing *t, bool guard)
-{
-	struct herd_timing before = *t;
-	int64_t min_ttl = guard ? 3 : 20;
-	int64_t min_retry = guard ? 1 : 3;
-
-	if (t->ttl < min_ttl)
-		t->ttl = min_ttl;
-	if (t->loop_wait < 1)
-		t->loop_wait = 1;
-	if (t->retry_timeout < min_retry)
-		t->retry_timeout = min_retry;
-	if (t->loop_wait + 2 * t->retry_timeout > t->ttl) {
-		if (1 + 2 * t->retry_timeout > t->ttl) {
-			t->loop_wait = 1;
-			t->retry_timeout = (t->ttl - 1) / 2;
-		} else {
-			t->loop_wait = t->ttl - 2 * t->retry_timeout;
-		}
-	}
-	return t->ttl != before.ttl || t->loop_wait != before.loop_wait ||
-	       t->retry_timeout != before.retry_timeout;
-}
-
 static void repair_timing(json_t *eff, bool guard, herd_agent_config_warn_fn warn, void *arg)
 {
 	struct herd_timing t = {
@@ -415,16 +264,12 @@ static void repair_timing(json_t *eff, bool guard, herd_agent_config_warn_fn war
 		.loop_wait = herd_json_i64(eff, "loop_wait", 10),
 		.retry_timeout = herd_json_i64(eff, "retry_timeout", 10),
 	};
+	struct herd_names words = { 0 };
 
-	if (herd_timing_repair(&t, guard) && warn) {
-		char *text = herd_str_printf(
-			"ttl, loop_wait and retry_timeout do not fit together; using ttl=%lld, "
-			"loop_wait=%lld, retry_timeout=%lld",
-			(long long)t.ttl, (long long)t.loop_wait, (long long)t.retry_timeout);
-
-		warn(arg, text);
-		free(text);
-	}
+	herd_timing_repair(&t, guard, &words);
+	for (size_t i = 0; warn && i < words.n; i++)
+		warn(arg, words.name[i]);
+	herd_names_clear(&words);
 	json_object_set_new(eff, "ttl", json_integer(t.ttl));
 	json_object_set_new(eff, "loop_wait", json_integer(t.loop_wait));
 	json_object_set_new(eff, "retry_timeout", json_integer(t.retry_timeout));
@@ -447,12 +292,7 @@ static int merge(struct herd_agent_config *c, json_t *local, const json_t *dynam
 			json_decref(local);
 		return herd_err_set(err, -EINVAL, "postgresql.parameters must be a map");
 	}
-	rename_key(dyn, "master_start_timeout", "primary_start_timeout");
-	rename_key(dyn, "master_stop_timeout", "primary_stop_timeout");
-	rename_key(dyn, "permanent_replication_slots", "slots");
-	rename_key(dyn, "permanent_slots", "slots");
-	herd_schema_check(dyn, herd_schema_dynamic, "", on_report, &p);
-	take_dynamic_postgresql(dyn, "", &p);
+	herd_schema_check_dynamic(dyn, "", on_report, &p);
 	/* A value of the DCS that is refused counts as absent: the herd goes on with the default.
 	 */
 	if (p.fatal.len && warn) {

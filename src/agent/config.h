@@ -11,8 +11,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "agent/schema.h"
+#include "agent/source.h"
 #include "base/err.h"
+#include "model/config.h"
+#include "model/schema.h"
 
 struct herd_agent_config {
 	char *path;         /* file or directory; NULL: from PATRONI_CONFIGURATION */
@@ -41,6 +43,9 @@ int herd_agent_config_set_dynamic(struct herd_agent_config *c, const json_t *dyn
 				  herd_agent_config_warn_fn warn, void *arg, struct herd_err *err);
 void herd_agent_config_free(struct herd_agent_config *c);
 
+/* Everything that is wrong with the types and names in it; returns the number of refused values. */
+int herd_agent_config_check(const struct herd_source *source, herd_schema_report_fn fn, void *arg);
+
 /* Readers on effective, by dotted path. */
 const char *herd_agent_config_str(const struct herd_agent_config *c, const char *path,
 				  const char *fallback);
@@ -49,16 +54,6 @@ int64_t herd_agent_config_i64(const struct herd_agent_config *c, const char *pat
 bool herd_agent_config_bool(const struct herd_agent_config *c, const char *path, bool fallback);
 json_t *herd_agent_config_get(const struct herd_agent_config *c,
 			      const char *path); /* borrowed or NULL */
-
-/* Seconds, after the repair of impossible combinations. */
-struct herd_timing {
-	int64_t ttl, loop_wait, retry_timeout;
-};
-/*
- * Raises what is below the minima (20, 1, 3; with the guard 3, 1, 1) and makes
- * loop_wait + 2 * retry_timeout <= ttl hold. Returns true when something had to change.
- */
-bool herd_timing_repair(struct herd_timing *t, bool guard);
 
 /* <data_dir>/patroni.dynamic.json: written with the data directory's owner and mode. */
 int herd_agent_config_cache_write(const struct herd_agent_config *c, struct herd_err *err);

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/value.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "model/value.h"
 
 static const char *param(const struct herd_health_param *p, size_t n, const char *name)
 {

@@ -4,9 +4,9 @@
 
 #include "agent/internal.h"
 #include "agent/sharding.h"
-#include "agent/value.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "model/value.h"
 
 int herd_agent_split_address(const char *text, int fallback_port, char **host, int *port)
 {

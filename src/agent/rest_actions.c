@@ -36,6 +36,18 @@ static void on_config(void *arg, enum herd_dcs_result result, int64_t version,
 	free(w);
 }
 
+/* False when the new configuration cannot be used: then it was answered, and nothing is stored. */
+static bool may_store(struct herd_http_exchange *x, const json_t *config, const json_t *old)
+{
+	struct herd_err err = HERD_ERR_INIT;
+	int rc = herd_schema_may_store(config, old, &err);
+
+	if (rc < 0)
+		herd_rest_text(x, 400, herd_err_text(&err));
+	herd_err_clear(&err);
+	return rc == 0;
+}
+
 /* Steals config. version -1: whatever is there. */
 static void write_config(struct herd_rest *r, struct herd_http_exchange *x, json_t *config,
 			 int64_t version, bool patch)
@@ -76,10 +88,12 @@ void herd_rest_patch_config(struct herd_rest *r, struct herd_http_exchange *x)
 		return;
 	}
 	config = json_deep_copy(c->config.raw);
-	if (herd_json_patch(config, patch)) {
+	if (!herd_json_patch(config, patch)) {
+		herd_rest_json(x, 200, config);
+		json_decref(config);
+	} else if (may_store(x, config, c->config.raw)) {
 		write_config(r, x, config, c->config_key.version, true);
 	} else {
-		herd_rest_json(x, 200, config);
 		json_decref(config);
 	}
 	json_decref(patch);
@@ -94,6 +108,10 @@ void herd_rest_put_config(struct herd_rest *r, struct herd_http_exchange *x)
 		return;
 	if (c && c->config_key.version && json_equal(config, c->config.raw)) {
 		herd_rest_json(x, 200, config);
+		json_decref(config);
+		return;
+	}
+	if (!may_store(x, config, NULL)) {
 		json_decref(config);
 		return;
 	}

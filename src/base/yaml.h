@@ -16,6 +16,12 @@
 json_t *herd_yaml_parse(const char *name, const char *text, size_t len, struct herd_err *err);
 json_t *herd_yaml_read(const char *path, struct herd_err *err);
 
+/*
+ * Line (from 1) of the key with that dotted path ("postgresql.parameters.work_mem"; the last one,
+ * where it stands twice); 0 when it is not there. For messages about values.
+ */
+int herd_yaml_line(const char *text, size_t len, const char *path);
+
 /* Block style as yaml.safe_dump(default_flow_style=False) prints it; keys in their order. malloc'd.
  */
 char *herd_yaml_dump(const json_t *v);

@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "base/yaml.h"
 #include "ctl/internal.h"
+#include "model/schema.h"
 
 static const struct ctl_opt edit_opts[] = {
 	{ '\0', "group", NULL, "INTEGER", "Citus group." },
@@ -267,6 +268,7 @@ static int edit_group(struct ctl_cluster *k, const struct herd_cluster *g, const
 	bool force = ctl_args_has(a, "force"), quiet = ctl_args_has(a, "quiet");
 	char *before = as_yaml(g->config.raw), *after = NULL;
 	json_t *v = before ? wanted(a, g->config.raw, before) : NULL;
+	struct herd_err err = HERD_ERR_INIT;
 	int rc = -1, yes;
 
 	if (!v)
@@ -274,6 +276,10 @@ static int edit_group(struct ctl_cluster *k, const struct herd_cluster *g, const
 	after = as_yaml(v);
 	if (!after)
 		goto out;
+	if (herd_schema_may_store(v, g->config.raw, &err) < 0) {
+		ctl_fail("the configuration was not changed:\n%s", herd_err_text(&err));
+		goto out;
+	}
 	rc = 0;
 	if (json_equal(v, g->config.raw)) {
 		if (!quiet)
@@ -289,6 +295,7 @@ static int edit_group(struct ctl_cluster *k, const struct herd_cluster *g, const
 	yes = force ? 1 : ctl_confirm("Apply these changes?");
 	rc = yes > 0 ? save(k, g, v) : yes;
 out:
+	herd_err_clear(&err);
 	json_decref(v);
 	free(before);
 	free(after);

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/str.h"
+#include "model/value.h"
 
 static void warn(struct herd_config *c, char *text)
 {
@@ -80,40 +81,99 @@ static int64_t seconds(struct herd_config *c, const json_t *obj, const char *key
 	return ms;
 }
 
+/* A number (of bytes, with a unit): the nearest one in its range; what is none is replaced. */
 static int64_t number(struct herd_config *c, const json_t *obj, const char *key, int64_t min,
 		      int64_t max, int64_t fallback)
 {
 	const json_t *v = json_object_get(obj, key);
-	int64_t n = herd_json_i64(obj, key, INT64_MIN);
+	int64_t n, in;
 
 	if (!v || json_is_null(v))
 		return fallback;
-	if (n == INT64_MIN || n < min || n > max) {
-		warn(c, herd_str_printf("%s is not a number in its range, using %" PRId64, key,
+	if (herd_value_i64(v, HERD_UNIT_BYTE, &n) < 0) {
+		warn(c, herd_str_printf("%s is not a number, using %" PRId64, key, fallback));
+		return fallback;
+	}
+	in = n < min ? min : n > max ? max : n;
+	if (in != n)
+		warn(c,
+		     herd_str_printf("%s=%" PRId64 " is out of range, using %" PRId64, key, n, in));
+	return in;
+}
+
+static void say(struct herd_names *words, char *text)
+{
+	if (text && words)
+		herd_names_add(words, text);
+	free(text);
+}
+
+static void raise_to(int64_t *v, int64_t min, const char *name, struct herd_names *words)
+{
+	if (*v >= min)
+		return;
+	say(words, herd_str_printf("%s=%" PRId64 " can't be smaller than %" PRId64 ", adjusting...",
+				   name, *v, min));
+	*v = min;
+}
+
+bool herd_timing_repair(struct herd_timing *t, bool guard, struct herd_names *words)
+{
+	struct herd_timing before = *t, raised;
+
+	raise_to(&t->loop_wait, 1, "loop_wait", words);
+	raise_to(&t->retry_timeout, guard ? 1 : 3, "retry_timeout", words);
+	raise_to(&t->ttl, guard ? 3 : 20, "ttl", words);
+	raised = *t;
+	if (1 + 2 * t->retry_timeout > t->ttl) {
+		t->loop_wait = 1;
+		t->retry_timeout = (t->ttl - 1) / 2;
+		say(words, herd_str_printf("Violated the rule \"loop_wait + 2*retry_timeout <= "
+					   "ttl\", where ttl=%" PRId64
+					   ". Adjusting loop_wait from %" PRId64 " to %" PRId64
+					   " and retry_timeout from %" PRId64 " to %" PRId64,
+					   t->ttl, raised.loop_wait, t->loop_wait,
+					   raised.retry_timeout, t->retry_timeout));
+	} else if (t->loop_wait + 2 * t->retry_timeout > t->ttl) {
+		t->loop_wait = t->ttl - 2 * t->retry_timeout;
+		say(words,
+		    herd_str_printf("Violated the rule \"loop_wait + 2*retry_timeout <= "
+				    "ttl\", where ttl=%" PRId64 " and retry_timeout=%" PRId64
+				    ". Adjusting loop_wait from %" PRId64 " to %" PRId64,
+				    t->ttl, t->retry_timeout, raised.loop_wait, t->loop_wait));
+	}
+	return t->ttl != before.ttl || t->loop_wait != before.loop_wait ||
+	       t->retry_timeout != before.retry_timeout;
+}
+
+/* Seconds of at most a century, rounded; anything else is replaced. */
+static int64_t timing(struct herd_config *c, const json_t *obj, const char *key, int64_t fallback)
+{
+	const json_t *v = json_object_get(obj, key);
+	int64_t n;
+
+	if (!v || json_is_null(v))
+		return fallback;
+	if (herd_value_i64(v, HERD_UNIT_SECOND, &n) < 0 || n > INT32_MAX || n < INT32_MIN) {
+		warn(c, herd_str_printf("%s is not a number of seconds, using %" PRId64, key,
 					fallback));
 		return fallback;
 	}
 	return n;
 }
 
-/* Patroni's rule: loop_wait + 2 * retry_timeout <= ttl, else they shrink. */
-static void repair_timings(struct herd_config *c)
+static void read_timings(struct herd_config *c, const json_t *obj, bool guard)
 {
-	int64_t min_wait = 1000, wait = c->loop_wait_ms, retry = c->retry_timeout_ms;
+	struct herd_timing t = {
+		.ttl = timing(c, obj, "ttl", 30),
+		.loop_wait = timing(c, obj, "loop_wait", 10),
+		.retry_timeout = timing(c, obj, "retry_timeout", 10),
+	};
 
-	if (min_wait + 2 * retry > c->ttl_ms) {
-		c->loop_wait_ms = min_wait;
-		c->retry_timeout_ms = (c->ttl_ms - min_wait) / 2000 * 1000;
-	} else if (wait + 2 * retry > c->ttl_ms) {
-		c->loop_wait_ms = c->ttl_ms - 2 * retry;
-	} else {
-		return;
-	}
-	warn(c, herd_str_printf("Violated the rule \"loop_wait + 2*retry_timeout <= ttl\", where "
-				"ttl=%" PRId64 ". Adjusting loop_wait from %" PRId64 " to %" PRId64
-				" and retry_timeout from %" PRId64 " to %" PRId64,
-				c->ttl_ms / 1000, wait / 1000, c->loop_wait_ms / 1000, retry / 1000,
-				c->retry_timeout_ms / 1000));
+	herd_timing_repair(&t, guard, &c->warnings);
+	c->ttl_ms = 1000 * t.ttl;
+	c->loop_wait_ms = 1000 * t.loop_wait;
+	c->retry_timeout_ms = 1000 * t.retry_timeout;
 }
 
 static enum herd_sync_mode sync_mode(struct herd_config *c, const json_t *obj)
@@ -193,6 +253,20 @@ static int read_ignore(struct herd_config *c, const json_t *v)
 		       : -ENOMEM;
 }
 
+/* Patroni wrote other names in former versions; documents of that time are still in stores. */
+static const char *current_name(const json_t *obj, const char *name, const char *former)
+{
+	const json_t *v = json_object_get(obj, name);
+
+	return !v || json_is_null(v) ? former : name;
+}
+
+static const char *slots_key(const json_t *obj)
+{
+	return current_name(obj, "slots",
+			    current_name(obj, "permanent_replication_slots", "permanent_slots"));
+}
+
 static int read_slots(struct herd_config *c, const json_t *obj)
 {
 	json_t *v;
@@ -200,7 +274,7 @@ static int read_slots(struct herd_config *c, const json_t *obj)
 	size_t i;
 	int r = 0;
 
-	json_object_foreach(json_object_get(obj, "slots"), name, v)
+	json_object_foreach(json_object_get(obj, slots_key(obj)), name, v)
 	{
 		if (r == 0)
 			r = read_slot(c, name, v);
@@ -231,22 +305,11 @@ static int read_standby_cluster(struct herd_config *c, const json_t *obj)
 		       : -ENOMEM;
 }
 
-/* Patroni wrote another name up to version 3; documents of that time are still in stores. */
-static const char *current_name(const json_t *obj, const char *name, const char *former)
-{
-	const json_t *v = json_object_get(obj, name);
-
-	return !v || json_is_null(v) ? former : name;
-}
-
 static void read_numbers(struct herd_config *c, const json_t *obj, bool guard)
 {
 	const json_t *handover = json_object_get(obj, "handover");
 
-	c->ttl_ms = seconds(c, obj, "ttl", guard ? 3000 : 20000, 30000);
-	c->loop_wait_ms = seconds(c, obj, "loop_wait", 1000, 10000);
-	c->retry_timeout_ms = seconds(c, obj, "retry_timeout", guard ? 1000 : 3000, 10000);
-	repair_timings(c);
+	read_timings(c, obj, guard);
 	c->maximum_lag_on_failover =
 		number(c, obj, "maximum_lag_on_failover", 0, INT64_MAX, 1048576);
 	c->maximum_lag_on_syncnode =

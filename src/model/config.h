@@ -71,5 +71,17 @@ int herd_config_parse(const char *text, size_t len, bool guard, struct herd_conf
 int herd_config_from_json(json_t *obj, bool guard, struct herd_config *ret);
 void herd_config_clear(struct herd_config *c);
 
+/* Seconds, as they hold after the repair of impossible combinations. */
+struct herd_timing {
+	int64_t ttl, loop_wait, retry_timeout;
+};
+/*
+ * Raises what is below the minima (20, 1, 3; with the guard 3, 1, 1) and makes
+ * loop_wait + 2 * retry_timeout <= ttl hold: loop_wait shrinks, and when that is not enough both
+ * do. words (may be NULL) gets a sentence for each change. Returns true when something had to
+ * change.
+ */
+bool herd_timing_repair(struct herd_timing *t, bool guard, struct herd_names *words);
+
 /* A time in ms from a number (of unit_ms) or a text such as "30min", "5s", "250ms", "1 d", "2h". */
 int herd_config_time(const json_t *v, int64_t unit_ms, int64_t *ret);

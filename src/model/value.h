@@ -1,5 +1,5 @@
 /*
- * agent/value.h - reading scalars of a configuration the way Patroni reads them: booleans by their
+ * model/value.h - reading scalars of a configuration the way Patroni reads them: booleans by their
  * words, integers with PostgreSQL's units. Pure.
  */
 #pragma once

@@ -1,4 +1,4 @@
-#include "agent/value.h"
+#include "model/value.h"
 
 #include <errno.h>
 #include <inttypes.h>
