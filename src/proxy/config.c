@@ -11,6 +11,7 @@
 #include "base/ini.h"
 #include "base/str.h"
 #include "proxy/hba.h"
+#include "proxy/ident.h"
 #include "proxy/settings.h"
 
 static void free_database(void *p)
@@ -424,6 +425,8 @@ static int check_config(struct herd_pconf *c, struct herd_err *err)
 		return herd_err_set(err, -EINVAL, "auth_type hba needs auth_hba_file");
 	if (*s->auth_hba_file && herd_hba_load(s->auth_hba_file, &c->hba, err) < 0)
 		return err ? err->code : -EINVAL;
+	if (*s->auth_ident_file && herd_ident_load(s->auth_ident_file, &c->ident, err) < 0)
+		return err ? err->code : -EINVAL;
 	if (*s->auth_file)
 		return load_users(c, s->auth_file, err);
 	return 0;
@@ -506,6 +509,7 @@ void herd_pconf_unref(struct herd_pconf *c)
 	}
 	free(c->listeners);
 	herd_hba_free(c->hba);
+	herd_ident_free(c->ident);
 	free(c);
 }
 

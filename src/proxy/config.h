@@ -114,6 +114,7 @@ struct herd_listener {
 };
 
 struct herd_hba;
+struct herd_ident;
 
 struct herd_pconf {
 	_Atomic int refs;
@@ -124,7 +125,8 @@ struct herd_pconf {
 	struct herd_map *users;     /* name -> struct herd_user */
 	size_t nlisteners;
 	struct herd_listener *listeners;
-	struct herd_hba *hba; /* NULL: none */
+	struct herd_hba *hba;     /* NULL: none */
+	struct herd_ident *ident; /* NULL: none */
 };
 
 /* 0 or negative errno with err set; *ret untouched then. */

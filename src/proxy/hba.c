@@ -1,7 +1,6 @@
 #include "proxy/hba.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdint.h>
@@ -9,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/str.h"
+#include "proxy/ident.h"
 #include "proxy/settings.h"
+
+enum { MAX_WORDS = 10 };
 
 enum conn_type { LOCAL, HOST, HOSTSSL, HOSTNOSSL };
 
@@ -22,35 +23,12 @@ struct line {
 	int family;              /* AF_UNSPEC: all addresses */
 	uint8_t addr[16], mask[16];
 	int method;
+	char *map; /* of names, NULL: none */
 };
 
 struct herd_hba {
 	struct line *first, **last;
 };
-
-static char *next_word(char **p)
-{
-	struct herd_buf b = { 0 };
-	bool quoted = false, any = false;
-
-	while (isspace((unsigned char)**p))
-		(*p)++;
-	for (; **p && (quoted || !isspace((unsigned char)**p)); (*p)++) {
-		if (**p == '#' && !quoted)
-			break;
-		any = true;
-		if (**p == '"')
-			quoted = !quoted;
-		else
-			herd_buf_addc(&b, **p);
-	}
-	/* A blank after a comma goes on with the list. */
-	if (!any) {
-		herd_buf_free(&b);
-		return NULL;
-	}
-	return herd_buf_steal(&b);
-}
 
 static int parse_address(struct line *l, const char *addr, const char *mask)
 {
@@ -97,6 +75,7 @@ static void free_line(struct line *l)
 {
 	free(l->databases);
 	free(l->users);
+	free(l->map);
 	free(l);
 }
 
@@ -116,13 +95,34 @@ static int method_of(const char *word)
 	return method;
 }
 
+/* Method and options: words[0 .. n). */
+static int parse_method(struct line *l, char **words, int n, struct herd_err *err)
+{
+	l->method = method_of(words[0]);
+	if (l->method < 0 || (l->method == HERD_AUTH_PEER && l->type != LOCAL))
+		return herd_err_set(err, -EINVAL, "authentication method \"%s\" is not supported",
+				    words[0]);
+	for (int i = 1; i < n; i++) {
+		bool mapped = l->method == HERD_AUTH_PEER || l->method == HERD_AUTH_CERT;
+
+		if (!mapped || !herd_str_starts(words[i], "map=") || !words[i][4])
+			return herd_err_set(err, -EINVAL,
+					    "option \"%s\" is not supported with method \"%s\"",
+					    words[i], words[0]);
+		if (!herd_str_set(&l->map, words[i] + 4))
+			return herd_err_set(err, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
 static int parse_line(struct herd_hba *h, char *text, struct herd_err *err)
 {
 	static const char *const types[] = { "local", "host", "hostssl", "hostnossl", NULL };
-	char *w[7] = { 0 };
+	char *w[MAX_WORDS] = { 0 };
 	int n = 0, rc = -EINVAL, at = 3;
+	bool quoted;
 
-	while (n < 7 && (w[n] = next_word(&text)))
+	while (n < MAX_WORDS && (w[n] = herd_ident_word(&text, &quoted)))
 		n++;
 	if (n == 0)
 		return 0;
@@ -144,13 +144,12 @@ static int parse_line(struct herd_hba *h, char *text, struct herd_err *err)
 			goto out;
 		at = has_mask ? 5 : 4;
 	}
-	l->method = method_of(w[at]);
-	/* A map of names would be needed to know who may pass: not to know it must not let in. */
-	if (l->method < 0 || (l->method == HERD_AUTH_PEER && (l->type != LOCAL || w[at + 1]))) {
-		rc = herd_err_set(err, -EINVAL, "authentication method \"%s\" is not supported",
-				  w[at]);
+	if (at >= n)
+		goto out;
+	rc = parse_method(l, w + at, n - at, err);
+	if (rc < 0)
 		goto done;
-	}
+	rc = -EINVAL;
 	l->databases = herd_str_dup(w[1]);
 	l->users = herd_str_dup(w[2]);
 	if (!l->databases || !l->users)
@@ -253,8 +252,9 @@ static bool type_fits(const struct line *l, const struct sockaddr *sa, bool tls)
 }
 
 int herd_hba_find(const struct herd_hba *h, const struct sockaddr *sa, bool tls, bool replication,
-		  const char *database, const char *user)
+		  const char *database, const char *user, const char **map)
 {
+	*map = NULL;
 	for (const struct line *l = h ? h->first : NULL; l; l = l->next) {
 		if (!type_fits(l, sa, tls) || (l->type != LOCAL && !address_fits(l, sa)))
 			continue;
@@ -267,6 +267,7 @@ int herd_hba_find(const struct herd_hba *h, const struct sockaddr *sa, bool tls,
 		if (!db ||
 		    !(herd_pconf_in_list(l->users, "all") || herd_pconf_in_list(l->users, user)))
 			continue;
+		*map = l->map;
 		return l->method;
 	}
 	return HERD_AUTH_REJECT;

@@ -12,6 +12,7 @@
 #include "proxy/admin.h"
 #include "proxy/client.h"
 #include "proxy/hba.h"
+#include "proxy/ident.h"
 #include "proxy/lookup.h"
 #include "proxy/tls.h"
 #include "wire/auth.h"
@@ -24,6 +25,7 @@ struct herd_login {
 	int method;   /* enum herd_auth */
 	bool admin;   /* for the console */
 	bool no_user; /* unknown: goes through the motions and fails */
+	char *map;    /* of names, from the line of the hba file; NULL: none */
 	char *secret; /* what is on record; NULL: nothing */
 	uint8_t salt[4];
 	bool scram; /* SCRAM is under way */
@@ -63,6 +65,7 @@ void herd_login_free(struct herd_login *l)
 {
 	if (!l)
 		return;
+	free(l->map);
 	wipe_free(l->secret);
 	wipe_free(l->password);
 	herd_scram_server_free(&l->scram_server);
@@ -158,6 +161,19 @@ static void start_scram(struct herd_client *c)
 
 static void authentic(struct herd_client *c);
 
+/* May somebody called name outside of the database be the client's user? */
+static bool may_be(const struct herd_client *c, const char *name)
+{
+	const char *map = c->login->map;
+
+	if (!map)
+		return strcmp(name, c->user) == 0;
+	if (herd_ident_may(c->w->live->config->ident, map, name, c->user))
+		return true;
+	herd_client_log(c, HERD_LOG_WARNING, "ident map %s cannot be matched", map);
+	return false;
+}
+
 /* Is it the user of the operating system by that name, at our own machine's socket? */
 static bool is_peer(const struct herd_client *c)
 {
@@ -166,7 +182,7 @@ static bool is_peer(const struct herd_client *c)
 
 	return c->addr.family == AF_UNIX && c->peer_uid != UINT32_MAX &&
 	       getpwuid_r(c->peer_uid, &pw, text, sizeof(text), &found) == 0 && found &&
-	       strcmp(found->pw_name, c->user) == 0;
+	       may_be(c, found->pw_name);
 }
 
 static void start_auth(struct herd_client *c)
@@ -210,7 +226,7 @@ static void start_auth(struct herd_client *c)
 			X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, cn,
 						  sizeof(cn));
 		X509_free(cert);
-		if (*cn && strcmp(cn, c->user) == 0 && !l->no_user)
+		if (*cn && !l->no_user && may_be(c, cn))
 			authentic(c);
 		else
 			herd_client_fail(c, "28000", "TLS certificate name mismatch");
@@ -246,14 +262,18 @@ void herd_login_secret(struct herd_client *c, bool found, const char *secret, co
 	herd_client_wake(c);
 }
 
-static int choose_method(struct herd_client *c)
+static bool choose_method(struct herd_client *c)
 {
 	const struct herd_pconf *conf = c->w->live->config;
+	struct herd_login *l = c->login;
+	const char *map;
 
-	if (conf->s.auth_type != HERD_AUTH_HBA)
-		return conf->s.auth_type;
-	return herd_hba_find(conf->hba, (const struct sockaddr *)&c->peer, c->conn.tls != NULL,
-			     c->replication, c->dbname, c->user);
+	l->method = conf->s.auth_type;
+	if (l->method != HERD_AUTH_HBA)
+		return true;
+	l->method = herd_hba_find(conf->hba, (const struct sockaddr *)&c->peer, c->conn.tls != NULL,
+				  c->replication, c->dbname, c->user, &map);
+	return herd_str_set(&l->map, map);
 }
 
 /* What is on record for the user, or a lookup of it. */
@@ -264,7 +284,10 @@ static void find_secret(struct herd_client *c)
 	struct herd_login *l = c->login;
 	const struct herd_database *db = c->db ? herd_db_conf(c->w->live, c->db) : NULL;
 
-	l->method = choose_method(c);
+	if (!choose_method(c)) {
+		herd_client_fail(c, "53200", "out of memory");
+		return;
+	}
 	/* The console over our own unix socket: same user of the machine, no password. */
 	if (l->admin && c->addr.family == AF_UNIX && c->peer_uid == getuid() &&
 	    strcmp(c->user, "pgbouncer") == 0)

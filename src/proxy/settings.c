@@ -67,7 +67,7 @@ static const struct setting table[] = {
 	TXT(auth_dbname, "", 0),
 	TXT(auth_file, "", 0),
 	TXT(auth_hba_file, "", 0),
-	NO_TXT("auth_ident_file", ""),
+	TXT(auth_ident_file, "", 0),
 	NO_TXT("auth_ldap_options", ""),
 	TXT(auth_query, AUTH_QUERY, 0),
 	{ "auth_type", AUTH, AT(auth_type), "md5", 0, 0 },

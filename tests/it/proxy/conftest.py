@@ -200,7 +200,8 @@ class Proxy:
     def connect(self, db="db", user="u_trust", password=None, port=None, **kw):
         kw.setdefault("autocommit", True)
         kw.setdefault("connect_timeout", 30)
-        return psycopg.connect(host="127.0.0.1", port=port or self.port, user=user, dbname=db,
+        kw.setdefault("host", "127.0.0.1")
+        return psycopg.connect(port=port or self.port, user=user, dbname=db,
                                password=password, **kw)
 
     def sql(self, statement, **kw):

@@ -1,5 +1,8 @@
 """Who may log in, and how: from clients and to servers."""
 
+import os
+import pwd
+
 import psycopg
 import pytest
 
@@ -73,6 +76,39 @@ def test_hba(make, box):
     assert px.sql("select 1", user="u_trust") == [(1,)]
     with pytest.raises(psycopg.OperationalError, match="login rejected"):
         px.sql("select 1", user="u_plain", password="secret")
+
+
+def test_ident_map(make, box):
+    me = pwd.getpwuid(os.getuid()).pw_name
+    box.write("hba.conf", "local db all peer map=m\nhost all admin all trust\n")
+    box.write("ident.conf", f'# who may be whom\nm {me} u_trust\nm "{me}" "all"\nother {me} all\n')
+    px = make(auth="hba", more="auth_hba_file = @DIR@/hba.conf\nunix_socket_dir = @DIR@\n"
+                               "auth_ident_file = @DIR@/ident.conf")
+    where = {"host": box.path()}
+    assert px.sql("select current_user", user="u_trust", **where) == [("u_trust",)]
+    # A quoted all is a name, and the other map is not asked.
+    with pytest.raises(psycopg.OperationalError, match="login rejected"):
+        px.sql("select 1", user="u_plain", **where)
+    assert "ident map m cannot be matched" in px.log()
+    box.write("ident.conf", f"m {me} all\n")
+    px.console("reload")
+    assert px.sql("select current_user", user="u_plain", **where) == [("u_plain",)]
+    for bad in ("m\n", f"m {me} +group\n", "m /^(.*)$ all\n", f"m {me} a b\n"):
+        box.write("ident.conf", bad)
+        with pytest.raises(psycopg.Error, match="ident.conf:1"):
+            px.console("reload")
+    assert px.sql("select current_user", user="u_plain", **where) == [("u_plain",)]
+
+
+@pytest.mark.parametrize("line", ["host all all all peer", "local all all md5 map=m",
+                                  "local all all peer map=", "local all all peer shout=1",
+                                  "hostssl all all all cert clientcert=1", "host all all"])
+def test_hba_is_not_guessed(make, box, line):
+    box.write("hba.conf", "host all all all trust\n")
+    px = make(auth="hba", more="auth_hba_file = @DIR@/hba.conf")
+    box.write("hba.conf", "host all all all trust\n" + line + "\n")
+    with pytest.raises(psycopg.Error, match="hba.conf:2"):
+        px.console("reload")
 
 
 def test_tls(make, box):
