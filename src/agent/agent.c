@@ -735,6 +735,7 @@ static void teardown(struct herd_agent *a)
 		herd_dcs_watch_free(a->dcs, a->watch);
 	herd_dcs_free(a->dcs);
 	herd_http_client_free(a->http);
+	herd_agent_slots_clear(a);
 	if (a->pg)
 		herd_pg_free(a->pg);
 	herd_pidwatch_free(a->guard_watch);

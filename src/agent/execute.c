@@ -300,6 +300,9 @@ static int begin(struct herd_agent *a, const struct herd_action *act)
 	case HERD_ACT_PROBE:
 		herd_agent_probe_start(a, act);
 		return 1;
+	case HERD_ACT_SLOTS_ASK:
+		herd_agent_slots_ask(a, act);
+		return 1;
 	case HERD_ACT_BOOTSTRAP:
 	case HERD_ACT_CLONE:
 	case HERD_ACT_REWIND:
@@ -308,6 +311,7 @@ static int begin(struct herd_agent *a, const struct herd_action *act)
 	case HERD_ACT_RESTART:
 	case HERD_ACT_PROMOTE:
 	case HERD_ACT_CHECKPOINT:
+	case HERD_ACT_SLOTS_COPY:
 		herd_agent_task_start(a, act);
 		return 1;
 	case HERD_ACT_FOLLOW:
@@ -316,9 +320,14 @@ static int begin(struct herd_agent *a, const struct herd_action *act)
 		return query(a, act, "SELECT pg_wal_replay_resume()", 0, NULL);
 	case HERD_ACT_SET_SSN:
 		return set_ssn(a, act);
+	case HERD_ACT_SLOT_ADVANCE:
+		if (act->slot_type == HERD_SLOT_LOGICAL) {
+			herd_agent_slot_advance(a, act);
+			return 1;
+		}
+		return slot(a, act);
 	case HERD_ACT_SLOT_CREATE:
 	case HERD_ACT_SLOT_DROP:
-	case HERD_ACT_SLOT_ADVANCE:
 		return slot(a, act);
 	case HERD_ACT_WIPE:
 		return wipe(a);

@@ -24,6 +24,8 @@
 struct herd_rest;
 struct herd_sharding;
 struct herd_callbacks;
+struct herd_agent_move;
+struct herd_agent_slots_copy;
 
 /* What runs beside the steps. */
 struct herd_agent_task {
@@ -53,6 +55,15 @@ struct herd_agent_probe {
 	int64_t timeline;
 	struct herd_history history;
 	bool busy;
+};
+
+/* Slots of the primary, as it told them. */
+struct herd_agent_asked_slots {
+	int64_t id;
+	bool busy, ok;
+	struct herd_pg_session *session;
+	size_t n;
+	struct herd_obs_slot *slots; /* names are ours */
 };
 
 /* Where the running plan stands. */
@@ -110,6 +121,10 @@ struct herd_agent {
 	struct herd_agent_task task;
 	struct herd_agent_answers poll;
 	struct herd_agent_probe probe;
+	struct herd_agent_asked_slots ask;
+	struct herd_agent_move *slot_moves;       /* SLOT_ADVANCE of logical ones, under way */
+	struct herd_names slots_stuck;            /* and in vain */
+	struct herd_agent_slots_copy *slots_copy; /* of the task */
 	struct herd_guard *guard;
 	struct herd_pidwatch *guard_watch;
 	struct herd_http_client *http;
@@ -183,6 +198,20 @@ char *herd_agent_fresh_mark(const struct herd_agent *a);     /* made, and never 
 /* The role for a standby of member (NULL: nobody) or a primary, with all settings of the moment. */
 int herd_agent_role(struct herd_agent *a, bool standby, const char *member,
 		    struct herd_pg_role *ret);
+
+/* The next links of a chain, for tasks in files of their own: finish ends the task that runs. */
+void herd_agent_task_finish(struct herd_agent *a, int rc, const struct herd_err *err);
+/* Stops (fast, without hooks) and then goes on; start as task.standby and task.member say. */
+void herd_agent_task_stop(struct herd_agent *a,
+			  void (*next)(struct herd_agent *a, int rc, const struct herd_err *err));
+void herd_agent_task_do_start(struct herd_agent *a);
+
+/* slots.c: logical slots */
+void herd_agent_slot_advance(struct herd_agent *a, const struct herd_action *act);
+bool herd_agent_slot_stuck(const struct herd_agent *a, const char *name);
+void herd_agent_slots_ask(struct herd_agent *a, const struct herd_action *act);
+void herd_agent_slots_copy(struct herd_agent *a, const struct herd_action *act); /* the task */
+void herd_agent_slots_clear(struct herd_agent *a);
 
 /* ask.c: questions to other members */
 void herd_agent_poll(struct herd_agent *a, const struct herd_action *act);

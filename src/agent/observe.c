@@ -433,6 +433,10 @@ static int take_rows(struct herd_agent *a, struct herd_obs_pg *pg, struct herd_a
 			.temporary = s->temporary,
 			.lost = herd_str_eq(s->wal_status, "lost"),
 			.failover = s->failover,
+			.synced = s->synced,
+			.has_xmin = s->has_xmin,
+			.catalog_xmin = s->catalog_xmin_valid ? s->catalog_xmin : 0,
+			.stuck = herd_agent_slot_stuck(a, s->name),
 		};
 	}
 	pg->senders = buf->senders;
@@ -446,6 +450,22 @@ static int take_rows(struct herd_agent *a, struct herd_obs_pg *pg, struct herd_a
 static void take_history(const struct herd_agent *a, struct herd_obs_pg *pg)
 {
 	pg->history = a->history_tl && a->history_tl == pg->timeline ? &a->history : NULL;
+}
+
+/* What stands in the configuration counts from the next start on. */
+static void take_slot_limits(const struct herd_agent *a, struct herd_obs_pg *pg)
+{
+	const struct herd_pg_role *role = herd_pg_role(a->pg);
+	const char *level = herd_pg_written(a->pg, "wal_level");
+	const char *max = herd_pg_written(a->pg, "max_replication_slots");
+	int64_t n;
+
+	pg->logical = a->st.logical_wal && (!level || strcmp(level, "logical") == 0);
+	pg->max_slots = a->st.max_slots;
+	if (herd_str_to_i64(max ? max : "", &n) == 0 && n < pg->max_slots)
+		pg->max_slots = (int)n;
+	pg->slot_sync = a->st.slot_sync;
+	pg->feedback = role && role->force_hot_standby_feedback;
 }
 
 static int take_pg(struct herd_agent *a, struct herd_obs_pg *pg, struct herd_agent_obs_buf *buf)
@@ -509,6 +529,7 @@ static int take_pg(struct herd_agent *a, struct herd_obs_pg *pg, struct herd_age
 	pg->remote_apply = herd_str_eq(a->st.synchronous_commit, "remote_apply");
 	pg->remote_write = herd_str_eq(a->st.synchronous_commit, "remote_write");
 	pg->transactions = (int)a->st.client_transactions;
+	take_slot_limits(a, pg);
 	return take_rows(a, pg, buf);
 }
 
@@ -570,6 +591,9 @@ int herd_agent_obs(struct herd_agent *a, struct herd_obs *obs, struct herd_agent
 			.timeline = a->probe.timeline,
 			.history = a->probe.timeline > 1 ? &a->probe.history : NULL,
 		};
+	if (!a->ask.busy)
+		obs->asked_slots = (struct herd_obs_asked_slots){ a->ask.id, a->ask.ok, a->ask.n,
+								  a->ask.slots };
 	obs->guard = a->guard != NULL;
 	obs->rewind_possible = a->rewind_possible;
 	obs->reclone_diverged = herd_agent_config_bool(

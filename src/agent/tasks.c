@@ -49,6 +49,8 @@ const char *herd_agent_task_text(enum herd_task t)
 		return "promote";
 	case HERD_TASK_CHECKPOINT:
 		return "checkpoint";
+	case HERD_TASK_SLOTS_COPY:
+		return "copying of logical slots";
 	}
 	return "nothing";
 }
@@ -116,6 +118,7 @@ static void run_callbacks(struct herd_agent *a, enum herd_task t)
 {
 	switch (t) {
 	case HERD_TASK_START:
+	case HERD_TASK_SLOTS_COPY:
 		started(a, "on_start");
 		break;
 	case HERD_TASK_STOP:
@@ -185,6 +188,11 @@ static void finish(struct herd_agent *a, int rc, const struct herd_err *err)
 	herd_agent_wake(a);
 }
 
+void herd_agent_task_finish(struct herd_agent *a, int rc, const struct herd_err *err)
+{
+	finish(a, rc, err);
+}
+
 /* --- roles ------------------------------------------------------------------------------------ */
 
 int herd_agent_role(struct herd_agent *a, bool standby, const char *member,
@@ -202,6 +210,14 @@ int herd_agent_role(struct herd_agent *a, bool standby, const char *member,
 		role.primary.port = herd_str_printf("%d", c->config.standby_port);
 		role.primary_slot_name =
 			herd_str_dup(c->config.standby_slot ? c->config.standby_slot : "");
+	}
+	if (standby && c) {
+		struct herd_tags tags = { 0 };
+
+		if (herd_tags_from_json(herd_agent_config_get(a->cfg, "tags"), &tags) == 0)
+			role.force_hot_standby_feedback =
+				herd_slots_need_feedback(c, a->name, &tags);
+		herd_tags_clear(&tags);
 	}
 	/* A standby has the setting already with which it would lead: a promotion waits for less.
 	 */
@@ -286,6 +302,17 @@ static void do_stop(struct herd_agent *a, enum herd_pg_stop_mode mode,
 		return;
 	}
 	begun(l, herd_pg_stop(a->pg, &o, on_link, l, &err), &err);
+}
+
+void herd_agent_task_stop(struct herd_agent *a,
+			  void (*next)(struct herd_agent *, int, const struct herd_err *))
+{
+	do_stop(a, HERD_PG_FAST, next);
+}
+
+void herd_agent_task_do_start(struct herd_agent *a)
+{
+	do_start(a);
 }
 
 static void stop_after_hook(void *arg, bool ok)
@@ -585,6 +612,8 @@ static enum herd_task task_of(enum herd_act act)
 		return HERD_TASK_PROMOTE;
 	case HERD_ACT_CHECKPOINT:
 		return HERD_TASK_CHECKPOINT;
+	case HERD_ACT_SLOTS_COPY:
+		return HERD_TASK_SLOTS_COPY;
 	default:
 		return HERD_TASK_NONE;
 	}
@@ -641,6 +670,12 @@ int herd_agent_task_start(struct herd_agent *a, const struct herd_action *act)
 		break;
 	case HERD_TASK_CHECKPOINT:
 		begin_checkpoint(a);
+		break;
+	case HERD_TASK_SLOTS_COPY:
+		/* It may stream from another than the primary. */
+		a->task.standby = true;
+		herd_str_set(&a->task.member, herd_agent_following(a));
+		herd_agent_slots_copy(a, act);
 		break;
 	case HERD_TASK_STOP:
 	case HERD_TASK_NONE:

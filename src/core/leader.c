@@ -200,6 +200,7 @@ bool herd_rule_promote(struct herd_step *s)
 		return herd_answer(s, "promote.lease", "waiting for the lease to be renewed");
 	}
 	drop_foreign_handover(s);
+	herd_slots_warn_unsafe(s);
 	herd_plan_add(s, HERD_ACT_PROMOTE, true);
 	c->promote_ms = o->now_ms;
 	return herd_answer(s, "promote", "promoted self to leader by acquiring session lock");

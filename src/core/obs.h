@@ -53,7 +53,10 @@ struct herd_obs_slot {
 	const char *database, *plugin; /* logical ones */
 	uint64_t restart_lsn;          /* confirmed_flush_lsn for logical ones */
 	bool active, temporary, lost;  /* lost: wal_status = 'lost' */
-	bool failover;                 /* synchronised by PostgreSQL itself (17 and later) */
+	bool failover, synced;         /* PostgreSQL 17 and later: it copies such slots itself */
+	bool has_xmin;                 /* holds back an xmin */
+	uint32_t catalog_xmin;         /* 0: none */
+	bool stuck; /* its last SLOT_ADVANCE found that the WAL it needs is gone */
 };
 
 struct herd_obs_pg {
@@ -91,6 +94,10 @@ struct herd_obs_pg {
 	/* Of the current timeline (pg_wal/<tl>.history); NULL on timeline 1 or when not known. */
 	const struct herd_history *history;
 	int transactions; /* client backends inside a transaction, our own not counted */
+	bool logical;     /* wal_level is logical, also after the next start */
+	int max_slots;    /* max_replication_slots, also after the next start; 0: not known */
+	bool slot_sync;   /* sync_replication_slots is on (17 and later) */
+	bool feedback;    /* the configuration was written with hot_standby_feedback forced on */
 };
 
 /* Work that takes long and runs beside the steps, one at a time. Started by actions. */
@@ -103,7 +110,8 @@ enum herd_task {
 	HERD_TASK_STOP,
 	HERD_TASK_RESTART,
 	HERD_TASK_PROMOTE,
-	HERD_TASK_CHECKPOINT
+	HERD_TASK_CHECKPOINT,
+	HERD_TASK_SLOTS_COPY
 };
 
 struct herd_obs_task {
@@ -153,6 +161,14 @@ struct herd_obs_probe {
 	const struct herd_history *history; /* TIMELINE_HISTORY; NULL on timeline 1 */
 };
 
+/* What the leader's server said about replication slots (SLOTS_ASK). */
+struct herd_obs_asked_slots {
+	int64_t id; /* of the action; 0: none yet, or the answer is still awaited */
+	bool ok;
+	size_t n;
+	const struct herd_obs_slot *slots; /* name and catalog_xmin of those that exist */
+};
+
 struct herd_obs {
 	int64_t now_ms, wall_ms;
 	const char *name;
@@ -171,6 +187,7 @@ struct herd_obs {
 	struct herd_obs_task task;
 	struct herd_obs_poll poll;
 	struct herd_obs_probe probe;
+	struct herd_obs_asked_slots asked_slots;
 	/* Local settings. */
 	bool guard;            /* the guard process runs */
 	bool watchdog_failed;  /* a watchdog is required and does not work: never lead */

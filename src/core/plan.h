@@ -38,6 +38,8 @@ enum herd_act {
 	HERD_ACT_POLL,  /* id, names: GET /patroni of all in parallel, 2 s limit. obs.poll */
 	HERD_ACT_PROBE, /* id, member: IDENTIFY_SYSTEM, TIMELINE_HISTORY, pg_is_in_recovery() over
 			   libpq, 3 s limit. obs.probe */
+	HERD_ACT_SLOTS_ASK, /* id, member, names: catalog_xmin of these slots of that primary, 3 s
+			       limit. obs.asked_slots */
 	/* ---- tasks; seen as obs.task and obs.pg ---- */
 	HERD_ACT_BOOTSTRAP, /* initdb, users, post_bootstrap, all behind a private socket, beside
 			       the data directory, which appears when everything is done. Ends DOWN,
@@ -54,6 +56,9 @@ enum herd_act {
 	HERD_ACT_RESTART, /* stop (fast) and start again in the same role */
 	HERD_ACT_PROMOTE, /* ends when pg_is_in_recovery() is false, or failed */
 	HERD_ACT_CHECKPOINT,
+	HERD_ACT_SLOTS_COPY, /* member: the primary, names: logical slots. Reads their state there;
+				when it has any: stops (fast), puts the files in place, starts as
+				a standby of the same member */
 	/* ---- quick local changes; waited for ---- */
 	HERD_ACT_FOLLOW,  /* member (NULL: nobody): rewrite primary_conninfo, reload */
 	HERD_ACT_RESUME,  /* pg_wal_replay_resume() */
@@ -61,7 +66,8 @@ enum herd_act {
 			     in the configuration over restarts. Seen in obs.pg.ssn */
 	HERD_ACT_SLOT_CREATE,  /* slot, slot_type, database, plugin */
 	HERD_ACT_SLOT_DROP,    /* slot */
-	HERD_ACT_SLOT_ADVANCE, /* slot, lsn (standby: pg_replication_slot_advance) */
+	HERD_ACT_SLOT_ADVANCE, /* slot, slot_type, database, lsn: pg_replication_slot_advance. Not
+				  twice at a time for a slot; never waited for */
 	HERD_ACT_WIPE,         /* move the data directory away: the next step sees EMPTY */
 	/* ---- the agent ---- */
 	HERD_ACT_DONE_RESTART, /* the request is answered: done */

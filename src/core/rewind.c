@@ -226,6 +226,14 @@ bool herd_rule_follow(struct herd_step *s)
 			herd_plan_text(s->p, "%s", target);
 		return herd_answer(s, "follow.new", "following new leader after its promotion");
 	}
+	if (o->pg.feedback != herd_slots_need_feedback(s->cl, o->name, &o->self->tags)) {
+		herd_plan_add(s, HERD_ACT_FOLLOW, true)->member =
+			herd_plan_text(s->p, "%s", target);
+		return herd_answer_regular(s, "follow.feedback",
+					   "no action. I am (%s), a secondary, and following a "
+					   "leader (%s)",
+					   o->name, s->cl->leader);
+	}
 	if (o->pg.replay_paused)
 		herd_plan_add(s, HERD_ACT_RESUME, true);
 	herd_slots_step(s);
@@ -234,6 +242,8 @@ bool herd_rule_follow(struct herd_step *s)
 		herd_plan_add(s, HERD_ACT_DONE_RESTART, false);
 		return herd_answer(s, "follow.restart", "restarting");
 	}
+	if (herd_slots_judge(s))
+		return true;
 	return herd_answer_regular(s, "follow",
 				   "no action. I am (%s), a secondary, and following a leader (%s)",
 				   o->name, s->cl->leader);

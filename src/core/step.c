@@ -61,6 +61,7 @@ void herd_core_free(struct herd_core *c)
 	for (size_t i = 0; i < c->n_gone; i++)
 		free(c->gone[i].name);
 	free(c->gone);
+	herd_slots_forget(c);
 	herd_names_clear(&c->peers);
 	free(c->ssn_text);
 	free(c->ho_id);
@@ -83,6 +84,7 @@ bool herd_rule_task(struct herd_step *s)
 		[HERD_TASK_RESTART] = "restart",
 		[HERD_TASK_PROMOTE] = "promote",
 		[HERD_TASK_CHECKPOINT] = "checkpoint",
+		[HERD_TASK_SLOTS_COPY] = "copying of logical slots",
 	};
 	enum herd_task t = s->o->task.running;
 
@@ -162,6 +164,10 @@ static void look(struct herd_step *s)
 		c->hard_stopped = false;
 	if (o->pg.run == HERD_RUN_RUNNING)
 		c->crash_ms = 0;
+	/* A server that starts anew may have other slots, and holds nothing back on the primary. */
+	if (o->pg.run != HERD_RUN_RUNNING || !o->pg.in_recovery ||
+	    o->task.running == HERD_TASK_SLOTS_COPY)
+		herd_slots_forget(c);
 	herd_race_watch(s);
 }
 

@@ -31,6 +31,14 @@ struct herd_gone_slot {
 	int64_t seen_ms;
 };
 
+/* A logical slot of a standby: would a client that goes on with it after a promotion be safe? */
+struct herd_logical_slot {
+	char *name;
+	uint32_t primary_xmin; /* catalog_xmin on the primary when ours was held there, too; 0: not
+				  seen */
+	bool safe;
+};
+
 struct herd_core {
 	uint64_t nonce;
 	int64_t first_ms;          /* of the first step */
@@ -88,6 +96,11 @@ struct herd_core {
 	int64_t status_sent_ms;
 	size_t n_gone;
 	struct herd_gone_slot *gone;
+
+	/* Logical slots of this standby since it was started. */
+	size_t n_logical;
+	struct herd_logical_slot *logical;
+	int64_t slots_ask_id, slots_ask_ms;
 };
 
 struct herd_step {
@@ -175,6 +188,21 @@ bool herd_sync_write(struct herd_step *s, const struct herd_names *standby, int 
 bool herd_sync_set(struct herd_step *s, const struct herd_ssn *want);
 void herd_slots_step(struct herd_step *s);                              /* slots.c; adds actions */
 bool herd_slot_configured(const struct herd_step *s, const char *name); /* permanent, by name */
-void herd_publish_member(struct herd_step *s);                          /* publish.c */
-void herd_publish_status(struct herd_step *s);                          /* publish.c */
+/* A slot that this node is to have. */
+struct herd_want_slot {
+	const char *name;
+	const struct herd_slot_config *conf; /* permanent; NULL: of a member */
+	uint64_t lsn;                        /* where it is elsewhere; 0: not known */
+	bool streamed;                       /* its member is to stream from here */
+};
+const struct herd_obs_slot *herd_slot_find(const struct herd_step *s, const char *name);
+bool herd_slot_matches(const struct herd_slot_config *conf, const struct herd_obs_slot *slot);
+/* slots_logical.c */
+void herd_slots_logical(struct herd_step *s, const struct herd_want_slot *want, size_t n);
+/* True: an answer was given ("... is safe to be used after a failover"). */
+bool herd_slots_judge(struct herd_step *s);
+void herd_slots_warn_unsafe(struct herd_step *s); /* a promotion begins */
+void herd_slots_forget(struct herd_core *c);
+void herd_publish_member(struct herd_step *s);    /* publish.c */
+void herd_publish_status(struct herd_step *s);    /* publish.c */
 bool herd_publish_documents(struct herd_step *s); /* publish.c: config, initialize, history */

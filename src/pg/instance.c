@@ -472,3 +472,26 @@ int herd_pg_session_local(struct herd_pg *pg, const char *name, const char *dbna
 {
 	return make_session(pg, name, dbname, NULL, ret, err);
 }
+
+int herd_pg_session_remote(struct herd_pg *pg, const struct herd_pg_addr *addr, const char *name,
+			   struct herd_pg_session **ret, struct herd_err *err)
+{
+	const struct herd_pg_config *cfg = &pg->cfg;
+	const struct herd_pg_auth *auth =
+		cfg->rewind.username != NULL ? &cfg->rewind : &cfg->superuser;
+	struct herd_pg_conninfo_opts words = { .dbname = herd_pg_config_database(cfg),
+					       .krbsrvname = cfg->krbsrvname,
+					       .with_password = true,
+					       .server_version = HERD_PG_CLIENT_MAJOR };
+	struct herd_pg_session_opts opts = { .statement_timeout_ms = -1, .name = name };
+	struct herd_buf text = { 0 };
+	int rc = herd_pg_conninfo_build(addr, auth, &words, &text);
+
+	opts.conninfo = herd_buf_str(&text);
+	rc = rc < 0 ? herd_err_set(err, rc, "out of memory")
+		    : herd_pg_session_new(pg->loop, &opts, ret, err);
+	if (text.data != NULL)
+		herd_str_wipe(text.data, text.len);
+	herd_buf_free(&text);
+	return rc;
+}

@@ -114,6 +114,12 @@ struct herd_pg_session *herd_pg_session(struct herd_pg *pg);
 /* A further one of the caller's to the local server as superuser; dbname NULL: config's. */
 int herd_pg_session_local(struct herd_pg *pg, const char *name, const char *dbname,
 			  struct herd_pg_session **ret, struct herd_err *err);
+/*
+ * One to another server, as the user of pg_rewind (else superuser): the caller's, without a limit
+ * for statements beyond the query's own.
+ */
+int herd_pg_session_remote(struct herd_pg *pg, const struct herd_pg_addr *addr, const char *name,
+			   struct herd_pg_session **ret, struct herd_err *err);
 /* Connection text to the local server as the given user; malloc'd, holds the password. */
 char *herd_pg_local_conninfo(struct herd_pg *pg, const struct herd_pg_auth *auth,
 			     const char *dbname, const char *application_name);

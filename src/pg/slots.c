@@ -1,10 +1,15 @@
 #include "pg/slots.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/buf.h"
+#include "base/str.h"
 
 void herd_pg_slots_plan_clear(struct herd_pg_slots_plan *p)
 {
@@ -102,4 +107,86 @@ int herd_pg_slots_apply(struct herd_pg_session *s, const struct herd_pg_slots_pl
 	if (rc < 0)
 		herd_err_set(&a->first, rc, "out of memory");
 	return 0;
+}
+
+/* --- files ------------------------------------------------------------------------------------ */
+
+static int sync_path(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int rc = fd < 0 || fsync(fd) < 0 ? -errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+/* The permissions of the data directory say whether its group may read. */
+static int write_state(const char *dir, const char *path, const char *state, size_t len)
+{
+	struct stat st;
+	mode_t group = stat(dir, &st) == 0 ? st.st_mode & 040 : 0;
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600 | group);
+	int rc = fd < 0 ? -errno : 0;
+
+	for (size_t done = 0; rc == 0 && done < len;) {
+		ssize_t n = write(fd, state + done, len - done);
+
+		if (n < 0 && errno != EINTR)
+			rc = -errno;
+		done += n > 0 ? (size_t)n : 0;
+	}
+	if (rc == 0 && fsync(fd) < 0)
+		rc = -errno;
+	if (fd >= 0 && close(fd) < 0 && rc == 0)
+		rc = -errno;
+	return rc;
+}
+
+static void remove_slot_dir(const char *dir, const char *file)
+{
+	unlink(file);
+	rmdir(dir);
+}
+
+/* As PostgreSQL does it: a directory of another name, which its start removes, renamed at the end.
+ */
+int herd_pg_slot_put(const char *data_dir, const char *name, const char *state, size_t len,
+		     struct herd_err *err)
+{
+	char *all = herd_str_printf("%s/pg_replslot", data_dir);
+	char *dir = herd_str_printf("%s/pg_replslot/%s", data_dir, name);
+	char *file = herd_str_printf("%s/pg_replslot/%s/state", data_dir, name);
+	char *tmp = herd_str_printf("%s/pg_replslot/%s.tmp", data_dir, name);
+	char *tmp_file = herd_str_printf("%s/pg_replslot/%s.tmp/state", data_dir, name);
+	struct stat st;
+	int rc = all && dir && file && tmp && tmp_file ? 0 : -ENOMEM;
+
+	if (rc == 0) {
+		remove_slot_dir(tmp, tmp_file);
+		if (mkdir(tmp, 0700) < 0 && errno != EEXIST)
+			rc = -errno;
+	}
+	if (rc == 0 && stat(data_dir, &st) == 0 && (st.st_mode & 050) == 050 &&
+	    chmod(tmp, 0750) < 0)
+		rc = -errno;
+	if (rc == 0)
+		rc = write_state(data_dir, tmp_file, state, len);
+	if (rc == 0)
+		rc = sync_path(tmp);
+	if (rc == 0) {
+		remove_slot_dir(dir, file);
+		rc = rename(tmp, dir) < 0 ? -errno : sync_path(dir);
+	}
+	if (rc == 0)
+		rc = sync_path(all);
+	if (rc < 0)
+		herd_err_set(err, rc, "could not write the state of replication slot \"%s\": %s",
+			     name, strerror(-rc));
+	free(all);
+	free(dir);
+	free(file);
+	free(tmp);
+	free(tmp_file);
+	return rc;
 }

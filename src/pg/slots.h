@@ -18,3 +18,10 @@ void herd_pg_slots_plan_clear(struct herd_pg_slots_plan *p);
 int herd_pg_slots_apply(struct herd_pg_session *s, const struct herd_pg_slots_plan *plan,
 			int64_t timeout_ms, void (*fn)(void *arg, int rc, const struct herd_err *),
 			void *arg);
+
+/*
+ * Puts the state of a logical slot, as read from another server's pg_replslot/<name>/state, into a
+ * data directory whose server is down. Durable. An old one of that name is replaced.
+ */
+int herd_pg_slot_put(const char *data_dir, const char *name, const char *state, size_t len,
+		     struct herd_err *err);

@@ -70,7 +70,11 @@ static const char status_sql[] =
 	"  AND s.name NOT IN ('primary_conninfo', 'primary_slot_name', 'restore_command',"
 	"   'archive_cleanup_command', 'recovery_end_command', 'recovery_min_apply_delay',"
 	"   'promote_trigger_file'))," /* 30 */
-	" pg_catalog.current_setting('server_version_num')::int"
+	" pg_catalog.current_setting('server_version_num')::int,"
+	" pg_catalog.current_setting('max_replication_slots')::int,"
+	" pg_catalog.current_setting('wal_level') = 'logical',"
+	" COALESCE(pg_catalog.current_setting('sync_replication_slots', true)::bool, false)" /* 34
+											      */
 	" FROM r";
 
 void herd_pg_status_clear(struct herd_pg_status *st)
@@ -283,7 +287,7 @@ static int read_status(struct herd_pg_status *st, const struct herd_pg_rows *r)
 {
 	int rc;
 
-	if (herd_pg_rows_count(r) != 1 || herd_pg_rows_columns(r) != 32)
+	if (herd_pg_rows_count(r) != 1 || herd_pg_rows_columns(r) != 35)
 		return -EPROTO;
 	st->in_recovery = herd_pg_rows_bool(r, 0, 0);
 	st->system_identifier = (uint64_t)herd_pg_rows_i64(r, 0, 1, 0);
@@ -302,6 +306,9 @@ static int read_status(struct herd_pg_status *st, const struct herd_pg_rows *r)
 	st->checkpoint_lsn = herd_pg_rows_lsn(r, 0, 26);
 	st->checkpoint_tli = (uint32_t)herd_pg_rows_i64(r, 0, 27, 0);
 	st->server_version = (int)herd_pg_rows_i64(r, 0, 31, 0);
+	st->max_slots = (int)herd_pg_rows_i64(r, 0, 32, 0);
+	st->logical_wal = herd_pg_rows_bool(r, 0, 33);
+	st->slot_sync = herd_pg_rows_bool(r, 0, 34);
 	rc = read_texts(st, r);
 	return rc == 0 ? read_lists(st, r) : rc;
 }

@@ -47,6 +47,8 @@ struct herd_pg_status {
 	char *primary_conninfo, *primary_slot_name, *restore_command, *hot_standby_feedback;
 	uint64_t checkpoint_lsn;
 	uint32_t checkpoint_tli;
+	int max_slots;               /* max_replication_slots */
+	bool logical_wal, slot_sync; /* wal_level = logical; sync_replication_slots */
 	struct herd_pg_standby *standby;
 	size_t standby_n;
 	struct herd_pg_slot *slot;

@@ -1,0 +1,314 @@
+/* Which replication slots a node has, and what it does about them. */
+#include "fixture.h"
+
+#define CONF(more) "{\"ttl\":30,\"loop_wait\":10,\"retry_timeout\":10" more "}"
+#define PHYSICAL ",\"slots\":{\"p\":0}"
+#define LOGICAL ",\"slots\":{\"l\":{\"type\":\"logical\",\"database\":\"d\",\"plugin\":\"o\"}}"
+#define STATUS(slots) "{\"optime\":1000,\"slots\":{" slots "}}"
+
+/* What stands in the store about "a" itself is not looked at: a member is known by obs.self. */
+struct row {
+	const char *name;
+	bool leader; /* "a" leads; else it follows "b" */
+	const char *config, *status, *tags;
+	struct herd_obs_slot slots[4];
+	const char *want; /* the actions about slots */
+};
+
+#define MEMBERS2                                                                                   \
+	{ .name = "b", .restart_lsn = 900, .active = true },                                       \
+	{                                                                                          \
+		.name = "c", .restart_lsn = 900, .active = true                                    \
+	}
+
+/* clang-format off */
+#define B900 { .name = "b", .restart_lsn = 900 }
+#define C900 { .name = "c", .restart_lsn = 900 }
+#define L_(...) { .name = "l", .type = HERD_SLOT_LOGICAL, .database = "d", .plugin = "o", .catalog_xmin = 700, __VA_ARGS__ }
+
+static const struct row rows[] = {
+	{ "a leader makes its members' slots", true, CONF(), "{}", NULL, { { 0 } },
+	  "SLOT_CREATE b; SLOT_CREATE c" },
+	{ "a standby too", false, CONF(), "{}", NULL, { { 0 } }, "SLOT_CREATE b; SLOT_CREATE c" },
+	{ "and moves them to where they are", false, CONF(), STATUS("\"b\":950,\"c\":940"), NULL,
+	  { B900, C900 }, "SLOT_ADVANCE b 0/3B6; SLOT_ADVANCE c 0/3AC" },
+	{ "not beyond what it has replayed", false, CONF(), STATUS("\"b\":5000"), NULL,
+	  { B900, C900 }, "SLOT_ADVANCE b 0/3E8" },
+	{ "never backwards", false, CONF(), STATUS("\"b\":100"), NULL, { B900, C900 }, "" },
+	{ "not while somebody streams", false, CONF(), STATUS("\"b\":950"), NULL,
+	  { { .name = "b", .restart_lsn = 900, .active = true }, C900 }, "" },
+	{ "a leader leaves them to their members", true, CONF(), STATUS("\"b\":950"), NULL,
+	  { B900, C900 }, "" },
+	{ "without use_slots there are none", true, CONF(",\"postgresql\":{\"use_slots\":false}" PHYSICAL),
+	  "{}", NULL, { B900 }, "SLOT_DROP b" },
+	{ "one that may not lead has none", false, CONF(PHYSICAL), "{}", "{\"nofailover\":true}",
+	  { B900 }, "SLOT_DROP b" },
+	{ "nothing in advance without a time to live", false, CONF(",\"member_slots_ttl\":0"), "{}", NULL,
+	  { B900 }, "SLOT_DROP b" },
+	{ "but a leader's own", true, CONF(",\"member_slots_ttl\":0"), "{}", NULL, { B900 },
+	  "SLOT_CREATE c" },
+	{ "unknown ones go", true, CONF(), "{}", NULL, { B900, C900, { .name = "x", .restart_lsn = 9 } },
+	  "SLOT_DROP x" },
+	{ "not when used, or temporary", true, CONF(), "{}", NULL,
+	  { B900, C900, { .name = "x", .active = true }, { .name = "y", .temporary = true } }, "" },
+	{ "not in pause", true, CONF(",\"pause\":true"), "{}", NULL, { B900, C900, { .name = "x" } }, "" },
+	{ "not when ignored by name", true, CONF(",\"ignore_slots\":[{\"name\":\"x\"}]"), "{}", NULL,
+	  { B900, C900, { .name = "x" } }, "" },
+	{ "all fields must match", true,
+	  CONF(",\"ignore_slots\":[{\"name\":\"x\",\"type\":\"logical\"},{\"type\":\"other\"}]"), "{}", NULL,
+	  { B900, C900, { .name = "x" } }, "SLOT_DROP x" },
+	{ "an empty matcher is for all", true, CONF(",\"ignore_slots\":[{}]"), "{}", NULL,
+	  { B900, C900, { .name = "x" } }, "" },
+	{ "by type and plugin", true,
+	  CONF(",\"ignore_slots\":[{\"type\":\"logical\",\"plugin\":\"o\",\"database\":\"\"}]"), "{}", NULL,
+	  { B900, C900, L_(.restart_lsn = 1) }, "" },
+	{ "a move of shards is left alone", true, CONF(), "{}", NULL,
+	  { B900, C900, { .name = "citus_shard_move_slot_1", .type = HERD_SLOT_LOGICAL } }, "" },
+	{ "but not what it has left on a standby", false, CONF(), "{}", NULL,
+	  { B900, C900, { .name = "citus_shard_move_slot_1", .type = HERD_SLOT_LOGICAL } },
+	  "SLOT_DROP citus_shard_move_slot_1" },
+	{ "a lost one is made anew", true, CONF(), "{}", NULL,
+	  { B900, { .name = "c", .lost = true } }, "SLOT_DROP c" },
+	{ "one that holds back nothing as well", false, CONF(), "{}", NULL, { B900, { .name = "c" } },
+	  "SLOT_DROP c; SLOT_CREATE c" },
+	{ "one with an xmin that never moves", false, CONF(), "{}", NULL,
+	  { B900, { .name = "c", .restart_lsn = 9, .has_xmin = true } }, "SLOT_DROP c; SLOT_CREATE c" },
+	{ "on a leader it moves", true, CONF(), "{}", NULL,
+	  { B900, { .name = "c", .restart_lsn = 9, .has_xmin = true } }, "" },
+	{ "permanent", true, CONF(PHYSICAL), "{}", NULL, { B900, C900 }, "SLOT_CREATE p" },
+	{ "permanent on a standby", false, CONF(PHYSICAL), "{}", NULL, { B900, C900 }, "SLOT_CREATE p" },
+	{ "its user's xmin is not ours to judge", false, CONF(PHYSICAL), "{}", NULL,
+	  { B900, C900, { .name = "p", .restart_lsn = 9, .has_xmin = true } }, "" },
+	{ "not for oneself", true, CONF(",\"slots\":{\"a\":0}"), "{}", NULL, { B900, C900 }, "" },
+	{ "of a primary cluster", true, CONF(",\"slots\":{\"p\":{\"cluster_type\":\"primary\"}}"), "{}", NULL,
+	  { B900, C900 }, "SLOT_CREATE p" },
+	{ "of a standby cluster", true, CONF(",\"slots\":{\"p\":{\"cluster_type\":\"standby\"}}"), "{}", NULL,
+	  { B900, C900 }, "" },
+	{ "of another type", true, CONF(PHYSICAL), "{}", NULL,
+	  { B900, C900, { .name = "p", .type = HERD_SLOT_LOGICAL } }, "SLOT_DROP p" },
+	{ "of a member that has gone", false, CONF(), "{\"optime\":1,\"slots\":{\"g\":950},\"retain_slots\":[\"g\",\"a\"]}",
+	  NULL, { B900, C900 }, "SLOT_CREATE g" },
+	{ "logical: begins on the primary", true, CONF(LOGICAL), "{}", NULL, { B900, C900 }, "SLOT_CREATE l" },
+	{ "logical: another plugin", true, CONF(LOGICAL), "{}", NULL,
+	  { B900, C900, { .name = "l", .type = HERD_SLOT_LOGICAL, .database = "d", .plugin = "x" } },
+	  "SLOT_DROP l" },
+	{ "logical: not before the primary has it", false, CONF(LOGICAL), "{}", NULL, { B900, C900 }, "" },
+	{ "logical: copied", false, CONF(LOGICAL), STATUS("\"l\":950"), NULL, { B900, C900 }, "SLOTS_COPY b l" },
+	{ "logical: moved", false, CONF(LOGICAL), STATUS("\"l\":950"), NULL,
+	  { B900, C900, L_(.restart_lsn = 900) }, "SLOT_ADVANCE l 0/3B6; SLOTS_ASK b a,l" },
+	{ "logical: copied again when its WAL is gone", false, CONF(LOGICAL), STATUS("\"l\":950"), NULL,
+	  { B900, C900, L_(.restart_lsn = 900, .stuck = true) }, "SLOTS_COPY b l" },
+	{ "logical: lost", false, CONF(LOGICAL), STATUS("\"l\":950"), NULL,
+	  { B900, C900, L_(.restart_lsn = 900, .lost = true) }, "SLOT_DROP l" },
+	{ "logical: not in pause", false, CONF(LOGICAL ",\"pause\":true"), STATUS("\"l\":950"), NULL,
+	  { B900, C900 }, "" },
+	{ "logical: not for one that may not lead", false, CONF(LOGICAL), STATUS("\"l\":950"),
+	  "{\"nofailover\":true}", { { 0 } }, "" },
+	{ "logical: not without streaming WAL", false, CONF(LOGICAL), STATUS("\"l\":950"),
+	  "{\"nostream\":true}", { B900, C900 }, "" },
+	{ "PostgreSQL's own copies", false, CONF(LOGICAL), STATUS("\"l\":950"), NULL,
+	  { B900, C900, L_(.restart_lsn = 9, .failover = true, .synced = true),
+	    { .name = "x", .type = HERD_SLOT_LOGICAL, .failover = true, .synced = true } }, "" },
+	{ "what stands in their way", false, CONF(), "{}", NULL,
+	  { B900, C900, { .name = "x", .type = HERD_SLOT_LOGICAL, .failover = true } }, "SLOT_DROP x" },
+	{ "their origin", true, CONF(), "{}", NULL,
+	  { B900, C900, { .name = "x", .type = HERD_SLOT_LOGICAL, .failover = true } }, "" },
+};
+/* clang-format on */
+
+static void open_row(struct fixture *f, const struct row *r)
+{
+	struct keys k = healthy;
+	json_t *tags = r->tags ? json_loads(r->tags, 0, NULL) : NULL;
+
+	fixture_open(f);
+	k.config = r->config;
+	k.status = r->status;
+	k.leader = r->leader ? "a" : "b";
+	k.leader_lease = r->leader ? "L1" : "L2";
+	see(f, &k);
+	assert_int_equal(herd_tags_from_json(tags, &f->self.tags), 0);
+	json_decref(tags);
+	if (r->leader)
+		as_primary(f);
+	f->obs.pg.following = "b";
+	f->obs.probe = (struct herd_obs_probe){ .name = "b", .ok = true, .timeline = 1 };
+	f->obs.pg.streaming = true;
+	f->obs.pg.logical = true;
+	f->obs.pg.max_slots = 10;
+	f->obs.pg.feedback =
+		!r->leader && herd_slots_need_feedback(herd_scope_group(f->scope, HERD_NO_GROUP),
+						       "a", &f->self.tags);
+	free(plan_of(f)); /* our data is judged against the leader's */
+	f->obs.pg.slots_known = true;
+	f->obs.pg.slots = r->slots;
+	while (f->obs.pg.n_slots < 4 && r->slots[f->obs.pg.n_slots].name)
+		f->obs.pg.n_slots++;
+}
+
+static void close_row(struct fixture *f)
+{
+	herd_tags_clear(&f->self.tags);
+	fixture_close(f);
+}
+
+/* Of one step, a probe that it asks for answered. */
+static char *slot_actions(struct fixture *f)
+{
+	struct herd_buf b = { 0 };
+
+	free(plan_of(f));
+	for (size_t i = 0; i < f->plan.n; i++) {
+		const struct herd_action *a = &f->plan.act[i];
+		char *text = herd_action_print(a);
+
+		if (a->slot || a->act == HERD_ACT_SLOTS_COPY || a->act == HERD_ACT_SLOTS_ASK)
+			herd_buf_printf(&b, "%s%s", b.len ? "; " : "", text);
+		free(text);
+	}
+	herd_buf_addstr(&b, "");
+	return herd_buf_steal(&b);
+}
+
+static void actions(void **state)
+{
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct fixture f;
+		char *got;
+
+		open_row(&f, &rows[i]);
+		got = slot_actions(&f);
+		if (strcmp(got, rows[i].want) != 0)
+			fail_msg("%s: %s, not %s", rows[i].name, got, rows[i].want);
+		free(got);
+		close_row(&f);
+	}
+}
+
+static const struct row behind = { .config = CONF(LOGICAL),
+				   .status = STATUS("\"l\":900"),
+				   .slots = { MEMBERS2, L_(.restart_lsn = 900) } };
+
+/* A slot is said to be safe when our feedback has held its rows on the primary long enough. */
+static void safety(void **state)
+{
+	/* feedback, catalog_xmin of the primary's slot; what comes of it */
+	static const struct {
+		uint32_t feedback, primary;
+		bool safe;
+	} answers[] = {
+		{ 0, 690, false },   /* our feedback is not there yet */
+		{ 650, 680, false }, /* holds back less than the primary's slot: 680 is noted */
+		{ 670, 695, false }, { 710, 720, false }, /* ours is older than what is kept */
+		{ 680, 720, true },
+	};
+	struct herd_obs_slot slots[2] = { { .name = "a" }, { .name = "l" } };
+	struct fixture f;
+
+	open_row(&f, &behind);
+	for (size_t i = 0; i < sizeof(answers) / sizeof(*answers); i++) {
+		char *got = slot_actions(&f);
+
+		assert_string_equal(got, "SLOTS_ASK b a,l");
+		free(got);
+		slots[0].catalog_xmin = answers[i].feedback;
+		slots[1].catalog_xmin = answers[i].primary;
+		f.obs.asked_slots =
+			(struct herd_obs_asked_slots){ f.plan.act[0].id, true, 2, slots };
+		for (size_t k = 0; k < f.plan.n; k++)
+			if (f.plan.act[k].act == HERD_ACT_SLOTS_ASK)
+				f.obs.asked_slots.id = f.plan.act[k].id;
+		free(slot_actions(&f));
+		assert_int_equal(strcmp(f.plan.why, "Logical slot l is safe to be used after a "
+						    "failover") == 0,
+				 answers[i].safe);
+		f.obs.now_ms += 10000;
+		f.obs.lease.sent_ms = f.obs.view_ms = f.obs.now_ms - 1000;
+	}
+	free(slot_actions(&f));
+	close_row(&f);
+}
+
+static void promotion_warns(void **state)
+{
+	struct fixture f;
+	struct keys k = healthy;
+
+	open_row(&f, &behind);
+	free(slot_actions(&f));
+	k.config = behind.config;
+	k.status = behind.status;
+	see(&f, &k);
+	answers(&f, 1000, 1000);
+	free(plan_of(&f));
+	k.leader = "a";
+	k.leader_lease = "L1";
+	see(&f, &k);
+	f.obs.now_ms += 5;
+	expect(&f, "promote; PROMOTE");
+	assert_string_equal(
+		f.plan.warning,
+		"Logical replication slots that might be unsafe to use after promote: l");
+	close_row(&f);
+}
+
+static void no_room(void **state)
+{
+	struct row r = behind;
+	struct fixture f;
+	char *got;
+
+	r.slots[2] = (struct herd_obs_slot){ 0 };
+	open_row(&f, &r);
+	f.obs.pg.max_slots = 2;
+	got = slot_actions(&f);
+	assert_string_equal(got, "");
+	assert_non_null(strstr(f.plan.warning, "max_replication_slots"));
+	free(got);
+	f.obs.pg.max_slots = 3;
+	f.obs.pg.logical = false;
+	got = slot_actions(&f);
+	assert_string_equal(got, "");
+	assert_non_null(strstr(f.plan.warning, "wal_level"));
+	free(got);
+	f.obs.pg.logical = true;
+	got = slot_actions(&f);
+	assert_string_equal(got, "SLOTS_COPY b l");
+	free(got);
+	/* It failed: not again at once. */
+	f.obs.task = (struct herd_obs_task){ .last = HERD_TASK_SLOTS_COPY, .last_ms = NOW };
+	got = slot_actions(&f);
+	assert_string_equal(got, "");
+	free(got);
+	close_row(&f);
+}
+
+static void feedback(void **state)
+{
+	struct fixture f;
+	struct row r = behind;
+	char *got;
+
+	open_row(&f, &r);
+	assert_true(f.obs.pg.feedback);
+	f.obs.pg.feedback = false;
+	got = plan_of(&f);
+	assert_string_equal(got, "follow.feedback; FOLLOW b");
+	free(got);
+	close_row(&f);
+	r.config = CONF();
+	open_row(&f, &r);
+	assert_false(f.obs.pg.feedback);
+	close_row(&f);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(actions),         cmocka_unit_test(safety),
+		cmocka_unit_test(promotion_warns), cmocka_unit_test(no_room),
+		cmocka_unit_test(feedback),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
