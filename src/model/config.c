@@ -193,26 +193,45 @@ static enum herd_sync_mode sync_mode(struct herd_config *c, const json_t *obj)
 	return herd_json_bool(obj, "synchronous_mode", false) ? HERD_SYNC_ON : HERD_SYNC_OFF;
 }
 
+static bool is_slot_name(const char *name)
+{
+	size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_");
+
+	return len > 0 && len < 64 && name[len] == '\0';
+}
+
+/* What Python takes for false: null, false, 0, "" and what is empty. */
+static bool is_nothing(const json_t *v)
+{
+	return !json_is_true(v) && !(json_is_number(v) && json_number_value(v) != 0) &&
+	       !(json_is_string(v) && json_string_length(v) > 0) && json_object_size(v) == 0 &&
+	       json_array_size(v) == 0;
+}
+
 static int read_slot(struct herd_config *c, const char *name, const json_t *v)
 {
-	const char *type = herd_json_str(v, "type", "");
+	const char *type = herd_json_str(v, "type", NULL);
 	const char *of = herd_json_str(v, "cluster_type", "");
+	const char *database = herd_json_str(v, "database", ""),
+		   *plugin = herd_json_str(v, "plugin", "");
 	struct herd_slot_config s = { 0 };
 
-	/* People write `name: 0` for a physical slot, as Patroni allows. */
-	if (!json_is_object(v))
+	if (!is_slot_name(name)) {
+		warn(c, herd_str_printf("Invalid permanent replication slot name '%s'", name));
+		return 0;
+	}
+	/* People write `name: 0` for a physical slot. */
+	if (is_nothing(v))
 		type = "physical";
-	else if (*type == '\0')
-		type = json_object_get(v, "database") || json_object_get(v, "plugin") ? "logical"
-										      : "physical";
-	s.type = strcmp(type, "logical") == 0 ? HERD_SLOT_LOGICAL : HERD_SLOT_PHYSICAL;
+	else if (!type && json_is_object(v))
+		type = *database && *plugin ? "logical" : "physical";
+	s.type = type && strcmp(type, "logical") == 0 ? HERD_SLOT_LOGICAL : HERD_SLOT_PHYSICAL;
 	s.cluster_type = strcmp(of, "primary") == 0   ? HERD_SLOT_PRIMARY
 			 : strcmp(of, "standby") == 0 ? HERD_SLOT_STANDBY
 						      : HERD_SLOT_ANY_CLUSTER;
-	if ((strcmp(type, "logical") != 0 && strcmp(type, "physical") != 0) ||
-	    (s.type == HERD_SLOT_LOGICAL &&
-	     (!herd_json_str(v, "database", NULL) || !herd_json_str(v, "plugin", NULL)))) {
-		warn(c, herd_str_printf("permanent slot \"%s\" is not valid, ignoring it", name));
+	if (!type || (s.type == HERD_SLOT_PHYSICAL && strcmp(type, "physical") != 0) ||
+	    (s.type == HERD_SLOT_LOGICAL && (!*database || !*plugin))) {
+		warn(c, herd_str_printf("Bad value for slot '%s' in permanent_slots", name));
 		return 0;
 	}
 	struct herd_slot_config *grown = realloc(c->slots, (c->n_slots + 1) * sizeof(*grown));
@@ -223,19 +242,27 @@ static int read_slot(struct herd_config *c, const char *name, const json_t *v)
 	c->slots[c->n_slots++] = s;
 	struct herd_slot_config *at = &c->slots[c->n_slots - 1];
 
-	return herd_str_set(&at->name, name) &&
-			       herd_str_set(&at->database, herd_json_str(v, "database", NULL)) &&
-			       herd_str_set(&at->plugin, herd_json_str(v, "plugin", NULL))
-		       ? 0
-		       : -ENOMEM;
+	if (!herd_str_set(&at->name, name) ||
+	    (s.type == HERD_SLOT_LOGICAL &&
+	     (!herd_str_set(&at->database, database) || !herd_str_set(&at->plugin, plugin))))
+		return -ENOMEM;
+	return 0;
+}
+
+/* A text that is empty stands for none, but for the name. */
+static const char *some_text(const json_t *v, const char *key)
+{
+	const char *text = herd_json_str(v, key, NULL);
+
+	return text && *text ? text : NULL;
 }
 
 static int read_ignore(struct herd_config *c, const json_t *v)
 {
-	const char *type = herd_json_str(v, "type", NULL);
+	const char *type = some_text(v, "type");
 	struct herd_slot_ignore *grown;
 
-	if (!json_is_object(v) || json_object_size(v) == 0)
+	if (!json_is_object(v))
 		return 0;
 	grown = realloc(c->ignore, (c->n_ignore + 1) * sizeof(*grown));
 	if (!grown)
@@ -243,12 +270,14 @@ static int read_ignore(struct herd_config *c, const json_t *v)
 	c->ignore = grown;
 	struct herd_slot_ignore *at = &c->ignore[c->n_ignore++];
 
-	*at = (struct herd_slot_ignore){ .type = -1 };
+	*at = (struct herd_slot_ignore){ .type = HERD_SLOT_ANY_TYPE };
 	if (type)
-		at->type = strcmp(type, "logical") == 0 ? HERD_SLOT_LOGICAL : HERD_SLOT_PHYSICAL;
+		at->type = strcmp(type, "logical") == 0    ? HERD_SLOT_LOGICAL
+			   : strcmp(type, "physical") == 0 ? HERD_SLOT_PHYSICAL
+							   : HERD_SLOT_NO_TYPE;
 	return herd_str_set(&at->name, herd_json_str(v, "name", NULL)) &&
-			       herd_str_set(&at->database, herd_json_str(v, "database", NULL)) &&
-			       herd_str_set(&at->plugin, herd_json_str(v, "plugin", NULL))
+			       herd_str_set(&at->database, some_text(v, "database")) &&
+			       herd_str_set(&at->plugin, some_text(v, "plugin"))
 		       ? 0
 		       : -ENOMEM;
 }

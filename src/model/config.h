@@ -28,10 +28,11 @@ struct herd_slot_config {
 	enum herd_slot_cluster cluster_type;
 };
 
-/* A slot to leave alone; every field that is given must match. */
+/* A slot to leave alone; every field that is given must match (without any: all slots). */
+enum { HERD_SLOT_ANY_TYPE = -1, HERD_SLOT_NO_TYPE = -2 };
 struct herd_slot_ignore {
 	char *name, *database, *plugin;
-	int type; /* enum herd_slot_type, or -1 */
+	int type; /* enum herd_slot_type, ANY_TYPE when not given, NO_TYPE: no slot is of it */
 };
 
 struct herd_config {

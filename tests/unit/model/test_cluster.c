@@ -127,9 +127,46 @@ static void config(void **state)
 	assert_int_equal(c.member_slots_ttl_ms, 3600000);
 	assert_int_equal(c.n_slots, 2);
 	assert_int_equal(c.slots[1].type, HERD_SLOT_LOGICAL);
-	assert_int_equal(c.n_ignore, 1);
+	assert_int_equal(c.n_ignore, 2); /* {} is for every slot */
 	herd_config_clear(&c);
 	assert_int_equal(herd_config_parse("[]", 2, false, &c, NULL), -EINVAL);
+}
+
+static void permanent_slots(void **state)
+{
+	/* clang-format off */
+	static const struct { const char *text; size_t n, warnings; int type; } rows[] = {
+		{ "{\"slots\":{\"a\":0}}", 1, 0, HERD_SLOT_PHYSICAL },
+		{ "{\"slots\":{\"a\":{}}}", 1, 0, HERD_SLOT_PHYSICAL },
+		{ "{\"slots\":{\"a\":\"\"}}", 1, 0, HERD_SLOT_PHYSICAL },
+		{ "{\"slots\":{\"a\":1}}", 0, 1, 0 },
+		{ "{\"slots\":{\"a\":\"physical\"}}", 0, 1, 0 },
+		{ "{\"slots\":{\"A\":0}}", 0, 1, 0 },
+		{ "{\"slots\":{\"a-b\":0}}", 0, 1, 0 },
+		{ "{\"slots\":{\"\":0}}", 0, 1, 0 },
+		{ "{\"slots\":{\"a\":{\"type\":\"physical\"}}}", 1, 0, HERD_SLOT_PHYSICAL },
+		{ "{\"slots\":{\"a\":{\"type\":\"other\"}}}", 0, 1, 0 },
+		{ "{\"slots\":{\"a\":{\"database\":\"d\",\"plugin\":\"p\"}}}", 1, 0, HERD_SLOT_LOGICAL },
+		{ "{\"slots\":{\"a\":{\"database\":\"d\"}}}", 1, 0, HERD_SLOT_PHYSICAL },
+		{ "{\"slots\":{\"a\":{\"type\":\"logical\",\"database\":\"d\"}}}", 0, 1, 0 },
+		{ "{\"permanent_slots\":{\"a\":0}}", 1, 0, HERD_SLOT_PHYSICAL },
+		{ "{\"permanent_replication_slots\":{\"a\":0},\"slots\":{\"b\":0,\"c\":0}}", 2, 0,
+		  HERD_SLOT_PHYSICAL },
+		{ "{\"slots\":[1,2]}", 0, 0, 0 },
+		{ "{\"slots\":\"x\"}", 0, 0, 0 },
+	};
+	/* clang-format on */
+	struct herd_config c;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		assert_int_equal(
+			herd_config_parse(rows[i].text, strlen(rows[i].text), false, &c, NULL), 0);
+		assert_int_equal(c.n_slots, rows[i].n);
+		assert_int_equal(c.warnings.n, rows[i].warnings);
+		if (c.n_slots)
+			assert_int_equal(c.slots[0].type, rows[i].type);
+		herd_config_clear(&c);
+	}
 }
 
 static struct herd_kv kv(const char *key, const char *value, int64_t version, const char *lease)
@@ -216,7 +253,8 @@ static void damaged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(member), cmocka_unit_test(member_forms), cmocka_unit_test(config),
+		cmocka_unit_test(member), cmocka_unit_test(member_forms),
+		cmocka_unit_test(config), cmocka_unit_test(permanent_slots),
 		cmocka_unit_test(scope),  cmocka_unit_test(damaged),
 	};
 
