@@ -29,7 +29,7 @@ static int split_address(char *text, char **host, char **port)
 	return 0;
 }
 
-static int bind_one(const struct addrinfo *ai, bool both_families)
+static int bind_one(const struct addrinfo *ai, bool both_families, int backlog)
 {
 	int one = 1, zero = 0;
 	int fd = socket(ai->ai_family, ai->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -40,7 +40,8 @@ static int bind_one(const struct addrinfo *ai, bool both_families)
 	if (ai->ai_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, both_families ? &zero : &one,
 			   sizeof(one));
-	if (bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0)
+	if (bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 &&
+	    listen(fd, backlog > 0 ? backlog : SOMAXCONN) == 0)
 		return fd;
 	int e = errno;
 
@@ -59,7 +60,7 @@ static int port_of(int fd)
 					      : ((struct sockaddr_in *)&ss)->sin_port);
 }
 
-int herd_http_listen(const char *address, int *port, struct herd_err *err)
+int herd_http_listen(const char *address, int backlog, int *port, struct herd_err *err)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
 	struct addrinfo *list = NULL;
@@ -77,14 +78,14 @@ int herd_http_listen(const char *address, int *port, struct herd_err *err)
 	bool any = !*host || strcmp(host, "*") == 0;
 	int gai = getaddrinfo(any ? "::" : host, service, &hints, &list);
 
-	rc = gai == 0 ? bind_one(list, any || strcmp(host, "::") == 0) : -EADDRNOTAVAIL;
+	rc = gai == 0 ? bind_one(list, any || strcmp(host, "::") == 0, backlog) : -EADDRNOTAVAIL;
 	if (list)
 		freeaddrinfo(list);
 	if (any && (rc == -EAFNOSUPPORT || rc == -EADDRNOTAVAIL)) {
 		/* No IPv6 here. */
 		gai = getaddrinfo("0.0.0.0", service, &hints, &list);
 		if (gai == 0) {
-			rc = bind_one(list, false);
+			rc = bind_one(list, false, backlog);
 			freeaddrinfo(list);
 		}
 	}

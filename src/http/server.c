@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -23,7 +24,24 @@ enum {
 	DEFAULT_MAX_BODY = 1 << 20,
 	DEFAULT_TIMEOUT_MS = 30000,
 	DEFAULT_CONNECTIONS = 512,
-	MAX_HEAD = 64 << 10
+	MAX_HEAD = 64 << 10,
+	SWEEP_MS = 500
+};
+
+/*
+ * One that was accepted. evhttp does not tell when it closes a connection that has not sent a
+ * request; we hold a reference to its bufferevent and look now and then whether evhttp has let go.
+ */
+struct conn {
+	struct herd_list node;
+	struct bufferevent *bev;
+	int64_t until_ms; /* the next request must be complete by then */
+	int busy;         /* requests that are not answered yet: no limit meanwhile */
+};
+
+struct header {
+	struct header *next;
+	char *name, *value;
 };
 
 struct herd_http_server {
@@ -34,31 +52,18 @@ struct herd_http_server {
 	int port;
 	herd_http_handler fn;
 	void *arg;
+	struct header *headers;
 	struct herd_list exchanges; /* not answered yet */
-	struct herd_list speakers;  /* connections that sent a request */
-	struct herd_list silent;    /* accepted, no request seen; oldest first */
-	struct herd_timer *timer;   /* ends the oldest of silent */
+	struct herd_list conns;     /* oldest first */
+	struct herd_timer *sweep;
 	int64_t timeout_ms;
-	int connections, max_connections;
-};
-
-/*
- * A connection that counts. evhttp tells when one is closed only after its first request; until
- * then it counts for the time limit, within which evhttp drops a connection that says nothing.
- */
-struct silent {
-	struct herd_list node;
-	int64_t until_ms;
-};
-
-struct speaker {
-	struct herd_list node;
-	const struct evhttp_connection *con;
+	int n_conns, max_connections;
 };
 
 struct herd_http_exchange {
 	struct herd_list node;
 	struct herd_http_server *server; /* NULL: it was freed */
+	struct conn *conn;
 	struct evhttp_request *req;
 	char *path;
 	char *peer;
@@ -66,114 +71,137 @@ struct herd_http_exchange {
 	struct herd_buf body;
 };
 
-static void count_changed(struct herd_http_server *s)
+static void conn_free(struct herd_http_server *s, struct conn *c)
 {
-	if (!s->listener)
-		return;
-	if (s->connections >= s->max_connections)
-		evconnlistener_disable(s->listener);
-	else
-		evconnlistener_enable(s->listener);
+	herd_list_remove(&c->node);
+	bufferevent_decref(c->bev);
+	free(c);
+	s->n_conns--;
 }
 
-static void silent_drop(struct herd_http_server *s)
+/* evhttp clears the callbacks when it frees its reference. */
+static bool conn_is_gone(const struct conn *c)
 {
-	struct silent *first = herd_container_of(s->silent.next, struct silent, node);
+	bufferevent_data_cb read_cb, write_cb;
+	bufferevent_event_cb event_cb;
+	void *arg;
 
-	herd_list_remove(&first->node);
-	free(first);
+	bufferevent_getcb(c->bev, &read_cb, &write_cb, &event_cb, &arg);
+	return !read_cb && !write_cb && !event_cb;
 }
 
-static void on_silent_timer(void *arg)
+/* evhttp sees the end of the connection, and frees it. */
+static void conn_kick(struct conn *c)
 {
-	struct herd_http_server *s = arg;
+	evutil_socket_t fd = bufferevent_getfd(c->bev);
 
-	while (!herd_list_empty(&s->silent)) {
-		struct silent *first = herd_container_of(s->silent.next, struct silent, node);
-		int64_t left = first->until_ms - herd_now_ms();
+	if (fd >= 0)
+		shutdown(fd, SHUT_RDWR);
+	c->until_ms = INT64_MAX;
+}
 
-		if (left > 0) {
-			herd_timer_set(s->timer, left);
-			break;
-		}
-		silent_drop(s);
-		s->connections--;
+static void sweep(struct herd_http_server *s)
+{
+	int64_t now = herd_now_ms();
+
+	herd_list_for_each_safe(it, &s->conns)
+	{
+		struct conn *c = herd_container_of(it, struct conn, node);
+
+		if (c->busy)
+			continue;
+		if (conn_is_gone(c))
+			conn_free(s, c);
+		else if (c->until_ms <= now)
+			conn_kick(c);
 	}
-	count_changed(s);
+	if (s->listener && s->n_conns < s->max_connections)
+		evconnlistener_enable(s->listener);
+	if (!herd_list_empty(&s->conns))
+		herd_timer_set(s->sweep, SWEEP_MS);
+}
+
+static void on_sweep(void *arg)
+{
+	sweep(arg);
+}
+
+/* All places are taken: the one that has been silent for longest goes. */
+static void make_room(struct herd_http_server *s)
+{
+	sweep(s);
+	if (s->n_conns < s->max_connections)
+		return;
+	herd_list_for_each_safe(it, &s->conns)
+	{
+		struct conn *c = herd_container_of(it, struct conn, node);
+
+		if (!c->busy && c->until_ms != INT64_MAX) {
+			conn_kick(c);
+			return;
+		}
+	}
+	if (s->listener)
+		evconnlistener_disable(s->listener);
+}
+
+static void conn_new(struct herd_http_server *s, struct bufferevent *bev)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return;
+	bufferevent_incref(bev);
+	c->bev = bev;
+	c->until_ms = herd_now_ms() + s->timeout_ms;
+	if (herd_list_empty(&s->conns))
+		herd_timer_set(s->sweep, SWEEP_MS);
+	herd_list_push_back(&s->conns, &c->node);
+	if (++s->n_conns >= s->max_connections)
+		make_room(s);
+}
+
+static struct conn *conn_find(const struct herd_http_server *s, const struct bufferevent *bev)
+{
+	for (struct herd_list *n = s->conns.next; n != &s->conns; n = n->next) {
+		struct conn *c = herd_container_of(n, struct conn, node);
+
+		if (c->bev == bev)
+			return c;
+	}
+	return NULL;
 }
 
 static struct bufferevent *on_connection(struct event_base *base, void *arg)
 {
 	struct herd_http_server *s = arg;
-	struct silent *silent = calloc(1, sizeof(*silent));
 	SSL *ssl = s->tls ? SSL_new(s->tls) : NULL;
+	struct bufferevent *bev;
 
-	if (silent) {
-		silent->until_ms = herd_now_ms() + s->timeout_ms;
-		if (herd_list_empty(&s->silent))
-			herd_timer_set(s->timer, s->timeout_ms);
-		herd_list_push_back(&s->silent, &silent->node);
-		s->connections++;
-		count_changed(s);
-	}
-	if (!ssl)
-		return bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
-	struct bufferevent *bev = bufferevent_openssl_socket_new(
-		base, -1, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
-
-	if (bev)
-		bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
+	if (s->tls && !ssl)
+		return NULL;
+	if (ssl)
+		bev = bufferevent_openssl_socket_new(base, -1, ssl, BUFFEREVENT_SSL_ACCEPTING,
+						     BEV_OPT_CLOSE_ON_FREE);
 	else
+		bev = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+	if (!bev) {
 		SSL_free(ssl);
-	return bev;
-}
-
-static struct speaker *speaker_find(const struct herd_http_server *s,
-				    const struct evhttp_connection *con)
-{
-	for (struct herd_list *n = s->speakers.next; n != &s->speakers; n = n->next) {
-		struct speaker *sp = herd_container_of(n, struct speaker, node);
-
-		if (sp->con == con)
-			return sp;
+		return NULL;
 	}
-	return NULL;
-}
-
-static void on_close(struct evhttp_connection *con, void *arg)
-{
-	struct herd_http_server *s = arg;
-	struct speaker *sp = speaker_find(s, con);
-
-	if (!sp)
-		return;
-	herd_list_remove(&sp->node);
-	free(sp);
-	s->connections--;
-	count_changed(s);
-}
-
-/* The first request of a connection turns it from silent into one whose end we are told. */
-static void count_speaker(struct herd_http_server *s, struct evhttp_connection *con)
-{
-	if (speaker_find(s, con))
-		return;
-	struct speaker *sp = calloc(1, sizeof(*sp));
-
-	if (!sp)
-		return;
-	sp->con = con;
-	herd_list_push_back(&s->speakers, &sp->node);
-	if (!herd_list_empty(&s->silent))
-		silent_drop(s);
-	else
-		s->connections++;
-	evhttp_connection_set_closecb(con, on_close, s);
+	if (ssl)
+		bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
+	conn_new(s, bev);
+	return bev;
 }
 
 static void exchange_free(struct herd_http_exchange *x)
 {
 	herd_list_remove(&x->node);
+	if (x->conn && x->server) {
+		x->conn->busy--;
+		x->conn->until_ms = herd_now_ms() + x->server->timeout_ms;
+	}
 	evhttp_clear_headers(&x->query);
 	herd_buf_free(&x->body);
 	free(x->path);
@@ -251,13 +279,16 @@ static void on_request(struct evhttp_request *req, void *arg)
 {
 	struct herd_http_server *s = arg;
 
-	count_speaker(s, evhttp_request_get_connection(req));
 	struct herd_http_exchange *x = exchange_new(s, req);
 
 	if (!x) {
 		evhttp_send_error(req, HTTP_INTERNAL, NULL);
 		return;
 	}
+	x->conn =
+		conn_find(s, evhttp_connection_get_bufferevent(evhttp_request_get_connection(req)));
+	if (x->conn)
+		x->conn->busy++;
 	herd_list_push_back(&s->exchanges, &x->node);
 	s->fn(s->arg, x);
 }
@@ -272,22 +303,21 @@ int herd_http_server_new(struct herd_loop *l, const struct herd_http_server_opts
 	if (!s)
 		return herd_err_set(err, -ENOMEM, "out of memory");
 	herd_list_init(&s->exchanges);
-	herd_list_init(&s->silent);
-	herd_list_init(&s->speakers);
+	herd_list_init(&s->conns);
 	s->loop = l;
 	s->fn = fn;
 	s->arg = arg;
 	s->timeout_ms = opts->timeout_ms ? opts->timeout_ms : DEFAULT_TIMEOUT_MS;
 	s->max_connections = opts->max_connections ? opts->max_connections : DEFAULT_CONNECTIONS;
-	s->timer = herd_timer_new(l, on_silent_timer, s);
+	s->sweep = herd_timer_new(l, on_sweep, s);
 	s->http = evhttp_new(herd_loop_base(l));
-	if (!s->timer || !s->http) {
+	if (!s->sweep || !s->http) {
 		herd_err_set(err, rc, "out of memory");
 		goto failed;
 	}
 	if (opts->certfile && (rc = herd_http_tls_new(opts, &s->tls, err)) < 0)
 		goto failed;
-	rc = fd = herd_http_listen(opts->address, &s->port, err);
+	rc = fd = herd_http_listen(opts->address, opts->backlog, &s->port, err);
 	if (rc < 0)
 		goto failed;
 	s->listener = evconnlistener_new(herd_loop_base(l), NULL, NULL,
@@ -300,8 +330,8 @@ int herd_http_server_new(struct herd_loop *l, const struct herd_http_server_opts
 		rc = herd_err_set(err, -ENOMEM, "out of memory");
 		goto failed;
 	}
-	struct timeval tv = { .tv_sec = s->timeout_ms / 1000,
-			      .tv_usec = s->timeout_ms % 1000 * 1000 };
+	/* The time limits are ours (conn.until_ms): evhttp's begins anew with every byte. */
+	struct timeval tv = { .tv_sec = 24 * 3600 };
 
 	evhttp_set_timeout_tv(s->http, &tv);
 	evhttp_set_max_headers_size(s->http, MAX_HEAD);
@@ -321,8 +351,8 @@ failed:
 int herd_http_server_reload_tls(struct herd_http_server *s,
 				const struct herd_http_server_opts *opts, struct herd_err *err)
 {
-	SSL_CTX *fresh;
-	int rc = herd_http_tls_new(opts, &fresh, err);
+	SSL_CTX *fresh = NULL;
+	int rc = opts->certfile ? herd_http_tls_new(opts, &fresh, err) : 0;
 
 	if (rc < 0)
 		return rc;
@@ -330,6 +360,35 @@ int herd_http_server_reload_tls(struct herd_http_server *s,
 	SSL_CTX_free(s->tls);
 	s->tls = fresh;
 	return 0;
+}
+
+static void headers_free(struct herd_http_server *s)
+{
+	while (s->headers) {
+		struct header *h = s->headers;
+
+		s->headers = h->next;
+		free(h->name);
+		free(h->value);
+		free(h);
+	}
+}
+
+void herd_http_server_clear_headers(struct herd_http_server *s)
+{
+	headers_free(s);
+}
+
+void herd_http_server_add_header(struct herd_http_server *s, const char *name, const char *value)
+{
+	struct header *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return;
+	h->name = strdup(name);
+	h->value = strdup(value);
+	h->next = s->headers;
+	s->headers = h;
 }
 
 void herd_http_server_free(struct herd_http_server *s)
@@ -345,15 +404,17 @@ void herd_http_server_free(struct herd_http_server *s)
 			evhttp_request_free(x->req);
 		x->req = NULL;
 		x->server = NULL;
+		x->conn = NULL;
 		herd_list_remove(&x->node);
 	}
 	/* It is evhttp's; connections that close now must not touch it. */
 	s->listener = NULL;
 	if (s->http)
 		evhttp_free(s->http);
-	while (!herd_list_empty(&s->silent))
-		silent_drop(s);
-	herd_timer_free(s->timer);
+	while (!herd_list_empty(&s->conns))
+		conn_free(s, herd_container_of(s->conns.next, struct conn, node));
+	herd_timer_free(s->sweep);
+	headers_free(s);
 	SSL_CTX_free(s->tls);
 	free(s);
 }
@@ -476,6 +537,9 @@ void herd_http_reply(struct herd_http_exchange *x, int status, const char *conte
 
 		if (content_type && !evhttp_find_header(headers, "Content-Type"))
 			evhttp_add_header(headers, "Content-Type", content_type);
+		for (struct header *h = content_type ? x->server->headers : NULL; h; h = h->next)
+			if (h->name && h->value && !evhttp_find_header(headers, h->name))
+				evhttp_add_header(headers, h->name, h->value);
 		if (out)
 			evbuffer_add(out, body, len);
 		else

@@ -1,6 +1,10 @@
 /*
  * http/server.h - an HTTP(S) server on the loop (evhttp) with limits: size of head and body, time
- * per request, number of connections.
+ * for a request to be complete, number of connections.
+ *
+ * The time counts from the connection's begin or its last answer, however slowly bytes drip in;
+ * while the handler keeps an exchange it does not count. When all connections are taken, the one
+ * that has said nothing for longest makes room.
  */
 #pragma once
 #include <stdbool.h>
@@ -23,6 +27,7 @@ struct herd_http_server_opts {
 	size_t max_body;     /* 0: 1 MiB */
 	int64_t timeout_ms;  /* 0: 30 s */
 	int max_connections; /* 0: 512 */
+	int backlog;         /* of connections not accepted yet; 0: the system's most */
 };
 
 struct herd_http_exchange; /* one request and its reply */
@@ -34,9 +39,15 @@ struct herd_http_server;
 int herd_http_server_new(struct herd_loop *l, const struct herd_http_server_opts *opts,
 			 herd_http_handler fn, void *arg, struct herd_http_server **ret,
 			 struct herd_err *err);
-/* Certificates are read again; the old ones stay when that fails. */
+/*
+ * Certificates and settings of TLS are read again, for new connections (certfile NULL: plain from
+ * now on); the old ones stay when that fails.
+ */
 int herd_http_server_reload_tls(struct herd_http_server *s,
 				const struct herd_http_server_opts *opts, struct herd_err *err);
+/* Headers of every answer that has a body; those that were added last come first. */
+void herd_http_server_clear_headers(struct herd_http_server *s);
+void herd_http_server_add_header(struct herd_http_server *s, const char *name, const char *value);
 void herd_http_server_free(struct herd_http_server *s);
 /* The port that was bound (for port 0). */
 int herd_http_server_port(const struct herd_http_server *s);
