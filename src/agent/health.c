@@ -1,6 +1,7 @@
 #include "agent/health.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,18 +22,23 @@ static uint64_t behind(uint64_t ahead, uint64_t lsn)
 	return ahead > lsn ? ahead - lsn : 0;
 }
 
+/* "1MB", "1048576". What is no size is as if it were not there, as in Patroni. */
+static bool lag_limit(const char *text, int64_t *ret)
+{
+	json_t *v = text ? json_string(text) : NULL;
+	int rc = v ? herd_value_i64(v, HERD_UNIT_BYTE, ret) : -EINVAL;
+
+	json_decref(v);
+	return rc == 0;
+}
+
 static bool lag_ok(const struct herd_health *h, const char *text)
 {
 	int64_t limit;
-	json_t *v;
-	int rc;
 
-	if (!text)
+	if (!lag_limit(text, &limit))
 		return true;
-	v = json_string(text);
-	rc = herd_value_i64(v, HERD_UNIT_BYTE, &limit);
-	json_decref(v);
-	return rc == 0 && limit >= 0 && behind(h->leader_lsn, h->replayed_lsn) <= (uint64_t)limit;
+	return limit >= 0 && behind(h->leader_lsn, h->replayed_lsn) <= (uint64_t)limit;
 }
 
 static bool tags_ok(const struct herd_health *h, const struct herd_health_param *p, size_t n)
@@ -69,15 +75,9 @@ static bool ready(const struct herd_health *h, const struct herd_health_param *p
 
 	if (h->leader)
 		return true;
-	if (text) {
-		json_t *v = json_string(text);
-		int rc = herd_value_i64(v, HERD_UNIT_BYTE, &limit);
-
-		json_decref(v);
-		if (rc < 0 || limit < 0)
-			return false;
-	}
-	return h->running && h->dcs_known && herd_str_eq(h->replication_state, "streaming") &&
+	lag_limit(text, &limit);
+	return limit >= 0 && h->running && (h->dcs_known || h->stream_known || h->failsafe) &&
+	       herd_str_eq(h->replication_state, "streaming") &&
 	       behind(h->leader_lsn, write ? h->received_lsn : h->replayed_lsn) <= (uint64_t)limit;
 }
 

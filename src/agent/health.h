@@ -13,6 +13,8 @@ struct herd_health {
 	bool running;         /* PostgreSQL accepts connections */
 	bool primary;         /* ... and is not in recovery */
 	bool dcs_known;       /* the store could be read within the ttl */
+	bool stream_known;    /* the leader told by streaming how far it is */
+	bool failsafe;        /* failsafe mode keeps the leader while the store is away */
 	bool paused;
 	bool sync_standby, quorum_standby;
 	bool live;                     /* the loop turns */

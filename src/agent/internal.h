@@ -137,6 +137,7 @@ struct herd_agent {
 	int64_t heartbeat_ms; /* of the last step that read the store */
 
 	bool want_restart, want_reinit, want_exit, want_reload;
+	bool reinit_force, reinit_from_leader; /* how want_reinit is meant */
 	bool leader; /* as the last plan said; only until leader_until_ms */
 	int64_t leader_until_ms;
 	int64_t next_run_ms; /* when the next step is due: liveness */

@@ -601,6 +601,8 @@ int herd_agent_obs(struct herd_agent *a, struct herd_obs *obs, struct herd_agent
 	obs->bootstrap_config = buf->bootstrap;
 	obs->want_restart = a->want_restart;
 	obs->want_reinit = a->want_reinit;
+	obs->reinit_force = a->want_reinit && a->reinit_force;
+	obs->reinit_from_leader = a->want_reinit && a->reinit_from_leader;
 	obs->want_exit = a->want_exit;
 	if (take_pg(a, &obs->pg, buf) < 0) {
 		herd_agent_obs_free(buf);

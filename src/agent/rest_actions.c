@@ -1,8 +1,7 @@
 /*
- * rest_actions.c - requests that change something: configuration, switchover and failover,
- * restart, reinitialize. Their words are Patroni's, since people and tools look for them.
+ * rest_actions.c - requests that change something in the store: configuration, switchover and
+ * failover. Their words are Patroni's, since people and tools look for them.
  */
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,9 +28,9 @@ static void on_config(void *arg, enum herd_dcs_result result, int64_t version,
 	if (result == HERD_DCS_OK)
 		herd_rest_json(w->x, 200, w->config);
 	else if (result == HERD_DCS_CONFLICT)
-		herd_rest_text(w->x, 409, "the configuration was changed by somebody else");
+		herd_rest_page(w->x, 409, NULL, "The configuration was changed by somebody else");
 	else
-		herd_rest_text(w->x, w->patch ? 503 : 502, herd_err_text(err));
+		herd_rest_page(w->x, w->patch ? 503 : 502, NULL, err ? herd_err_text(err) : NULL);
 	json_decref(w->config);
 	free(w);
 }
@@ -63,7 +62,7 @@ static void write_config(struct herd_rest *r, struct herd_http_exchange *x, json
 	};
 
 	if (!w || !key || !text) {
-		herd_rest_text(x, 503, "out of memory");
+		herd_rest_page(x, 503, NULL, "Out of memory");
 		json_decref(config);
 		free(w);
 	} else {
@@ -83,7 +82,7 @@ void herd_rest_patch_config(struct herd_rest *r, struct herd_http_exchange *x)
 	if (!patch)
 		return;
 	if (!c || !c->config_key.version || c->config_key.bad) {
-		herd_rest_text(x, 503, "there is no configuration yet");
+		herd_rest_page(x, 503, NULL, "There is no configuration in the store yet");
 		json_decref(patch);
 		return;
 	}
@@ -130,7 +129,7 @@ static const char *Action_name(bool switchover)
 	return switchover ? "Switchover" : "Failover";
 }
 
-static void refuse(struct herd_http_exchange *x, int status, const char *fmt, const char *word)
+void herd_rest_refuse(struct herd_http_exchange *x, int status, const char *fmt, const char *word)
 {
 	char *text = herd_str_printf(fmt, word);
 
@@ -253,8 +252,9 @@ static void on_candidate(void *arg, const struct herd_http_response *resp)
 	} else if (p->found) {
 		write_failover(p);
 	} else {
-		refuse(p->x, 412, "%s is not possible: no good candidates have been found",
-		       action_name(p->switchover));
+		herd_rest_refuse(p->x, 412,
+				 "%s is not possible: no good candidates have been found",
+				 action_name(p->switchover));
 		probe_free(p);
 	}
 }
@@ -294,8 +294,9 @@ static void ask_candidates(struct rest_probe *p, const struct herd_cluster *c)
 		}
 	}
 	if (n == 0) {
-		refuse(p->x, 412, "%s is not possible: no good candidates have been found",
-		       action_name(p->switchover));
+		herd_rest_refuse(p->x, 412,
+				 "%s is not possible: no good candidates have been found",
+				 action_name(p->switchover));
 		probe_free(p);
 		return;
 	}
@@ -304,33 +305,37 @@ static void ask_candidates(struct rest_probe *p, const struct herd_cluster *c)
 
 /* --- switchover and failover: the request ----------------------------------------------------- */
 
-/* Answers and returns false when the time is no good. */
-static bool check_schedule(struct herd_http_exchange *x, const char *text, const char *what)
+char *herd_rest_schedule(struct herd_http_exchange *x, const json_t *v, const char *what)
 {
+	const char *text = json_string_value(v);
 	bool zoned = false;
 	int64_t ms;
+	char *iso;
 
-	if (herd_time_parse(text, &ms, &zoned) < 0) {
-		refuse(x, 422,
-		       "Unable to parse scheduled timestamp. It should be in an unambiguous "
-		       "format, e.g. ISO 8601%s",
-		       "");
-		return false;
+	if (!text || herd_time_parse(text, &ms, &zoned) < 0) {
+		herd_rest_text(x, 422,
+			       "Unable to parse scheduled timestamp. It should be in an "
+			       "unambiguous format, e.g. ISO 8601");
+		return NULL;
 	}
 	if (!zoned) {
-		refuse(x, 400, "Timezone information is mandatory for the scheduled %s", what);
-		return false;
+		herd_rest_refuse(x, 400, "Timezone information is mandatory for the scheduled %s",
+				 what);
+		return NULL;
 	}
 	if (ms < herd_wall_ms()) {
-		refuse(x, 422, "Cannot schedule %s in the past", what);
-		return false;
+		herd_rest_refuse(x, 422, "Cannot schedule %s in the past", what);
+		return NULL;
 	}
-	return true;
+	iso = herd_time_normal(text);
+	if (!iso)
+		herd_rest_page(x, 503, NULL, "Out of memory");
+	return iso;
 }
 
 /* What is wrong with the words alone; *status. NULL: nothing. */
 static const char *check_words(const struct herd_cluster *c, bool switchover, const char *leader,
-			       const char *candidate, const char *at)
+			       const char *candidate, bool at)
 {
 	if (switchover && !leader)
 		return "Switchover could be performed only from a specific leader";
@@ -369,60 +374,97 @@ static bool check_cluster(struct herd_http_exchange *x, const struct herd_cluste
 		return true;
 	}
 	if (switchover && sync && c->sync.standby.n == 0) {
-		refuse(x, 412, "%s is not possible: can not find sync_standby",
-		       action_name(switchover));
+		herd_rest_refuse(x, 412, "%s is not possible: can not find sync_standby",
+				 action_name(switchover));
 		return false;
 	}
 	if (c->n_members < 2) {
-		refuse(x, 412, "%s is not possible: cluster does not have members except leader",
-		       action_name(switchover));
+		herd_rest_refuse(x, 412,
+				 "%s is not possible: cluster does not have members except leader",
+				 action_name(switchover));
 		return false;
 	}
 	return true;
 }
 
-void herd_rest_switchover(struct herd_rest *r, struct herd_http_exchange *x, bool switchover)
+/* Text that is not empty, or NULL. */
+static const char *word(const json_t *body, const char *key)
+{
+	const char *text = herd_json_str(body, key, NULL);
+
+	return text && *text ? text : NULL;
+}
+
+/* Takes at. */
+static void begin(struct herd_rest *r, struct herd_http_exchange *x, const struct herd_cluster *c,
+		  struct rest_probe from)
+{
+	struct rest_probe *p = calloc(1, sizeof(*p));
+
+	if (!p) {
+		herd_rest_page(x, 503, NULL, "Out of memory");
+		free(from.scheduled_at);
+		return;
+	}
+	p->r = r;
+	p->x = x;
+	p->switchover = from.switchover;
+	p->leader = herd_str_dup(from.leader ? from.leader : c->leader);
+	p->candidate = herd_str_dup(from.candidate);
+	p->scheduled_at = from.scheduled_at;
+	herd_list_push_back(&r->probes, &p->node);
+	ask_candidates(p, c);
+}
+
+static void handover(struct herd_rest *r, struct herd_http_exchange *x, bool switchover)
 {
 	const struct herd_cluster *c = herd_agent_cluster(r->a);
 	json_t *body = herd_rest_body(x, false);
-	const char *leader = herd_json_str(body, "leader", NULL);
+	const char *leader = word(body, "leader");
 	const char *candidate =
-		herd_json_str(body, "candidate", herd_json_str(body, "member", NULL));
-	const char *at = herd_json_str(body, "scheduled_at", NULL);
-	struct rest_probe *p = NULL;
+		word(body, "candidate") ? word(body, "candidate") : word(body, "member");
+	const json_t *at = json_object_get(body, "scheduled_at");
+	char *iso = NULL;
 	const char *wrong;
 
 	if (!body)
 		return;
+	if (at && (json_is_null(at) || herd_str_eq(json_string_value(at), "")))
+		at = NULL;
 	/* /failover with a leader is a switchover. */
 	switchover = switchover || leader;
 	if (!c) {
-		herd_rest_text(x, 503, "the store has not been read yet");
+		herd_rest_page(x, 503, NULL, "The store has not been read yet");
 		goto out;
 	}
-	wrong = check_words(c, switchover, leader, candidate, at);
+	wrong = check_words(c, switchover, leader, candidate, at != NULL);
 	if (wrong) {
 		herd_rest_text(x, 400, wrong);
 		goto out;
 	}
-	if ((at && !check_schedule(x, at, "switchover")) ||
-	    !check_cluster(x, c, switchover, leader, candidate))
+	if ((at && !(iso = herd_rest_schedule(x, at, action_name(switchover)))))
 		goto out;
-	p = calloc(1, sizeof(*p));
-	if (!p) {
-		herd_rest_text(x, 503, "out of memory");
+	if (!check_cluster(x, c, switchover, leader, candidate)) {
+		free(iso);
 		goto out;
 	}
-	p->r = r;
-	p->x = x;
-	p->switchover = switchover;
-	p->leader = herd_str_dup(leader ? leader : c->leader);
-	p->candidate = herd_str_dup(candidate);
-	p->scheduled_at = herd_str_dup(at);
-	herd_list_push_back(&r->probes, &p->node);
-	ask_candidates(p, c);
+	begin(r, x, c,
+	      (struct rest_probe){ .switchover = switchover,
+				   .leader = (char *)leader,
+				   .candidate = (char *)candidate,
+				   .scheduled_at = iso });
 out:
 	json_decref(body);
+}
+
+void herd_rest_switchover(struct herd_rest *r, struct herd_http_exchange *x)
+{
+	handover(r, x, true);
+}
+
+void herd_rest_failover(struct herd_rest *r, struct herd_http_exchange *x)
+{
+	handover(r, x, false);
 }
 
 /* True when it was answered. */
@@ -445,7 +487,7 @@ static bool answer_wait(struct herd_rest *r, struct rest_wait *w)
 					       w->candidate);
 		herd_rest_text(w->x, 200, text);
 	} else if (c && w->key_seen && !pending && herd_str_eq(c->leader, w->leader)) {
-		refuse(w->x, 503, "%s failed", Action_name(w->switchover));
+		herd_rest_refuse(w->x, 503, "%s failed", Action_name(w->switchover));
 	} else if (herd_now_ms() >= w->until_ms) {
 		text = herd_str_printf("%s status unknown after %" PRId64
 				       " seconds; operation may still be in progress",
@@ -517,201 +559,4 @@ void herd_rest_delete_switchover(struct herd_rest *r, struct herd_http_exchange 
 
 	herd_dcs_change(r->a->dcs, &change, on_delete_switchover, x);
 	free(key);
-}
-
-/* --- restart, reinitialize -------------------------------------------------------------------- */
-
-void herd_rest_done_restart(struct herd_rest *r, bool ok)
-{
-	if (!r || !r->restart)
-		return;
-	herd_rest_text(r->restart, ok ? 200 : 503,
-		       ok ? "restarted successfully" : "restart failed");
-	r->restart = NULL;
-	herd_timer_cancel(r->restart_timer);
-}
-
-static void on_restart_timeout(void *arg)
-{
-	herd_rest_done_restart(arg, false);
-}
-
-static bool version_below(const struct herd_agent *a, const char *text)
-{
-	int major = 0, minor = 0;
-
-	sscanf(text, "%d.%d", &major, &minor);
-	return a->st.server_version < major * 10000 + minor;
-}
-
-/* Do the conditions of the request hold now? */
-static bool restart_due(const struct herd_agent *a, const json_t *body)
-{
-	const char *role = herd_json_str(body, "role", NULL);
-	const char *version = herd_json_str(body, "postgres_version", NULL);
-
-	if (herd_json_bool(body, "restart_pending", false) && !(a->st_known && a->st.pending_n))
-		return false;
-	if (version && !version_below(a, version))
-		return false;
-	if (role && a->st_known)
-		return a->st.in_recovery ? strcmp(role, "primary") != 0
-					 : strcmp(role, "primary") == 0;
-	return true;
-}
-
-/* Answers with 400 and returns false when a filter is no good. */
-static bool check_restart_words(struct herd_http_exchange *x, const json_t *body)
-{
-	static const char *const known[] = { "schedule", "role", "postgres_version", "timeout",
-					     "restart_pending" };
-	static const char *const roles[] = { "primary", "standby_leader", "replica" };
-	const char *key;
-	json_t *v;
-
-	json_object_foreach((json_t *)body, key, v)
-	{
-		bool ok = false;
-
-		for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-			ok = ok || strcmp(known[i], key) == 0;
-		if (!ok) {
-			refuse(x, 400, "Unknown filter for the scheduled restart: %s", key);
-			return false;
-		}
-	}
-	v = json_object_get(body, "role");
-	if (v) {
-		bool ok = false;
-
-		for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++)
-			ok = ok || herd_str_eq(json_string_value(v), roles[i]);
-		if (!ok) {
-			herd_rest_text(x, 400,
-				       "PostgreSQL role should be either primary, standby_leader, "
-				       "or replica");
-			return false;
-		}
-	}
-	v = json_object_get(body, "postgres_version");
-	if (v && (!json_is_string(v) || !isdigit((unsigned char)*json_string_value(v)))) {
-		herd_rest_text(x, 400,
-			       "PostgreSQL version should be in the first.major.minor "
-			       "format");
-		return false;
-	}
-	return true;
-}
-
-static void on_scheduled(void *arg)
-{
-	struct herd_rest *r = arg;
-	struct herd_agent *a = r->a;
-
-	if (a->scheduled_restart && restart_due(a, a->scheduled_restart)) {
-		herd_info(a->log, "Scheduled restart is due");
-		a->want_restart = true;
-	}
-	json_decref(a->scheduled_restart);
-	a->scheduled_restart = NULL;
-	herd_agent_wake(a);
-}
-
-static void schedule_restart(struct herd_rest *r, struct herd_http_exchange *x, json_t *body)
-{
-	const struct herd_cluster *c = herd_agent_cluster(r->a);
-	const char *at = herd_json_str(body, "schedule", NULL);
-	int64_t ms = 0;
-
-	if (c && c->config.pause) {
-		herd_rest_text(x, 500, "Can't schedule restart in the paused state");
-		return;
-	}
-	if (!at || !check_schedule(x, at, "restart"))
-		return;
-	if (r->a->scheduled_restart) {
-		herd_rest_text(x, 409, "Another restart is already scheduled");
-		return;
-	}
-	herd_time_parse(at, &ms, NULL);
-	r->a->scheduled_restart = json_incref(body);
-	if (r->a->st_known && r->a->st.start_time)
-		json_object_set_new(body, "postmaster_start_time",
-				    json_string(r->a->st.start_time));
-	if (!r->scheduled_timer)
-		r->scheduled_timer = herd_timer_new(r->a->loop, on_scheduled, r);
-	herd_timer_set(r->scheduled_timer, ms - herd_wall_ms());
-	herd_rest_text(x, 202, "Restart scheduled");
-	herd_agent_wake(r->a);
-}
-
-void herd_rest_restart(struct herd_rest *r, struct herd_http_exchange *x)
-{
-	struct herd_agent *a = r->a;
-	json_t *body = herd_rest_body(x, true);
-	json_t *t = json_object_get(body, "timeout");
-	int64_t timeout = herd_agent_config_i64(a->cfg, "primary_start_timeout", 300);
-
-	if (!body || !check_restart_words(x, body)) {
-		json_decref(body);
-		return;
-	}
-	if (t && (herd_json_i64(body, "timeout", -1) <= 0)) {
-		herd_rest_text(x, 400, "Timeout should be a positive number of seconds");
-	} else if (json_object_get(body, "schedule")) {
-		schedule_restart(r, x, body);
-	} else if (!restart_due(a, body)) {
-		herd_rest_text(x, 503, "restart conditions are not satisfied");
-	} else if (a->task.running != HERD_TASK_NONE || r->restart) {
-		refuse(x, 503, "%s already in progress",
-		       r->restart ? "restart" : herd_agent_task_text(a->task.running));
-	} else if (a->run == HERD_RUN_STARTING) {
-		herd_rest_text(x, 503, "postgres is still starting");
-	} else {
-		if (t)
-			timeout = herd_json_i64(body, "timeout", timeout);
-		r->restart = x;
-		if (!r->restart_timer)
-			r->restart_timer = herd_timer_new(a->loop, on_restart_timeout, r);
-		herd_timer_set(r->restart_timer, 1000 * (timeout ? timeout : 300));
-		a->want_restart = true;
-		herd_agent_wake(a);
-	}
-	json_decref(body);
-}
-
-void herd_rest_delete_restart(struct herd_rest *r, struct herd_http_exchange *x)
-{
-	if (!r->a->scheduled_restart) {
-		herd_rest_text(x, 404, "no restarts are scheduled");
-		return;
-	}
-	json_decref(r->a->scheduled_restart);
-	r->a->scheduled_restart = NULL;
-	herd_timer_cancel(r->scheduled_timer);
-	herd_rest_text(x, 200, "scheduled restart deleted");
-	herd_agent_wake(r->a);
-}
-
-void herd_rest_reinitialize(struct herd_rest *r, struct herd_http_exchange *x)
-{
-	struct herd_agent *a = r->a;
-	const struct herd_cluster *c = herd_agent_cluster(a);
-	json_t *body = herd_rest_body(x, true);
-	bool force = herd_json_bool(body, "force", false);
-
-	if (!body)
-		return;
-	json_decref(body);
-	if (!c || !c->leader) {
-		herd_rest_text(x, 503, "Cluster has no leader, can not reinitialize");
-	} else if (strcmp(c->leader, a->name) == 0) {
-		herd_rest_text(x, 503, "I am the leader, can not reinitialize");
-	} else if (a->task.running != HERD_TASK_NONE && !force) {
-		refuse(x, 503, "%s already in progress", herd_agent_task_text(a->task.running));
-	} else {
-		a->want_reinit = true;
-		herd_rest_text(x, 200, "reinitialize started");
-		herd_agent_wake(a);
-	}
 }

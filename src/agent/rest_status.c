@@ -1,5 +1,5 @@
 /*
- * rest_status.c - what GET requests say: status, cluster, metrics, and the facts of health checks.
+ * rest_status.c - what GET requests say: status and cluster, and the facts of health checks.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "model/lsn.h"
 #include "model/time.h"
 
-static bool leader_now(const struct herd_agent *a)
+bool herd_rest_leads(const struct herd_agent *a)
 {
 	return a->leader && herd_now_ms() < a->leader_until_ms;
 }
@@ -23,18 +23,17 @@ static bool dcs_known(const struct herd_agent *a)
 	return a->scope && herd_now_ms() - a->view_ms < ttl;
 }
 
-static bool running(const struct herd_agent *a)
+bool herd_rest_running(const struct herd_agent *a)
 {
 	return a->run == HERD_RUN_RUNNING && a->st_known;
 }
 
-static bool is_primary(const struct herd_agent *a)
+bool herd_rest_is_primary(const struct herd_agent *a)
 {
-	return running(a) && !a->st.in_recovery;
+	return herd_rest_running(a) && !a->st.in_recovery;
 }
 
-/* synchronous or quorum standby, by /sync. */
-static void sync_role(const struct herd_agent *a, bool *sync, bool *quorum)
+void herd_rest_sync_role(const struct herd_agent *a, bool *sync, bool *quorum)
 {
 	const struct herd_cluster *c = herd_agent_cluster(a);
 
@@ -46,7 +45,7 @@ static void sync_role(const struct herd_agent *a, bool *sync, bool *quorum)
 	*sync = !*quorum;
 }
 
-static const char *state_text(const struct herd_agent *a)
+const char *herd_rest_state(const struct herd_agent *a)
 {
 	switch (a->task.running) {
 	case HERD_TASK_BOOTSTRAP:
@@ -70,18 +69,18 @@ static const char *state_text(const struct herd_agent *a)
 	}
 }
 
-static bool standby_cluster(const struct herd_agent *a)
+bool herd_rest_standby_cluster(const struct herd_agent *a)
 {
 	const struct herd_cluster *c = herd_agent_cluster(a);
 
 	return c && c->config.standby_cluster;
 }
 
-static const char *role_text(const struct herd_agent *a)
+const char *herd_rest_role(const struct herd_agent *a)
 {
-	if (is_primary(a))
+	if (herd_rest_is_primary(a))
 		return "primary";
-	if (leader_now(a) && standby_cluster(a))
+	if (herd_rest_leads(a) && herd_rest_standby_cluster(a))
 		return "standby_leader";
 	return "replica";
 }
@@ -116,18 +115,9 @@ static json_t *xlog(const struct herd_agent *a)
 
 static void add_running(struct herd_agent *a, json_t *v)
 {
-	char *started = herd_time_print(a->st.start_time_ms);
-
-	if (started) {
-		/* As Python's str(): a blank between date and time. */
-		char *t = strchr(started, 'T');
-
-		if (t)
-			*t = ' ';
-		json_object_set_new(v, "postmaster_start_time", json_string(started));
-	}
-	free(started);
-	json_object_set_new(v, "role", json_string(role_text(a)));
+	if (a->st.start_time)
+		json_object_set_new(v, "postmaster_start_time", json_string(a->st.start_time));
+	json_object_set_new(v, "role", json_string(herd_rest_role(a)));
 	json_object_set_new(v, "server_version", json_integer(a->st.server_version));
 	json_object_set_new(v, "xlog", xlog(a));
 	json_object_set_new(v, "timeline", json_integer(a->st.timeline));
@@ -137,19 +127,33 @@ static void add_running(struct herd_agent *a, json_t *v)
 		json_object_set_new(v, "replication", replication(a));
 }
 
-json_t *herd_rest_status(struct herd_agent *a)
+bool herd_rest_pending_restart(const struct herd_agent *a)
+{
+	struct herd_member self = { 0 };
+	bool pending;
+
+	if (herd_agent_self(a, &self) < 0)
+		return false;
+	pending = self.pending_restart;
+	herd_member_clear(&self);
+	return pending;
+}
+
+json_t *herd_rest_status(struct herd_agent *a, bool answers)
 {
 	const struct herd_cluster *c = herd_agent_cluster(a);
 	json_t *v = json_object();
 	struct herd_member self = { 0 };
 	bool sync, quorum;
 
-	json_object_set_new(v, "state", json_string(state_text(a)));
-	if (running(a))
+	json_object_set_new(
+		v, "state",
+		json_string(answers || !herd_rest_running(a) ? herd_rest_state(a) : "unknown"));
+	if (herd_rest_running(a) && answers)
 		add_running(a, v);
 	else
-		json_object_set_new(v, "role", json_string(role_text(a)));
-	sync_role(a, &sync, &quorum);
+		json_object_set_new(v, "role", json_string(herd_rest_role(a)));
+	herd_rest_sync_role(a, &sync, &quorum);
 	if (sync || quorum)
 		json_object_set_new(v, sync ? "sync_standby" : "quorum_standby", json_true());
 	if (c && c->config.pause)
@@ -157,26 +161,29 @@ json_t *herd_rest_status(struct herd_agent *a)
 	if (!c || !c->leader)
 		json_object_set_new(v, "cluster_unlocked", json_true());
 	json_object_set_new(v, "dcs_last_seen", json_integer(a->dcs_seen_wall_ms / 1000));
-	if (herd_agent_self(a, &self) == 0) {
-		if (json_object_size(self.tags.raw))
-			json_object_set(v, "tags", self.tags.raw);
-		if (self.pending_restart) {
-			json_object_set_new(v, "pending_restart", json_true());
-			json_object_set(v, "pending_restart_reason", self.pending_restart_reason);
-		}
-		herd_member_clear(&self);
-	}
+	herd_agent_self(a, &self);
+	if (json_object_size(self.tags.raw))
+		json_object_set(v, "tags", self.tags.raw);
 	if (a->control_known) {
 		char *sysid = herd_str_printf("%" PRIu64, a->control.system_identifier);
 
 		json_object_set_new(v, "database_system_identifier", json_string(sysid));
 		free(sysid);
 	}
-	if (a->scheduled_restart)
-		json_object_set(v, "scheduled_restart", a->scheduled_restart);
+	if (self.pending_restart) {
+		json_object_set_new(v, "pending_restart", json_true());
+		json_object_set(v, "pending_restart_reason", self.pending_restart_reason);
+	}
+	herd_member_clear(&self);
 	json_object_set_new(v, "patroni",
 			    json_pack("{s:s,s:s,s:s}", "version", AGENT_VERSION, "scope",
 				      herd_agent_config_str(a->cfg, "scope", ""), "name", a->name));
+	if (a->scheduled_restart) {
+		json_t *s = json_copy(a->scheduled_restart);
+
+		json_object_del(s, "postmaster_start_time");
+		json_object_set_new(v, "scheduled_restart", s);
+	}
 	return v;
 }
 
@@ -276,166 +283,28 @@ void herd_rest_health(struct herd_agent *a, struct herd_health *ret, json_t **ta
 	struct herd_member self = { 0 };
 	uint64_t leader_lsn = c ? c->status.optime : 0;
 
-	if (running(a) && a->st.latest_end_lsn > leader_lsn)
+	if (herd_rest_running(a) && a->st.latest_end_lsn > leader_lsn)
 		leader_lsn = a->st.latest_end_lsn;
 	*ret = (struct herd_health){
-		.leader = leader_now(a),
-		.standby_cluster = standby_cluster(a),
-		.running = running(a),
-		.primary = is_primary(a),
+		.leader = herd_rest_leads(a),
+		.standby_cluster = herd_rest_standby_cluster(a),
+		.running = herd_rest_running(a),
+		.primary = herd_rest_is_primary(a),
 		.dcs_known = dcs_known(a),
+		.stream_known = herd_rest_running(a) && a->st.latest_end_lsn > 0,
 		.paused = c && c->config.pause,
 		.live = (c && c->config.pause) ||
-			a->next_run_ms + ttl * (is_primary(a) ? 1 : 2) > herd_now_ms(),
-		.replication_state = running(a) ? a->st.replication_state : NULL,
+			a->next_run_ms + ttl * (herd_rest_is_primary(a) ? 1 : 2) > herd_now_ms(),
+		.replication_state = herd_rest_running(a) ? a->st.replication_state : NULL,
 		.leader_lsn = leader_lsn,
 		.received_lsn = a->st.receive_lsn,
 		.replayed_lsn = a->st.replay_lsn,
 		.maximum_lag = c ? c->config.maximum_lag_on_failover : 1048576,
 	};
-	sync_role(a, &ret->sync_standby, &ret->quorum_standby);
+	herd_rest_sync_role(a, &ret->sync_standby, &ret->quorum_standby);
 	if (herd_agent_self(a, &self) == 0) {
 		*tags = json_incref(self.tags.raw);
 		ret->tags = *tags;
 		herd_member_clear(&self);
 	}
-}
-
-/* --- /metrics --------------------------------------------------------------------------------- */
-
-struct metrics {
-	struct herd_buf *out;
-	char *labels;
-};
-
-static void metric(struct metrics *m, const char *name, const char *type, const char *help,
-		   const char *fmt, ...) __attribute__((format(printf, 5, 6)));
-
-static void metric(struct metrics *m, const char *name, const char *type, const char *help,
-		   const char *fmt, ...)
-{
-	va_list ap;
-	char *value = NULL;
-
-	va_start(ap, fmt);
-	if (vasprintf(&value, fmt, ap) < 0)
-		value = NULL;
-	va_end(ap);
-	herd_buf_printf(m->out, "# HELP %s %s\n# TYPE %s %s\n%s%s %s\n", name, help, name, type,
-			name, m->labels, value ? value : "0");
-	free(value);
-}
-
-static void gauge_bool(struct metrics *m, const char *name, const char *help, bool v)
-{
-	metric(m, name, "gauge", help, "%d", v);
-}
-
-/* 4.1.4 -> 040104, 15.20 -> 150020 as the server counts. */
-static char *padded_version(void)
-{
-	int a = 0, b = 0, c = 0;
-
-	sscanf(AGENT_VERSION, "%d.%d.%d", &a, &b, &c);
-	return herd_str_printf("%02d%02d%02d", a, b, c);
-}
-
-static char *label_text(const char *s)
-{
-	struct herd_buf b = { 0 };
-
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			herd_buf_addc(&b, '\\');
-		herd_buf_addc(&b, *s == '\n' ? ' ' : *s);
-	}
-	return herd_buf_steal(&b);
-}
-
-static void metrics_postgres(struct herd_agent *a, struct metrics *m)
-{
-	bool up = running(a), primary = is_primary(a), standby = up && a->st.in_recovery;
-	bool leads = standby && leader_now(a) && standby_cluster(a);
-	bool sync, quorum;
-
-	sync_role(a, &sync, &quorum);
-	gauge_bool(m, "patroni_postgres_running", "Value is 1 if Postgres is running, 0 otherwise.",
-		   up);
-	metric(m, "patroni_postmaster_start_time", "gauge", "Epoch seconds since Postgres started.",
-	       "%.6f", up ? (double)a->st.start_time_ms / 1000.0 : 0.0);
-	gauge_bool(m, "patroni_primary", "Value is 1 if this node is the leader, 0 otherwise.",
-		   primary && leader_now(a));
-	metric(m, "patroni_xlog_location", "counter",
-	       "Current location of the Postgres transaction log, 0 if this node is not the "
-	       "leader.",
-	       "%" PRIu64, primary ? a->st.flush_lsn : 0);
-	gauge_bool(m, "patroni_standby_leader",
-		   "Value is 1 if this node is the standby_leader, 0 otherwise.", leads);
-	gauge_bool(m, "patroni_replica", "Value is 1 if this node is a replica, 0 otherwise.",
-		   standby && !leads);
-	gauge_bool(m, "patroni_sync_standby",
-		   "Value is 1 if this node is a sync standby, 0 otherwise.", sync);
-	gauge_bool(m, "patroni_quorum_standby",
-		   "Value is 1 if this node is a quorum standby, 0 otherwise.", quorum);
-	metric(m, "patroni_xlog_received_location", "counter",
-	       "Current location of the received Postgres transaction log, 0 if this node is not "
-	       "a replica.",
-	       "%" PRIu64, standby ? a->st.receive_lsn : 0);
-	metric(m, "patroni_xlog_replayed_location", "counter",
-	       "Current location of the replayed Postgres transaction log, 0 if this node is not "
-	       "a replica.",
-	       "%" PRIu64, standby ? a->st.replay_lsn : 0);
-	int64_t replayed = 0;
-
-	if (standby && a->st.last_xact_replay)
-		herd_time_parse(a->st.last_xact_replay, &replayed, NULL);
-	metric(m, "patroni_xlog_replayed_timestamp", "gauge",
-	       "Current timestamp of the replayed Postgres transaction log, 0 if null.", "%.6f",
-	       (double)replayed / 1000.0);
-	gauge_bool(m, "patroni_xlog_paused",
-		   "Value is 1 if the Postgres xlog is paused, 0 otherwise.",
-		   standby && a->st.replay_paused);
-	gauge_bool(m, "patroni_postgres_streaming",
-		   "Value is 1 if Postgres is streaming, 0 otherwise.",
-		   standby && herd_str_eq(a->st.replication_state, "streaming"));
-	gauge_bool(m, "patroni_postgres_in_archive_recovery",
-		   "Value is 1 if Postgres is replicating from archive, 0 otherwise.",
-		   standby && herd_str_eq(a->st.replication_state, "in archive recovery"));
-	metric(m, "patroni_postgres_server_version", "gauge",
-	       "Version of Postgres (if running), 0 otherwise.", "%d",
-	       up ? a->st.server_version : 0);
-}
-
-void herd_rest_metrics(struct herd_agent *a, struct herd_buf *out)
-{
-	const struct herd_cluster *c = herd_agent_cluster(a);
-	char *scope = label_text(herd_agent_config_str(a->cfg, "scope", ""));
-	char *name = label_text(a->name);
-	struct metrics m = { out, herd_str_printf("{scope=\"%s\",name=\"%s\"}", scope, name) };
-	char *version = padded_version();
-	enum herd_member_state state = herd_member_state_parse(state_text(a));
-
-	metric(&m, "patroni_version", "gauge", "Patroni semver without periods.", "%s", version);
-	metrics_postgres(a, &m);
-	gauge_bool(&m, "patroni_cluster_unlocked",
-		   "Value is 1 if the cluster is unlocked, 0 if locked.", !c || !c->leader);
-	gauge_bool(&m, "patroni_failsafe_mode_is_active",
-		   "Value is 1 if failsafe mode is active, 0 if inactive.", false);
-	metric(&m, "patroni_postgres_timeline", "gauge",
-	       "Postgres timeline of this node (if running), 0 otherwise.", "%u",
-	       running(a) ? a->st.timeline : 0);
-	metric(&m, "patroni_dcs_last_seen", "gauge",
-	       "Epoch timestamp when DCS was last contacted successfully by Patroni.", "%" PRId64,
-	       a->dcs_seen_wall_ms / 1000);
-	gauge_bool(&m, "patroni_pending_restart",
-		   "Value is 1 if the node needs a restart, 0 otherwise.",
-		   running(a) && a->st.pending_n);
-	gauge_bool(&m, "patroni_is_paused", "Value is 1 if auto failover is disabled, 0 otherwise.",
-		   c && c->config.pause);
-	metric(&m, "patroni_postgres_state", "gauge", "Numeric representation of Postgres state.",
-	       "%d", state == HERD_STATE_UNKNOWN ? -1 : (int)state);
-	free(version);
-	free(m.labels);
-	free(name);
-	free(scope);
 }

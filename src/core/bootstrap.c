@@ -30,7 +30,7 @@ static const char *clone_source(struct herd_step *s)
 		const struct herd_member *m = &cl->members[i];
 
 		if (m->tags.clonefrom && m->state == HERD_STATE_RUNNING &&
-		    !herd_str_eq(m->name, s->o->name) && m != leader)
+		    !s->o->reinit_from_leader && !herd_str_eq(m->name, s->o->name) && m != leader)
 			return m->name;
 	}
 	if (leader && leader->state == HERD_STATE_RUNNING && leader->role == HERD_ROLE_PRIMARY &&

@@ -195,9 +195,11 @@ struct herd_obs {
 	bool reclone_diverged; /* a diverged data directory that cannot be rewound may be removed */
 	const char *bootstrap_config; /* JSON of bootstrap.dcs; NULL: {} */
 	/* Requests of people. */
-	bool want_restart; /* POST /restart whose conditions hold */
-	bool want_reinit;  /* POST /reinitialize */
-	bool want_exit;    /* the agent was asked to end */
+	bool want_restart;       /* POST /restart whose conditions hold */
+	bool want_reinit;        /* POST /reinitialize */
+	bool reinit_force;       /* ... end a copy, rewind or restart that runs first */
+	bool reinit_from_leader; /* ... copy from the leader, whoever else has the tag clonefrom */
+	bool want_exit;          /* the agent was asked to end */
 };
 
 /* max(receive, replay) of a standby, flush of a primary. */

@@ -96,6 +96,11 @@ bool herd_rule_task(struct herd_step *s)
 		herd_release(s);
 		return herd_answer(s, "task.release", "released leader key during %s", words[t]);
 	}
+	if (s->o->reinit_force && !s->key_mine && !s->primary &&
+	    (t == HERD_TASK_CLONE || t == HERD_TASK_REWIND || t == HERD_TASK_RESTART)) {
+		herd_stop(s, HERD_STOP_IMMEDIATE);
+		return herd_answer(s, "task.cancel", "reinitialize: cancelling %s", words[t]);
+	}
 	if (s->holds)
 		return herd_answer_regular(s, "task.leader", "updated leader lock during %s",
 					   words[t]);

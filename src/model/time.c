@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -149,4 +150,31 @@ char *herd_time_print(int64_t ms)
 	return herd_str_printf("%04" PRId64 "-%02d-%02dT%02d:%02d:%02d.%03d000+00:00", y, m, d,
 			       (int)(rest / 3600), (int)(rest / 60 % 60), (int)(rest % 60),
 			       (int)frac);
+}
+
+char *herd_time_normal(const char *text)
+{
+	bool zoned;
+	int64_t ms, offset;
+	const char *zone;
+	char *utc, *zeros, *ret;
+
+	if (herd_time_parse(text, &ms, &zoned) < 0)
+		return NULL;
+	/* The date's dashes end at the tenth character; what follows the time is the zone. */
+	zone = text + 10 + strcspn(text + 10, "Zz+-");
+	if (parse_zone(&zone, &offset, &zoned) < 0)
+		return NULL;
+	utc = herd_time_print(ms + offset * 1000);
+	if (!utc)
+		return NULL;
+	utc[strlen(utc) - 6] = '\0';
+	zeros = strstr(utc, ".000000");
+	if (zeros)
+		*zeros = '\0';
+	ret = herd_str_printf("%s%c%02d:%02d", utc, offset < 0 ? '-' : '+',
+			      (int)((offset < 0 ? -offset : offset) / 3600),
+			      (int)((offset < 0 ? -offset : offset) / 60 % 60));
+	free(utc);
+	return ret;
 }

@@ -15,3 +15,8 @@
 int herd_time_parse(const char *text, int64_t *ms, bool *zoned);
 /* "2026-11-22T05:04:00.123000+00:00", malloc'd; NULL when out of memory. */
 char *herd_time_print(int64_t ms);
+/*
+ * The time as Python's isoformat() prints it, in the zone that text gives (UTC without one):
+ * "2026-11-22 05:04Z" is "2026-11-22T05:04:00+00:00". malloc'd; NULL when it is no time.
+ */
+char *herd_time_normal(const char *text);
