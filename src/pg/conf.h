@@ -23,7 +23,11 @@ struct herd_pg_role {
 	bool point_in_time;
 	bool keep_recovery;  /* custom bootstrap: signal files and auto.conf are the method's, kept
 			      */
-	bool trust_only_hba; /* custom bootstrap: nobody but local superusers may connect */
+	/*
+	 * Bootstrap: nobody but local superusers may connect, and only by the socket where that is
+	 * how we do: this server is stopped again before anybody may rely on it.
+	 */
+	bool trust_only_hba;
 };
 void herd_pg_role_clear(struct herd_pg_role *r);
 int herd_pg_role_copy(const struct herd_pg_role *r, struct herd_pg_role *ret);

@@ -430,7 +430,9 @@ int herd_pg_conf_effective(const struct herd_pg_config *cfg, const struct herd_p
 	if (rc == 0)
 		rc = filter(&s, &given, table, warnings);
 	if (rc == 0)
-		rc = herd_pg_settings_set(&s, "listen_addresses", cfg->listen);
+		rc = herd_pg_settings_set(
+			&s, "listen_addresses",
+			role->trust_only_hba && cfg->use_unix_socket ? "" : cfg->listen);
 	if (rc == 0)
 		rc = herd_pg_settings_set(&s, "port", port);
 	if (rc == 0)

@@ -341,6 +341,25 @@ static void protected_gucs(void **state)
 			    "8");
 }
 
+/* The server of a bootstrap is stopped again: clients are not to find it. */
+static void listening(void **state)
+{
+	for (int i = 0; i < 4; i++) {
+		struct herd_pg_config c = config();
+		struct herd_pg_role role = { .trust_only_hba = i & 1 };
+		struct herd_pg_settings s = { 0 };
+		struct herd_buf w = { 0 };
+
+		c.use_unix_socket = i & 2;
+		assert_int_equal(herd_pg_conf_effective(&c, &role, NULL, NULL, 15, &s, NULL, &w),
+				 0);
+		assert_string_equal(herd_pg_settings_get(&s, "listen_addresses"),
+				    i == 3 ? "" : "127.0.0.1");
+		herd_pg_settings_clear(&s);
+		herd_buf_free(&w);
+	}
+}
+
 static void auto_conf(void **state)
 {
 	struct herd_buf b = { 0 };
@@ -411,8 +430,9 @@ int main(void)
 		cmocka_unit_test(urls),         cmocka_unit_test(pgpass),
 		cmocka_unit_test(conf_golden),  cmocka_unit_test(hba),
 		cmocka_unit_test(gucs_checked), cmocka_unit_test(protected_gucs),
-		cmocka_unit_test(auto_conf),    cmocka_unit_test(conf_parse),
-		cmocka_unit_test(split),        cmocka_unit_test(quotes),
+		cmocka_unit_test(listening),    cmocka_unit_test(auto_conf),
+		cmocka_unit_test(conf_parse),   cmocka_unit_test(split),
+		cmocka_unit_test(quotes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
