@@ -437,11 +437,11 @@ static void send_message(struct herd_sharding *s, const char *type, int64_t time
 
 void herd_sharding_before_demote(struct herd_sharding *s, void (*fn)(void *arg), void *arg)
 {
-	/* Less than the lease: PostgreSQL is to be down before that. */
+	/* The coordinator may be busy with another worker for as long as that one's ttl. */
 	if (!s || s->a->group == 0)
 		fn(arg);
 	else
-		send_message(s, "before_demote", 500 * herd_agent_config_i64(s->a->cfg, "ttl", 30),
+		send_message(s, "before_demote", 1000 * herd_agent_config_i64(s->a->cfg, "ttl", 30),
 			     fn, arg);
 }
 
