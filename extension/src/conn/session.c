@@ -237,25 +237,31 @@ static bool in_recovery(const HerdConn *c)
 
 /* -- taking a connection ----------------------------------------------------------------------- */
 
+/* Reads what waits on an idle connection; more than this is no last word. */
+#define IDLE_READS 8
+
 /* The peer may have closed it while it was idle; then nothing was lost and a new one will do. */
 static bool still_alive(HerdConn *c)
 {
 	char byte;
 	ssize_t n;
 
-	if (PQstatus(c->pg) != CONNECTION_OK || PQsocket(c->pg) < 0)
-		return false;
-	n = recv(PQsocket(c->pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-	if (n < 0)
-		return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
-	if (n == 0)
-		return false;
-	/* A parameter's new value, a notice, TLS housekeeping, or a last word before the end. */
-	if (!PQconsumeInput(c->pg))
-		return false;
-	(void)PQisBusy(c->pg);
-	n = recv(PQsocket(c->pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-	return PQstatus(c->pg) == CONNECTION_OK && n != 0 && !in_recovery(c);
+	for (int i = 0; i < IDLE_READS; i++) {
+		if (PQstatus(c->pg) != CONNECTION_OK || PQsocket(c->pg) < 0)
+			return false;
+		n = recv(PQsocket(c->pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+		if (n < 0)
+			return (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) &&
+			       !in_recovery(c);
+		/*
+		 * A parameter's new value, a notice, TLS housekeeping, or a last word before the
+		 * end, which in TLS is a message, too.
+		 */
+		if (n == 0 || !PQconsumeInput(c->pg))
+			return false;
+		(void)PQisBusy(c->pg);
+	}
+	return PQstatus(c->pg) == CONNECTION_OK && !in_recovery(c);
 }
 
 static bool same_place(const HerdConn *c, const HerdNode *node, const char *user)
@@ -353,6 +359,8 @@ static const HerdNode *group_node(int32 groupid)
 	const HerdNode *node;
 
 	herd_group_lock(groupid, false);
+	/* Who held the lock may have moved the group. */
+	AcceptInvalidationMessages();
 	node = herd_node_primary(groupid);
 	if (!node)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -393,7 +401,6 @@ static HerdConn *acquire(const HerdNode *node, const char *user, HerdConn *c)
 		if (!herd_txn_group_used(groupid))
 			herd_group_unlock_shared(groupid);
 		pause_before_retry(attempt);
-		AcceptInvalidationMessages();
 		node = group_node(groupid);
 		c = take_cached(node, user);
 		if (!c)
