@@ -21,8 +21,8 @@ struct herd_pg_role {
 	/* Custom bootstrap: recovery.signal and `recovery` alone, up to a target, instead of
 	 * standby. */
 	bool point_in_time;
-	bool keep_recovery;  /* custom bootstrap: signal files and auto.conf are the method's, kept
-			      */
+	bool keep_recovery; /* custom bootstrap: signal files and auto.conf are the method's, kept
+			     */
 	/*
 	 * Bootstrap: nobody but local superusers may connect, and only by the socket where that is
 	 * how we do: this server is stopped again before anybody may rely on it.
