@@ -107,12 +107,6 @@ bool herd_json_patch(json_t *obj, const json_t *patch)
 			json_object_del(obj, key);
 		} else if (json_is_object(value) && json_is_object(old)) {
 			changed |= herd_json_patch(old, value);
-		} else if (json_is_object(value)) {
-			json_t *fresh = json_object();
-
-			herd_json_patch(fresh, value);
-			json_object_set_new(obj, key, fresh);
-			changed = true;
 		} else if (!old || !same_scalar(old, value)) {
 			json_object_set_new(obj, key, json_deep_copy(value));
 			changed = true;

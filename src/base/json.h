@@ -25,6 +25,7 @@ json_t *herd_json_path(const json_t *obj, const char *path);
 
 /*
  * Patroni's patch: members of patch replace or are merged into obj recursively, null deletes.
+ * A map that is new comes as it is, with its nulls: that of a permanent slot means a physical one.
  * Scalars that are equal as text are no change. Returns true when obj changed.
  */
 bool herd_json_patch(json_t *obj, const json_t *patch);

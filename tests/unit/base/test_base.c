@@ -177,8 +177,8 @@ static void json_patches_like_patroni(void **state)
 		bool changed;
 	} rows[] = {
 		{ "{\"a\":1}", "{\"a\":\"1\"}", "{\"a\":1}", false },
-		{ "{\"a\":1}", "{\"a\":null,\"b\":{\"c\":null,\"d\":2}}", "{\"b\":{\"d\":2}}",
-		  true },
+		{ "{\"a\":1}", "{\"a\":null,\"b\":{\"c\":null,\"d\":2}}",
+		  "{\"b\":{\"c\":null,\"d\":2}}", true },
 		{ "{\"a\":{\"x\":1,\"y\":2}}", "{\"a\":{\"y\":3}}", "{\"a\":{\"x\":1,\"y\":3}}",
 		  true },
 		{ "{\"a\":true}", "{\"a\":\"True\"}", "{\"a\":true}", false },
