@@ -47,6 +47,15 @@ struct herd_http_call {
 	void *arg;
 };
 
+const char *herd_http_response_header(const struct herd_http_response *resp, const char *name)
+{
+	struct curl_header *h = NULL;
+
+	if (!resp->handle || curl_easy_header(resp->handle, name, 0, CURLH_HEADER, -1, &h) != 0)
+		return NULL;
+	return h->value;
+}
+
 static void call_free(struct herd_http_call *call)
 {
 	herd_list_remove(&call->node);
@@ -98,7 +107,7 @@ static void set_error(const struct herd_http_call *call, struct herd_err *err)
 static void finish(struct herd_http_call *call)
 {
 	struct herd_err err = HERD_ERR_INIT;
-	struct herd_http_response resp = { .body = "" };
+	struct herd_http_response resp = { .body = "", .handle = call->easy };
 	struct herd_buf body = call->body;
 	long status = 0, sent = 0;
 
@@ -117,8 +126,12 @@ static void finish(struct herd_http_call *call)
 	void (*on_done)(void *, const struct herd_http_response *) = call->on_done;
 	void *arg = call->arg;
 
+	/* The answer's headers live in the handle, and the client may be gone after the call. */
+	curl_multi_remove_handle(call->client->multi, call->easy);
+	call->easy = NULL;
 	call_free(call);
 	on_done(arg, &resp);
+	curl_easy_cleanup(resp.handle);
 	herd_buf_free(&body);
 	herd_err_clear(&err);
 }

@@ -28,7 +28,11 @@ struct herd_http_response {
 	size_t len;
 	const struct herd_err *err;
 	bool maybe_sent; /* no answer, but the server may have acted on the request */
+	void *handle;    /* for herd_http_response_header */
 };
+
+/* A header of the answer, or NULL. For use within on_done; valid until the next call. */
+const char *herd_http_response_header(const struct herd_http_response *resp, const char *name);
 
 struct herd_http_request {
 	const char *method; /* "GET" ... */
