@@ -94,7 +94,9 @@ void herd_agent_poll(struct herd_agent *a, const struct herd_action *act)
 		a->poll.answers[i].name = herd_str_dup(act->names[i]);
 	for (size_t i = 0; i < act->n_names; i++) {
 		const struct herd_member *m = c ? herd_cluster_member(c, act->names[i]) : NULL;
-		const char *url = m && m->api_url ? m->api_url : NULL;
+		const char *url = m && m->api_url ? m->api_url
+				  : c             ? herd_failsafe_url(&c->failsafe, act->names[i])
+						  : NULL;
 		struct question *q = url ? malloc(sizeof(*q)) : NULL;
 
 		if (!q) {
@@ -145,8 +147,7 @@ static void on_probe(void *arg, int rc, enum herd_pg_divergence d, const char *w
 	if (a->probe.ok) {
 		a->probe.sysid = leader->system_identifier;
 		/* A physical replication connection cannot ask; the member's own word can. */
-		a->probe.in_recovery = !herd_str_eq(a->probe.name, HERD_REMOTE) &&
-				       (!m || m->role != HERD_ROLE_PRIMARY);
+		a->probe.in_recovery = !m || m->role != HERD_ROLE_PRIMARY;
 		a->probe.timeline = leader->tli;
 		take_history(&leader->history, &a->probe.history);
 	} else {
@@ -158,6 +159,8 @@ static void on_probe(void *arg, int rc, enum herd_pg_divergence d, const char *w
 
 void herd_agent_probe_start(struct herd_agent *a, const struct herd_action *act)
 {
+	const struct herd_cluster *c = herd_agent_cluster(a);
+	const struct herd_member *m = c ? herd_cluster_member(c, act->member) : NULL;
 	struct herd_pg_addr addr = { 0 };
 	struct herd_err err = HERD_ERR_INIT;
 
@@ -168,7 +171,7 @@ void herd_agent_probe_start(struct herd_agent *a, const struct herd_action *act)
 	a->probe.id = act->id;
 	a->probe.ok = false;
 	herd_str_set(&a->probe.name, act->member);
-	if (herd_agent_source(a, act->member, &addr) == 0 && addr.host &&
+	if (m && m->conn_url && herd_pg_addr_parse_url(m->conn_url, &addr, &err) == 0 &&
 	    herd_pg_divergence_check(a->pg, &addr, on_probe, a, &err) == 0)
 		a->probe.busy = true;
 	else

@@ -303,6 +303,9 @@ static int begin(struct herd_agent *a, const struct herd_action *act)
 	case HERD_ACT_SLOTS_ASK:
 		herd_agent_slots_ask(a, act);
 		return 1;
+	case HERD_ACT_FAILSAFE:
+		herd_agent_failsafe_ask(a, act);
+		return 1;
 	case HERD_ACT_BOOTSTRAP:
 	case HERD_ACT_CLONE:
 	case HERD_ACT_REWIND:

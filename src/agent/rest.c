@@ -346,11 +346,6 @@ static void post_sigterm(struct herd_rest *r, struct herd_http_exchange *x)
 	herd_rest_text(x, 202, "shutdown scheduled");
 }
 
-static void post_failsafe(struct herd_rest *r, struct herd_http_exchange *x)
-{
-	herd_rest_page(x, 502, NULL, "Failsafe mode is off");
-}
-
 enum access {
 	FREE,    /* anybody */
 	GUARDED, /* who may change something */
@@ -380,7 +375,7 @@ static const struct route {
 	{ "DELETE", "/restart", GUARDED, herd_rest_delete_restart },
 	{ "POST", "/reinitialize", GUARDED, herd_rest_reinitialize },
 	{ "POST", "/reload", GUARDED, post_reload },
-	{ "POST", "/failsafe", FAILSAFE, post_failsafe },
+	{ "POST", "/failsafe", FAILSAFE, herd_rest_failsafe },
 	{ "POST", "/citus", GUARDED, post_sharding },
 	{ "POST", "/mpp", GUARDED, post_sharding },
 	{ "POST", "/sigterm", GUARDED, post_sigterm },

@@ -84,6 +84,9 @@ const char *herd_rest_role(const struct herd_agent *a);  /* primary, standby_lea
 /* rest_metrics.c */
 void herd_rest_metrics(struct herd_agent *a, struct herd_buf *out);
 
+/* failsafe.c: POST /failsafe */
+void herd_rest_failsafe(struct herd_rest *r, struct herd_http_exchange *x);
+
 /* rest_actions.c */
 void herd_rest_patch_config(struct herd_rest *r, struct herd_http_exchange *x);
 void herd_rest_put_config(struct herd_rest *r, struct herd_http_exchange *x);

@@ -160,7 +160,7 @@ static void metrics_cluster(struct herd_agent *a, struct metrics *m)
 	gauge_bool(m, "patroni_cluster_unlocked",
 		   "Value is 1 if the cluster is unlocked, 0 if locked.", !c || !c->leader);
 	gauge_bool(m, "patroni_failsafe_mode_is_active",
-		   "Value is 1 if failsafe mode is active, 0 if inactive.", false);
+		   "Value is 1 if failsafe mode is active, 0 if inactive.", a->failsafe_active);
 	gauge_bool(m, "patroni_failsafe_mode_enabled",
 		   "Value is 1 if failsafe mode is enabled, 0 otherwise.",
 		   c && c->config.failsafe_mode);

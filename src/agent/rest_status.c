@@ -160,6 +160,8 @@ json_t *herd_rest_status(struct herd_agent *a, bool answers)
 		json_object_set_new(v, "pause", json_true());
 	if (!c || !c->leader)
 		json_object_set_new(v, "cluster_unlocked", json_true());
+	if (a->failsafe_active)
+		json_object_set_new(v, "failsafe_mode_is_active", json_true());
 	json_object_set_new(v, "dcs_last_seen", json_integer(a->dcs_seen_wall_ms / 1000));
 	herd_agent_self(a, &self);
 	if (json_object_size(self.tags.raw))
@@ -216,10 +218,9 @@ static json_t *cluster_member(const struct herd_cluster *c, const struct herd_me
 	const char *role = cluster_role(c, m);
 	bool leads = herd_str_eq(c->leader, m->name);
 	json_t *v = json_pack("{s:s,s:s,s:s}", "name", m->name, "role", role, "state",
-			      (!leads || c->config.standby_cluster) && m->replication_state
-				      ? m->replication_state
-			      : m->state_text ? m->state_text
-					      : "unknown");
+			      !leads && m->replication_state ? m->replication_state
+			      : m->state_text                ? m->state_text
+							     : "unknown");
 
 	if (m->api_url)
 		json_object_set_new(v, "api_url", json_string(m->api_url));

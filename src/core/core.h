@@ -43,6 +43,39 @@ struct herd_lease_times {
 };
 struct herd_lease_times herd_lease_times(int64_t sent_ms, int64_t ttl_ms, int64_t loop_wait_ms);
 
+/* ---- failsafe_mode (failsafe.c) ---- */
+
+/*
+ * Without the store a leader may go on by the word of all members, and there are still never two:
+ *
+ *  - The key failsafe names the members. Only the holder of the leader key writes it, always for a
+ *    version it has read. Whoever is not in it may not win the leader key. The leader asks all that
+ *    it names, and all that a write of ours may have put there unseen.
+ *  - A member says yes only while it neither leads, nor runs as primary, nor becomes one. With its
+ *    yes it promises: for ttl from then on it is not promoted, not even when an earlier request
+ *    for the key turns out to have succeeded. A member that was started a moment ago may have
+ *    promised in its former life: it waits for ttl, unless all others tell it that they are
+ *    standbys.
+ *  - The leader counts from the moment when it SENT the first question of a round to which all said
+ *    yes, as it does with the lease: no promise ends earlier than ttl after that. So the same
+ *    twelfths hold (herd_lease_times), also for the guard. Who leads by the store did so after
+ *    our right had ended, or was asked and said no.
+ *  - Back at the store it takes the key again, if nobody has it: by then nobody else can have had
+ *    it.
+ *
+ * What a member says to POST /failsafe. mode: failsafe_mode is on. leads: the last plan's leader,
+ * and leader_until_ms is not over. primary: the server takes writes, or is about to (it is being
+ * started as primary, or promoted). After a yes the shell must drop what was not begun of the plan,
+ * put the question into obs.failsafe, and step.
+ */
+enum herd_failsafe_word { HERD_FAILSAFE_YES = 0, HERD_FAILSAFE_LEADER, HERD_FAILSAFE_OFF };
+static inline enum herd_failsafe_word herd_failsafe_word(bool mode, bool leads, bool primary)
+{
+	return leads || primary ? HERD_FAILSAFE_LEADER
+	       : mode           ? HERD_FAILSAFE_YES
+				: HERD_FAILSAFE_OFF;
+}
+
 /* synchronous_standby_names, read and written. */
 enum herd_ssn_kind {
 	HERD_SSN_NONE = 0,

@@ -47,12 +47,19 @@ bool herd_poll(struct herd_step *s, enum herd_poll_use use, const char *only)
 		herd_step_at(s, c->poll_next_ms);
 		return true;
 	}
-	const char **names = herd_plan_names(s->p, cl->n_members);
+	const char **names = herd_plan_names(s->p, cl->n_members + cl->failsafe.n);
 
 	for (size_t i = 0; names && i < cl->n_members; i++) {
 		const char *name = cl->members[i].name;
 
 		if (!herd_str_eq(name, s->o->name) && (!only || herd_str_eq(name, only)))
+			names[n++] = herd_plan_text(s->p, "%s", name);
+	}
+	/* One that has lost the store may lead by the word of members. */
+	for (size_t i = 0; names && use == HERD_POLL_RACE && i < cl->failsafe.n; i++) {
+		const char *name = cl->failsafe.member[i].name;
+
+		if (!herd_str_eq(name, s->o->name) && !herd_cluster_member(cl, name))
 			names[n++] = herd_plan_text(s->p, "%s", name);
 	}
 	c->poll_use = use;
@@ -156,18 +163,15 @@ static const char *unfit(struct herd_step *s, bool manual)
 		return "following a different leader because the watchdog does not work";
 	if (herd_tags_failover_priority(&o->self->tags) <= 0 && !manual)
 		return "following a different leader because I am not allowed to promote";
-	if (s->cfg->failsafe_mode && s->cl->failsafe.n > 0 &&
-	    !herd_failsafe_url(&s->cl->failsafe, o->name))
+	if (s->cl->failsafe.n > 0 && !herd_failsafe_url(&s->cl->failsafe, o->name))
 		return not_healthiest;
 	if (s->cl->sync_key.bad && s->cfg->synchronous_mode != HERD_SYNC_OFF)
 		return not_healthiest;
 	if (manual)
 		return NULL;
-	/* The store's history is not that of the primary outside. */
-	if (!s->cfg->standby_cluster && off_the_line(s))
+	if (off_the_line(s))
 		return not_healthiest;
-	if (s->cfg->check_timeline && !s->cfg->standby_cluster &&
-	    (o->pg.timeline == 0 || o->pg.timeline < tl))
+	if (s->cfg->check_timeline && (o->pg.timeline == 0 || o->pg.timeline < tl))
 		return not_healthiest;
 	if (!herd_sync_active(s) && lag > (uint64_t)s->cfg->maximum_lag_on_failover)
 		return not_healthiest;
@@ -378,6 +382,9 @@ bool herd_rule_race(struct herd_step *s)
 		s->p->rule = "race.poll";
 		return true;
 	}
+	if (herd_failsafe_unsure(s))
+		return no(s, "race.failsafe",
+			  "waiting because a leader without access to DCS may still be running");
 	bool healthier = false;
 
 	why = beaten(s, &healthier);

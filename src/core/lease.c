@@ -44,6 +44,7 @@ void herd_release(struct herd_step *s)
 		s->c->released_ms = s->o->now_ms;
 	}
 	s->c->decided = false;
+	s->c->fs_ok_ms = 0;
 }
 
 void herd_stop(struct herd_step *s, enum herd_stop mode)
@@ -72,12 +73,14 @@ static void stop_now(struct herd_step *s)
 bool herd_rule_expired(struct herd_step *s)
 {
 	const struct herd_obs *o = s->o;
-	const struct herd_lease_times *t = s->key_mine ? &s->times : &s->c->held;
+	const struct herd_lease_times *t = &s->right;
 	const char *why = o->dcs_ok
 				  ? "demoted self because failed to update leader lock in DCS"
 				  : "demoted self because DCS is not accessible and I was a leader";
 
-	if (s->paused || !s->primary || (!s->key_mine && !s->key_stale))
+	bool had_right = s->key_mine || s->key_stale || (s->c->fs_ok_ms > 0 && !s->cl->leader);
+
+	if (s->paused || !s->primary || !had_right)
 		return false;
 	if (t->expiry_ms == 0) {
 		/* A former life's key: when its lease ends is not known. */
@@ -86,7 +89,7 @@ bool herd_rule_expired(struct herd_step *s)
 		stop_now(s);
 		return herd_answer(s, "lease.unknown", "%s", why);
 	}
-	if (o->now_ms < t->fast_ms)
+	if (!herd_failsafe_lost(s) && o->now_ms < t->fast_ms)
 		return false;
 	if (o->now_ms >= t->hard_ms) {
 		stop_now(s);
@@ -96,6 +99,23 @@ bool herd_rule_expired(struct herd_step *s)
 		herd_stop(s, HERD_STOP_FAST);
 	herd_step_at(s, t->hard_ms);
 	return herd_answer(s, "lease.expired", "%s", why);
+}
+
+/* The store is away and all members agree: what a leader does without it. */
+static bool lead_failsafe(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+
+	if (o->pg.run == HERD_RUN_DOWN && !s->busy && o->now_ms >= s->c->retry_ms) {
+		s->c->retry_ms = o->now_ms + 1000;
+		herd_start(s, false, NULL);
+		return herd_answer(s, "failsafe.start", "starting primary after failure");
+	}
+	if (o->pg.run == HERD_RUN_RUNNING && o->pg.queryable && !s->busy)
+		herd_slots_step(s);
+	return herd_answer_regular(s, "failsafe",
+				   "continue to run as a leader because failsafe mode is enabled "
+				   "and all members are accessible");
 }
 
 /* Nothing that needs the store can be decided while nothing, or nothing new, is known of it. */
@@ -111,17 +131,24 @@ bool herd_rule_no_view(struct herd_step *s)
 		s->p->guard_ms = HERD_GUARD_KEEP;
 		return herd_answer_regular(s, "view.first", "waiting for the first view");
 	}
+	if (o->want_exit)
+		return herd_rule_exit(s);
+	if (s->failsafe)
+		return lead_failsafe(s);
 	if (!s->paused && s->primary && !s->key_mine && !s->key_stale) {
 		stop_now(s);
 		return herd_answer(s, "view.primary",
 				   "demoted self because DCS is not accessible and I was a leader");
 	}
+	if (s->promised && o->pg.run == HERD_RUN_RUNNING && o->pg.queryable && o->pg.in_recovery &&
+	    !s->busy)
+		herd_slots_step(s);
 	/* Serving reads needs no store; a server that comes back as a standby harms nobody. */
 	if (o->scope && !s->paused && o->pg.run == HERD_RUN_DOWN && !s->busy && !o->pg.fresh &&
-	    !s->key_mine && o->pg.data == HERD_DATA_VALID && !o->want_exit &&
-	    o->now_ms >= s->c->retry_ms) {
+	    (!s->key_mine || o->now_ms >= s->right.expiry_ms || s->c->fs_lost) &&
+	    o->pg.data == HERD_DATA_VALID && o->now_ms >= s->c->retry_ms) {
 		s->c->retry_ms = o->now_ms + 5000;
-		herd_start(s, true, NULL);
+		herd_start(s, true, s->promised ? s->cl->leader : NULL);
 		return herd_answer(s, "view.standby", "starting as a secondary");
 	}
 	return herd_answer_regular(s, "view.none", "DCS is not accessible");
@@ -151,7 +178,7 @@ bool herd_rule_regrant(struct herd_step *s)
 	if (!s->key_stale || !o->lease.id || o->now_ms >= s->times.fast_ms)
 		return false;
 	herd_step_at(s, o->now_ms + 500);
-	if (o->pg.data == HERD_DATA_VALID && (!o->pg.in_recovery || s->cfg->standby_cluster) &&
+	if (o->pg.data == HERD_DATA_VALID && !o->pg.in_recovery &&
 	    s->cl->leader_key.version > s->c->released_version) {
 		herd_take(s);
 		s->p->guard_ms = HERD_GUARD_KEEP;
@@ -179,6 +206,14 @@ bool herd_rule_without_right(struct herd_step *s)
 		return herd_answer(
 			s, "lease.other",
 			"demoting self because I do not have the lock and I was a leader");
+	}
+	/* The lease ended while members let us go on: nobody else can have had the key since. */
+	if (s->failsafe) {
+		herd_step_at(s, o->now_ms + 500);
+		if (!o->lease.id || o->now_ms >= s->times.fast_ms)
+			return herd_answer_regular(s, "failsafe.lease", "waiting for a lease");
+		herd_take(s);
+		return herd_answer(s, "failsafe.retake", "acquired session lock as a leader");
 	}
 	/*
 	 * Nobody has the key. Where a guard watches, a lawful primary never comes here except that
@@ -253,8 +288,6 @@ bool herd_rule_pause(struct herd_step *s)
 		return herd_answer_regular(s, "pause.task", "PAUSE: no action, a task runs");
 	if (o->pg.run == HERD_RUN_RUNNING && !o->pg.in_recovery)
 		return pause_primary(s);
-	if (s->cfg->standby_cluster && s->key_mine && o->pg.run == HERD_RUN_RUNNING)
-		return false; /* herd_rule_standby knows of pauses */
 	if (s->key_mine || s->key_stale) {
 		herd_release(s);
 		return herd_answer(s, "pause.release",

@@ -153,6 +153,7 @@ static const char *const act_texts[HERD_ACT_NR] = {
 	[HERD_ACT_POLL] = "POLL",
 	[HERD_ACT_PROBE] = "PROBE",
 	[HERD_ACT_SLOTS_ASK] = "SLOTS_ASK",
+	[HERD_ACT_FAILSAFE] = "FAILSAFE",
 	[HERD_ACT_BOOTSTRAP] = "BOOTSTRAP",
 	[HERD_ACT_CLONE] = "CLONE",
 	[HERD_ACT_REWIND] = "REWIND",
@@ -201,8 +202,6 @@ char *herd_action_print(const struct herd_action *a)
 		herd_buf_addstr(&b, a->standby ? " standby" : " primary");
 	if (a->act == HERD_ACT_STOP)
 		herd_buf_addstr(&b, a->mode == HERD_STOP_FAST ? " fast" : " immediate");
-	if (a->archive)
-		herd_buf_addstr(&b, " archive");
 	if (a->member)
 		herd_buf_printf(&b, " %s", a->member);
 	for (size_t i = 0; i < a->n_names; i++)

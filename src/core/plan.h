@@ -40,6 +40,8 @@ enum herd_act {
 			   libpq, 3 s limit. obs.probe */
 	HERD_ACT_SLOTS_ASK, /* id, member, names: catalog_xmin of these slots of that primary, 3 s
 			       limit. obs.asked_slots */
+	HERD_ACT_FAILSAFE,  /* id, names, ttl_ms, timeout_ms: POST /failsafe to all in parallel.
+			       obs.failsafe */
 	/* ---- tasks; seen as obs.task and obs.pg ---- */
 	HERD_ACT_BOOTSTRAP, /* initdb, users, post_bootstrap, all behind a private socket, beside
 			       the data directory, which appears when everything is done. Ends DOWN,
@@ -51,9 +53,8 @@ enum herd_act {
 			  */
 	HERD_ACT_START,  /* standby: with standby.signal, following member (NULL: nobody); else as
 			    primary without it. Ends when it accepts connections, or is gone */
-	HERD_ACT_STOP, /* mode; archive: a clean stop archives the last segment too. Fast: ends when
-			  the postmaster is gone; before, obs.pg.control may say SHUT_DOWN already.
-			  Immediate: SIGQUIT, SIGKILL of all after 1 s */
+	HERD_ACT_STOP,   /* mode. Fast: ends when the postmaster is gone; before, obs.pg.control may
+			    say SHUT_DOWN already. Immediate: SIGQUIT, SIGKILL of all after 1 s */
 	HERD_ACT_RESTART, /* stop (fast) and start again in the same role */
 	HERD_ACT_PROMOTE, /* ends when pg_is_in_recovery() is false, or failed */
 	HERD_ACT_CHECKPOINT,
@@ -89,13 +90,13 @@ struct herd_action {
 	int64_t version;
 	bool on_lease;
 	int64_t ttl_ms;
+	int64_t timeout_ms;
 	int64_t id;
 	size_t n_names;
 	const char **names;
 	const char *member;
 	bool standby;
 	enum herd_stop mode;
-	bool archive;
 	const char *slot, *database, *plugin;
 	enum herd_slot_type slot_type;
 	uint64_t lsn;
@@ -114,7 +115,9 @@ struct herd_plan {
 	bool heartbeat;      /* why is the regular line: log it once per loop_wait, not per step */
 	const char *warning; /* one more line at WARNING, or NULL */
 	bool leader; /* the leader key is ours and the lease is good: what REST answers may trust */
-	bool failed; /* out of memory: nothing may be run; step again later */
+	int64_t leader_until_ms; /* leader is true no longer than this */
+	bool failsafe; /* the word of members stands in for the leader key, ours or another's */
+	bool failed;   /* out of memory: nothing may be run; step again later */
 	int64_t guard_ms;
 	int64_t valid_ms;
 	int64_t next_ms;

@@ -35,7 +35,6 @@ static const struct {
 	{ "race", herd_rule_race },
 	{ "promote", herd_rule_promote },
 	{ "switchover", herd_rule_switchover },
-	{ "standby", herd_rule_standby },
 	{ "leader", herd_rule_leader },
 	{ "follow", herd_rule_follow },
 };
@@ -64,6 +63,7 @@ void herd_core_free(struct herd_core *c)
 	free(c->gone);
 	herd_slots_forget(c);
 	herd_names_clear(&c->peers);
+	herd_names_clear(&c->fs_maybe);
 	free(c->ssn_text);
 	free(c->ho_id);
 	free(c->ho_to);
@@ -112,7 +112,7 @@ void herd_start(struct herd_step *s, bool standby, const char *member)
 {
 	struct herd_action *a;
 
-	assert(standby || s->holds);
+	assert(standby || s->holds || s->failsafe);
 	a = herd_plan_add(s, HERD_ACT_START, true);
 	a->standby = standby;
 	a->member = member && !herd_str_eq(member, s->o->name) ? herd_plan_text(s->p, "%s", member)
@@ -148,8 +148,6 @@ static void look(struct herd_step *s)
 	if (!s->cl)
 		s->cl = &c->empty;
 	s->cfg = &s->cl->config;
-	if (!s->cl->config_key.version && o->bootstrap)
-		s->cfg = o->bootstrap;
 	s->paused = s->cfg->pause;
 	s->busy = o->task.running != HERD_TASK_NONE;
 	s->primary = (o->pg.run != HERD_RUN_DOWN && !o->pg.in_recovery) ||
@@ -168,7 +166,8 @@ static void look(struct herd_step *s)
 	s->holds = s->key_mine && o->now_ms < s->times.fast_ms;
 	if (s->key_mine)
 		c->held = s->times;
-	if (o->now_ms < s->times.fast_ms || !s->primary)
+	herd_failsafe_look(s);
+	if (o->now_ms < s->right.fast_ms || !s->primary)
 		c->hard_stopped = false;
 	if (o->pg.run == HERD_RUN_RUNNING)
 		c->crash_ms = 0;
@@ -190,16 +189,17 @@ static void set_limits(struct herd_step *s)
 
 		opens |= a->act == HERD_ACT_PROMOTE || (a->act == HERD_ACT_START && !a->standby);
 	}
-	assert(!opens || s->holds);
+	assert(!opens || s->holds || s->failsafe);
 	if (opens)
-		p->valid_ms = s->times.fast_ms;
+		p->valid_ms = s->right.fast_ms;
 	if (s->paused)
 		return;
-	if (opens || (s->primary && s->key_mine)) {
-		p->guard_ms = s->times.guard_ms;
+	if (opens || (s->primary && (s->key_mine || s->failsafe))) {
+		p->guard_ms = s->right.guard_ms;
 		herd_step_at(s,
-			     s->times.fast_ms > s->o->now_ms ? s->times.fast_ms : s->times.hard_ms);
-	} else if (s->primary && s->key_stale) {
+			     s->right.fast_ms > s->o->now_ms ? s->right.fast_ms : s->right.hard_ms);
+	} else if (s->primary) {
+		/* It is being stopped, or looked at: the agent may freeze before it has done so. */
 		p->guard_ms = HERD_GUARD_KEEP;
 	}
 }
@@ -211,8 +211,11 @@ void herd_core_step(struct herd_core *c, const struct herd_obs *obs, struct herd
 	herd_plan_clear(plan);
 	look(&s);
 	plan->next_ms = obs->now_ms + s.cfg->loop_wait_ms;
-	plan->leader = s.holds;
+	plan->leader = s.holds || s.failsafe;
+	plan->leader_until_ms = s.right.expiry_ms;
+	plan->failsafe = s.failsafe || s.promised;
 	keep_lease(&s);
+	herd_failsafe_ask(&s);
 	for (size_t i = 0; i < sizeof(rules) / sizeof(*rules); i++)
 		if (rules[i].rule(&s))
 			break;

@@ -71,16 +71,19 @@ struct herd_core {
 	/* Judging our data against a leader. */
 	int64_t probe_id, probe_sent_ms;
 	int64_t judged_version; /* of the leader key */
-	bool judged_remote;     /* against the primary outside (standby cluster) */
-	int64_t judged_ms;
-	bool probe_failed;
 	enum herd_verdict verdict;
 	int64_t down_wait_ms; /* since when we wait for a verdict */
 	bool rewound;         /* a rewind was ordered and its end not looked at */
 
-	/* Standby cluster. */
-	int64_t standby_version;    /* of the leader key under which we were standby leader */
-	int64_t fed_ms, starved_ms; /* since when the WAL receiver streams, or does not; 0: no */
+	/* Leading by the word of members. */
+	int64_t fs_id, fs_sent_ms; /* of the round under way, or the last one */
+	bool fs_open;              /* a round is under way */
+	int64_t fs_ok_ms;          /* when the last round that all accepted was sent; 0: none */
+	int64_t fs_ttl_ms, fs_sent_ttl_ms; /* of that one, and of the one under way */
+	int fs_tries;                      /* rounds that failed in a row */
+	bool fs_lost;               /* gave up: nothing revives before the key is ours again */
+	struct herd_names fs_maybe; /* whom a write of the key may have added unseen ... */
+	int64_t fs_version;         /* ... to this version of it */
 
 	/* Synchronous replication. */
 	char *ssn_text;     /* as seen in force */
@@ -123,6 +126,11 @@ struct herd_step {
 	bool primary;   /* the server takes writes, or may do so any moment */
 	bool busy;      /* a task runs: none may be started */
 	struct herd_lease_times times; /* of the lease; zero without */
+	/* Until when a primary may go on: by the key as it was last held, or by members' word. */
+	struct herd_lease_times right;
+	bool failsafe;             /* right is members' word, and there is time left */
+	bool promised;             /* we gave our word to another, and it still holds */
+	struct herd_cluster shown; /* cl points here when that one is shown as the leader */
 };
 
 /* ---- plan building (plan.c) ---- */
@@ -164,6 +172,17 @@ bool herd_rescuer_answered(const struct herd_step *s);
 void herd_race_watch(struct herd_step *s);
 bool herd_sync_active(const struct herd_step *s); /* sync.c: mode on and /sync names a leader */
 
+/* ---- failsafe.c ---- */
+void herd_failsafe_look(struct herd_step *s); /* sets right, failsafe, promised, and may set cl */
+void herd_failsafe_ask(struct herd_step *s);
+/* Members have not all answered, and the lease is over: this is the end. */
+bool herd_failsafe_lost(const struct herd_step *s);
+/* As the leader: the key failsafe. True: it is being written. */
+bool herd_failsafe_publish(struct herd_step *s);
+/* Somebody whom we may have promised something before our start may still lead. The answers to the
+ * race's poll must be in. */
+bool herd_failsafe_unsure(const struct herd_step *s);
+
 /* ---- rules, in files by concern ---- */
 bool herd_rule_expired(struct herd_step *s);       /* lease.c */
 bool herd_rule_no_view(struct herd_step *s);       /* lease.c */
@@ -185,15 +204,7 @@ bool herd_rule_promote(struct herd_step *s);       /* leader.c */
 bool herd_rule_leader(struct herd_step *s);        /* leader.c */
 bool herd_rule_follow(struct herd_step *s);        /* rewind.c */
 bool herd_rule_pause(struct herd_step *s);         /* lease.c */
-bool herd_rule_standby(struct herd_step *s);       /* standby.c */
-/* Asks for what a verdict on our data needs. True: the answer is awaited. */
-bool herd_judge_ask(struct herd_step *s);        /* rewind.c */
-bool herd_repairable(const struct herd_step *s); /* rewind.c; diverged data can be mended */
-bool herd_standby_diverged(struct herd_step *s); /* standby.c */
-/* No server in a standby cluster, and the key is ours. */
-bool herd_standby_down(struct herd_step *s); /* rewind.c */
-void herd_leader_tidy(struct herd_step *s);  /* leader.c; requests that are fulfilled */
-bool herd_sync_step(struct herd_step *s);    /* sync.c; true: it changed something waited */
+bool herd_sync_step(struct herd_step *s);          /* sync.c; true: it changed something waited */
 bool herd_quorum_step(struct herd_step *s, const struct herd_names *want); /* quorum.c */
 /* How many of names have all that was committed before the setting was in force. */
 int herd_sync_confirmed(const struct herd_step *s, const struct herd_names *names);

@@ -315,6 +315,86 @@ static void on_probe_end(struct sim *w, struct sim_event *e)
 	sim_agent_wake(w, e->node, 0);
 }
 
+/* ---- failsafe_mode: id << 8 | other node << 4 | word ---- */
+
+static int64_t fs_arg(int64_t id, int other, enum herd_failsafe_word word)
+{
+	return id << 8 | other << 4 | (int64_t)word;
+}
+
+static void on_word(struct sim *w, struct sim_event *e)
+{
+	struct sim_node *n = &w->nodes[e->node];
+	enum herd_failsafe_word word = (enum herd_failsafe_word)(e->arg & 0xf);
+
+	if (absent(w, e) || frozen(w, e) || n->fs_id != e->arg >> 8 || n->fs_left == 0)
+		return;
+	n->fs_yes &= word == HERD_FAILSAFE_YES;
+	n->fs_no |= word != HERD_FAILSAFE_YES;
+	if (--n->fs_left > 0)
+		return;
+	n->fs_done_id = n->fs_id;
+	sim_agent_wake(w, e->node, 0);
+}
+
+static void on_round_end(struct sim *w, struct sim_event *e)
+{
+	struct sim_node *n = &w->nodes[e->node];
+
+	if (absent(w, e) || frozen(w, e) || n->fs_id != e->arg || n->fs_left == 0)
+		return;
+	n->fs_left = 0;
+	n->fs_yes = false;
+	n->fs_done_id = n->fs_id;
+	sim_agent_wake(w, e->node, 0);
+}
+
+/* A question arrives. */
+static void on_failsafe(struct sim *w, struct sim_event *e)
+{
+	struct sim_node *n = &w->nodes[e->node];
+	int from = (int)(e->arg >> 4 & 0xf);
+	const struct herd_cluster *c = n->scope ? herd_scope_group(n->scope, HERD_NO_GROUP) : NULL;
+
+	if (absent(w, e) || !sim_linked(w, e->node, from) || frozen(w, e))
+		return;
+	int64_t now = sim_local(w, n, w->now);
+	bool primary =
+		(n->pg.run != HERD_RUN_DOWN && !n->pg.standby) || n->task == HERD_TASK_PROMOTE;
+	enum herd_failsafe_word word =
+		herd_failsafe_word(c ? c->config.failsafe_mode : w->config.failsafe_mode,
+				   n->plan.leader && now < n->plan.leader_until_ms, primary);
+
+	if (word == HERD_FAILSAFE_YES) {
+		n->fs_leader = from;
+		n->fs_asked_local = now;
+		n->fs_leader_ttl = w->nodes[from].fs_ttl;
+		n->plan_serial++;
+		n->plan_at = n->plan.n;
+		sim_agent_wake(w, e->node, 0);
+	}
+	sim_tempt(w);
+	sim_at(w, w->now + sim_rand(w, 0, w->faults && sim_chance(w, 20) ? 2000 : 3), on_word, from,
+	       w->nodes[from].life, fs_arg(e->arg >> 8, e->node, word));
+}
+
+static void ask_failsafe(struct sim *w, struct sim_node *n, const struct herd_action *a)
+{
+	n->fs_id = a->id;
+	n->fs_ttl = a->ttl_ms;
+	n->fs_left = a->n_names;
+	n->fs_yes = true;
+	n->fs_no = false;
+	for (size_t i = 0; i < a->n_names; i++) {
+		int other = sim_node_of(w, a->names[i]);
+
+		sim_at(w, w->now + sim_rand(w, 0, w->faults && sim_chance(w, 20) ? 2000 : 3),
+		       on_failsafe, other, w->nodes[other].life,
+		       fs_arg(a->id, n->index, HERD_FAILSAFE_YES));
+	}
+	sim_at(w, w->now + a->timeout_ms, on_round_end, n->index, n->life, a->id);
+}
+
 /* ---- actions ---- */
 
 static void begin(struct sim *w, struct sim_node *n, enum herd_task task)
@@ -423,6 +503,9 @@ static bool execute(struct sim *w, struct sim_node *n, const struct herd_action 
 		n->probing_id = a->id;
 		sim_at(w, w->now + sim_rand(w, 1, 30), on_probe_end, n->index, n->life,
 		       a->id << 8 | (sim_node_of(w, a->member) & 0xff));
+		return true;
+	case HERD_ACT_FAILSAFE:
+		ask_failsafe(w, n, a);
 		return true;
 	case HERD_ACT_FOLLOW:
 		sim_server_follow(w, n->index, sim_node_of(w, a->member));
@@ -591,6 +674,12 @@ static void step(struct sim *w, int node)
 			  sim_local(w, n, n->last_task_at), n->failures, NULL },
 		.poll = { n->poll_id, sim_local(w, n, n->poll_asked), n->poll_n, n->answers },
 		.probe = n->probe,
+		.failsafe = { .id = n->fs_done_id,
+			      .accepted = n->fs_yes,
+			      .refused = n->fs_no,
+			      .leader = n->fs_leader < 0 ? NULL : w->nodes[n->fs_leader].name,
+			      .asked_ms = n->fs_asked_local,
+			      .ttl_ms = n->fs_leader_ttl },
 		.guard = true,
 		.rewind_possible = w->rewind,
 		.reclone_diverged = true,
@@ -645,6 +734,9 @@ void sim_agent_start(struct sim *w, int node)
 	n->dcs_ok = true;
 	n->poll_id = n->asking_id = n->probing_id = 0;
 	n->probe = (struct herd_obs_probe){ 0 };
+	n->fs_id = n->fs_done_id = 0;
+	n->fs_left = 0;
+	n->fs_leader = -1;
 	n->delivering = true;
 	sim_at(w, w->now + sim_rand(w, 1, 20), on_watch, node, n->life, 0);
 	read_store(w, n);

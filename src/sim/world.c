@@ -321,14 +321,15 @@ static char *random_config(struct sim *w)
 	static const int starts[] = { 300, 300, 0, 4 };
 	int ttl = ttls[sim_rand(w, 0, 3)];
 
-	return herd_str_printf(
-		"{\"ttl\":%d,\"loop_wait\":%d,\"retry_timeout\":%d,"
-		"\"maximum_lag_on_failover\":%d,\"synchronous_mode\":%s,"
-		"\"synchronous_mode_strict\":%s,\"synchronous_node_count\":%d,"
-		"\"primary_start_timeout\":%d,\"postgresql\":{\"use_pg_rewind\":true}}",
-		ttl, ttl > 5 ? 2 : 1, ttl > 5 ? 3 : 1, (int)sim_rand(w, 0, 20) * SIM_RECORD,
-		modes[sim_rand(w, 0, 3)], sim_chance(w, 200) ? "true" : "false",
-		(int)sim_rand(w, 1, 2), starts[sim_rand(w, 0, 3)]);
+	return herd_str_printf("{\"ttl\":%d,\"loop_wait\":%d,\"retry_timeout\":%d,"
+			       "\"maximum_lag_on_failover\":%d,\"synchronous_mode\":%s,"
+			       "\"synchronous_mode_strict\":%s,\"synchronous_node_count\":%d,"
+			       "\"primary_start_timeout\":%d,\"failsafe_mode\":%s,\"postgresql\":{"
+			       "\"use_pg_rewind\":true}}",
+			       ttl, ttl > 5 ? 2 : 1, ttl > 5 ? 3 : 1,
+			       (int)sim_rand(w, 0, 20) * SIM_RECORD, modes[sim_rand(w, 0, 3)],
+			       sim_chance(w, 200) ? "true" : "false", (int)sim_rand(w, 1, 2),
+			       starts[sim_rand(w, 0, 3)], sim_chance(w, 400) ? "true" : "false");
 }
 
 static void build_node(struct sim *w, int i)

@@ -153,6 +153,12 @@ struct sim_node {
 	int64_t probe_id, probing_id;
 	struct herd_obs_probe probe;
 	struct herd_history probe_history;
+	/* failsafe_mode: our round of questions, and whom we gave our word. */
+	int64_t fs_id, fs_done_id, fs_ttl;
+	size_t fs_left;
+	bool fs_yes, fs_no;
+	int fs_leader; /* node, or -1 */
+	int64_t fs_asked_local, fs_leader_ttl;
 	struct herd_member self;
 	bool want_exit;
 	/* The guard: a process of its own; the deadline is on the node's clock. 0: none. */

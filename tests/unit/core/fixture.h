@@ -35,7 +35,7 @@ static const char config_async[] = "{\"ttl\":30,\"loop_wait\":10,\"retry_timeout
 /* Which keys the store holds; NULL: absent. */
 struct keys {
 	const char *config, *failover, *handover, *history, *initialize, *leader, *leader_lease,
-		*status, *sync, *proxy;
+		*status, *sync, *proxy, *failsafe;
 	bool initialize_ours, alone;
 };
 
@@ -58,6 +58,7 @@ static inline void see(struct fixture *f, const struct keys *k)
 	} while (0)
 	KEY("config", k->config, 11, NULL);
 	KEY("failover", k->failover, 12, NULL);
+	KEY("failsafe", k->failsafe, 23, NULL);
 	KEY("handover", k->handover, 13, NULL);
 	KEY("history", k->history, 14, NULL);
 	KEY("initialize", k->initialize, 15, k->initialize_ours ? "L1" : NULL);

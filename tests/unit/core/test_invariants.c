@@ -170,7 +170,7 @@ static void check(const struct fixture *f)
 	/* A primary without right, or without time, is stopped (or already stopping). */
 	if (primary && !paused && cl && o->dcs_ok && cl->leader && !herd_str_eq(cl->leader, "a"))
 		assert_true(stops || o->task.running == HERD_TASK_STOP);
-	if (primary && !paused && mine && left <= 0 && p->guard_ms != 0)
+	if (primary && !paused && mine && left <= 0 && p->guard_ms > 0)
 		assert_true(stops || o->task.running == HERD_TASK_STOP);
 	if (p->leader)
 		assert_true(mine && left > 0);
