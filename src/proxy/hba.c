@@ -9,18 +9,18 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "proxy/ident.h"
 #include "proxy/settings.h"
+#include "proxy/words.h"
 
-enum { MAX_WORDS = 10 };
+enum { MAX_FIELDS = 10 };
 
 enum conn_type { LOCAL, HOST, HOSTSSL, HOSTNOSSL };
 
 struct line {
 	struct line *next;
 	enum conn_type type;
-	char *databases, *users; /* comma-separated */
-	int family;              /* AF_UNSPEC: all addresses */
+	struct herd_words databases, users;
+	int family; /* AF_UNSPEC: all addresses */
 	uint8_t addr[16], mask[16];
 	int method;
 	char *map; /* of names, NULL: none */
@@ -73,8 +73,8 @@ out:
 
 static void free_line(struct line *l)
 {
-	free(l->databases);
-	free(l->users);
+	herd_words_free(&l->databases);
+	herd_words_free(&l->users);
 	free(l->map);
 	free(l);
 }
@@ -96,76 +96,89 @@ static int method_of(const char *word)
 }
 
 /* Method and options: words[0 .. n). */
-static int parse_method(struct line *l, char **words, int n, struct herd_err *err)
+static int parse_method(struct line *l, const struct herd_words *words, int n, struct herd_err *err)
 {
-	l->method = method_of(words[0]);
+	const char *method = herd_words_only(&words[0]);
+
+	if (!method)
+		return herd_err_set(err, -EINVAL, "not a valid line");
+	l->method = method_of(method);
 	if (l->method < 0 || (l->method == HERD_AUTH_PEER && l->type != LOCAL))
 		return herd_err_set(err, -EINVAL, "authentication method \"%s\" is not supported",
-				    words[0]);
+				    method);
 	for (int i = 1; i < n; i++) {
+		const char *option = herd_words_only(&words[i]);
 		bool mapped = l->method == HERD_AUTH_PEER || l->method == HERD_AUTH_CERT;
 
-		if (!mapped || !herd_str_starts(words[i], "map=") || !words[i][4])
+		if (!option || !mapped || !herd_str_starts(option, "map=") || !option[4])
 			return herd_err_set(err, -EINVAL,
 					    "option \"%s\" is not supported with method \"%s\"",
-					    words[i], words[0]);
-		if (!herd_str_set(&l->map, words[i] + 4))
+					    option ? option : "", method);
+		if (!herd_str_set(&l->map, option + 4))
 			return herd_err_set(err, -ENOMEM, "out of memory");
 	}
 	return 0;
 }
 
-static int parse_line(struct herd_hba *h, char *text, struct herd_err *err)
+static int parse_type(struct line *l, const struct herd_words *w)
 {
 	static const char *const types[] = { "local", "host", "hostssl", "hostnossl", NULL };
-	char *w[MAX_WORDS] = { 0 };
-	int n = 0, rc = -EINVAL, at = 3;
-	bool quoted;
 
-	while (n < MAX_WORDS && (w[n] = herd_ident_word(&text, &quoted)))
-		n++;
-	if (n == 0)
-		return 0;
-	struct line *l = calloc(1, sizeof(*l));
-
-	if (!l || n < 4)
-		goto out;
-	int type = 0;
-
-	while (types[type] && strcmp(types[type], w[0]) != 0)
-		type++;
-	if (!types[type])
-		goto out;
-	l->type = (enum conn_type)type;
-	if (l->type != LOCAL) {
-		bool has_mask = n > 5 && !strchr(w[3], '/') && strcmp(w[3], "all") != 0;
-
-		if (n < 5 || parse_address(l, w[3], has_mask ? w[4] : NULL) < 0)
-			goto out;
-		at = has_mask ? 5 : 4;
+	for (int i = 0; types[i]; i++) {
+		if (w->n == 1 && herd_words_have(w, types[i], false)) {
+			l->type = (enum conn_type)i;
+			return 0;
+		}
 	}
-	if (at >= n)
-		goto out;
-	rc = parse_method(l, w + at, n - at, err);
+	return -EINVAL;
+}
+
+/* The fields w[0 .. n) of a line; takes the lists of names out of them. */
+static int parse_fields(struct line *l, struct herd_words *w, int n, struct herd_err *err)
+{
+	int at = 3;
+
+	if (n < 4 || parse_type(l, &w[0]) < 0)
+		return herd_err_set(err, -EINVAL, "not a valid line");
+	if (l->type != LOCAL) {
+		const char *addr = herd_words_only(&w[3]);
+		bool has_mask = n > 5 && addr && !strchr(addr, '/') && strcmp(addr, "all") != 0;
+		const char *mask = has_mask ? herd_words_only(&w[4]) : NULL;
+
+		at = has_mask ? 5 : 4;
+		if (!addr || at >= n || parse_address(l, addr, mask) < 0)
+			return herd_err_set(err, -EINVAL, "not a valid line");
+	}
+	l->databases = w[1];
+	l->users = w[2];
+	w[1] = w[2] = (struct herd_words){ 0 };
+	return parse_method(l, w + at, n - at, err);
+}
+
+static int parse_line(struct herd_hba *h, const char *text, struct herd_err *err)
+{
+	struct herd_words w[MAX_FIELDS] = { 0 };
+	struct line *l = calloc(1, sizeof(*l));
+	int n = 0, rc = l ? 0 : -ENOMEM;
+
+	while (rc == 0 && n < MAX_FIELDS) {
+		rc = herd_words_next(&text, &w[n]);
+		if (rc < 0 || w[n].n == 0)
+			break;
+		n++;
+	}
 	if (rc < 0)
-		goto done;
-	rc = -EINVAL;
-	l->databases = herd_str_dup(w[1]);
-	l->users = herd_str_dup(w[2]);
-	if (!l->databases || !l->users)
-		goto out;
-	*h->last = l;
-	h->last = &l->next;
-	l = NULL;
-	rc = 0;
-out:
-	if (rc < 0)
-		herd_err_set(err, rc, "not a valid line");
-done:
-	if (l)
+		herd_err_set(err, rc, rc == -ENOMEM ? "out of memory" : "a quote is not closed");
+	else if (n > 0)
+		rc = parse_fields(l, w, n, err);
+	if (rc == 0 && n > 0) {
+		*h->last = l;
+		h->last = &l->next;
+	} else if (l) {
 		free_line(l);
+	}
 	for (int i = 0; i < n; i++)
-		free(w[i]);
+		herd_words_free(&w[i]);
 	return rc;
 }
 
@@ -258,14 +271,14 @@ int herd_hba_find(const struct herd_hba *h, const struct sockaddr *sa, bool tls,
 	for (const struct line *l = h ? h->first : NULL; l; l = l->next) {
 		if (!type_fits(l, sa, tls) || (l->type != LOCAL && !address_fits(l, sa)))
 			continue;
-		bool db = replication ? herd_pconf_in_list(l->databases, "replication")
-				      : herd_pconf_in_list(l->databases, "all") ||
-						herd_pconf_in_list(l->databases, database) ||
-						(herd_pconf_in_list(l->databases, "sameuser") &&
+		bool db = replication ? herd_words_have(&l->databases, "replication", true)
+				      : herd_words_have(&l->databases, "all", true) ||
+						herd_words_have(&l->databases, database, false) ||
+						(herd_words_have(&l->databases, "sameuser", true) &&
 						 strcmp(database, user) == 0);
 
-		if (!db ||
-		    !(herd_pconf_in_list(l->users, "all") || herd_pconf_in_list(l->users, user)))
+		if (!db || !(herd_words_have(&l->users, "all", true) ||
+			     herd_words_have(&l->users, user, false)))
 			continue;
 		*map = l->map;
 		return l->method;

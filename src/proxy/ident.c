@@ -1,13 +1,12 @@
 #include "proxy/ident.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/str.h"
+#include "proxy/words.h"
 
 struct line {
 	struct line *next;
@@ -19,31 +18,6 @@ struct herd_ident {
 	struct line *first, **last;
 };
 
-char *herd_ident_word(char **p, bool *quoted)
-{
-	struct herd_buf b = { 0 };
-	bool inside = false, any = false;
-
-	*quoted = false;
-	while (isspace((unsigned char)**p))
-		(*p)++;
-	for (; **p && (inside || !isspace((unsigned char)**p)); (*p)++) {
-		if (**p == '#' && !inside)
-			break;
-		any = true;
-		if (**p == '"') {
-			inside = !inside;
-			*quoted = true;
-		} else {
-			herd_buf_addc(&b, **p);
-		}
-	}
-	if (any)
-		return herd_buf_steal(&b);
-	herd_buf_free(&b);
-	return NULL;
-}
-
 static void free_line(struct line *l)
 {
 	free(l->map);
@@ -52,39 +26,47 @@ static void free_line(struct line *l)
 	free(l);
 }
 
-static int parse_line(struct herd_ident *i, char *text, struct herd_err *err)
+static int parse_line(struct herd_ident *i, const char *text, struct herd_err *err)
 {
-	struct line *l = calloc(1, sizeof(*l));
-	bool q_map, q_name, q_user, q_more;
-	char *more;
+	struct herd_words w[4] = { 0 };
+	struct line *l = NULL;
 	int rc = 0;
 
-	if (!l)
-		return herd_err_set(err, -ENOMEM, "out of memory");
-	l->map = herd_ident_word(&text, &q_map);
-	l->name = herd_ident_word(&text, &q_name);
-	l->user = herd_ident_word(&text, &q_user);
-	more = herd_ident_word(&text, &q_more);
-	if (!l->map) {
-		free_line(l);
-		return 0;
-	}
-	if (!l->user || more)
+	for (int k = 0; k < 4 && rc == 0; k++)
+		rc = herd_words_next(&text, &w[k]);
+
+	const char *map = herd_words_only(&w[0]), *name = herd_words_only(&w[1]),
+		   *user = herd_words_only(&w[2]);
+
+	if (rc == 0 && w[0].n == 0)
+		goto out;
+	if (rc < 0 || !map || !name || !user || w[3].n > 0) {
 		rc = herd_err_set(err, -EINVAL,
 				  "a line has three words: map, system user, database user");
-	else if ((!q_name && *l->name == '/') || (!q_user && (*l->user == '/' || *l->user == '+')))
+		goto out;
+	}
+	if ((!w[1].word[0].quoted && *name == '/') ||
+	    (!w[2].word[0].quoted && (*user == '/' || *user == '+'))) {
 		rc = herd_err_set(err, -EINVAL,
 				  "regular expressions and groups are not supported: \"%s\" \"%s\"",
-				  l->name, l->user);
-	free(more);
-	if (rc < 0) {
-		free_line(l);
-		return rc;
+				  name, user);
+		goto out;
 	}
-	l->all = !q_user && strcmp(l->user, "all") == 0;
+	l = calloc(1, sizeof(*l));
+	if (!l || !herd_str_set(&l->map, map) || !herd_str_set(&l->name, name) ||
+	    !herd_str_set(&l->user, user)) {
+		if (l)
+			free_line(l);
+		rc = herd_err_set(err, -ENOMEM, "out of memory");
+		goto out;
+	}
+	l->all = herd_words_have(&w[2], "all", true);
 	*i->last = l;
 	i->last = &l->next;
-	return 0;
+out:
+	for (int k = 0; k < 4; k++)
+		herd_words_free(&w[k]);
+	return rc;
 }
 
 int herd_ident_load(const char *path, struct herd_ident **ret, struct herd_err *err)

@@ -19,5 +19,3 @@ void herd_ident_free(struct herd_ident *i);
 /* False also when there is no such map, or i is NULL. */
 bool herd_ident_may(const struct herd_ident *i, const char *map, const char *name,
 		    const char *user);
-/* One word of a line of the hba or ident file, malloc'd, its quotes taken off; NULL at the end. */
-char *herd_ident_word(char **p, bool *quoted);

@@ -195,7 +195,7 @@ static void start_auth(struct herd_client *c)
 		return;
 	case HERD_AUTH_TRUST:
 		if (l->no_user)
-			herd_client_fail(c, "28P01", "\"trust\" authentication failed");
+			herd_client_fail(c, "28P01", "no such user: %s", c->user);
 		else
 			authentic(c);
 		return;

@@ -602,7 +602,8 @@ void herd_pool_lost(struct herd_worker *w, struct herd_server *s, bool failed, c
 			if (again < w->next_janitor_us)
 				w->next_janitor_us = again;
 		}
-		if ((!cluster && p->nidle + p->nactive == 0) ||
+		/* A refused login is refused for all who wait, whatever still runs. */
+		if ((!cluster && (p->nidle + p->nactive == 0 || strncmp(state, "28", 2) == 0)) ||
 		    (cluster && strncmp(state, "08", 2) != 0 && !herd_hold_sqlstate(state)))
 			fail_all(p, state, text);
 	}

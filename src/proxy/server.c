@@ -142,13 +142,10 @@ void herd_server_drop(struct herd_worker *w, struct herd_server *s, const char *
 /* It never became usable, or died on duty before anybody used it. */
 static void fail(struct herd_worker *w, struct herd_server *s, const char *state, const char *text)
 {
-	struct herd_pool *p = s->pool;
-
 	if (herd_worker_settings(w)->log_pooler_errors)
 		herd_server_log(w, s, HERD_LOG_WARNING, "server login failed: %s", text);
 	herd_pool_lost(w, s, true, state, text);
-	herd_server_close(w, s, NULL);
-	(void)p;
+	herd_server_close(w, s, text);
 }
 
 /* The configuration's host list: one of them, in turn. Freed by the caller. */

@@ -136,6 +136,9 @@ static int start_scram(struct herd_server *s, struct herd_rd *r, const struct se
 	bool plain = secret->text && !herd_md5_is_secret(secret->text) &&
 		     !herd_scram_is_secret(secret->text);
 
+	if (!plain && !secret->have_keys && secret->text)
+		return herd_err_set(err, -EACCES,
+				    "cannot do SCRAM authentication: wrong password type");
 	if (!plain && !secret->have_keys)
 		return no_secret(err, s);
 	if (RAND_bytes(nonce, sizeof(nonce)) != 1)

@@ -28,7 +28,7 @@ def test_unknown_user(make, auth, text):
 
 def test_trust_needs_a_known_user(make):
     px = make(auth="trust")
-    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+    with pytest.raises(psycopg.OperationalError, match="no such user: stranger"):
         px.sql("select 1", user="stranger")
 
 
@@ -78,6 +78,16 @@ def test_hba(make, box):
         px.sql("select 1", user="u_plain", password="secret")
 
 
+def test_hba_names(make, box):
+    """Quoted names are no keywords; blanks may stand around a comma."""
+    box.write("hba.conf", 'host "all" all all trust\nhost all "all" , "a ""b" all trust\n'
+                          'host db u_md5 , u_trust all trust # the end\nhost all admin all trust\n')
+    px = make(auth="hba", more="auth_hba_file = @DIR@/hba.conf")
+    assert px.sql("select current_user", user="u_trust") == [("u_trust",)]
+    with pytest.raises(psycopg.OperationalError, match="login rejected"):
+        px.sql("select 1", user="u_plain")
+
+
 def test_ident_map(make, box):
     me = pwd.getpwuid(os.getuid()).pw_name
     box.write("hba.conf", "local db all peer map=m\nhost all admin all trust\n")
@@ -102,7 +112,8 @@ def test_ident_map(make, box):
 
 @pytest.mark.parametrize("line", ["host all all all peer", "local all all md5 map=m",
                                   "local all all peer map=", "local all all peer shout=1",
-                                  "hostssl all all all cert clientcert=1", "host all all"])
+                                  "hostssl all all all cert clientcert=1", "host all all",
+                                  'host all "all all trust'])
 def test_hba_is_not_guessed(make, box, line):
     box.write("hba.conf", "host all all all trust\n")
     px = make(auth="hba", more="auth_hba_file = @DIR@/hba.conf")
