@@ -1,224 +1,36 @@
 /*
- * agent.c - the agent's life: command line, privileges, start, reload, end.
+ * agent.c - the agent's life: start, reload, end.
  */
-#include "agent/agent.h"
+#define HERD_LOG_PART "patroni.__main__"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <getopt.h>
-#include <grp.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/internal.h"
+#include "agent/logging.h"
+#include "agent/notify.h"
 #include "agent/rest.h"
 #include "agent/sharding.h"
 #include "base/json.h"
 #include "base/str.h"
 
-static const char usage[] =
-	"Runs one PostgreSQL instance of a herd.\n"
-	"\n"
-	"Usage:\n"
-	"  %s [OPTIONS] [CONFIG]\n"
-	"\n"
-	"CONFIG is a YAML file, or a directory of *.yml and *.yaml files. Without it the\n"
-	"configuration comes from the environment (PATRONI_CONFIGURATION, or the other PATRONI_* "
-	"variables).\n"
-	"\n"
-	"Options:\n"
-	"  --validate-config          check the configuration and exit\n"
-	"  -i, --ignore-listen-port   accepted for compatibility: ports are never tried\n"
-	"  -p, --print                print the configuration, secrets hidden, and exit\n"
-	"  --user USER                started as root: run as USER (default: postgres)\n"
-	"  --version                  print the version and exit\n"
-	"  --help                     print this help and exit\n";
-
-struct options {
-	const char *config, *user;
-	bool validate, print, ignore_port;
-};
-
-/* --- command line ----------------------------------------------------------------------------- */
-
-/* Returns -1 to go on, else the exit code. */
-static int parse_options(int argc, char **argv, struct options *o)
-{
-	static const struct option longs[] = {
-		{ "validate-config", no_argument, NULL, 'V' },
-		{ "ignore-listen-port", no_argument, NULL, 'i' },
-		{ "print", no_argument, NULL, 'p' },
-		{ "user", required_argument, NULL, 'u' },
-		{ "version", no_argument, NULL, 'v' },
-		{ "settings-reference", no_argument, NULL, 'R' }, /* for docs/agent.md */
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	char *text;
-	int c;
-
-	optind = 1;
-	while ((c = getopt_long(argc, argv, "ip", longs, NULL)) != -1) {
-		switch (c) {
-		case 'V':
-			o->validate = true;
-			break;
-		case 'i':
-			o->ignore_port = true;
-			break;
-		case 'p':
-			o->print = true;
-			break;
-		case 'u':
-			o->user = optarg;
-			break;
-		case 'v':
-			printf("patroni %s (pgherd %s)\n", AGENT_VERSION, PGHERD_VERSION);
-			return 0;
-		case 'R':
-			text = herd_schema_reference();
-			fputs(text ? text : "", stdout);
-			free(text);
-			return 0;
-		case 'h':
-			printf(usage, argv[0]);
-			return 0;
-		default:
-			fprintf(stderr, "Try \"%s --help\" for more information.\n", argv[0]);
-			return 2;
-		}
-	}
-	if (argc - optind > 1) {
-		fprintf(stderr,
-			"%s: only one configuration file or directory can be given\n"
-			"Try \"%s --help\" for more information.\n",
-			argv[0], argv[0]);
-		return 2;
-	}
-	o->config = argv[optind];
-	return -1;
-}
-
-/* PostgreSQL refuses to run as root, so everything runs as its user. */
-static int drop_privileges(const char *user, struct herd_err *err)
-{
-	const char *name = user ? user : "postgres";
-	struct passwd *pw;
-
-	if (geteuid() != 0)
-		return 0;
-	pw = getpwnam(name);
-	if (!pw || pw->pw_uid == 0) {
-		herd_err_set(err, -EINVAL, "cannot run as user \"%s\"", name);
-		herd_err_hint(err, "PostgreSQL must not run as root. Give another user with "
-				   "--user.");
-		return -EINVAL;
-	}
-	if (initgroups(pw->pw_name, pw->pw_gid) < 0 || setgid(pw->pw_gid) < 0 ||
-	    setuid(pw->pw_uid) < 0)
-		return herd_err_set(err, -errno, "could not become user \"%s\": %s", name,
-				    strerror(errno));
-	setenv("HOME", pw->pw_dir, 1);
-	setenv("USER", pw->pw_name, 1);
-	setenv("LOGNAME", pw->pw_name, 1);
-	return 0;
-}
-
-/* As process 1 of a container: a child does the work, this one reaps and passes signals on. */
-static volatile sig_atomic_t worker_pid;
-
-static void pass_on(int signo)
-{
-	if (worker_pid > 0)
-		kill(worker_pid, signo);
-}
-
-static void become_init(void)
-{
-	static const int signals[] = {
-		SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGABRT, SIGUSR1, SIGUSR2
-	};
-	int status;
-	pid_t pid;
-
-	if (getpid() != 1)
-		return;
-	worker_pid = fork();
-	if (worker_pid == 0)
-		return;
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		signal(signals[i], pass_on);
-	for (;;) {
-		pid = wait(&status);
-		if (pid == worker_pid)
-			exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
-		if (pid < 0 && errno == ECHILD)
-			exit(1);
-	}
-}
-
-/* --- validation ------------------------------------------------------------------------------- */
-
-static void warn_stderr(void *arg, const char *text)
-{
-	int *n = arg;
-
-	fprintf(stderr, "%s\n", text);
-	(*n)++;
-}
-
-static bool check_bin(const struct herd_agent_config *c, const char *name, bool required)
-{
-	const char *dir = herd_agent_config_str(c, "postgresql.bin_dir", NULL);
-	char *path = dir ? herd_str_printf("%s/%s", dir, name) : NULL;
-	bool ok = !path || access(path, X_OK) == 0;
-
-	if (!ok && required)
-		printf("postgresql.bin_dir %s didn't pass validation: '%s' not found in '%s'\n",
-		       dir, name, dir);
-	free(path);
-	return ok || !required;
-}
-
-static int validate(const struct herd_agent_config *c)
-{
-	static const char *const bins[] = { "pg_ctl",        "initdb",   "pg_controldata",
-					    "pg_basebackup", "postgres", "pg_isready" };
-	static const char *const stores[] = { "etcd3",     "etcd",       "consul", "zookeeper",
-					      "exhibitor", "kubernetes", "raft" };
-	bool ok = true, store = false;
-
-	for (size_t i = 0; i < sizeof(bins) / sizeof(bins[0]); i++)
-		ok = check_bin(c, bins[i], true) && ok;
-	for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i++)
-		store = store || json_object_get(c->local, stores[i]);
-	if (store && !json_object_get(c->local, "etcd3") && !json_object_get(c->local, "etcd")) {
-		printf("the only store that is available in this version is etcd: name it with "
-		       "etcd3.hosts\n");
-		ok = false;
-	}
-	if (!store) {
-		printf("consul, etcd, etcd3, exhibitor, kubernetes, raft, zookeeper are not "
-		       "defined.\n");
-		ok = false;
-	}
-	return ok ? 0 : 1;
-}
+/* What was logged could not be written: Patroni's status for it. */
+enum { EXIT_LOG_LOST = 5 };
 
 /* --- configuration ---------------------------------------------------------------------------- */
 
 void herd_agent_warn(void *arg, const char *text)
 {
+	static const struct herd_log_site site = { "patroni.config", __FILE__, "warn", __LINE__ };
 	struct herd_agent *a = arg;
 
-	herd_warning(a->log, "%s", text);
+	herd_log_write(a->log, &site, HERD_LOG_WARNING, NULL, "%s", text);
 }
 
 const struct herd_cluster *herd_agent_cluster(const struct herd_agent *a)
@@ -422,13 +234,18 @@ static void on_exited(void *arg, bool expected)
 
 static void on_notice(void *arg, const char *text)
 {
-	herd_agent_warn(arg, text);
+	static const struct herd_log_site site = { "patroni.postgresql", __FILE__, "on_notice",
+						   __LINE__ };
+	struct herd_agent *a = arg;
+
+	herd_log_write(a->log, &site, HERD_LOG_WARNING, NULL, "%s", text);
 }
 
 static void on_end_signal(void *arg, int signo)
 {
 	struct herd_agent *a = arg;
 
+	herd_notify("STOPPING=1");
 	herd_info(a->log, "received signal %d, shutting down", signo);
 	a->want_exit = true;
 	if (!a->pg)
@@ -437,26 +254,46 @@ static void on_end_signal(void *arg, int signo)
 		herd_agent_wake(a);
 }
 
-static void on_hup(void *arg, int signo)
+static struct herd_http_tls member_tls(const struct herd_agent *a)
 {
-	struct herd_agent *a = arg;
-	struct herd_err err = HERD_ERR_INIT;
-	enum herd_log_level level;
+	return (struct herd_http_tls){
+		.cert = herd_agent_config_str(a->cfg, "ctl.certfile", NULL),
+		.key = herd_agent_config_str(a->cfg, "ctl.keyfile", NULL),
+		.key_password = herd_agent_config_str(a->cfg, "ctl.keyfile_password", NULL),
+		/* Members are found by the store's word; certificates are the operator's choice. */
+		.insecure = true,
+	};
+}
 
-	herd_info(a->log, "reloading the configuration");
-	if (herd_agent_config_reload(a->cfg, herd_agent_warn, a, &err) < 0) {
-		herd_log_err(a->log, HERD_LOG_ERROR, &err, "configuration not reloaded");
-		herd_err_clear(&err);
-		return;
-	}
-	if (herd_log_parse_level(herd_agent_config_str(a->cfg, "log.level", "INFO"), &level) == 0)
-		herd_log_set_level(a->log, level);
+/* The local configuration was read again. */
+static void take_local(struct herd_agent *a)
+{
+	struct herd_http_tls tls = member_tls(a);
+
 	if (!a->pg)
 		return;
+	herd_http_client_set_tls(a->http, &tls);
 	herd_agent_apply_config(a, true);
 	herd_rest_reload(a->rest);
 	herd_agent_callback(a, "on_reload", herd_agent_last_role(a));
 	herd_agent_wake(a);
+}
+
+static void on_hup(void *arg, int signo)
+{
+	struct herd_agent *a = arg;
+	struct herd_err err = HERD_ERR_INIT;
+
+	herd_notify_reloading();
+	herd_info(a->log, "reloading the configuration");
+	if (herd_agent_config_reload(a->cfg, herd_agent_warn, a, &err) < 0) {
+		herd_log_err(a->log, HERD_LOG_ERROR, &err, "configuration not reloaded");
+		herd_err_clear(&err);
+	} else {
+		herd_logging_configure(a->log, a->cfg);
+		take_local(a);
+	}
+	herd_notify("READY=1");
 }
 
 void herd_agent_reload(struct herd_agent *a)
@@ -590,6 +427,8 @@ static void start_local(struct herd_agent *a)
 		herd_err_clear(&err);
 		return;
 	}
+	herd_notify("READY=1\nMAINPID=%d\nSTATUS=%s of %s is running", (int)getpid(), a->name,
+		    herd_agent_config_str(a->cfg, "scope", ""));
 	adopt_lease(a);
 }
 
@@ -660,35 +499,9 @@ static void first_read(void *arg)
 	herd_dcs_read(a->dcs, "", on_first_view, a);
 }
 
-static int open_log(struct herd_agent *a, struct herd_err *err)
-{
-	const char *dir = herd_agent_config_str(a->cfg, "log.dir", NULL);
-	bool json = strcmp(herd_agent_config_str(a->cfg, "log.type", "plain"), "json") == 0;
-	enum herd_log_level level = HERD_LOG_INFO;
-	char *path;
-	int rc = 0;
-
-	herd_log_parse_level(herd_agent_config_str(a->cfg, "log.level", "INFO"), &level);
-	a->log = herd_log_new(2, json ? HERD_LOG_JSON : HERD_LOG_PATRONI, level);
-	if (!a->log)
-		return -ENOMEM;
-	if (dir) {
-		path = herd_str_printf("%s/patroni.log", dir);
-		rc = herd_log_reopen(a->log, path, err);
-		free(path);
-	}
-	return rc;
-}
-
 static int setup(struct herd_agent *a, struct herd_err *err)
 {
-	struct herd_http_tls tls = {
-		.cert = herd_agent_config_str(a->cfg, "ctl.certfile", NULL),
-		.key = herd_agent_config_str(a->cfg, "ctl.keyfile", NULL),
-		.key_password = herd_agent_config_str(a->cfg, "ctl.keyfile_password", NULL),
-		/* Members are found by the store's word; certificates are the operator's choice. */
-		.insecure = true,
-	};
+	struct herd_http_tls tls = member_tls(a);
 	int rc;
 
 	a->name = herd_str_dup(herd_agent_config_str(a->cfg, "name", ""));
@@ -763,7 +576,10 @@ static int run(struct herd_agent *a)
 {
 	struct herd_err err = HERD_ERR_INIT;
 
-	if (open_log(a, &err) < 0 || setup(a, &err) < 0) {
+	a->log = herd_log_new(2, HERD_LOG_PATRONI, HERD_LOG_INFO);
+	if (a->log)
+		herd_logging_configure(a->log, a->cfg);
+	if (!a->log || setup(a, &err) < 0) {
 		if (a->log)
 			herd_log_err(a->log, HERD_LOG_CRITICAL, &err, "could not start");
 		herd_err_clear(&err);
@@ -778,50 +594,24 @@ static int run(struct herd_agent *a)
 	herd_timer_set(a->step_timer, 0);
 	herd_loop_run(a->loop);
 	herd_info(a->log, "the agent ends");
+	herd_log_flush(a->log);
+	if (!a->exit_code && herd_log_overflowed(a->log))
+		a->exit_code = EXIT_LOG_LOST;
 	teardown(a);
 	return a->exit_code;
 }
 
-int herd_agent_main(int argc, char **argv)
+int herd_agent_run(struct herd_agent_config *cfg)
 {
-	struct options o = { 0 };
-	struct herd_err err = HERD_ERR_INIT;
-	struct herd_agent *a;
-	int warnings = 0;
-	int rc = parse_options(argc, argv, &o);
+	struct herd_agent *a = calloc(1, sizeof(*a));
+	int rc;
 
-	if (rc >= 0)
-		return rc;
-	if (!o.config && !getenv("PATRONI_CONFIGURATION") && !getenv("PATRONI_NAME")) {
-		fprintf(stderr, usage, argv[0]);
-		return 2;
-	}
-	a = calloc(1, sizeof(*a));
-	if (!a)
+	if (!a) {
+		herd_agent_config_free(cfg);
 		return 1;
+	}
+	a->cfg = cfg;
 	a->last_role = HERD_ROLE_UNKNOWN;
-	umask(077);
-	if (drop_privileges(o.user, &err) < 0 ||
-	    herd_agent_config_load(o.config, warn_stderr, &warnings, &a->cfg, &err) < 0) {
-		fprintf(o.validate ? stdout : stderr, "%s\n", herd_err_text(&err));
-		if (err.hint)
-			fprintf(stderr, "HINT: %s\n", err.hint);
-		herd_err_clear(&err);
-		free(a);
-		return 1;
-	}
-	if (o.validate || o.print) {
-		char *text = o.print ? herd_agent_config_print(a->cfg) : NULL;
-
-		if (text)
-			fputs(text, stdout);
-		free(text);
-		rc = o.validate ? validate(a->cfg) : 0;
-		herd_agent_config_free(a->cfg);
-		free(a);
-		return rc;
-	}
-	become_init();
 	rc = run(a);
 	free(a);
 	return rc;

@@ -2,6 +2,7 @@
  * ask.c - questions to other members that a plan asks for: their REST API (POLL) and the leader's
  * server (PROBE). The answers come with a later observation.
  */
+#define HERD_LOG_PART "patroni.ha"
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,6 +2,7 @@
  * callbacks.c - the user's scripts: callbacks (on_start ...), which run beside everything, and
  * hooks, which a task waits for.
  */
+#define HERD_LOG_PART "patroni.postgresql.callback_executor"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>

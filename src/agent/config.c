@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/internal.h"
+#include "agent/logging.h"
 #include "agent/source.h"
 #include "base/buf.h"
 #include "base/json.h"
@@ -165,6 +166,7 @@ static int read_local(const char *path, json_t *env, struct problems *p, json_t 
 		      struct herd_err *err)
 {
 	struct herd_source source = { 0 };
+	struct herd_err log = HERD_ERR_INIT;
 	int rc = herd_source_read(path, env, p->warn, p->arg, &source, err);
 	json_t *local;
 
@@ -177,6 +179,9 @@ static int read_local(const char *path, json_t *env, struct problems *p, json_t 
 	herd_schema_check(local, herd_schema_local, "", on_report, p);
 	check_bootstrap(local, p);
 	check_required(local, p);
+	if (herd_logging_check(local, &log) < 0)
+		on_report(p, true, "log.format", herd_err_text(&log));
+	herd_err_clear(&log);
 	p->source = NULL;
 	json_decref(p->refused);
 	p->refused = NULL;
@@ -191,6 +196,14 @@ static int read_local(const char *path, json_t *env, struct problems *p, json_t 
 	check_tags(json_object_get(local, "tags"), "nosync", "sync_priority", p);
 	*ret = local;
 	return 0;
+}
+
+bool herd_agent_config_is_shared(const char *guc)
+{
+	for (size_t i = 0; i < sizeof(dcs_only_gucs) / sizeof(dcs_only_gucs[0]); i++)
+		if (strcmp(dcs_only_gucs[i], guc) == 0)
+			return true;
+	return false;
 }
 
 static int merge(struct herd_agent_config *c, json_t *local, const json_t *dynamic,

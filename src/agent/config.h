@@ -46,6 +46,9 @@ void herd_agent_config_free(struct herd_agent_config *c);
 /* Everything that is wrong with the types and names in it; returns the number of refused values. */
 int herd_agent_config_check(const struct herd_source *source, herd_schema_report_fn fn, void *arg);
 
+/* A setting of PostgreSQL that all members share: it counts only in the dynamic configuration. */
+bool herd_agent_config_is_shared(const char *guc);
+
 /* Readers on effective, by dotted path. */
 const char *herd_agent_config_str(const struct herd_agent_config *c, const char *path,
 				  const char *fallback);

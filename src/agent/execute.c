@@ -2,6 +2,7 @@
  * execute.c - runs a plan: actions in order, waited ones one after the other. What was not begun
  * when a new plan comes is dropped; answers to it only wake.
  */
+#define HERD_LOG_PART "patroni.ha"
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+#define HERD_LOG_PART "pgherd.guard"
 #include "agent/guard.h"
 
 #include <dirent.h>

@@ -172,6 +172,8 @@ struct herd_agent {
 #define AGENT_VERSION "4.1.4" /* of Patroni's interfaces that we speak */
 
 /* agent.c */
+/* Runs until a signal or a decision ends it; returns the exit status. Steals cfg. */
+int herd_agent_run(struct herd_agent_config *cfg);
 void herd_agent_warn(void *arg, const char *text); /* arg: struct herd_agent */
 int herd_agent_apply_config(struct herd_agent *a, bool force_reload);
 void herd_agent_reload(struct herd_agent *a);                              /* as SIGHUP does */

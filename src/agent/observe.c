@@ -2,6 +2,7 @@
  * observe.c - from events to a step: gathers PostgreSQL's status and, when it is due, a fresh view
  * of the store, both at once and bounded in time; then lets the core decide.
  */
+#define HERD_LOG_PART "patroni.ha"
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>

@@ -1,6 +1,7 @@
 /*
  * rest.c - the server: which method and path is which request, and what the simple ones answer.
  */
+#define HERD_LOG_PART "patroni.api"
 #include "agent/rest.h"
 
 #include <errno.h>

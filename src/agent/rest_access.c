@@ -5,6 +5,7 @@
  * Host names of the allowlist and of members are looked up when they are needed, beside the loop,
  * and remembered for a while; the request waits for them.
  */
+#define HERD_LOG_PART "patroni.api"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/evp.h>

@@ -2,6 +2,7 @@
  * rest_actions.c - requests that change something in the store: configuration, switchover and
  * failover. Their words are Patroni's, since people and tools look for them.
  */
+#define HERD_LOG_PART "patroni.api"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,6 +2,7 @@
  * rest_restart.c - requests about the local server: restart (now, under conditions, scheduled) and
  * reinitialize.
  */
+#define HERD_LOG_PART "patroni.api"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /*
  * rest_status.c - what GET requests say: status and cluster, and the facts of health checks.
  */
+#define HERD_LOG_PART "patroni.api"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /*
  * sharding.c - settings, bootstrap and the messages between workers and coordinator.
  */
+#define HERD_LOG_PART "patroni.postgresql.mpp.citus"
 #include "agent/sharding.h"
 
 #include <inttypes.h>

@@ -2,6 +2,7 @@
  * sharding_nodes.c - pg_dist_node against the store (pure), and the transactions that keep
  * statements waiting while a worker changes its leader.
  */
+#define HERD_LOG_PART "patroni.postgresql.mpp.citus"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,6 +2,7 @@
  * tasks.c - the long work: bootstrap, clone, rewind, start, stop, restart, promote, checkpoint. One
  * at a time; each is a chain of operations of src/pg. A STOP ends whatever runs.
  */
+#define HERD_LOG_PART "patroni.postgresql"
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -136,16 +136,37 @@ static void finish(struct herd_http_call *call)
 	herd_err_clear(&err);
 }
 
+static void clear_tls(struct herd_http_tls *tls)
+{
+	free((char *)tls->cacert);
+	free((char *)tls->cert);
+	free((char *)tls->key);
+	if (tls->key_password)
+		herd_str_wipe((char *)tls->key_password, strlen(tls->key_password));
+	free((char *)tls->key_password);
+	*tls = (struct herd_http_tls){ 0 };
+}
+
+static void copy_tls(struct herd_http_tls *to, const struct herd_http_tls *tls)
+{
+	to->cacert = herd_str_dup(tls->cacert);
+	to->cert = herd_str_dup(tls->cert);
+	to->key = herd_str_dup(tls->key);
+	to->key_password = herd_str_dup(tls->key_password);
+	to->insecure = tls->insecure;
+}
+
+void herd_http_client_set_tls(struct herd_http_client *c, const struct herd_http_tls *tls)
+{
+	clear_tls(&c->tls);
+	copy_tls(&c->tls, tls);
+}
+
 static void client_destroy(struct herd_http_client *c)
 {
 	curl_multi_cleanup(c->multi);
 	herd_timer_free(c->timer);
-	free((char *)c->tls.cacert);
-	free((char *)c->tls.cert);
-	free((char *)c->tls.key);
-	if (c->tls.key_password)
-		herd_str_wipe((char *)c->tls.key_password, strlen(c->tls.key_password));
-	free((char *)c->tls.key_password);
+	clear_tls(&c->tls);
 	free(c);
 }
 
@@ -286,13 +307,8 @@ struct herd_http_client *herd_http_client_new(struct herd_loop *l, const struct 
 		client_destroy(c);
 		return NULL;
 	}
-	if (tls) {
-		c->tls.cacert = herd_str_dup(tls->cacert);
-		c->tls.cert = herd_str_dup(tls->cert);
-		c->tls.key = herd_str_dup(tls->key);
-		c->tls.key_password = herd_str_dup(tls->key_password);
-		c->tls.insecure = tls->insecure;
-	}
+	if (tls)
+		copy_tls(&c->tls, tls);
 	curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, socket_cb);
 	curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
 	curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, timer_cb);

@@ -19,6 +19,8 @@ struct herd_http_tls {
 
 struct herd_http_client;
 struct herd_http_client *herd_http_client_new(struct herd_loop *l, const struct herd_http_tls *tls);
+/* For connections that are made from now on. */
+void herd_http_client_set_tls(struct herd_http_client *c, const struct herd_http_tls *tls);
 /* Cancels what is under way. */
 void herd_http_client_free(struct herd_http_client *c);
 

@@ -1,0 +1,64 @@
+#include "agent/notify.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The one process-wide thing in here is systemd's own: one service, one socket. */
+static struct sockaddr_un address;
+static socklen_t address_len;
+
+void herd_notify_init(void)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	size_t n = path ? strlen(path) : 0;
+
+	if (n > 1 && n < sizeof(address.sun_path) && (path[0] == '/' || path[0] == '@')) {
+		address.sun_family = AF_UNIX;
+		memcpy(address.sun_path, path, n + 1);
+		/* "@" stands for the NUL of an abstract socket, whose name has no NUL at its end.
+		 */
+		if (path[0] == '@')
+			address.sun_path[0] = '\0';
+		address_len =
+			(socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + (path[0] == '/'));
+	}
+	unsetenv("NOTIFY_SOCKET");
+}
+
+void herd_notify(const char *fmt, ...)
+{
+	va_list ap;
+	char *text;
+	int fd, n;
+
+	if (!address_len)
+		return;
+	va_start(ap, fmt);
+	n = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return;
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd >= 0) {
+		sendto(fd, text, (size_t)n, MSG_NOSIGNAL, (struct sockaddr *)&address, address_len);
+		close(fd);
+	}
+	free(text);
+}
+
+void herd_notify_reloading(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	herd_notify("RELOADING=1\nMONOTONIC_USEC=%lld",
+		    (long long)ts.tv_sec * 1000000 + ts.tv_nsec / 1000);
+}
