@@ -274,6 +274,7 @@ static void test_environment(void **state)
 
 	setenv("PATRONI_LOG_LOGGERS", "{patroni.ha: DEBUG, urllib3: WARNING}", 1);
 	setenv("PATRONI_LOG_FORMAT", "[message, {levelname: level}]", 1);
+	setenv("PATRONI_LOG_TYPE", "json", 1);
 	setenv("PATRONI_LOGLEVEL", "warning", 1);
 	setenv("PATRONI_LOG_MODE", "0644", 1);
 	setenv("PATRONI_RESTAPI_ALLOWLIST", "'10.0.0.1', 10.1.0.0/16", 1);
