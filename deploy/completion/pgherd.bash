@@ -59,6 +59,7 @@ _pgherd_ctl() {
 	if [ -z "$verb" ]; then
 		COMPREPLY=($(compgen -W "list topology switchover failover restart reload reinit flush pause
 			resume edit-config show-config history version query dsn remove
+			demote-cluster promote-cluster
 			--config-file --dcs-url --insecure --help" -- "$cur"))
 	elif [[ $cur == -* ]]; then
 		COMPREPLY=($(compgen -W "$(_pgherd_ctl_options "$verb")" -- "$cur"))

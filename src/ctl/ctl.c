@@ -7,9 +7,10 @@
 #include "ctl/internal.h"
 
 static const struct ctl_verb *const verbs[] = {
-	&ctl_dsn,    &ctl_edit_config, &ctl_failover,   &ctl_flush,    &ctl_history, &ctl_list,
-	&ctl_pause,  &ctl_query,       &ctl_reinit,     &ctl_reload,   &ctl_remove,  &ctl_restart,
-	&ctl_resume, &ctl_show_config, &ctl_switchover, &ctl_topology, &ctl_version,
+	&ctl_demote_cluster, &ctl_dsn,        &ctl_edit_config, &ctl_failover,        &ctl_flush,
+	&ctl_history,        &ctl_list,       &ctl_pause,       &ctl_promote_cluster, &ctl_query,
+	&ctl_reinit,         &ctl_reload,     &ctl_remove,      &ctl_restart,         &ctl_resume,
+	&ctl_show_config,    &ctl_switchover, &ctl_topology,    &ctl_version,
 };
 
 enum { NVERBS = sizeof(verbs) / sizeof(verbs[0]) };
@@ -28,7 +29,7 @@ static void usage(FILE *out, const char *prog)
 	ctl_args_print_opts(out, global_opts);
 	fputs("\nCommands:\n", out);
 	for (int i = 0; i < NVERBS; i++)
-		fprintf(out, "  %-12s  %s\n", verbs[i]->name, verbs[i]->summary);
+		fprintf(out, "  %-15s  %s\n", verbs[i]->name, verbs[i]->summary);
 }
 
 static int usage_error(const char *prog, const struct ctl_verb *v, const char *why)
