@@ -103,6 +103,13 @@ int herd_agent_apply_config(struct herd_agent *a, bool force_reload)
 	return rc;
 }
 
+const struct herd_config *herd_agent_dynamic(const struct herd_agent *a)
+{
+	const struct herd_cluster *c = herd_agent_cluster(a);
+
+	return c && c->config_key.version && !c->config_key.bad ? &c->config : &a->boot;
+}
+
 /* The dynamic configuration has changed in the store. */
 static void take_dynamic(struct herd_agent *a, const json_t *raw)
 {
@@ -420,6 +427,8 @@ static void start_local(struct herd_agent *a)
 		return;
 	}
 	a->down_since_ms = herd_now_ms();
+	herd_config_from_json(herd_agent_config_get(a->cfg, "bootstrap.dcs"), a->cfg->guard,
+			      &a->boot);
 	recall_ssn(a);
 	a->sharding = a->group == HERD_NO_GROUP ? NULL : herd_sharding_new(a);
 	if (herd_rest_start(a, &a->rest, &err) < 0) {
@@ -569,6 +578,8 @@ static void teardown(struct herd_agent *a)
 	free_texts(a);
 	herd_loop_free(a->loop);
 	herd_log_free(a->log);
+	herd_config_clear(&a->boot);
+	json_decref(a->rejoin);
 	herd_agent_config_free(a->cfg);
 }
 

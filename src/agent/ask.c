@@ -148,7 +148,8 @@ static void on_probe(void *arg, int rc, enum herd_pg_divergence d, const char *w
 	if (a->probe.ok) {
 		a->probe.sysid = leader->system_identifier;
 		/* A physical replication connection cannot ask; the member's own word can. */
-		a->probe.in_recovery = !m || m->role != HERD_ROLE_PRIMARY;
+		a->probe.in_recovery = !herd_str_eq(a->probe.name, HERD_REMOTE) &&
+				       (!m || m->role != HERD_ROLE_PRIMARY);
 		a->probe.timeline = leader->tli;
 		take_history(&leader->history, &a->probe.history);
 	} else {
@@ -160,8 +161,6 @@ static void on_probe(void *arg, int rc, enum herd_pg_divergence d, const char *w
 
 void herd_agent_probe_start(struct herd_agent *a, const struct herd_action *act)
 {
-	const struct herd_cluster *c = herd_agent_cluster(a);
-	const struct herd_member *m = c ? herd_cluster_member(c, act->member) : NULL;
 	struct herd_pg_addr addr = { 0 };
 	struct herd_err err = HERD_ERR_INIT;
 
@@ -172,7 +171,7 @@ void herd_agent_probe_start(struct herd_agent *a, const struct herd_action *act)
 	a->probe.id = act->id;
 	a->probe.ok = false;
 	herd_str_set(&a->probe.name, act->member);
-	if (m && m->conn_url && herd_pg_addr_parse_url(m->conn_url, &addr, &err) == 0 &&
+	if (herd_agent_source(a, act->member, &addr) == 0 && addr.host &&
 	    herd_pg_divergence_check(a->pg, &addr, on_probe, a, &err) == 0)
 		a->probe.busy = true;
 	else

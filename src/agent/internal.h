@@ -33,11 +33,13 @@ struct herd_agent_task {
 	int64_t since_ms, last_ms;
 	bool last_ok;
 	int failures;
+	bool last_again; /* the last one failed with -EAGAIN */
 	char *error;
 	/* of the running one */
 	int64_t id;   /* answers to earlier ones are dropped */
 	bool standby; /* the role that START or RESTART brings up */
-	char *member; /* source or leader, NULL: nobody */
+	char *member; /* source or leader, HERD_REMOTE, NULL: nobody */
+	bool archive; /* of STOP: the last segment too */
 };
 
 struct herd_agent_answers {
@@ -148,6 +150,8 @@ struct herd_agent {
 	struct herd_timer *step_timer, *observe_timer;
 	int64_t heartbeat_ms; /* of the last step that read the store */
 
+	struct herd_config boot; /* bootstrap.dcs */
+	json_t *rejoin;          /* how we came back to the others last; NULL: never yet */
 	bool want_restart, want_reinit, want_exit, want_reload;
 	bool reinit_force, reinit_from_leader; /* how want_reinit is meant */
 	bool leader; /* as the last plan said; only until leader_until_ms */
@@ -180,6 +184,9 @@ void herd_agent_reload(struct herd_agent *a);                              /* as
 const struct herd_cluster *herd_agent_cluster(const struct herd_agent *a); /* ours, or NULL */
 void herd_agent_set_scope(struct herd_agent *a, struct herd_dcs_view *view);
 
+/* The dynamic configuration: the store's, before there is one bootstrap.dcs. */
+const struct herd_config *herd_agent_dynamic(const struct herd_agent *a);
+
 /* observe.c */
 void herd_agent_wake(struct herd_agent *a);
 void herd_agent_observe_init(struct herd_agent *a);
@@ -205,6 +212,7 @@ void herd_agent_look_at_control(struct herd_agent *a);
 const char *herd_agent_last_role(const struct herd_agent *a); /* for callbacks */
 /* A server was found running when the agent began: on_start, if nothing was called before. */
 void herd_agent_adopted(struct herd_agent *a);
+void herd_agent_standby_role(struct herd_agent *a);
 /* The leader key is released: on_role_change demoted, if that is for a server that fails. */
 void herd_agent_gave_up(struct herd_agent *a);
 /* Path of the file whose presence says that a bootstrap has not ended; malloc'd. */
@@ -214,6 +222,8 @@ char *herd_agent_fresh_mark(const struct herd_agent *a);     /* made, and never 
 /* The role for a standby of member (NULL: nobody) or a primary, with all settings of the moment. */
 int herd_agent_role(struct herd_agent *a, bool standby, const char *member,
 		    struct herd_pg_role *ret);
+/* Where a member's server, or the one outside (HERD_REMOTE), is; host NULL: nowhere known. */
+int herd_agent_source(struct herd_agent *a, const char *member, struct herd_pg_addr *ret);
 
 /* The next links of a chain, for tasks in files of their own: finish ends the task that runs. */
 void herd_agent_task_finish(struct herd_agent *a, int rc, const struct herd_err *err);
@@ -244,6 +254,8 @@ int herd_agent_pg_config(const struct herd_agent *a, struct herd_pg_config *ret,
 /* initdb's options, or the custom bootstrap method (then *method is set). Caller clears both. */
 int herd_agent_bootstrap(const struct herd_agent *a, struct herd_pg_settings *initdb,
 			 struct herd_pg_method *method, bool *custom);
+/* The replica methods of standby_cluster for a copy from outside; *n is 0 when it names none. */
+int herd_agent_remote_methods(const struct herd_agent *a, struct herd_pg_method **ret, size_t *n);
 /* Splits "host[,host]:port"; IPv6 in brackets. 0 or -EINVAL. */
 int herd_agent_split_address(const char *text, int fallback_port, char **host, int *port);
 

@@ -16,6 +16,7 @@
 #include "agent/sharding.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "pg/clone.h"
 
 #define PG_QUERY_MS 2500
 /* A setting is in force everywhere by then. */
@@ -323,12 +324,31 @@ static const char *member_at(const struct herd_agent *a, const char *host, const
 	return NULL;
 }
 
+/* Are the recovery parameters those of standby_cluster? */
+static bool follows_remote(struct herd_agent *a)
+{
+	const struct herd_pg_role *role = herd_pg_role(a->pg);
+	struct herd_pg_role want = { 0 };
+	bool same;
+
+	if (!herd_agent_dynamic(a)->standby_cluster || !role || !role->standby ||
+	    herd_agent_role(a, true, HERD_REMOTE, &want) < 0)
+		return false;
+	same = herd_pg_addr_eq(&role->primary, &want.primary) &&
+	       herd_str_eq(role->primary_slot_name, want.primary_slot_name) &&
+	       herd_pg_settings_eq(&role->recovery, &want.recovery);
+	herd_pg_role_clear(&want);
+	return same;
+}
+
 /* Whom primary_conninfo names: what the server says, else what was written last. */
 const char *herd_agent_following(struct herd_agent *a)
 {
 	const struct herd_pg_role *role = herd_pg_role(a->pg);
 	const char *found = NULL;
 
+	if (follows_remote(a))
+		return HERD_REMOTE;
 	if (a->st_known && a->st.primary_conninfo && *a->st.primary_conninfo) {
 		struct herd_pg_settings words = { 0 };
 
@@ -486,7 +506,8 @@ static int take_pg(struct herd_agent *a, struct herd_obs_pg *pg, struct herd_age
 		pg->data = a->control_known ? HERD_DATA_VALID : HERD_DATA_BROKEN;
 		break;
 	case HERD_PG_DATADIR_BROKEN:
-		pg->data = HERD_DATA_BROKEN;
+		/* Half a copy is nothing; half a rewind is still somebody's data. */
+		pg->data = herd_pg_is_half_copied(a->pg) ? HERD_DATA_EMPTY : HERD_DATA_BROKEN;
 		break;
 	}
 	pg->run = a->run;
@@ -525,6 +546,7 @@ static int take_pg(struct herd_agent *a, struct herd_obs_pg *pg, struct herd_age
 	take_history(a, pg);
 	pg->flush_lsn = a->st.flush_lsn;
 	pg->streaming = herd_str_eq(a->st.replication_state, "streaming");
+	pg->archive = !pg->streaming && a->st.replication_state != NULL;
 	pg->replay_paused = a->st.replay_paused;
 	pg->ssn = a->st.synchronous_standby_names;
 	pg->remote_apply = herd_str_eq(a->st.synchronous_commit, "remote_apply");
@@ -532,6 +554,25 @@ static int take_pg(struct herd_agent *a, struct herd_obs_pg *pg, struct herd_age
 	pg->transactions = (int)a->st.client_transactions;
 	take_slot_limits(a, pg);
 	return take_rows(a, pg, buf);
+}
+
+/*
+ * What may become of diverged data. A user who has not said that they may be removed, nor that they
+ * may not, finds them beside the data directory.
+ */
+static void take_repair(const struct herd_agent *a, struct herd_obs *obs)
+{
+	static const char *const keys[] = {
+		"postgresql.remove_data_directory_on_diverged_timelines",
+		"postgresql.remove_data_directory_on_rewind_failure",
+	};
+	bool said = false;
+
+	for (size_t i = 0; i < 2; i++)
+		said = said || herd_agent_config_get(a->cfg, keys[i]);
+	obs->reclone_diverged = herd_agent_config_bool(a->cfg, keys[0], false);
+	obs->reclone_aside = !said;
+	obs->clone_without_leader = herd_pg_clone_without_leader(herd_pg_config(a->pg));
 }
 
 int herd_agent_obs(struct herd_agent *a, struct herd_obs *obs, struct herd_agent_obs_buf **ret)
@@ -578,6 +619,7 @@ int herd_agent_obs(struct herd_agent *a, struct herd_obs *obs, struct herd_agent
 		.last_ms = a->task.last_ms,
 		.failures = a->task.failures,
 		.error = a->task.error,
+		.last_again = a->task.last_again,
 	};
 	if (a->poll.left == 0 && a->poll.id)
 		obs->poll = (struct herd_obs_poll){ a->poll.id, a->poll.asked_ms, a->poll.n,
@@ -608,9 +650,9 @@ int herd_agent_obs(struct herd_agent *a, struct herd_obs *obs, struct herd_agent
 	};
 	obs->guard = a->guard != NULL;
 	obs->rewind_possible = a->rewind_possible;
-	obs->reclone_diverged = herd_agent_config_bool(
-		a->cfg, "postgresql.remove_data_directory_on_diverged_timelines", false);
+	take_repair(a, obs);
 	obs->bootstrap_config = buf->bootstrap;
+	obs->bootstrap = &a->boot;
 	obs->want_restart = a->want_restart;
 	obs->want_reinit = a->want_reinit;
 	obs->reinit_force = a->want_reinit && a->reinit_force;
@@ -684,6 +726,7 @@ static void step(void *arg)
 	a->leader = p->leader;
 	a->leader_until_ms = p->leader_until_ms;
 	a->failsafe_active = p->failsafe;
+	herd_agent_standby_role(a);
 	log_plan(a, p);
 	herd_agent_obs_free(buf);
 	/* A floor under the gap between steps: a mistake must not burn a processor. */

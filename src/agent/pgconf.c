@@ -104,33 +104,55 @@ static void take_auth(const json_t *v, struct herd_pg_auth *ret)
 		herd_str_set(words[i].slot, herd_json_str(v, words[i].key, NULL));
 }
 
-static void take_method(const char *name, const json_t *v, struct herd_pg_method *m)
+/* What a script gets as --name=text. Scripts were written for what Python calls True and False. */
+static char *parameter_text(const json_t *v)
+{
+	if (json_is_boolean(v))
+		return herd_str_dup(json_is_true(v) ? "True" : "False");
+	return herd_value_text(v);
+}
+
+/* Keys that a command is not given: a replica method's are held back only with no_params. */
+static bool held_back(const struct herd_pg_method *m, const char *key, bool bootstrap)
+{
+	static const char *const of_bootstrap[] = { "no_params", "keep_existing_recovery_conf",
+						    "recovery_conf", "scope", "datadir" };
+	static const char *const of_replica[] = { "no_params", "no_leader", "no_master",
+						  "keep_data" };
+
+	if (strcmp(key, "command") == 0)
+		return true;
+	for (size_t i = 0; bootstrap && i < 5; i++)
+		if (strcmp(key, of_bootstrap[i]) == 0)
+			return true;
+	for (size_t i = 0; !bootstrap && m->no_params && i < 4; i++)
+		if (strcmp(key, of_replica[i]) == 0)
+			return true;
+	return false;
+}
+
+static void take_method(const char *name, const json_t *v, bool bootstrap, struct herd_pg_method *m)
 {
 	const char *key;
 	json_t *value;
 
 	m->name = herd_str_dup(name);
-	m->command = herd_str_dup(herd_json_str(v, "command", NULL));
-	m->keep_data = herd_json_bool(v, "keep_data", false);
-	m->no_params = herd_json_bool(v, "no_params", false);
-	m->no_leader = herd_json_bool(v, "no_leader", false);
-	m->keep_existing_recovery_conf = herd_json_bool(v, "keep_existing_recovery_conf", false);
-	take_map(json_object_get(v, "recovery_conf"), &m->recovery_conf);
-	if (json_is_array(v)) {
+	if (!bootstrap && strcmp(name, "basebackup") == 0) {
 		take_options(v, &m->params);
 		return;
 	}
+	/* A method without a command is a program of its name. */
+	m->command = herd_str_dup(herd_json_str(v, "command", name));
+	m->keep_data = herd_json_bool(v, "keep_data", false);
+	m->no_params = herd_json_bool(v, "no_params", false);
+	m->no_leader =
+		herd_json_bool(v, "no_leader", false) || herd_json_bool(v, "no_master", false);
+	m->keep_existing_recovery_conf = herd_json_bool(v, "keep_existing_recovery_conf", false);
+	take_map(json_object_get(v, "recovery_conf"), &m->recovery_conf);
+	m->has_recovery_conf = json_is_object(json_object_get(v, "recovery_conf"));
 	json_object_foreach((json_t *)v, key, value)
 	{
-		static const char *const own[] = {
-			"command",   "keep_data",     "no_params",
-			"no_leader", "recovery_conf", "keep_existing_recovery_conf",
-		};
-		bool skip = false;
-
-		for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-			skip = skip || strcmp(key, own[i]) == 0;
-		char *text = skip ? NULL : herd_value_text(value);
+		char *text = held_back(m, key, bootstrap) ? NULL : parameter_text(value);
 
 		if (text)
 			herd_pg_settings_add(&m->params, key, text);
@@ -138,27 +160,42 @@ static void take_method(const char *name, const json_t *v, struct herd_pg_method
 	}
 }
 
-static void take_methods(const json_t *pg, struct herd_pg_config *ret)
+/* names: a list, or one name. Always at least one method unless out of memory. */
+static void take_methods(const json_t *pg, const json_t *names, struct herd_pg_method **ret,
+			 size_t *n)
 {
-	json_t *names = json_object_get(pg, "create_replica_methods");
-	size_t n = json_array_size(names);
+	size_t want = json_array_size(names);
 
-	if (n == 0 && !json_object_get(pg, "basebackup"))
+	*n = 0;
+	*ret = calloc(want ? want : 1, sizeof(**ret));
+	if (!*ret)
 		return;
-	ret->method = calloc(n ? n : 1, sizeof(*ret->method));
-	if (!ret->method)
-		return;
-	if (n == 0) {
-		ret->method_n = 1;
-		take_method("basebackup", json_object_get(pg, "basebackup"), &ret->method[0]);
+	if (want == 0) {
+		const char *one = json_is_string(names) ? json_string_value(names) : "basebackup";
+
+		take_method(one, json_object_get(pg, one), false, *ret);
+		*n = 1;
 		return;
 	}
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < want; i++) {
 		const char *name = json_string_value(json_array_get(names, i));
 
 		if (name)
-			take_method(name, json_object_get(pg, name), &ret->method[ret->method_n++]);
+			take_method(name, json_object_get(pg, name), false, &(*ret)[(*n)++]);
 	}
+}
+
+int herd_agent_remote_methods(const struct herd_agent *a, struct herd_pg_method **ret, size_t *n)
+{
+	const json_t *section = json_object_get(herd_agent_dynamic(a)->raw, "standby_cluster");
+	const json_t *names = json_object_get(section, "create_replica_methods");
+
+	*ret = NULL;
+	*n = 0;
+	if (json_array_size(names) == 0 && !json_is_string(names))
+		return 0;
+	take_methods(json_object_get(a->cfg->effective, "postgresql"), names, ret, n);
+	return *ret ? 0 : -ENOMEM;
 }
 
 static void take_bins(const json_t *pg, struct herd_pg_config *ret)
@@ -204,7 +241,7 @@ int herd_agent_pg_config(const struct herd_agent *a, struct herd_pg_config *ret,
 	take_lines(json_object_get(pg, "pg_hba"), &c.pg_hba);
 	take_lines(json_object_get(pg, "pg_ident"), &c.pg_ident);
 	take_options(json_object_get(pg, "rewind"), &c.rewind_options);
-	take_methods(pg, &c);
+	take_methods(pg, json_object_get(pg, "create_replica_methods"), &c.method, &c.method_n);
 	c.use_slots = herd_json_bool(pg, "use_slots", true);
 	c.use_pg_rewind = herd_json_bool(pg, "use_pg_rewind", false);
 	c.remove_data_directory_on_rewind_failure =
@@ -231,6 +268,6 @@ int herd_agent_bootstrap(const struct herd_agent *a, struct herd_pg_settings *in
 	take_options(json_object_get(b, "initdb"), initdb);
 	*custom = strcmp(name, "initdb") != 0;
 	if (*custom)
-		take_method(name, json_object_get(b, name), method);
+		take_method(name, json_object_get(b, name), true, method);
 	return 0;
 }

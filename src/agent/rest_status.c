@@ -219,9 +219,10 @@ static json_t *cluster_member(const struct herd_cluster *c, const struct herd_me
 	const char *role = cluster_role(c, m);
 	bool leads = herd_str_eq(c->leader, m->name);
 	json_t *v = json_pack("{s:s,s:s,s:s}", "name", m->name, "role", role, "state",
-			      !leads && m->replication_state ? m->replication_state
-			      : m->state_text                ? m->state_text
-							     : "unknown");
+			      (!leads || c->config.standby_cluster) && m->replication_state
+				      ? m->replication_state
+			      : m->state_text ? m->state_text
+					      : "unknown");
 
 	if (m->api_url)
 		json_object_set_new(v, "api_url", json_string(m->api_url));

@@ -18,26 +18,36 @@
 
 /* --- settings --------------------------------------------------------------------------------- */
 
-/* Which extension is installed with these binaries: ours, else Citus. */
-static const char *extension_of(const char *bin_dir)
+static bool installed(const char *sharedir, const char *extension)
 {
-	char *cmd = herd_str_printf("\"%s%spg_config\" --sharedir 2>/dev/null",
-				    bin_dir ? bin_dir : "", bin_dir && *bin_dir ? "/" : "");
-	FILE *f = cmd ? popen(cmd, "re") : NULL;
-	char *dir = NULL, *path;
-	size_t cap = 0;
-	const char *found = "pgherd";
+	char *path = herd_str_printf("%s/extension/%s.control", sharedir, extension);
+	bool there = path && access(path, F_OK) == 0;
 
+	free(path);
+	return there;
+}
+
+/*
+ * citus.extension; else Citus where it is installed with these binaries (nobody has it by accident,
+ * and a herd that was made with it must go on with it), else ours.
+ */
+static const char *extension_of(const struct herd_agent *a, const char *bin_dir)
+{
+	const char *given = herd_agent_config_str(a->cfg, "citus.extension", NULL);
+	char *cmd, *dir = NULL;
+	const char *found = "pgherd";
+	size_t cap = 0;
+	FILE *f;
+
+	if (given)
+		return strcmp(given, "citus") == 0 ? "citus" : found;
+	cmd = herd_str_printf("\"%s%spg_config\" --sharedir 2>/dev/null", bin_dir ? bin_dir : "",
+			      bin_dir && *bin_dir ? "/" : "");
+	f = cmd ? popen(cmd, "re") : NULL;
 	if (f && getline(&dir, &cap, f) > 0) {
 		dir[strcspn(dir, "\n")] = '\0';
-		path = herd_str_printf("%s/extension/pgherd.control", dir);
-		if (access(path, F_OK) != 0) {
-			free(path);
-			path = herd_str_printf("%s/extension/citus.control", dir);
-			if (access(path, F_OK) == 0)
-				found = "citus";
-		}
-		free(path);
+		if (installed(dir, "citus"))
+			found = "citus";
 	}
 	if (f)
 		pclose(f);
@@ -86,7 +96,7 @@ void herd_sharding_parameters(const struct herd_agent *a, struct herd_pg_config 
 
 	if (a->group == HERD_NO_GROUP)
 		return;
-	prepend_library(c, extension_of(c->bin_dir));
+	prepend_library(c, extension_of(a, c->bin_dir));
 	text = herd_pg_settings_get(&c->parameters, "max_connections");
 	if (text)
 		herd_str_to_i64(text, &connections);
@@ -498,7 +508,7 @@ struct herd_sharding *herd_sharding_new(struct herd_agent *a)
 	if (!s)
 		return NULL;
 	s->a = a;
-	s->extension = herd_str_dup(extension_of(herd_pg_config(a->pg)->bin_dir));
+	s->extension = herd_str_dup(extension_of(a, herd_pg_config(a->pg)->bin_dir));
 	s->database = herd_str_dup(herd_agent_config_str(a->cfg, "citus.database", "postgres"));
 	herd_list_init(&s->holds);
 	return s;

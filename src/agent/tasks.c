@@ -15,6 +15,7 @@
 #include "agent/rest.h"
 #include "agent/sharding.h"
 #include "base/str.h"
+#include "model/value.h"
 #include "pg/clone.h"
 #include "pg/initdb.h"
 #include "pg/rewind.h"
@@ -109,7 +110,12 @@ static void started(struct herd_agent *a, const char *action)
 {
 	enum herd_role role = a->task.standby ? HERD_ROLE_REPLICA : HERD_ROLE_PRIMARY;
 	bool demoted = role == HERD_ROLE_REPLICA &&
-		       (a->last_role == HERD_ROLE_PRIMARY || a->last_role == HERD_ROLE_DEMOTED);
+		       (a->last_role == HERD_ROLE_PRIMARY || a->last_role == HERD_ROLE_DEMOTED ||
+			a->last_role == HERD_ROLE_STANDBY_LEADER);
+
+	/* A cluster that was demoted: its leader is that of a standby cluster at once. */
+	if (demoted && a->leader && herd_str_eq(a->task.member, HERD_REMOTE))
+		role = HERD_ROLE_STANDBY_LEADER;
 
 	a->last_role = role;
 	herd_agent_callback(a, demoted ? "on_role_change" : action, herd_role_text(role));
@@ -152,6 +158,26 @@ void herd_agent_adopted(struct herd_agent *a)
 	herd_agent_callback(a, "on_start", herd_role_text(a->last_role));
 }
 
+/* A running standby becomes or ceases to be the leader of a standby cluster without a restart. */
+void herd_agent_standby_role(struct herd_agent *a)
+{
+	const struct herd_cluster *c = herd_agent_cluster(a);
+	bool standby = a->run == HERD_RUN_RUNNING && a->st_known && a->st.in_recovery;
+	enum herd_role role = a->last_role;
+
+	if (!c || !standby || a->task.running != HERD_TASK_NONE)
+		return;
+	if (role == HERD_ROLE_REPLICA && a->leader && c->config.standby_cluster)
+		role = HERD_ROLE_STANDBY_LEADER;
+	else if (role == HERD_ROLE_STANDBY_LEADER && !a->leader && c->leader &&
+		 !herd_str_eq(c->leader, a->name))
+		role = HERD_ROLE_REPLICA;
+	if (role == a->last_role)
+		return;
+	a->last_role = role;
+	herd_agent_callback(a, "on_role_change", herd_role_text(role));
+}
+
 void herd_agent_gave_up(struct herd_agent *a)
 {
 	if (a->last_role != HERD_ROLE_PRIMARY || a->task.last != HERD_TASK_START || a->task.last_ok)
@@ -169,6 +195,7 @@ static void finish(struct herd_agent *a, int rc, const struct herd_err *err)
 	a->task.failures = rc == 0 ? 0 : (a->task.last == t ? a->task.failures : 0) + 1;
 	a->task.last = t;
 	a->task.last_ok = rc == 0;
+	a->task.last_again = rc == -EAGAIN;
 	a->task.last_ms = herd_now_ms();
 	herd_str_set(&a->task.error, rc == 0 ? NULL : herd_err_text(err));
 	if (rc < 0)
@@ -196,22 +223,45 @@ void herd_agent_task_finish(struct herd_agent *a, int rc, const struct herd_err 
 
 /* --- roles ------------------------------------------------------------------------------------ */
 
+/* The primary outside, with what only its standby gets of the section. */
+static int remote_role(const struct herd_config *c, struct herd_pg_role *role)
+{
+	static const char *const keys[] = { "restore_command", "archive_cleanup_command",
+					    "recovery_min_apply_delay" };
+	const json_t *section = json_object_get(c->raw, "standby_cluster");
+	int rc = 0;
+
+	if (!herd_str_set(&role->primary.host, c->standby_host) ||
+	    !herd_str_set(&role->primary.port, c->standby_host ? c->standby_port : NULL) ||
+	    !herd_str_set(&role->primary_slot_name, c->standby_slot ? c->standby_slot : ""))
+		return -ENOMEM;
+	/* Of several the one that takes writes: it may fail over to another of the list. */
+	if (c->standby_host && strchr(c->standby_host, ',') &&
+	    !herd_str_set(&role->primary.target_session_attrs, "read-write"))
+		return -ENOMEM;
+	for (size_t i = 0; i < 3 && rc == 0; i++) {
+		char *text = herd_value_text(json_object_get(section, keys[i]));
+
+		if (text && *text)
+			rc = herd_pg_settings_set(&role->recovery, keys[i], text);
+		free(text);
+	}
+	return rc;
+}
+
 int herd_agent_role(struct herd_agent *a, bool standby, const char *member,
 		    struct herd_pg_role *ret)
 {
 	const struct herd_cluster *c = herd_agent_cluster(a);
+	const struct herd_config *dyn = herd_agent_dynamic(a);
 	const struct herd_member *m = c && member ? herd_cluster_member(c, member) : NULL;
 	struct herd_pg_role role = { .standby = standby };
 	int rc = 0;
 
 	if (standby && m && m->conn_url)
 		rc = herd_pg_addr_parse_url(m->conn_url, &role.primary, NULL);
-	if (standby && c && c->config.standby_cluster && !m) {
-		role.primary.host = herd_str_dup(c->config.standby_host);
-		role.primary.port = herd_str_printf("%d", c->config.standby_port);
-		role.primary_slot_name =
-			herd_str_dup(c->config.standby_slot ? c->config.standby_slot : "");
-	}
+	if (standby && herd_str_eq(member, HERD_REMOTE) && dyn->standby_cluster)
+		rc = remote_role(dyn, &role);
 	if (standby && c) {
 		struct herd_tags tags = { 0 };
 
@@ -222,8 +272,8 @@ int herd_agent_role(struct herd_agent *a, bool standby, const char *member,
 	}
 	/* A standby has the setting already with which it would lead: a promotion waits for less.
 	 */
-	if (standby && c && c->config.synchronous_mode != HERD_SYNC_OFF)
-		herd_str_set(&a->ssn, c->config.synchronous_mode_strict ? "*" : "");
+	if (standby && c && dyn->synchronous_mode != HERD_SYNC_OFF && !dyn->standby_cluster)
+		herd_str_set(&a->ssn, dyn->synchronous_mode_strict ? "*" : "");
 	if (rc == 0 && a->ssn)
 		rc = herd_pg_settings_set(&role.parameters, "synchronous_standby_names", a->ssn);
 	if (rc < 0) {
@@ -234,7 +284,7 @@ int herd_agent_role(struct herd_agent *a, bool standby, const char *member,
 	return 0;
 }
 
-static int source_of(struct herd_agent *a, const char *member, struct herd_pg_addr *ret)
+int herd_agent_source(struct herd_agent *a, const char *member, struct herd_pg_addr *ret)
 {
 	struct herd_pg_role role = { 0 };
 	int rc = herd_agent_role(a, true, member, &role);
@@ -558,12 +608,17 @@ static void begin_clone(struct herd_agent *a)
 	struct herd_pg_clone_opts o = { 0 };
 	struct herd_err err = HERD_ERR_INIT;
 	struct link *l = link_new(a, finish);
-	int rc = l && a->task.member ? source_of(a, a->task.member, &o.source) : 0;
+	int rc = l && a->task.member ? herd_agent_source(a, a->task.member, &o.source) : 0;
 
+	if (rc == 0 && herd_str_eq(a->task.member, HERD_REMOTE))
+		rc = herd_agent_remote_methods(a, &o.method, &o.method_n);
 	if (l)
 		begun(l, rc < 0 ? rc : herd_pg_clone(a->pg, &o, on_link, l, &err), &err);
 	else
 		finish(a, -ENOMEM, NULL);
+	for (size_t i = 0; i < o.method_n; i++)
+		herd_pg_method_clear(&o.method[i]);
+	free(o.method);
 	herd_pg_addr_clear(&o.source);
 }
 
@@ -572,7 +627,7 @@ static void begin_rewind(struct herd_agent *a)
 	struct herd_pg_addr source = { 0 };
 	struct herd_err err = HERD_ERR_INIT;
 	struct link *l = link_new(a, finish);
-	int rc = l ? source_of(a, a->task.member, &source) : 0;
+	int rc = l ? herd_agent_source(a, a->task.member, &source) : 0;
 
 	if (l)
 		begun(l, rc < 0 ? rc : herd_pg_rewind(a->pg, &source, on_link, l, &err), &err);

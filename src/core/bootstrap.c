@@ -20,47 +20,67 @@ static bool initialize_ours(const struct herd_step *s)
 	       herd_str_eq(s->cl->initialize_key.lease, s->o->lease.id);
 }
 
-/* A member to copy from: the leader, or one that offers itself. */
+static bool can_feed(const struct herd_step *s, const struct herd_member *m)
+{
+	return m->state == HERD_STATE_RUNNING && !herd_str_eq(m->name, s->o->name);
+}
+
+/*
+ * A member to copy from: one that offers itself (any: all replicas at once must not ask the same
+ * one), else the leader.
+ */
 static const char *clone_source(struct herd_step *s)
 {
 	const struct herd_cluster *cl = s->cl;
-	const struct herd_member *leader = herd_cluster_leader(cl);
+	const struct herd_member *leader = herd_cluster_leader(cl), *found = NULL;
+	uint64_t pick = s->c->nonce + (uint64_t)s->o->now_ms, n = 0;
 
-	for (size_t i = 0; i < cl->n_members; i++) {
+	for (size_t i = 0; i < cl->n_members && !s->o->reinit_from_leader; i++) {
 		const struct herd_member *m = &cl->members[i];
 
-		if (m->tags.clonefrom && m->state == HERD_STATE_RUNNING &&
-		    !s->o->reinit_from_leader && !herd_str_eq(m->name, s->o->name) && m != leader)
-			return m->name;
+		if (m->tags.clonefrom && m != leader && can_feed(s, m) &&
+		    (++n == 1 || (pick >> (n & 31)) % n == 0))
+			found = m;
 	}
-	if (leader && leader->state == HERD_STATE_RUNNING && leader->role == HERD_ROLE_PRIMARY &&
-	    !herd_str_eq(leader->name, s->o->name))
+	if (found)
+		return found->name;
+	if (leader && can_feed(s, leader) &&
+	    (leader->role == HERD_ROLE_PRIMARY || leader->role == HERD_ROLE_STANDBY_LEADER))
 		return leader->name;
 	return NULL;
+}
+
+/* Source NULL: by methods that need no server. */
+static bool clone_from(struct herd_step *s, const char *source)
+{
+	struct herd_action *a = herd_plan_add(s, HERD_ACT_CLONE, true);
+	const struct herd_obs *o = s->o;
+
+	s->c->retry_ms = o->now_ms + 2000;
+	a->member = source ? herd_plan_text(s->p, "%s", source) : NULL;
+	if (o->want_reinit)
+		herd_plan_add(s, HERD_ACT_DONE_REINIT, false);
+	if (!source)
+		return herd_answer(s, "bootstrap.clone", "trying to bootstrap (without leader)");
+	if (herd_str_eq(source, HERD_REMOTE))
+		return herd_answer(s, "bootstrap.remote",
+				   "trying to bootstrap a new standby leader");
+	return herd_answer(s, "bootstrap.clone", "trying to bootstrap from %s '%s'",
+			   herd_str_eq(source, s->cl->leader) ? "leader" : "replica", source);
 }
 
 static bool clone(struct herd_step *s)
 {
 	const struct herd_obs *o = s->o;
+	const char *source = s->cl->leader ? clone_source(s) : NULL;
+	/* A leader that is there but not ready yet is waited for. */
+	bool alone = !s->cl->leader && o->clone_without_leader;
 
-	if (!s->cl->leader) {
-		herd_step_at(s, o->now_ms + 1000);
+	if ((!source && !alone) || o->now_ms < s->c->retry_ms) {
+		herd_step_at(s, o->now_ms + (s->cl->leader ? 500 : 1000));
 		return herd_answer_regular(s, "bootstrap.wait", "waiting for leader to bootstrap");
 	}
-	const char *source = clone_source(s);
-
-	if (!source || o->now_ms < s->c->retry_ms) {
-		herd_step_at(s, o->now_ms + 500);
-		return herd_answer_regular(s, "bootstrap.wait", "waiting for leader to bootstrap");
-	}
-	s->c->retry_ms = o->now_ms + 2000;
-	struct herd_action *a = herd_plan_add(s, HERD_ACT_CLONE, true);
-
-	a->member = herd_plan_text(s->p, "%s", source);
-	if (o->want_reinit)
-		herd_plan_add(s, HERD_ACT_DONE_REINIT, false);
-	return herd_answer(s, "bootstrap.clone", "trying to bootstrap from %s '%s'",
-			   herd_str_eq(source, s->cl->leader) ? "leader" : "replica", source);
+	return clone_from(s, source);
 }
 
 /* The data directory is complete and shut down: publish it and take the key, in this order. */
@@ -113,13 +133,17 @@ bool herd_rule_bootstrap(struct herd_step *s)
 	if (!o->lease.id || o->now_ms >= s->times.fast_ms)
 		return herd_answer(s, "bootstrap.lease", "waiting for a lease");
 	if (initialize_ours(s)) {
-		if (o->task.last == HERD_TASK_BOOTSTRAP && !o->task.last_ok) {
+		enum herd_task by = s->cfg->standby_cluster ? HERD_TASK_CLONE : HERD_TASK_BOOTSTRAP;
+
+		if (o->task.last == by && !o->task.last_ok) {
 			herd_delete(s, "initialize", cl->initialize_key.version);
 			herd_plan_add(s, HERD_ACT_EXIT, false)->exit_code = 1;
 			return herd_answer(s, "bootstrap.failed",
 					   "removed initialize key after failed attempt to "
 					   "bootstrap the cluster");
 		}
+		if (s->cfg->standby_cluster)
+			return clone_from(s, HERD_REMOTE);
 		herd_plan_add(s, HERD_ACT_BOOTSTRAP, true);
 		return herd_answer(s, "bootstrap.initdb", "trying to bootstrap a new cluster");
 	}

@@ -169,9 +169,11 @@ static const char *unfit(struct herd_step *s, bool manual)
 		return not_healthiest;
 	if (manual)
 		return NULL;
-	if (off_the_line(s))
+	/* The store's history is not that of the primary outside. */
+	if (!s->cfg->standby_cluster && off_the_line(s))
 		return not_healthiest;
-	if (s->cfg->check_timeline && (o->pg.timeline == 0 || o->pg.timeline < tl))
+	if (s->cfg->check_timeline && !s->cfg->standby_cluster &&
+	    (o->pg.timeline == 0 || o->pg.timeline < tl))
 		return not_healthiest;
 	if (!herd_sync_active(s) && lag > (uint64_t)s->cfg->maximum_lag_on_failover)
 		return not_healthiest;

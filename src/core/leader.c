@@ -63,6 +63,8 @@ bool herd_rule_down_leader(struct herd_step *s)
 		return false;
 	if (c->crash_ms == 0)
 		c->crash_ms = o->now_ms;
+	if (s->cfg->standby_cluster)
+		return herd_standby_down(s);
 	if (!s->holds) {
 		herd_step_at(s, o->now_ms + 200);
 		return herd_answer_regular(s, "down.lease", "waiting for the lease to be renewed");
@@ -86,7 +88,7 @@ bool herd_rule_down_leader(struct herd_step *s)
 	drop_foreign_handover(s);
 	/* The first primary of a group: nobody may be elected who has less than it. */
 	if (!o->pg.in_recovery && !s->cl->sync.leader && !s->cl->sync_key.bad &&
-	    s->cfg->synchronous_mode != HERD_SYNC_OFF && !s->cfg->standby_cluster)
+	    s->cfg->synchronous_mode != HERD_SYNC_OFF)
 		claim_sync(s);
 	herd_start(s, o->pg.in_recovery, NULL);
 	return herd_answer(s, "down.start", "%s",
@@ -140,6 +142,9 @@ static bool entitled(const struct herd_step *s)
 	/* Our own write before the promotion, or a change that leaves us in. */
 	bool ours = herd_str_ieq(cl->sync.leader, s->o->name);
 
+	/* The cluster was a standby cluster under this very key: nobody else can have led. */
+	if (c->standby_version > 0 && c->standby_version == cl->leader_key.version)
+		return true;
 	if (!same)
 		return false;
 	return c->decided_sync == cl->sync_key.version || !herd_sync_active(s) || ours ||
@@ -167,7 +172,8 @@ bool herd_rule_promote(struct herd_step *s)
 	const struct herd_obs *o = s->o;
 	struct herd_core *c = s->c;
 
-	if (!s->holds || o->pg.run != HERD_RUN_RUNNING || !o->pg.in_recovery || s->busy)
+	if (!s->holds || o->pg.run != HERD_RUN_RUNNING || !o->pg.in_recovery || s->busy ||
+	    s->cfg->standby_cluster)
 		return false;
 	if (o->watchdog_failed || (o->task.last == HERD_TASK_PROMOTE && !o->task.last_ok &&
 				   o->task.last_ms >= c->promote_ms && c->promote_ms > 0)) {
@@ -182,12 +188,6 @@ bool herd_rule_promote(struct herd_step *s)
 		return herd_answer(s, "promote.promised",
 				   "released leader key because %s leads without DCS",
 				   o->failsafe.leader);
-	}
-	if (s->cfg->standby_cluster) {
-		herd_warn(s,
-			  "standby_cluster is configured, which is not supported: not promoting");
-		return herd_answer_regular(s, "promote.standby-cluster",
-					   "not promoting: standby clusters are not supported");
 	}
 	if (!entitled(s)) {
 		herd_release(s);
@@ -213,7 +213,7 @@ bool herd_rule_promote(struct herd_step *s)
 }
 
 /* What people or former leaders left lying and what has been fulfilled. */
-static void tidy(struct herd_step *s)
+void herd_leader_tidy(struct herd_step *s)
 {
 	const struct herd_cluster *cl = s->cl;
 	const struct herd_failover *f = &cl->failover;
@@ -242,7 +242,7 @@ bool herd_rule_leader(struct herd_step *s)
 	if (!o->pg.queryable || o->pg.in_recovery || o->pg.run != HERD_RUN_RUNNING)
 		return herd_answer_regular(s, "leader.unknown", "updated leader lock");
 	c->decided = false;
-	tidy(s);
+	herd_leader_tidy(s);
 	if (herd_publish_documents(s))
 		return herd_answer(s, "leader.documents", "published the cluster's documents");
 	herd_publish_status(s);

@@ -178,7 +178,7 @@ bool herd_rule_regrant(struct herd_step *s)
 	if (!s->key_stale || !o->lease.id || o->now_ms >= s->times.fast_ms)
 		return false;
 	herd_step_at(s, o->now_ms + 500);
-	if (o->pg.data == HERD_DATA_VALID && !o->pg.in_recovery &&
+	if (o->pg.data == HERD_DATA_VALID && (!o->pg.in_recovery || s->cfg->standby_cluster) &&
 	    s->cl->leader_key.version > s->c->released_version) {
 		herd_take(s);
 		s->p->guard_ms = HERD_GUARD_KEEP;
@@ -288,6 +288,8 @@ bool herd_rule_pause(struct herd_step *s)
 		return herd_answer_regular(s, "pause.task", "PAUSE: no action, a task runs");
 	if (o->pg.run == HERD_RUN_RUNNING && !o->pg.in_recovery)
 		return pause_primary(s);
+	if (s->cfg->standby_cluster && s->key_mine && o->pg.run == HERD_RUN_RUNNING)
+		return false; /* herd_rule_standby knows of pauses */
 	if (s->key_mine || s->key_stale) {
 		herd_release(s);
 		return herd_answer(s, "pause.release",

@@ -12,6 +12,12 @@
 
 #include "model/cluster.h"
 
+/*
+ * Stands where a member's name stands: the primary outside that the standby_cluster section names.
+ * No member can have this name.
+ */
+#define HERD_REMOTE "/remote"
+
 /* The postmaster. */
 enum herd_pg_run {
 	HERD_RUN_DOWN = 0, /* no postmaster process (a zombie is none) */
@@ -78,10 +84,12 @@ struct herd_obs_pg {
 	int64_t down_since_ms; /* when DOWN began; the agent's start when it was so from the start
 				*/
 	int64_t starting_since_ms;
-	bool crashed;          /* DOWN, and nobody asked for it */
-	bool queryable;        /* RUNNING, and the values above were read in this observation */
-	const char *following; /* standby: member that primary_conninfo names, NULL: nobody */
-	bool streaming;        /* standby: the WAL receiver streams */
+	bool crashed;   /* DOWN, and nobody asked for it */
+	bool queryable; /* RUNNING, and the values above were read in this observation */
+	/* standby: member that primary_conninfo names, HERD_REMOTE, NULL: nobody */
+	const char *following;
+	bool streaming; /* standby: the WAL receiver streams */
+	bool archive;   /* standby: it does not, and has a restore_command */
 	bool replay_paused;
 	const char *ssn;      /* synchronous_standby_names in force; NULL when not known */
 	const char *user_ssn; /* what the user configured for it, "" or NULL for nothing */
@@ -121,6 +129,7 @@ struct herd_obs_task {
 	bool last_ok;
 	int64_t last_ms;   /* when it ended */
 	int failures;      /* how often in a row last has failed */
+	bool last_again;   /* it failed for a reason that passes: its source was not ready */
 	const char *error; /* text of the last failure, or NULL */
 };
 
@@ -153,7 +162,7 @@ struct herd_obs_poll {
 /* What the leader's server said over a replication connection. */
 struct herd_obs_probe {
 	int64_t id;       /* of the PROBE action; 0: none yet */
-	const char *name; /* member asked */
+	const char *name; /* member asked, or HERD_REMOTE */
 	bool ok;
 	uint64_t sysid;
 	bool in_recovery;
@@ -210,11 +219,15 @@ struct herd_obs {
 	struct herd_obs_asked_slots asked_slots;
 	struct herd_obs_failsafe failsafe;
 	/* Local settings. */
-	bool guard;            /* the guard process runs */
-	bool watchdog_failed;  /* a watchdog is required and does not work: never lead */
-	bool rewind_possible;  /* use_pg_rewind is on, also data checksums or wal_log_hints */
-	bool reclone_diverged; /* a diverged data directory that cannot be rewound may be removed */
+	bool guard;           /* the guard process runs */
+	bool watchdog_failed; /* a watchdog is required and does not work: never lead */
+	bool rewind_possible; /* use_pg_rewind is on, also data checksums or wal_log_hints */
+	/* A diverged data directory that cannot be rewound may be removed, or put aside. */
+	bool reclone_diverged, reclone_aside;
+	bool clone_without_leader;    /* some replica method needs no running server */
 	const char *bootstrap_config; /* JSON of bootstrap.dcs; NULL: {} */
+	/* The same, read; counts while the store has no configuration. NULL: defaults */
+	const struct herd_config *bootstrap;
 	/* Requests of people. */
 	bool want_restart;       /* POST /restart whose conditions hold */
 	bool want_reinit;        /* POST /reinitialize */

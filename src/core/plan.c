@@ -202,6 +202,8 @@ char *herd_action_print(const struct herd_action *a)
 		herd_buf_addstr(&b, a->standby ? " standby" : " primary");
 	if (a->act == HERD_ACT_STOP)
 		herd_buf_addstr(&b, a->mode == HERD_STOP_FAST ? " fast" : " immediate");
+	if (a->archive)
+		herd_buf_addstr(&b, " archive");
 	if (a->member)
 		herd_buf_printf(&b, " %s", a->member);
 	for (size_t i = 0; i < a->n_names; i++)

@@ -53,8 +53,9 @@ enum herd_act {
 			  */
 	HERD_ACT_START,  /* standby: with standby.signal, following member (NULL: nobody); else as
 			    primary without it. Ends when it accepts connections, or is gone */
-	HERD_ACT_STOP,   /* mode. Fast: ends when the postmaster is gone; before, obs.pg.control may
-			    say SHUT_DOWN already. Immediate: SIGQUIT, SIGKILL of all after 1 s */
+	HERD_ACT_STOP, /* mode; archive: a clean stop archives the last segment too. Fast: ends when
+			  the postmaster is gone; before, obs.pg.control may say SHUT_DOWN already.
+			  Immediate: SIGQUIT, SIGKILL of all after 1 s */
 	HERD_ACT_RESTART, /* stop (fast) and start again in the same role */
 	HERD_ACT_PROMOTE, /* ends when pg_is_in_recovery() is false, or failed */
 	HERD_ACT_CHECKPOINT,
@@ -97,6 +98,7 @@ struct herd_action {
 	const char *member;
 	bool standby;
 	enum herd_stop mode;
+	bool archive;
 	const char *slot, *database, *plugin;
 	enum herd_slot_type slot_type;
 	uint64_t lsn;

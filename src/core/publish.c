@@ -74,8 +74,10 @@ static void fill(const struct herd_step *s, struct herd_member *m)
 	m->replay_lsn = known && pg->in_recovery ? pg->replay_lsn : 0;
 	m->receive_lsn = known && pg->in_recovery ? pg->receive_lsn : 0;
 	m->timeline = known ? pg->timeline : 0;
-	m->replication_state =
-		known && pg->in_recovery && pg->streaming ? (char *)"streaming" : NULL;
+	m->replication_state = !known || !pg->in_recovery ? NULL
+			       : pg->streaming            ? (char *)"streaming"
+			       : pg->archive              ? (char *)"in archive recovery"
+							  : NULL;
 	m->checkpoint_after_promote = m->role == HERD_ROLE_PRIMARY && pg->checkpoint_tl > 0 &&
 						      pg->checkpoint_tl < pg->timeline
 					      ? 0
@@ -139,7 +141,7 @@ void herd_publish_status(struct herd_step *s)
 	struct herd_core *c = s->c;
 	const struct herd_obs *o = s->o;
 	const struct herd_status *now = &s->cl->status;
-	struct herd_status st = { .optime = o->pg.flush_lsn };
+	struct herd_status st = { .optime = herd_obs_lsn(o) };
 	char *own;
 
 	if (o->now_ms - c->status_sent_ms < s->cfg->loop_wait_ms && c->status_sent_ms > 0) {
@@ -151,7 +153,7 @@ void herd_publish_status(struct herd_step *s)
 			herd_status_add_slot(&st, o->pg.slots[i].name, o->pg.slots[i].restart_lsn);
 	own = herd_slot_name(o->name);
 	if (own && s->cfg->use_slots)
-		herd_status_add_slot(&st, own, o->pg.flush_lsn);
+		herd_status_add_slot(&st, own, st.optime);
 	/* Ours too: whoever leads after us keeps it for our return. */
 	if (own && s->cfg->use_slots && s->cfg->member_slots_ttl_ms > 0 &&
 	    !herd_slot_configured(s, own))
@@ -247,5 +249,6 @@ bool herd_publish_documents(struct herd_step *s)
 		wrote = true;
 	}
 	wrote |= herd_failsafe_publish(s);
-	return publish_history(s) || wrote;
+	/* That of a standby cluster is the other cluster's. */
+	return (!s->cfg->standby_cluster && publish_history(s)) || wrote;
 }

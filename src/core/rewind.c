@@ -55,8 +55,10 @@ static enum herd_verdict judge(const struct herd_step *s)
 		return HERD_JUDGE_UNKNOWN;
 	if (tl > p->timeline || !same_past(pg->history, p->history, tl))
 		return HERD_JUDGE_DIVERGED;
+	/* A standby cluster may follow what has followed it: the timeline goes on. */
 	if (tl == p->timeline)
-		return was_primary ? HERD_JUDGE_DIVERGED : HERD_JUDGE_GOOD;
+		return was_primary && !s->cfg->standby_cluster ? HERD_JUDGE_DIVERGED
+							       : HERD_JUDGE_GOOD;
 	if (!fork_point(p, tl, &fork))
 		return HERD_JUDGE_DIVERGED;
 	if (!was_primary)
@@ -71,29 +73,55 @@ static enum herd_verdict judge(const struct herd_step *s)
 	return HERD_JUDGE_DIVERGED;
 }
 
-/* Asks the leader, when there is no verdict for this reign. True: the answer is awaited. */
-static bool ask(struct herd_step *s)
+/* Whose word counts: the leader's, in a standby cluster that of the primary outside; or nobody's.
+ */
+static const char *arbiter(const struct herd_step *s)
+{
+	if (s->cfg->standby_cluster)
+		return s->cfg->standby_host ? HERD_REMOTE : NULL;
+	return s->cl->leader;
+}
+
+/* A new reign, or another arbiter: what was found out before does not count. */
+static void begin_judging(struct herd_step *s)
+{
+	struct herd_core *c = s->c;
+
+	if (c->judged_version == s->cl->leader_key.version &&
+	    c->judged_remote == s->cfg->standby_cluster)
+		return;
+	c->judged_version = s->cl->leader_key.version;
+	c->judged_remote = s->cfg->standby_cluster;
+	c->verdict = HERD_JUDGE_UNKNOWN;
+	c->probe_id = 0;
+	c->probe_failed = false;
+	c->down_wait_ms = 0;
+	c->rewound = false;
+}
+
+bool herd_judge_ask(struct herd_step *s)
 {
 	struct herd_core *c = s->c;
 	int64_t now = s->o->now_ms;
+	const char *whom = arbiter(s);
 
-	if (c->judged_version != s->cl->leader_key.version) {
-		c->judged_version = s->cl->leader_key.version;
-		c->verdict = HERD_JUDGE_UNKNOWN;
-		c->probe_id = 0;
-		c->down_wait_ms = 0;
-		c->rewound = false;
-	}
+	begin_judging(s);
+	if (!whom)
+		c->verdict = HERD_JUDGE_GOOD;
 	if (c->verdict != HERD_JUDGE_UNKNOWN)
 		return false;
 	if (c->probe_id && s->o->probe.id == c->probe_id) {
 		c->verdict = judge(s);
+		c->judged_ms = now;
+		c->probe_failed = !s->o->probe.ok;
 		c->probe_id = 0;
 		if (c->verdict != HERD_JUDGE_UNKNOWN)
 			return false;
 	}
-	if (now - c->probe_sent_ms < (c->probe_id ? 4000 : 200)) {
-		herd_step_at(s, c->probe_sent_ms + (c->probe_id ? 4000 : 200));
+	int64_t pause = c->probe_id ? 4000 : c->probe_failed ? 2000 : 200;
+
+	if (now - c->probe_sent_ms < pause) {
+		herd_step_at(s, c->probe_sent_ms + pause);
 		return true;
 	}
 	struct herd_action *a = herd_plan_add(s, HERD_ACT_PROBE, false);
@@ -101,20 +129,98 @@ static bool ask(struct herd_step *s)
 	c->probe_id = ++c->last_id;
 	c->probe_sent_ms = now;
 	a->id = c->probe_id;
-	a->member = herd_plan_text(s->p, "%s", s->cl->leader);
+	a->member = herd_plan_text(s->p, "%s", whom);
 	return true;
 }
 
-/* Whom to stream from: the leader, or the member that our tag names. */
+/* Does following from (transitively) lead back to us? */
+static bool follows_us(const struct herd_step *s, const struct herd_member *from)
+{
+	for (size_t hops = 0; from && from->tags.replicatefrom; hops++) {
+		const char *next = from->tags.replicatefrom;
+
+		if (herd_str_eq(next, s->o->name) || hops > s->cl->n_members)
+			return true;
+		if (herd_str_eq(from->name, s->cl->leader))
+			return false;
+		from = herd_cluster_member(s->cl, next);
+	}
+	return false;
+}
+
+/*
+ * Whom to stream from: the leader, or the running member that our tag names; the leader of a
+ * standby cluster, and everybody while it has none, from outside. NULL: from nobody (nostream).
+ */
 static const char *upstream(const struct herd_step *s)
 {
 	const char *want = s->o->self->tags.replicatefrom;
 	const struct herd_member *m = herd_cluster_member(s->cl, want);
 
+	if (s->cfg->standby_cluster && (!s->cl->leader || s->key_mine || s->key_stale))
+		return HERD_REMOTE;
+	if (s->o->self->tags.nostream)
+		return NULL;
 	if (m && m->state == HERD_STATE_RUNNING && !herd_str_eq(want, s->o->name) &&
-	    !herd_str_eq(m->tags.replicatefrom, s->o->name))
+	    !follows_us(s, m))
 		return m->name;
 	return s->cl->leader;
+}
+
+bool herd_repairable(const struct herd_step *s)
+{
+	return s->o->rewind_possible || s->o->reclone_diverged || s->o->reclone_aside;
+}
+
+/* The server from which a rewind is made is not there yet, or not fit for it. */
+static bool wait_for_source(struct herd_step *s)
+{
+	const struct herd_member *leader = herd_cluster_leader(s->cl);
+
+	if (s->cfg->standby_cluster)
+		return false;
+	if (leader && leader->checkpoint_after_promote != 0 && leader->role == HERD_ROLE_PRIMARY)
+		return false;
+	herd_step_at(s, s->o->now_ms + 500);
+	return herd_answer_regular(s, "rewind.wait", "Waiting for checkpoint on %s before rewind",
+				   s->cl->leader);
+}
+
+/* The source said "not now": it is asked again, and its word on our data may change too. */
+static bool try_again(struct herd_step *s)
+{
+	struct herd_core *c = s->c;
+
+	if (s->o->now_ms - s->o->task.last_ms < 5000) {
+		herd_step_at(s, s->o->task.last_ms + 5000);
+		return herd_answer_regular(s, "rewind.again",
+					   "waiting for the source of pg_rewind to be ready");
+	}
+	c->rewound = false;
+	c->verdict = HERD_JUDGE_UNKNOWN;
+	c->down_wait_ms = 0;
+	return herd_answer(s, "rewind.again", "asking again whether data has diverged");
+}
+
+/* What comes in its place has not been judged. */
+static bool replace(struct herd_step *s, const char *source)
+{
+	struct herd_core *c = s->c;
+	struct herd_action *a;
+
+	c->judged_version = 0;
+	c->verdict = HERD_JUDGE_UNKNOWN;
+	if (!s->o->reclone_diverged) {
+		herd_plan_add(s, HERD_ACT_WIPE, true);
+		return herd_answer(
+			s, "rewind.aside",
+			"putting the data directory aside because data has diverged from "
+			"the leader and cannot be rewound");
+	}
+	a = herd_plan_add(s, HERD_ACT_CLONE, true);
+	a->member = herd_plan_text(s->p, "%s", source);
+	return herd_answer(s, "rewind.reclone",
+			   "reinitializing because data has diverged from the leader");
 }
 
 /* Our data has left the line: rewind it, or copy it anew. The server is down. */
@@ -122,34 +228,27 @@ static bool repair(struct herd_step *s)
 {
 	const struct herd_obs *o = s->o;
 	struct herd_core *c = s->c;
-	const struct herd_member *leader = herd_cluster_leader(s->cl);
-	bool failed = o->task.last == HERD_TASK_REWIND && !o->task.last_ok && c->rewound;
+	const char *source = s->cfg->standby_cluster ? HERD_REMOTE : s->cl->leader;
+	bool over = o->task.last == HERD_TASK_REWIND && c->rewound;
 
-	if (o->task.last == HERD_TASK_REWIND && o->task.last_ok && c->rewound) {
+	if (over && o->task.last_ok) {
 		c->rewound = false;
 		c->verdict = HERD_JUDGE_GOOD;
 		return false;
 	}
-	if (o->rewind_possible && !failed) {
-		if (!leader || leader->checkpoint_after_promote == 0 ||
-		    leader->role != HERD_ROLE_PRIMARY) {
-			herd_step_at(s, o->now_ms + 500);
-			return herd_answer_regular(s, "rewind.wait",
-						   "Waiting for checkpoint on %s before rewind",
-						   s->cl->leader);
-		}
+	if (over && o->task.last_again)
+		return try_again(s);
+	if (o->rewind_possible && !over) {
+		if (wait_for_source(s))
+			return true;
 		c->rewound = true;
 		herd_plan_add(s, HERD_ACT_REWIND, true)->member =
-			herd_plan_text(s->p, "%s", s->cl->leader);
-		return herd_answer(s, "rewind", "running pg_rewind from %s", s->cl->leader);
+			herd_plan_text(s->p, "%s", source);
+		return herd_answer(s, "rewind", "running pg_rewind from %s",
+				   s->cfg->standby_cluster ? "the remote primary" : source);
 	}
-	if (o->reclone_diverged) {
-		/* What comes in its place has not been judged. */
-		c->judged_version = 0;
-		herd_plan_add(s, HERD_ACT_WIPE, true);
-		return herd_answer(s, "rewind.reclone",
-				   "reinitializing because data has diverged from the leader");
-	}
+	if (o->reclone_diverged || o->reclone_aside)
+		return replace(s, source);
 	herd_warn(s, "data has diverged from the leader and can be neither rewound nor replaced");
 	c->verdict = HERD_JUDGE_GOOD;
 	c->rewound = false;
@@ -170,6 +269,30 @@ static bool start_standby(struct herd_step *s, const char *member)
 	return herd_answer(s, "down.standby", "starting as a secondary");
 }
 
+/* The server is down and is to follow: judged first, where that is needed. */
+static bool come_up(struct herd_step *s, const char *target)
+{
+	const struct herd_obs *o = s->o;
+	struct herd_core *c = s->c;
+	bool waited = c->down_wait_ms > 0 && o->now_ms - c->down_wait_ms >= 10000;
+
+	begin_judging(s);
+	/* A standby whose place is known, and which starts, is judged when it runs. */
+	bool plain = o->pg.in_recovery &&
+		     !(o->task.last == HERD_TASK_START && o->task.failures >= 3) &&
+		     c->verdict != HERD_JUDGE_DIVERGED;
+
+	if (!plain && !waited && herd_judge_ask(s)) {
+		if (c->down_wait_ms == 0)
+			c->down_wait_ms = o->now_ms;
+		s->p->rule = "down.judge";
+		return true;
+	}
+	if (!plain && c->verdict == HERD_JUDGE_DIVERGED && repair(s))
+		return true;
+	return start_standby(s, target);
+}
+
 /* No server, and the key is not ours. */
 bool herd_rule_down(struct herd_step *s)
 {
@@ -185,24 +308,25 @@ bool herd_rule_down(struct herd_step *s)
 			return herd_answer_regular(s, "down.released",
 						   "waiting for the new leader");
 		}
-		return start_standby(s, NULL);
+		return start_standby(s, s->cfg->standby_cluster ? HERD_REMOTE : NULL);
 	}
-	bool waited = c->down_wait_ms > 0 && o->now_ms - c->down_wait_ms >= 10000;
-	/* A standby whose place is known, and which starts, is judged when it runs. */
-	bool plain = o->pg.in_recovery &&
-		     !(o->task.last == HERD_TASK_START && o->task.failures >= 3) &&
-		     !(c->judged_version == s->cl->leader_key.version &&
-		       c->verdict == HERD_JUDGE_DIVERGED);
+	return come_up(s, upstream(s));
+}
 
-	if (!plain && !waited && ask(s)) {
-		if (c->down_wait_ms == 0)
-			c->down_wait_ms = o->now_ms;
-		s->p->rule = "down.judge";
-		return true;
+bool herd_standby_down(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+
+	if (o->pg.in_recovery && o->task.last == HERD_TASK_START && !o->task.last_ok &&
+	    o->task.failures >= 3 && s->cl->n_members > 1) {
+		herd_release(s);
+		return herd_answer(s, "down.standby-failed",
+				   "released leader key because postgres cannot be started");
 	}
-	if (!plain && c->verdict == HERD_JUDGE_DIVERGED && repair(s))
-		return true;
-	return start_standby(s, upstream(s));
+	if (come_up(s, HERD_REMOTE) && s->p->rule && strcmp(s->p->rule, "down.standby") == 0)
+		return herd_answer(s, "standby.start",
+				   "starting as a standby leader because i had the session lock");
+	return true;
 }
 
 /* A standby that runs while another leads. */
@@ -214,21 +338,23 @@ bool herd_rule_follow(struct herd_step *s)
 	if (!s->cl->leader || o->pg.run != HERD_RUN_RUNNING || !o->pg.queryable || s->busy)
 		return herd_answer_regular(s, "follow.wait", "no action. I am (%s), waiting",
 					   o->name);
-	/* Streaming from a leader of our own timeline or a later one proves that we fit. */
-	if (!ask(s) && s->c->verdict == HERD_JUDGE_DIVERGED &&
-	    (o->rewind_possible || o->reclone_diverged)) {
+	bool off = s->cfg->standby_cluster
+			   ? herd_standby_diverged(s)
+			   : !herd_judge_ask(s) && s->c->verdict == HERD_JUDGE_DIVERGED;
+
+	if (off && herd_repairable(s)) {
 		herd_stop(s, HERD_STOP_FAST);
 		return herd_answer(s, "follow.diverged",
 				   "stopping because data has diverged from the leader");
 	}
 	if (!herd_str_eq(o->pg.following, target)) {
 		herd_plan_add(s, HERD_ACT_FOLLOW, true)->member =
-			herd_plan_text(s->p, "%s", target);
+			target ? herd_plan_text(s->p, "%s", target) : NULL;
 		return herd_answer(s, "follow.new", "following new leader after its promotion");
 	}
 	if (o->pg.feedback != herd_slots_need_feedback(s->cl, o->name, &o->self->tags)) {
 		herd_plan_add(s, HERD_ACT_FOLLOW, true)->member =
-			herd_plan_text(s->p, "%s", target);
+			target ? herd_plan_text(s->p, "%s", target) : NULL;
 		return herd_answer_regular(s, "follow.feedback",
 					   "no action. I am (%s), a secondary, and following a "
 					   "leader (%s)",
@@ -244,7 +370,7 @@ bool herd_rule_follow(struct herd_step *s)
 	}
 	if (herd_slots_judge(s))
 		return true;
-	return herd_answer_regular(s, "follow",
-				   "no action. I am (%s), a secondary, and following a leader (%s)",
-				   o->name, s->cl->leader);
+	return herd_answer_regular(
+		s, "follow", "no action. I am (%s), a secondary, and following a %sleader (%s)",
+		o->name, s->cfg->standby_cluster ? "standby " : "", s->cl->leader);
 }

@@ -35,6 +35,7 @@ static const struct {
 	{ "race", herd_rule_race },
 	{ "promote", herd_rule_promote },
 	{ "switchover", herd_rule_switchover },
+	{ "standby", herd_rule_standby },
 	{ "leader", herd_rule_leader },
 	{ "follow", herd_rule_follow },
 };
@@ -148,6 +149,8 @@ static void look(struct herd_step *s)
 	if (!s->cl)
 		s->cl = &c->empty;
 	s->cfg = &s->cl->config;
+	if (!s->cl->config_key.version && o->bootstrap)
+		s->cfg = o->bootstrap;
 	s->paused = s->cfg->pause;
 	s->busy = o->task.running != HERD_TASK_NONE;
 	s->primary = (o->pg.run != HERD_RUN_DOWN && !o->pg.in_recovery) ||

@@ -71,6 +71,9 @@ struct herd_core {
 	/* Judging our data against a leader. */
 	int64_t probe_id, probe_sent_ms;
 	int64_t judged_version; /* of the leader key */
+	bool judged_remote;     /* against the primary outside (standby cluster) */
+	int64_t judged_ms;
+	bool probe_failed;
 	enum herd_verdict verdict;
 	int64_t down_wait_ms; /* since when we wait for a verdict */
 	bool rewound;         /* a rewind was ordered and its end not looked at */
@@ -84,6 +87,10 @@ struct herd_core {
 	bool fs_lost;               /* gave up: nothing revives before the key is ours again */
 	struct herd_names fs_maybe; /* whom a write of the key may have added unseen ... */
 	int64_t fs_version;         /* ... to this version of it */
+
+	/* Standby cluster. */
+	int64_t standby_version;    /* of the leader key under which we were standby leader */
+	int64_t fed_ms, starved_ms; /* since when the WAL receiver streams, or does not; 0: no */
 
 	/* Synchronous replication. */
 	char *ssn_text;     /* as seen in force */
@@ -204,7 +211,15 @@ bool herd_rule_promote(struct herd_step *s);       /* leader.c */
 bool herd_rule_leader(struct herd_step *s);        /* leader.c */
 bool herd_rule_follow(struct herd_step *s);        /* rewind.c */
 bool herd_rule_pause(struct herd_step *s);         /* lease.c */
-bool herd_sync_step(struct herd_step *s);          /* sync.c; true: it changed something waited */
+bool herd_rule_standby(struct herd_step *s);       /* standby.c */
+/* Asks for what a verdict on our data needs. True: the answer is awaited. */
+bool herd_judge_ask(struct herd_step *s);        /* rewind.c */
+bool herd_repairable(const struct herd_step *s); /* rewind.c; diverged data can be mended */
+bool herd_standby_diverged(struct herd_step *s); /* standby.c */
+/* No server in a standby cluster, and the key is ours. */
+bool herd_standby_down(struct herd_step *s); /* rewind.c */
+void herd_leader_tidy(struct herd_step *s);  /* leader.c; requests that are fulfilled */
+bool herd_sync_step(struct herd_step *s);    /* sync.c; true: it changed something waited */
 bool herd_quorum_step(struct herd_step *s, const struct herd_names *want); /* quorum.c */
 /* How many of names have all that was committed before the setting was in force. */
 int herd_sync_confirmed(const struct herd_step *s, const struct herd_names *names);

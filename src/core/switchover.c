@@ -101,7 +101,7 @@ static const char *choose(const struct herd_step *s)
 
 		if (!m || !allowed(s, m) || !a->reachable || !a->running || !a->in_recovery ||
 		    a->nofailover || (a->timeline > 0 && tl > 0 && a->timeline != tl) ||
-		    herd_lsn_lag(s->o->pg.flush_lsn, a->lsn) >
+		    herd_lsn_lag(herd_obs_lsn(s->o), a->lsn) >
 			    (uint64_t)s->cfg->maximum_lag_on_failover)
 			continue;
 		if (!best || a->lsn > best->lsn)
@@ -150,8 +150,8 @@ bool herd_rule_switchover(struct herd_step *s)
 	const struct herd_obs *o = s->o;
 	bool answered;
 
-	if (!s->holds || o->pg.run != HERD_RUN_RUNNING || o->pg.in_recovery || !o->pg.queryable ||
-	    c->ho != HERD_HO_NONE)
+	if (!s->holds || o->pg.run != HERD_RUN_RUNNING || !o->pg.queryable ||
+	    o->pg.in_recovery != s->cfg->standby_cluster || c->ho != HERD_HO_NONE)
 		return false;
 	if (s->cl->failover_key.bad)
 		return refuse(s, "the failover document cannot be read");
@@ -180,6 +180,16 @@ bool herd_rule_switchover(struct herd_step *s)
 	return herd_answer(s, "switchover.poll", "manual failover: asking the candidates");
 }
 
+/* A standby leader has nothing to finish: the key alone moves. */
+static bool pass_on(struct herd_step *s)
+{
+	announce(s, HERD_HANDOVER_DONE)->wait = false;
+	herd_release(s);
+	phase(s, HERD_HO_RELEASED);
+	return herd_answer(s, "switchover.pass-on", "manual failover: demoted myself, %s leads",
+			   s->c->ho_to);
+}
+
 static bool on_poll(struct herd_step *s)
 {
 	struct herd_core *c = s->c;
@@ -204,6 +214,8 @@ static bool on_poll(struct herd_step *s)
 		return true;
 	}
 	c->ho_asked = false;
+	if (s->cfg->standby_cluster)
+		return pass_on(s);
 	c->ho_checkpointing = !s->busy;
 	if (!s->busy)
 		herd_plan_add(s, HERD_ACT_CHECKPOINT, false);
@@ -411,7 +423,10 @@ bool herd_rule_exit(struct herd_step *s)
 		if (!clean || !s->holds || o->pg.run == HERD_RUN_RUNNING)
 			return herd_answer_regular(s, "exit.stop", "stopping postgres");
 	}
-	if (s->holds && o->dcs_ok && o->pg.control == HERD_CONTROL_SHUT_DOWN && !c->exit_released) {
+	bool ended = o->pg.control == HERD_CONTROL_SHUT_DOWN ||
+		     (s->cfg->standby_cluster && o->pg.in_recovery);
+
+	if (s->holds && o->dcs_ok && ended && !c->exit_released) {
 		c->exit_released = true;
 		herd_release(s);
 		return herd_answer(s, "exit.release", "Leader key released");

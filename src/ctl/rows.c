@@ -118,7 +118,8 @@ static void add_row(struct maker *mk, const struct herd_cluster *g, const struct
 {
 	json_t *row = json_object();
 	bool leader = herd_str_eq(g->leader, m->name);
-	const char *state = !leader && m->replication_state ? m->replication_state : m->state_text;
+	bool standby = !leader || g->config.standby_cluster;
+	const char *state = standby && m->replication_state ? m->replication_state : m->state_text;
 
 	json_object_set_new(row, "Cluster", json_string(mk->name));
 	if (g->group != HERD_NO_GROUP)

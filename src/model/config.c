@@ -321,15 +321,33 @@ static int read_standby_cluster(struct herd_config *c, const json_t *obj)
 	const json_t *v = json_object_get(obj, "standby_cluster");
 	const char *host = herd_json_str(v, "host", ""),
 		   *cmd = herd_json_str(v, "restore_command", "");
-	int64_t port = herd_json_i64(v, "port", 0);
+	const json_t *port = json_object_get(v, "port");
+	const char *slot = herd_json_str(v, "primary_slot_name", "");
+	char *text;
 
 	if (!json_is_object(v))
 		return 0;
-	c->standby_cluster = *host != '\0' || *cmd != '\0' || port > 0;
-	c->standby_port = port > 0 && port <= 65535 ? (int)port : 5432;
-	return herd_str_set(&c->standby_host, *host ? host : NULL) &&
-			       herd_str_set(&c->standby_slot,
-					    herd_json_str(v, "primary_slot_name", NULL))
+	/* A number, or a list with as many as there are hosts. */
+	text = json_is_integer(port)
+		       ? herd_str_printf("%" JSON_INTEGER_FORMAT, json_integer_value(port))
+	       : json_is_string(port) ? herd_str_dup(json_string_value(port))
+				      : NULL;
+	if (text && (!*text || strspn(text, "0123456789,") != strlen(text))) {
+		if (*text)
+			warn(c, herd_str_printf("standby_cluster.port \"%s\" is not a port, using "
+						"5432",
+						text));
+		free(text);
+		text = NULL;
+	}
+	c->standby_cluster = *host || *cmd || text;
+	c->standby_port = text ? text : herd_str_dup("5432");
+	/* A port alone is one of this machine, as libpq sees it. */
+	return c->standby_port &&
+			       herd_str_set(&c->standby_host, *host  ? host
+							      : text ? "localhost"
+								     : NULL) &&
+			       herd_str_set(&c->standby_slot, *slot ? slot : NULL)
 		       ? 0
 		       : -ENOMEM;
 }
@@ -409,6 +427,7 @@ void herd_config_clear(struct herd_config *c)
 	free(c->slots);
 	free(c->ignore);
 	free(c->standby_host);
+	free(c->standby_port);
 	free(c->standby_slot);
 	json_decref(c->raw);
 	herd_names_clear(&c->warnings);

@@ -56,8 +56,8 @@ struct herd_config {
 	struct herd_slot_ignore *ignore;
 	/* standby_cluster is active when host, port or restore_command is not empty. */
 	bool standby_cluster;
-	char *standby_host, *standby_slot;
-	int standby_port;
+	char *standby_host, *standby_port; /* lists with commas; host NULL: archive only */
+	char *standby_slot;
 	bool use_slots; /* postgresql.use_slots, true */
 	/* Ours: handover.transactions (s, 5) and handover.acks (s, 1), see core/switchover.h */
 	int64_t handover_transactions_ms, handover_acks_ms;

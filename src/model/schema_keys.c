@@ -189,6 +189,7 @@ const struct herd_schema_key herd_schema_local[] = {
 	{ "guard.mode", BOOL, "PGHERD_GUARD", START, "on", "see The lease and the guard" },
 	{ "citus.group", INT, "", START, "", "0: the coordinator, 1 ..: workers", .max = INT32_MAX },
 	{ "citus.database", STR, "", START, "", "the sharded database" },
+	{ "citus.extension", CHOICE, NULL, START, "", "which extension shards; default: citus where it is installed, else pgherd", .choices = "pgherd|citus" },
 	{ "citus.use_proxy", BOOL, "", UNUSED, "off", "" },
 	{ "consul", MAP, NULL, OLD },
 	{ "etcd", MAP, NULL, OLD },

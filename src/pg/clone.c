@@ -14,7 +14,9 @@ enum { TRIES = 2, RETRY_MS = 5000 };
 struct clone {
 	struct herd_pg_addr source;
 	int64_t timeout_ms;
-	size_t method; /* index into config's, or 0 when it has none */
+	struct herd_pg_method *own; /* methods for this clone alone; n 0: config's */
+	size_t own_n;
+	size_t method; /* index into them, or 0 when there are none */
 	int tries;
 	struct herd_err last; /* why the latest method failed */
 };
@@ -27,6 +29,9 @@ static void clone_free(void *state)
 
 	if (c == NULL)
 		return;
+	for (size_t i = 0; i < c->own_n; i++)
+		herd_pg_method_clear(&c->own[i]);
+	free(c->own);
 	herd_pg_addr_clear(&c->source);
 	herd_err_clear(&c->last);
 	free(c);
@@ -35,7 +40,10 @@ static void clone_free(void *state)
 static const struct herd_pg_method *method_at(const struct herd_pg *pg, size_t i)
 {
 	static const struct herd_pg_method basebackup = { .name = (char *)"basebackup" };
+	const struct clone *c = pg->op.state;
 
+	if (c->own_n > 0)
+		return i < c->own_n ? &c->own[i] : NULL;
 	if (i < pg->cfg.method_n)
 		return &pg->cfg.method[i];
 	return pg->cfg.method_n == 0 && i == 0 ? &basebackup : NULL;
@@ -125,7 +133,7 @@ static void finish(struct herd_pg *pg)
 {
 	struct herd_err err = HERD_ERR_INIT;
 
-	herd_pg_mark_unfinished(pg, false);
+	herd_pg_mark_unfinished(pg, NULL);
 	if (herd_pg_datadir(pg, &err) != HERD_PG_DATADIR_VALID) {
 		if (err.code == 0)
 			herd_err_set(&err, -EINVAL, "replica method left an empty data directory");
@@ -246,7 +254,7 @@ static void run_method(struct herd_pg *pg, int rc, const struct herd_err *err)
 		herd_pg_op_end(pg, rc, err);
 		return;
 	}
-	herd_pg_mark_unfinished(pg, true);
+	herd_pg_mark_unfinished(pg, "copy");
 	rc = m->command != NULL ? run_command(pg, m, &own) : run_basebackup(pg, m, &own);
 	if (rc < 0)
 		fail_method(pg, &own);
@@ -293,7 +301,7 @@ static void begin_leftovers(struct herd_pg *pg)
 	herd_pg_stage_leftovers(pg, begin);
 }
 
-int herd_pg_clone(struct herd_pg *pg, const struct herd_pg_clone_opts *opts, herd_pg_done_fn done,
+int herd_pg_clone(struct herd_pg *pg, struct herd_pg_clone_opts *opts, herd_pg_done_fn done,
 		  void *arg, struct herd_err *err)
 {
 	struct clone *c;
@@ -312,6 +320,10 @@ int herd_pg_clone(struct herd_pg *pg, const struct herd_pg_clone_opts *opts, her
 		return herd_err_set(err, -ENOMEM, "out of memory");
 	}
 	c->timeout_ms = opts->timeout_ms;
+	c->own = opts->method;
+	c->own_n = opts->method_n;
+	opts->method = NULL;
+	opts->method_n = 0;
 	herd_pg_op_after(pg, 0, begin_leftovers);
 	return 0;
 }

@@ -34,7 +34,7 @@ enum herd_pg_bin {
 struct herd_pg_method {
 	char *name;    /* "basebackup" is the built-in one unless command is set */
 	char *command; /* NULL: built in */
-	bool keep_data, no_params, no_leader, keep_existing_recovery_conf;
+	bool keep_data, no_params, no_leader, keep_existing_recovery_conf, has_recovery_conf;
 	struct herd_pg_settings params; /* k = v: --k=v of the command; options of basebackup */
 	struct herd_pg_settings recovery_conf; /* custom bootstrap only */
 };

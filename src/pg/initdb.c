@@ -87,7 +87,7 @@ static void initdb_done(struct herd_pg *pg, int status, const char *output)
 	int rc = herd_pg_command_check("initdb", status, output, &err);
 
 	if (rc == 0)
-		herd_pg_mark_unfinished(pg, false);
+		herd_pg_mark_unfinished(pg, NULL);
 	herd_pg_op_end(pg, rc, &err);
 	herd_err_clear(&err);
 }
@@ -124,7 +124,7 @@ static void custom_done(struct herd_pg *pg, int status, const char *output)
 	int rc = herd_pg_command_check("bootstrap method", status, output, &err);
 
 	if (rc == 0)
-		herd_pg_mark_unfinished(pg, false);
+		herd_pg_mark_unfinished(pg, NULL);
 	if (rc == 0 && herd_pg_datadir(pg, &err) != HERD_PG_DATADIR_VALID)
 		rc = herd_err_set(&err, -EINVAL,
 				  "bootstrap method left no data directory at \"%s\"",
@@ -144,9 +144,10 @@ static int run_custom(struct herd_pg *pg, const struct herd_pg_method *m, struct
 		rc = add_arg(&argv, "scope", pg->cfg.scope);
 		if (rc == 0)
 			rc = add_arg(&argv, "datadir", pg->cfg.data_dir);
-		for (size_t i = 0; i < m->params.n && rc == 0; i++)
-			rc = add_arg(&argv, m->params.v[i].name, m->params.v[i].value);
 	}
+	for (size_t i = 0; i < m->params.n && rc == 0; i++)
+		rc = add_arg(&argv, m->params.v[i].name, m->params.v[i].value);
+	herd_pg_notice(pg, "Running custom bootstrap script: %s", m->command);
 	if (rc == 0)
 		rc = herd_pg_lines_end(&argv);
 	if (rc < 0)
@@ -173,7 +174,7 @@ int herd_pg_initdb(struct herd_pg *pg, const struct herd_pg_bootstrap *b, herd_p
 	rc = herd_pg_op_begin(pg, "running initdb", done, arg, err);
 	if (rc < 0)
 		return rc;
-	herd_pg_mark_unfinished(pg, true);
+	herd_pg_mark_unfinished(pg, "copy");
 	if (custom) {
 		rc = run_custom(pg, b->method, err);
 	} else {
@@ -183,7 +184,7 @@ int herd_pg_initdb(struct herd_pg *pg, const struct herd_pg_bootstrap *b, herd_p
 			rc = run_initdb(pg, b != NULL ? b->initdb : NULL, err);
 	}
 	if (rc < 0) { /* nothing was begun */
-		herd_pg_mark_unfinished(pg, false);
+		herd_pg_mark_unfinished(pg, NULL);
 		herd_pg_op_drop(pg);
 	}
 	return rc;
@@ -211,7 +212,7 @@ int herd_pg_move_aside(struct herd_pg *pg, struct herd_err *err)
 		rc = herd_err_set(err, -errno, "could not rename directory \"%s\" to \"%s\": %s",
 				  dir, to, strerror(errno));
 	if (rc == 0) {
-		herd_pg_mark_unfinished(pg, false);
+		herd_pg_mark_unfinished(pg, NULL);
 		herd_pg_notice(pg, "data directory was moved to \"%s\"", to);
 	}
 	free(to);

@@ -272,12 +272,12 @@ int herd_pg_major(struct herd_pg *pg)
 	return major;
 }
 
-void herd_pg_mark_unfinished(struct herd_pg *pg, bool on)
+void herd_pg_mark_unfinished(struct herd_pg *pg, const char *what)
 {
 	char *path = herd_str_printf("%s.unfinished", pg->cfg.data_dir);
 
-	if (path != NULL && on)
-		herd_pg_file_write(path, "", 0, 0600, NULL, NULL);
+	if (path != NULL && what != NULL)
+		herd_pg_file_write(path, what, strlen(what), 0600, NULL, NULL);
 	else if (path != NULL)
 		herd_pg_file_remove(path, NULL);
 	free(path);
@@ -288,6 +288,18 @@ bool herd_pg_is_unfinished(const struct herd_pg *pg)
 	char *path = herd_str_printf("%s.unfinished", pg->cfg.data_dir);
 	bool ret = path != NULL && herd_pg_file_exists(path);
 
+	free(path);
+	return ret;
+}
+
+bool herd_pg_is_half_copied(const struct herd_pg *pg)
+{
+	struct herd_buf text = { 0 };
+	char *path = herd_str_printf("%s.unfinished", pg->cfg.data_dir);
+	bool ret = path != NULL && herd_pg_file_read(path, &text, NULL) == 0 &&
+		   strcmp(herd_buf_str(&text), "copy") == 0;
+
+	herd_buf_free(&text);
 	free(path);
 	return ret;
 }

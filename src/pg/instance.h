@@ -61,6 +61,8 @@ enum herd_pg_datadir {
 					rewind */
 };
 enum herd_pg_datadir herd_pg_datadir(struct herd_pg *pg, struct herd_err *err);
+/* BROKEN because initdb or a copy did not come to its end: there is nothing in it to be kept. */
+bool herd_pg_is_half_copied(const struct herd_pg *pg);
 
 /*
  * Writes the configuration of `role`, ends leftovers of a dead postmaster, starts one that is no

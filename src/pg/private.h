@@ -111,11 +111,12 @@ static inline bool herd_pg_exit_pending(struct herd_pg *pg)
 	return pg->pid > 0 && herd_pg_pid(pg) == 0;
 }
 /*
- * Beside the data directory lies <dir>.unfinished while initdb, a clone or pg_rewind writes in it,
+ * Beside the data directory lies <dir>.unfinished while initdb, a clone ("copy") or pg_rewind
+ * ("rewind": it was somebody's data) writes in it,
  * so that half a cluster is not taken for one after we died. Best effort: the parent directory may
  * not be ours to write in.
  */
-void herd_pg_mark_unfinished(struct herd_pg *pg, bool on);
+void herd_pg_mark_unfinished(struct herd_pg *pg, const char *what); /* NULL: it is whole */
 bool herd_pg_is_unfinished(const struct herd_pg *pg);
 /* Watches a postmaster from now on; -ESRCH when it is gone. */
 int herd_pg_adopt(struct herd_pg *pg, pid_t pid);

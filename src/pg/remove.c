@@ -97,7 +97,7 @@ static void remove_done(struct herd_pg *pg, int status, const char *output)
 	if (rc < 0)
 		herd_err_prefix(&err, "could not remove the contents of \"%s\"", pg->cfg.data_dir);
 	else
-		herd_pg_mark_unfinished(pg, false);
+		herd_pg_mark_unfinished(pg, NULL);
 	next(pg, rc, &err);
 	herd_err_clear(&err);
 }

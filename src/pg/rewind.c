@@ -115,7 +115,7 @@ static void rewind_done(struct herd_pg *pg, int status, const char *output)
 
 	/* --progress tells when it begins to write: what failed before has done no harm. */
 	if (rc == 0 || (WIFEXITED(status) && strstr(output, "need to copy") == NULL))
-		herd_pg_mark_unfinished(pg, false);
+		herd_pg_mark_unfinished(pg, NULL);
 	if (rc == 0)
 		herd_pg_op_end(pg, 0, NULL);
 	else
@@ -209,10 +209,10 @@ static int run_rewind(struct herd_pg *pg, struct herd_err *err)
 	if (rc == 0)
 		rc = herd_pg_pgpass_write(pg->cfg.pgpass, &r->source, rewind_auth(pg), err);
 	if (rc == 0) {
-		herd_pg_mark_unfinished(pg, true);
+		herd_pg_mark_unfinished(pg, "rewind");
 		rc = herd_pg_op_run(pg, (const char *const *)argv.v, env, 0, rewind_done, err);
 		if (rc < 0)
-			herd_pg_mark_unfinished(pg, false);
+			herd_pg_mark_unfinished(pg, NULL);
 	}
 	herd_pg_lines_clear(&argv);
 	herd_buf_free(&source);

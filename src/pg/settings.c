@@ -98,6 +98,19 @@ int herd_pg_settings_merge(struct herd_pg_settings *dst, const struct herd_pg_se
 	return 0;
 }
 
+bool herd_pg_settings_eq(const struct herd_pg_settings *a, const struct herd_pg_settings *b)
+{
+	if (a->n != b->n)
+		return false;
+	for (size_t i = 0; i < a->n; i++) {
+		const char *other = herd_pg_settings_get(b, a->v[i].name);
+
+		if (other == NULL || strcmp(other, a->v[i].value) != 0)
+			return false;
+	}
+	return true;
+}
+
 static int compare(const void *a, const void *b)
 {
 	const struct herd_pg_setting *x = a, *y = b;

@@ -27,6 +27,8 @@ const char *herd_pg_settings_get(const struct herd_pg_settings *s, const char *n
 bool herd_pg_settings_remove(struct herd_pg_settings *s, const char *name);
 /* dst gets every pair of src (set, so src wins). 0 or -ENOMEM. */
 int herd_pg_settings_merge(struct herd_pg_settings *dst, const struct herd_pg_settings *src);
+/* The same pairs, in any order. Names that repeat are not looked at beyond the first. */
+bool herd_pg_settings_eq(const struct herd_pg_settings *a, const struct herd_pg_settings *b);
 void herd_pg_settings_sort(struct herd_pg_settings *s);
 
 /* A list of lines (pg_hba.conf, pg_ident.conf) or words. Zeroed: empty. */

@@ -570,6 +570,18 @@ static void free_live(void *p)
 	free(l);
 }
 
+void herd_admin_apply_log(struct herd_px *px)
+{
+	const struct herd_settings *s = &atomic_load(&px->live)->config->s;
+	struct herd_err err = HERD_ERR_INIT;
+
+	if (*s->logfile && herd_log_reopen(px->log, s->logfile, &err) < 0)
+		herd_warning(px->log, "%s", herd_err_text(&err));
+	herd_err_clear(&err);
+	herd_log_set_level(px->log, s->verbose + atomic_load(&px->verbose) > 0 ? HERD_LOG_DEBUG
+									       : HERD_LOG_INFO);
+}
+
 int herd_live_replace(struct herd_px *px, struct herd_pconf *config, struct herd_err *err)
 {
 	struct herd_live *l = calloc(1, sizeof(*l));
@@ -591,8 +603,10 @@ int herd_live_replace(struct herd_px *px, struct herd_pconf *config, struct herd
 	l->config = config;
 	struct herd_live *old = atomic_exchange(&px->live, l);
 
-	if (old)
+	if (old) {
+		herd_admin_apply_log(px);
 		herd_retire(px, old, free_live);
+	}
 	return 0;
 }
 

@@ -14,6 +14,8 @@ void herd_admin_close(struct herd_client *c);
 
 /* Reads the configuration file again and makes it the live one. Any thread. */
 int herd_admin_reload(struct herd_px *px, struct herd_err *err);
+/* Log file and level as the settings in force say. */
+void herd_admin_apply_log(struct herd_px *px);
 /* Makes config (whose reference it takes, also on failure) the live one. px->reload_lock is held.
  */
 int herd_live_replace(struct herd_px *px, struct herd_pconf *config, struct herd_err *err);

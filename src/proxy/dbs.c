@@ -6,7 +6,8 @@
 #include "base/str.h"
 #include "proxy/pools.h"
 
-struct herd_db *herd_db_get(struct herd_px *px, const char *name, const char *listener)
+static struct herd_db *get(struct herd_px *px, const char *name, const char *listener,
+			   bool fallback)
 {
 	char *key = herd_str_printf("%s\n%s", name, listener ? listener : "");
 	struct herd_db *db = NULL;
@@ -33,10 +34,23 @@ struct herd_db *herd_db_get(struct herd_px *px, const char *name, const char *li
 		goto out;
 	}
 	memset(db->stats, 0, sizeof(*db->stats) * (size_t)px->nworkers);
+	if (fallback)
+		herd_info(px->log, "registered new auto-database: db=%s", name);
 out:
 	pthread_mutex_unlock(&px->pools_lock);
 	free(key);
 	return db;
+}
+
+struct herd_db *herd_db_get(struct herd_px *px, const char *name, const char *listener)
+{
+	return get(px, name, listener, false);
+}
+
+struct herd_db *herd_db_enter(struct herd_px *px, const char *name, const char *listener,
+			      const struct herd_database *conf)
+{
+	return get(px, name, listener, conf->fallback && !listener);
 }
 
 const struct herd_database *herd_db_conf(const struct herd_live *live, const struct herd_db *db)

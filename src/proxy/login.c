@@ -468,7 +468,7 @@ static bool enter_database(struct herd_client *c)
 		herd_client_fail(c, "3D000", "no such database: %s", c->dbname);
 		return false;
 	}
-	c->db = herd_db_get(c->w->px, c->dbname, c->listener);
+	c->db = herd_db_enter(c->w->px, c->dbname, c->listener, db);
 	if (!c->db) {
 		herd_client_fail(c, "53200", "out of memory");
 		return false;

@@ -80,6 +80,9 @@ struct herd_pool {
 
 /* The database of that name, made when needed; NULL when out of memory. */
 struct herd_db *herd_db_get(struct herd_px *px, const char *name, const char *listener);
+/* The same for a client's login; the first one by the entry "*" is told in the log. */
+struct herd_db *herd_db_enter(struct herd_px *px, const char *name, const char *listener,
+			      const struct herd_database *conf);
 /* What the configuration of this pass says of it; NULL: it says nothing (any more). */
 const struct herd_database *herd_db_conf(const struct herd_live *live, const struct herd_db *db);
 /* What the server calls the database. */

@@ -175,26 +175,12 @@ static void warn_silent(struct herd_px *px, const struct herd_pconf *c)
 	}
 }
 
-static void apply_log(struct herd_px *px)
-{
-	const struct herd_settings *s = &atomic_load(&px->live)->config->s;
-	struct herd_err err = HERD_ERR_INIT;
-
-	if (*s->logfile && herd_log_reopen(px->log, s->logfile, &err) < 0)
-		herd_warning(px->log, "%s", herd_err_text(&err));
-	herd_err_clear(&err);
-	herd_log_set_level(px->log, s->verbose + atomic_load(&px->verbose) > 0 ? HERD_LOG_DEBUG
-									       : HERD_LOG_INFO);
-}
-
 static void reload(struct herd_px *px)
 {
 	struct herd_err err = HERD_ERR_INIT;
 
 	if (herd_admin_reload(px, &err) < 0)
 		herd_log_err(px->log, HERD_LOG_ERROR, &err, "could not reload");
-	else
-		apply_log(px);
 	herd_err_clear(&err);
 }
 
@@ -421,7 +407,7 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 		free(pidfile);
 		return rc;
 	}
-	apply_log(px);
+	herd_admin_apply_log(px);
 	raise_nofile(px, &c->s);
 	warn_silent(px, c);
 	for (int i = 0; i < px->ndoors; i++)

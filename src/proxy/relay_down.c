@@ -96,8 +96,16 @@ static void adopt_vars(struct down *d)
 	const struct herd_var_names *names = &d->w->px->vars;
 
 	for (int i = 0; d->s->vars.value && i < names->n; i++) {
-		if (d->c->vars.value && d->c->vars.value[i] && d->s->vars.value[i])
-			herd_vars_set(&d->c->vars, names, names->name[i], d->s->vars.value[i]);
+		const char *was = d->c->vars.value ? d->c->vars.value[i] : NULL;
+		const char *is = d->s->vars.value[i];
+
+		if (!was || !is || strcmp(was, is) == 0)
+			continue;
+		herd_client_log(d->c, HERD_LOG_DEBUG,
+				"varcache_set_canonical: setting %s to its canonical version "
+				"%s -> %s",
+				names->name[i], was, is);
+		herd_vars_set(&d->c->vars, names, names->name[i], is);
 	}
 }
 

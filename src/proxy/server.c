@@ -782,6 +782,14 @@ static const char *overdue(struct herd_worker *w, struct herd_server *s)
 	}
 }
 
+/* server_fast_close: a session ends for its server's sake as soon as it is between transactions. */
+static bool closes_fast(const struct herd_worker *w, const struct herd_server *s)
+{
+	return herd_worker_settings(w)->server_fast_close && atomic_load(&s->close_needed) &&
+	       atomic_load(&s->state) == HERD_SERVER_ACTIVE && s->client && !s->client->internal &&
+	       s->ready && s->tx == 'I' && herd_pool_mode(w->live, s->pool) == HERD_MODE_SESSION;
+}
+
 void herd_server_janitor(struct herd_worker *w)
 {
 	herd_list_for_each_safe(it, &w->servers)
@@ -791,5 +799,7 @@ void herd_server_janitor(struct herd_worker *w)
 
 		if (why)
 			fail(w, s, "08006", why);
+		else if (closes_fast(w, s))
+			herd_client_fail(s->client, "57P01", "database configuration changed");
 	}
 }

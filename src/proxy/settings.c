@@ -127,7 +127,7 @@ static const struct setting table[] = {
 	TIM(server_check_delay, "30", 0),
 	TXT(server_check_query, "<empty>", 0),
 	TIM(server_connect_timeout, "15", 0),
-	FLG(server_fast_close, "0", SILENT),
+	FLG(server_fast_close, "0", 0),
 	TIM(server_idle_timeout, "600", 0),
 	TIM(server_lifetime, "3600", 0),
 	TIM(server_login_retry, "15", 0),

@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -34,9 +35,13 @@ PASSWORD = "herd-secret"
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Free now, and below the range from which outgoing connections get theirs: a server that is
+    started again later must find it still free."""
+    while True:
+        port = random.SystemRandom().randrange(15000, 32000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for(fn, seconds=15, what="condition", step=0.05):
@@ -265,11 +270,14 @@ FAST = {"ttl": 5, "loop_wait": 1, "retry_timeout": 1}
 
 
 class Herd:
-    """groups: None for one group of n members n1..; else {group: members} named g<group>n<i>."""
+    """groups: None for one group of n members n1..; else {group: members} named g<group>n<i>.
+    prefix: of the members' names, "n"; of another herd that streams from this one it must differ.
+    """
 
     live = set()
 
-    def __init__(self, n=3, dcs=None, patch=None, env=None, groups=None, bin_dir=None, start=True):
+    def __init__(self, n=3, dcs=None, patch=None, env=None, groups=None, bin_dir=None, start=True,
+                 prefix="n"):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="herd-", dir="/tmp"))
         self.dir.chmod(0o755)
         self.scope = "batman"
@@ -281,7 +289,7 @@ class Herd:
             self.members = [Member(self, f"g{g}n{i + 1}", g)
                             for g, count in groups.items() for i in range(count)]
         else:
-            self.members = [Member(self, f"n{i + 1}") for i in range(n)]
+            self.members = [Member(self, f"{prefix}{i + 1}") for i in range(n)]
         try:
             self.etcd = Etcd(self.dir)
             if start:
@@ -393,6 +401,13 @@ class Herd:
 
     def keys(self):
         return self.etcd.get(f"/service/{self.scope}/")
+
+
+def ctl(herd, *args, check=False, input=None, env=None):
+    """pgherd ctl against the herd's store; the completed process, output and errors as text."""
+    return subprocess.run([PGHERD, "ctl", "-d", f"etcd3://127.0.0.1:{herd.etcd.port}", *args],
+                          capture_output=True, text=True, input=input, check=check, timeout=120,
+                          env=dict(os.environ, **(env or {})), cwd="/")
 
 
 class Writer(threading.Thread):

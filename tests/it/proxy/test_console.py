@@ -205,3 +205,24 @@ def test_shutdown_command(make):
         except psycopg.OperationalError:
             pass
         assert px.process.wait(10) == 0
+
+
+def test_fast_close(make):
+    """A session ends between two statements when its server is to be replaced."""
+    px = make(mode="session", more="server_fast_close = 1")
+    c = px.connect()
+    c.execute("begin")
+    px.console("reconnect")
+    assert c.execute("select 1").fetchone() == (1,)
+    c.execute("commit")
+    wait_for(lambda: "closing because: database configuration changed" in px.log())
+    with pytest.raises(psycopg.OperationalError):
+        c.execute("select 1")
+
+
+def test_verbose_at_run_time(make):
+    px = make(databases="* = host=127.0.0.1 port=1")
+    px.console("set verbose = 1")
+    with pytest.raises(psycopg.OperationalError):
+        px.sql("select 1", db="somewhere", connect_timeout=2)
+    assert "registered new auto-database: db=somewhere" in px.log()

@@ -151,7 +151,9 @@ ROW(standby_cluster_is_not_promoted)
 	k.leader_lease = "L1";
 	k.config = "{\"standby_cluster\":{\"host\":\"h\"}}";
 	see(&f, &k);
-	expect(&f, "promote.standby-cluster");
+	f.obs.pg.following = HERD_REMOTE;
+	expect(&f, "standby; PUT status={\"optime\":1000,\"slots\":{\"a\":1000},"
+		   "\"retain_slots\":[\"a\"]}");
 	CLOSE;
 }
 
@@ -477,7 +479,7 @@ ROW(standby_that_diverged)
 	f.obs.pg.run = HERD_RUN_DOWN;
 	f.obs.rewind_possible = false;
 	f.obs.reclone_diverged = true;
-	expect(&f, "rewind.reclone; WIPE");
+	expect(&f, "rewind.reclone; CLONE b");
 	CLOSE;
 }
 
