@@ -478,7 +478,9 @@ static bool answer_wait(struct herd_rest *r, struct rest_wait *w)
 
 	if (pending)
 		w->key_seen = true;
-	if (m && !herd_str_eq(c->leader, w->leader) && m->role == HERD_ROLE_PRIMARY) {
+	bool leads = m && (m->role == HERD_ROLE_PRIMARY || m->role == HERD_ROLE_STANDBY_LEADER);
+
+	if (leads && !herd_str_eq(c->leader, w->leader)) {
 		if (!w->candidate || strcmp(w->candidate, c->leader) == 0)
 			text = herd_str_printf("Successfully %s over to \"%s\"",
 					       w->switchover ? "switched" : "failed", c->leader);

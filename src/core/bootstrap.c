@@ -56,7 +56,7 @@ static bool clone_from(struct herd_step *s, const char *source)
 	struct herd_action *a = herd_plan_add(s, HERD_ACT_CLONE, true);
 	const struct herd_obs *o = s->o;
 
-	s->c->retry_ms = o->now_ms + 2000;
+	s->c->clone_ms = o->now_ms + 2000;
 	a->member = source ? herd_plan_text(s->p, "%s", source) : NULL;
 	if (o->want_reinit)
 		herd_plan_add(s, HERD_ACT_DONE_REINIT, false);
@@ -76,7 +76,7 @@ static bool clone(struct herd_step *s)
 	/* A leader that is there but not ready yet is waited for. */
 	bool alone = !s->cl->leader && o->clone_without_leader;
 
-	if ((!source && !alone) || o->now_ms < s->c->retry_ms) {
+	if ((!source && !alone) || o->now_ms < s->c->clone_ms) {
 		herd_step_at(s, o->now_ms + (s->cl->leader ? 500 : 1000));
 		return herd_answer_regular(s, "bootstrap.wait", "waiting for leader to bootstrap");
 	}

@@ -66,7 +66,8 @@ struct herd_core {
 
 	/* Down. */
 	int64_t crash_ms; /* our primary went down under the key; 0: it did not */
-	int64_t retry_ms; /* no start or clone before */
+	int64_t retry_ms; /* no start before */
+	int64_t clone_ms; /* no copy before */
 
 	/* Judging our data against a leader. */
 	int64_t probe_id, probe_sent_ms;

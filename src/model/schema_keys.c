@@ -220,7 +220,7 @@ const struct herd_schema_key herd_schema_dynamic[] = {
 	{ "slots", HERD_KEY_SLOTS, NULL, LIVE, "", "permanent slots: `name: {type: physical}`, `{type: logical, database: D, plugin: P}`; cluster_type: primary or standby" },
 	{ "ignore_slots", OPTIONS, NULL, LIVE, "", "slots to leave alone: list of {name, type, database, plugin}; all that is given must match" },
 	{ "standby_cluster.host", STR, NULL, LIVE, "", "host[,host] of the cluster to follow" },
-	{ "standby_cluster.port", INT, NULL, LIVE, "5432", "", .min = 1, .max = 65535 },
+	{ "standby_cluster.port", STR, NULL, LIVE, "5432", "one for all hosts, or a list like that of the hosts" },
 	{ "standby_cluster.primary_slot_name", STR, NULL, LIVE, "", "slot there" },
 	{ "standby_cluster.create_replica_methods", LIST, NULL, LIVE, "basebackup", "how the first member gets its data" },
 	{ "standby_cluster.restore_command", STR, NULL, LIVE, "", "" },

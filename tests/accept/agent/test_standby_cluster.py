@@ -81,3 +81,108 @@ def test_metrics_and_list(site):
     assert "Standby Leader" in row and "streaming" in row
     members = json.loads(leader.get("/cluster")[1])["members"]
     assert {m["role"] for m in members} == {"standby_leader", "replica"}
+
+
+def test_switchover(main, site):
+    old = standby_leader(site)
+    new = next(m for m in site.members if m is not old)
+    done = ctl(site, "switchover", "batman", "--force")
+    assert f'Successfully switched over to "{new.name}"' in done.stdout, done.stdout + done.stderr
+    assert standby_leader(site, but=old) is new
+    wait_for(lambda: upstream_of(new) == main.leader().port, 60, "streams from outside")
+    wait_for(lambda: upstream_of(old) == new.port, 60, "the former one follows")
+    replicates(main.leader(), old, "third")
+
+
+def test_failover(main, site):
+    old = standby_leader(site)
+    new = next(m for m in site.members if m is not old)
+    old.kill()
+    old.kill_postgres()
+    assert standby_leader(site, but=old) is new
+    replicates(main.leader(), new, "fourth")
+    old.start()
+    wait_for(lambda: upstream_of(old) == new.port, 60, "it comes back as a replica")
+
+
+def test_pause_and_restart(site):
+    leader = standby_leader(site)
+    ctl(site, "pause", "batman", "--wait", check=True)
+    leader.kill()
+    leader.start()
+    assert standby_leader(site) is leader
+    ctl(site, "resume", "batman", "--wait", check=True)
+    done = ctl(site, "restart", "batman", leader.name, "--force")
+    assert f"Success: restart on member {leader.name}" in done.stdout
+    assert standby_leader(site) is leader
+
+
+def test_new_settings_of_the_section(main, site):
+    leader = standby_leader(site)
+    section = {"primary_slot_name": None, "restore_command": "false %f",
+               "recovery_min_apply_delay": "10ms"}
+    assert leader.request("PATCH", "/config", {"standby_cluster": section})[0] == 200
+    show = lambda name: leader.sql(f"show {name}")[0][0]  # noqa: E731
+    wait_for(lambda: show("primary_slot_name") == "" and show("restore_command") == "false %f"
+             and show("recovery_min_apply_delay") == "10ms", 30, "the settings")
+    replica = next(m for m in site.members if m is not leader)
+    assert replica.sql("show recovery_min_apply_delay")[0][0] == "0"
+    replicates(main.leader(), leader, "fifth")
+
+
+def test_promote_and_demote(main, site):
+    """The site takes over, and the former main herd follows it."""
+    leader, source = standby_leader(site), main.leader()
+    none = ctl(site, "demote-cluster", "batman", "--force")
+    assert none.returncode == 1 and "At least --host" in none.stderr
+    again = ctl(site, "demote-cluster", "batman", "--force", "--host", "h")
+    assert again.returncode == 1 and "already in the required state" in again.stderr
+    source.sql("create table before_demotion (i int)")
+    out = ctl(main, "demote-cluster", "batman", "--force", "--host", "127.0.0.1", "--port",
+              str(leader.port))
+    assert out.returncode == 0 and "successfully demoted" in out.stdout, out.stdout + out.stderr
+    assert source.get("/standby_leader")[0] == 200
+    wait_for(lambda: leader.sql("select 1 from pg_class where relname = 'before_demotion'"), 30,
+             "the last table")
+    no = ctl(site, "promote-cluster", "batman", input="n\n")
+    assert no.returncode == 1 and "Are you sure you want to promote batman cluster?" in no.stdout
+    out = ctl(site, "promote-cluster", "batman", "--force")
+    assert out.returncode == 0 and "successfully promoted" in out.stdout, out.stdout + out.stderr
+    assert leader.is_primary() and leader.get("/standby_leader")[0] == 503
+    replicates(leader, source, "after_promotion")
+    other = next(m for m in site.members if m is not leader)
+    wait_for(lambda: other.sql("select 1 from pg_class where relname = 'after_promotion'"), 60,
+             "its own replica")
+    history = json.loads(leader.get("/history")[1])
+    assert history[-1][4] == leader.name
+
+
+def test_timeline_of_the_remote(main, site):
+    """What we follow fails over to another of the hosts that we know."""
+    first = site.wait_leader()
+    second = next(m for m in site.members if m is not first)
+    hosts = {"host": "127.0.0.1,127.0.0.1", "port": f"{first.port},{second.port}"}
+    follower = standby_leader(main)
+    assert follower.request("PATCH", "/config", {"standby_cluster": hosts})[0] == 200
+    site.wait_healthy()
+    assert site.switchover()[0] == 200
+    second = site.wait_leader(but=first)
+    replicates(second, follower, "after_switchover")
+    tl = second.sql("select timeline_id from pg_control_checkpoint()")[0][0]
+    wait_for(lambda: follower.status()["timeline"] == tl, 30, "the timeline")
+    assert standby_leader(main) is follower
+
+
+def test_demotion_of_what_has_diverged(main, site):
+    """Both were writable: the demoted one is rewound to what the other has."""
+    leader, other = standby_leader(main), site.wait_leader()
+    out = ctl(main, "promote-cluster", "batman", "--force")
+    assert out.returncode == 0, out.stdout + out.stderr
+    leader.sql("create table only_here (i int)")
+    other.sql("create table only_there (i int)")
+    out = ctl(main, "demote-cluster", "batman", "--force", "--host", "127.0.0.1", "--port",
+              str(other.port))
+    assert out.returncode == 0, out.stdout + out.stderr
+    replicates(other, leader, "after_rewind")
+    assert leader.sql("select 1 from pg_class where relname = 'only_there'")
+    assert not leader.sql("select 1 from pg_class where relname = 'only_here'")
