@@ -320,6 +320,8 @@ void herd_race_watch(struct herd_step *s)
 		return;
 	}
 	c->unlocked_ms = 0;
+	c->race_lsn = 0;
+	c->race_ms = 0;
 	remember_peers(s);
 	if (c->poll_use == HERD_POLL_RACE)
 		c->poll_use = HERD_POLL_NONE;
@@ -353,6 +355,29 @@ static bool handed_over(const struct herd_step *s)
 	       (!herd_sync_active(s) || herd_str_ieq(s->cl->sync.leader, h->from));
 }
 
+/*
+ * primary_race_backoff: WAL still comes in, so there is still a leader somewhere; or what is on its
+ * way should arrive before anybody compares.
+ */
+static bool still_receiving(struct herd_step *s)
+{
+	struct herd_core *c = s->c;
+	uint64_t lsn = herd_obs_lsn(s->o);
+	bool moved = c->race_lsn > 0 && lsn > c->race_lsn && s->o->pg.streaming;
+
+	if (s->cfg->primary_race_backoff_ms == 0 || s->paused || s->cl->failover.candidate ||
+	    s->cfg->standby_cluster ||
+	    s->o->now_ms - c->unlocked_ms >= s->cfg->primary_race_backoff_ms)
+		return false;
+	/* Two looks, half a second apart, tell whether it moves. */
+	if (c->race_ms > 0 && s->o->now_ms - c->race_ms < 500)
+		return c->race_moved;
+	c->race_moved = moved || c->race_lsn == 0;
+	c->race_lsn = lsn;
+	c->race_ms = s->o->now_ms;
+	return c->race_moved;
+}
+
 bool herd_rule_race(struct herd_step *s)
 {
 	const struct herd_obs *o = s->o;
@@ -377,6 +402,9 @@ bool herd_rule_race(struct herd_step *s)
 		return win(s, "race.handover", "acquiring the leader key that was handed over");
 	if (s->paused && !herd_str_eq(f->candidate, o->name))
 		return no(s, "race.paused", "PAUSE: no action, the cluster has no leader");
+	if (still_receiving(s))
+		return no(s, "race.receiving",
+			  "Delaying leader race because WAL is still being received");
 	if (peers_missing(s))
 		return no(s, "race.members", "waiting for the other members to be seen again");
 	forget_old_answers(s);

@@ -209,6 +209,7 @@ bool herd_rule_promote(struct herd_step *s)
 	herd_slots_warn_unsafe(s);
 	herd_plan_add(s, HERD_ACT_PROMOTE, true);
 	c->promote_ms = o->now_ms;
+	c->promote_optime = s->cl->status.optime;
 	return herd_answer(s, "promote", "promoted self to leader by acquiring session lock");
 }
 

@@ -99,27 +99,23 @@ static bool same_but_positions(const struct herd_member *a, const struct herd_me
 	return same;
 }
 
-/* The member key on our lease: at once when something that matters changed, else per loop_wait. */
-void herd_publish_member(struct herd_step *s)
+/* At once when something that matters changed, else per loop_wait. */
+static void put_member(struct herd_step *s, const struct herd_member *m)
 {
 	struct herd_core *c = s->c;
 	const struct herd_obs *o = s->o;
-	struct herd_member m = *o->self; /* texts are borrowed */
 	size_t at = 0;
 
-	if (!o->lease.id || !o->scope || !o->dcs_ok)
-		return;
-	fill(s, &m);
 	while (at < s->cl->n_members && !herd_str_eq(s->cl->members[at].name, o->name))
 		at++;
 	bool published =
 		at < s->cl->n_members && herd_str_eq(s->cl->member_keys[at].lease, o->lease.id);
 
-	if (published && same_but_positions(&s->cl->members[at], &m) &&
+	if (published && same_but_positions(&s->cl->members[at], m) &&
 	    (o->now_ms - c->member_sent_ms < s->cfg->loop_wait_ms ||
-	     s->cl->members[at].xlog_location == m.xlog_location))
+	     s->cl->members[at].xlog_location == m->xlog_location))
 		return;
-	char *text = herd_member_print(&m);
+	char *text = herd_member_print(m);
 
 	/* The same was sent a moment ago and the view does not show it yet. */
 	if (text && herd_str_eq(text, c->member_sent) && o->now_ms - c->member_sent_ms < 500) {
@@ -133,6 +129,31 @@ void herd_publish_member(struct herd_step *s)
 	a->on_lease = true;
 	herd_str_set(&c->member_sent, text);
 	c->member_sent_ms = o->now_ms;
+}
+
+/* What a synchronous standby tells that is about to end. */
+static json_t *no_sync(const json_t *tags)
+{
+	json_t *t = tags ? json_copy((json_t *)tags) : json_object();
+
+	json_object_set_new(t, "nosync", json_true());
+	json_object_set_new(t, "sync_priority", json_integer(0));
+	return t;
+}
+
+/* The member key on our lease. */
+void herd_publish_member(struct herd_step *s)
+{
+	struct herd_member m = *s->o->self; /* texts are borrowed */
+	json_t *leaving = NULL;
+
+	if (!s->o->lease.id || !s->o->scope || !s->o->dcs_ok)
+		return;
+	fill(s, &m);
+	if (s->c->leave_ms > 0)
+		m.tags.raw = leaving = no_sync(m.tags.raw);
+	put_member(s, &m);
+	json_decref(leaving);
 }
 
 /* The leader's place in the WAL and that of its slots, once per loop_wait. */
@@ -189,6 +210,18 @@ static bool same_line(const struct herd_history *local, size_t from, const struc
 	return true;
 }
 
+/* PostgreSQL's word for the change, and what it cost. */
+static char *reason_of(struct herd_step *s, const struct herd_history_line *line)
+{
+	uint64_t lost = herd_lsn_lag(s->c->promote_optime, line->lsn);
+
+	if (lost == 0)
+		return line->reason;
+	return (char *)herd_plan_text(
+		s->p, "%s; at least %llu bytes of WAL of the former leader are lost",
+		line->reason ? line->reason : "", (unsigned long long)lost);
+}
+
 /* The lines of the server's own history, with times and names where the store knows them. */
 static bool publish_history(struct herd_step *s)
 {
@@ -215,11 +248,13 @@ static bool publish_history(struct herd_step *s)
 			    old->line[k].lsn == line.lsn) {
 				line.time = old->line[k].time;
 				line.leader = old->line[k].leader;
+				line.reason = old->line[k].reason;
 			}
 		}
 		if (i + 1 == local->n && !line.time) {
 			line.time = now;
 			line.leader = (char *)s->o->name;
+			line.reason = reason_of(s, &line);
 		}
 		ok = herd_history_add(&h, &line) == 0;
 	}

@@ -51,8 +51,12 @@ struct herd_core {
 	struct herd_lease_times held; /* of the key when we last held it */
 	int64_t no_race_before_ms;
 	int64_t unlocked_ms;     /* since when nobody has it; 0: somebody does */
+	uint64_t race_lsn;       /* primary_race_backoff: our place at the last look ... */
+	int64_t race_ms;         /* ... when that was ... */
+	bool race_moved;         /* ... and whether it moved */
 	struct herd_names peers; /* members beside the leader, when there last was one */
 	int64_t promote_ms;      /* when a promotion was last ordered */
+	uint64_t promote_optime; /* how far the former leader had been then */
 	bool hard_stopped;       /* an immediate stop was ordered for this deadline */
 
 	/* Polls. */
@@ -107,6 +111,11 @@ struct herd_core {
 	bool ho_asked;       /* the handover document was seen with our id */
 	bool ho_checkpointing;
 	bool exit_released;
+	bool exit_tried;      /* a handover for the agent's end was begun */
+	bool stop_killed;     /* a stop took too long and was made an immediate one */
+	int64_t exit_stop_ms; /* since when its server is being stopped */
+	int64_t exit_ms;      /* since when it is to end */
+	int64_t leave_ms;     /* since when we ask to be no synchronous standby any more */
 
 	/* Publishing. */
 	char *member_sent;
@@ -178,7 +187,9 @@ bool herd_rescuer_answered(const struct herd_step *s);
 /* election.c: keeps in mind who was there while there was a leader, and since when there is none.
  */
 void herd_race_watch(struct herd_step *s);
-bool herd_sync_active(const struct herd_step *s); /* sync.c: mode on and /sync names a leader */
+/* primary_stop_timeout where it counts; 0: none. */
+int64_t herd_stop_limit(const struct herd_step *s); /* switchover.c */
+bool herd_sync_active(const struct herd_step *s);   /* sync.c: mode on and /sync names a leader */
 
 /* ---- failsafe.c ---- */
 void herd_failsafe_look(struct herd_step *s); /* sets right, failsafe, promised, and may set cl */

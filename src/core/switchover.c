@@ -21,6 +21,29 @@ enum { STOP_MS = 60000 };
 /* How long a candidate has to confirm the last bytes. */
 enum { CONFIRM_MS = 5000 };
 
+/* The agent's own end, and no request of people, is behind it. */
+static bool for_exit(const struct herd_step *s)
+{
+	return s->c->ho_failover < 0;
+}
+
+static const char *what(const struct herd_step *s)
+{
+	return for_exit(s) ? "shutdown" : "manual failover";
+}
+
+int64_t herd_stop_limit(const struct herd_step *s)
+{
+	return herd_sync_active(s) ? s->cfg->primary_stop_timeout_ms : 0;
+}
+
+/* It had its time. */
+static void kill_server(struct herd_step *s)
+{
+	s->c->stop_killed = true;
+	herd_stop(s, HERD_STOP_IMMEDIATE);
+}
+
 static void phase(struct herd_step *s, enum herd_ho ho)
 {
 	s->c->ho = ho;
@@ -63,8 +86,8 @@ static bool abort_handover(struct herd_step *s, const char *why)
 	drop_request(s);
 	phase(s, HERD_HO_NONE);
 	c->poll_use = HERD_POLL_NONE;
-	herd_step_at(s, s->o->now_ms + 100);
-	return herd_answer(s, "handover.abort", "manual failover: %s", why);
+	herd_step_at(s, s->o->now_ms + (s->o->want_exit ? 10 : 100));
+	return herd_answer(s, "handover.abort", "%s: %s", what(s), why);
 }
 
 /* May this member take over by rule? Its state is asked for later. */
@@ -74,6 +97,9 @@ static bool allowed(const struct herd_step *s, const struct herd_member *m)
 
 	if (herd_str_eq(m->name, s->o->name) || herd_tags_failover_priority(&m->tags) <= 0)
 		return false;
+	/* The handover ends only with one that has every byte, synchronous or not. */
+	if (for_exit(s))
+		return true;
 	if (f->candidate && !herd_str_eq(f->candidate, m->name))
 		return false;
 	if (!herd_sync_active(s) || (f->candidate && !f->leader))
@@ -87,6 +113,21 @@ static bool anybody_allowed(const struct herd_step *s)
 		if (allowed(s, &s->cl->members[i]))
 			return true;
 	return false;
+}
+
+/* All of them will have everything, so what people prefer comes first. */
+static bool better(const struct herd_step *s, const struct herd_obs_answer *a,
+		   const struct herd_obs_answer *b)
+{
+	const struct herd_member *x = herd_cluster_member(s->cl, a->name);
+	const struct herd_member *y = herd_cluster_member(s->cl, b->name);
+	bool sx = herd_names_has(&s->cl->sync.standby, a->name);
+	bool sy = herd_names_has(&s->cl->sync.standby, b->name);
+	int px = herd_tags_failover_priority(&x->tags), py = herd_tags_failover_priority(&y->tags);
+
+	if (herd_sync_active(s) && sx != sy)
+		return sx;
+	return px != py ? px > py : a->lsn > b->lsn;
 }
 
 /* The best of those who answered, or NULL. */
@@ -104,7 +145,7 @@ static const char *choose(const struct herd_step *s)
 		    herd_lsn_lag(herd_obs_lsn(s->o), a->lsn) >
 			    (uint64_t)s->cfg->maximum_lag_on_failover)
 			continue;
-		if (!best || a->lsn > best->lsn)
+		if (!best || better(s, a, best))
 			best = a;
 	}
 	return best ? best->name : NULL;
@@ -112,6 +153,8 @@ static const char *choose(const struct herd_step *s)
 
 static bool refuse(struct herd_step *s, const char *why)
 {
+	if (s->c->ho != HERD_HO_NONE && for_exit(s))
+		return abort_handover(s, why);
 	s->c->ho_failover = s->cl->failover_key.version;
 	drop_request(s);
 	phase(s, HERD_HO_NONE);
@@ -200,7 +243,7 @@ static bool on_poll(struct herd_step *s)
 	if (herd_poll(s, HERD_POLL_HANDOVER, NULL)) {
 		if (s->o->now_ms - c->ho_ms > CONFIRM_MS)
 			return refuse(s, "no healthy members found, failover is not possible");
-		return herd_answer(s, "switchover.poll", "manual failover: asking the candidates");
+		return herd_answer(s, "switchover.poll", "%s: asking the candidates", what(s));
 	}
 	to = choose(s);
 	c->poll_use = HERD_POLL_NONE;
@@ -221,16 +264,16 @@ static bool on_poll(struct herd_step *s)
 		herd_plan_add(s, HERD_ACT_CHECKPOINT, false);
 	phase(s, HERD_HO_CHECKPOINT);
 	herd_step_at(s, s->o->now_ms + 1000);
-	return herd_answer(s, "switchover.checkpoint",
-			   "manual failover: checkpoint before demotion");
+	return herd_answer(s, "switchover.checkpoint", "%s: checkpoint before demotion", what(s));
 }
 
 static bool begin_stop(struct herd_step *s)
 {
 	announce(s, HERD_HANDOVER_SHUTDOWN);
+	s->c->stop_killed = false;
 	herd_stop(s, HERD_STOP_FAST);
 	phase(s, HERD_HO_STOP);
-	return herd_answer(s, "switchover.stop", "manual failover: demoting myself");
+	return herd_answer(s, "switchover.stop", "%s: demoting myself", what(s));
 }
 
 static bool on_checkpoint(struct herd_step *s)
@@ -240,14 +283,14 @@ static bool on_checkpoint(struct herd_step *s)
 	    (s->c->ho_checkpointing && s->o->now_ms - s->c->ho_ms < 1000 &&
 	     !(s->o->task.last == HERD_TASK_CHECKPOINT && s->o->task.last_ms >= s->c->ho_ms)))
 		return herd_answer_regular(s, "switchover.checkpoint",
-					   "manual failover: checkpoint before demotion");
+					   "%s: checkpoint before demotion", what(s));
 	if (s->busy)
 		return abort_handover(s, "another task has begun");
 	if (s->o->scope->n_proxies == 0)
 		return begin_stop(s);
 	announce(s, HERD_HANDOVER_PREPARE);
 	phase(s, HERD_HO_PREPARE);
-	return herd_answer(s, "switchover.prepare", "manual failover: asking proxies to hold");
+	return herd_answer(s, "switchover.prepare", "%s: asking proxies to hold", what(s));
 }
 
 static bool all_acked(struct herd_step *s)
@@ -286,8 +329,24 @@ static bool on_prepare(struct herd_step *s)
 	if (acked && idle)
 		return begin_stop(s);
 	herd_step_at(s, o->now_ms + 20);
-	return herd_answer_regular(s, "switchover.wait",
-				   "manual failover: waiting for running transactions");
+	return herd_answer_regular(s, "switchover.wait", "%s: waiting for running transactions",
+				   what(s));
+}
+
+/*
+ * primary_stop_timeout: the shutdown took too long and was cut short. Synchronous standbys have
+ * every commit, one of them goes on.
+ */
+static bool released_after_kill(struct herd_step *s)
+{
+	announce(s, HERD_HANDOVER_ABORTED);
+	herd_release(s);
+	phase(s, HERD_HO_RELEASED);
+	s->c->poll_use = HERD_POLL_NONE;
+	return herd_answer(s, "switchover.killed",
+			   "%s: released leader key, postgres did not stop within "
+			   "primary_stop_timeout",
+			   what(s));
 }
 
 static bool on_stop(struct herd_step *s)
@@ -301,16 +360,21 @@ static bool on_stop(struct herd_step *s)
 		c->poll_next_ms = 0;
 		herd_poll(s, HERD_POLL_HANDOVER, c->ho_to);
 		return herd_answer(s, "switchover.confirm",
-				   "manual failover: waiting for %s to receive the shutdown "
+				   "%s: waiting for %s to receive the shutdown "
 				   "checkpoint",
-				   c->ho_to);
+				   what(s), c->ho_to);
 	}
+	if (o->pg.run == HERD_RUN_DOWN && !s->busy && c->stop_killed && herd_stop_limit(s) > 0)
+		return released_after_kill(s);
 	if (o->pg.run == HERD_RUN_DOWN && !s->busy)
 		return abort_handover(s, "postgres did not shut down cleanly");
 	if (o->pg.run == HERD_RUN_RUNNING && !s->busy && o->now_ms - c->ho_ms > 1000)
 		return abort_handover(s, "postgres could not be stopped");
-	if (o->now_ms - c->ho_ms > STOP_MS && !c->hard_stopped)
-		herd_stop(s, HERD_STOP_IMMEDIATE);
+	int64_t limit = herd_stop_limit(s) > 0 ? herd_stop_limit(s) : STOP_MS;
+
+	if (o->now_ms - c->ho_ms > limit && !c->stop_killed)
+		kill_server(s);
+	herd_step_at(s, c->ho_ms + limit + 1);
 	herd_step_at(s, o->now_ms + 200);
 	return herd_answer_regular(s, "switchover.stop", "updated leader lock during stop");
 }
@@ -327,11 +391,15 @@ static bool on_confirm(struct herd_step *s)
 		if (o->now_ms - c->ho_ms > CONFIRM_MS)
 			return abort_handover(s, "the candidate does not answer");
 		return herd_answer_regular(s, "switchover.confirm",
-					   "manual failover: waiting for %s to receive the "
+					   "%s: waiting for %s to receive the "
 					   "shutdown checkpoint",
-					   to);
+					   what(s), to);
 	}
 	const struct herd_obs_answer *a = c->poll_id > 0 && o->poll.n > 0 ? o->poll.answers : NULL;
+
+	/* The whole herd may be going down. */
+	if (o->want_exit && (!a || !a->reachable || !a->running))
+		return abort_handover(s, "the candidate has gone");
 
 	/* LSNs end at record borders: past the start of the last record is past its end. */
 	if (a && a->reachable && a->running && a->in_recovery && a->lsn > o->pg.checkpoint_lsn) {
@@ -341,14 +409,14 @@ static bool on_confirm(struct herd_step *s)
 		 */
 		struct herd_action *done = announce(s, HERD_HANDOVER_DONE);
 
-		done->wait = false;
+		done->wait = o->want_exit;
 		done->cond = s->cl->handover_key.version ? HERD_IF_VERSION : HERD_IF_ABSENT;
 		done->version = s->cl->handover_key.version;
 		herd_release(s);
 		phase(s, HERD_HO_RELEASED);
 		c->poll_use = HERD_POLL_NONE;
-		return herd_answer(s, "switchover.release",
-				   "manual failover: demoted myself, %s leads", to);
+		return herd_answer(s, "switchover.release", "%s: demoted myself, %s leads", what(s),
+				   to);
 	}
 	c->poll_use = HERD_POLL_NONE;
 	c->poll_next_ms = o->now_ms + 10;
@@ -356,9 +424,9 @@ static bool on_confirm(struct herd_step *s)
 		return abort_handover(s, "the candidate did not receive the shutdown checkpoint");
 	herd_step_at(s, c->poll_next_ms);
 	return herd_answer_regular(s, "switchover.confirm",
-				   "manual failover: waiting for %s to receive the shutdown "
+				   "%s: waiting for %s to receive the shutdown "
 				   "checkpoint",
-				   to);
+				   what(s), to);
 }
 
 /* A handover that was begun. */
@@ -377,7 +445,7 @@ bool herd_rule_handover(struct herd_step *s)
 	if (c->ho < HERD_HO_STOP) {
 		if (s->o->pg.run != HERD_RUN_RUNNING)
 			return abort_handover(s, "postgres went down");
-		if (s->cl->failover_key.version != c->ho_failover)
+		if (!for_exit(s) && s->cl->failover_key.version != c->ho_failover)
 			return abort_handover(s, "the request was withdrawn");
 	}
 	switch (c->ho) {
@@ -396,6 +464,72 @@ bool herd_rule_handover(struct herd_step *s)
 	}
 }
 
+/*
+ * A leader that ends hands over, as in a switchover. True: this goes on. Tried once: what comes of
+ * it, the server is stopped in the end.
+ */
+static bool leave_lead(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+	struct herd_core *c = s->c;
+
+	if (c->ho != HERD_HO_NONE)
+		return herd_rule_handover(s);
+	if (c->exit_tried || !s->holds || o->pg.run != HERD_RUN_RUNNING || o->pg.in_recovery ||
+	    s->cfg->standby_cluster || (s->busy && o->task.running != HERD_TASK_CHECKPOINT))
+		return false;
+	if (!o->pg.queryable && o->now_ms - c->exit_ms < CONFIRM_MS) {
+		herd_step_at(s, o->now_ms + 200);
+		return herd_answer_regular(s, "exit.look", "updated leader lock during stop");
+	}
+	c->exit_tried = true;
+	c->ho_failover = -1;
+	if (!o->pg.queryable || !anybody_allowed(s))
+		return false;
+	c->poll_use = HERD_POLL_NONE;
+	c->poll_next_ms = 0;
+	phase(s, HERD_HO_POLL);
+	herd_poll(s, HERD_POLL_HANDOVER, NULL);
+	return herd_answer(s, "exit.handover", "handing over the leader key before the shutdown");
+}
+
+static void stop_for_exit(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+	struct herd_core *c = s->c;
+	int64_t limit = s->holds ? herd_stop_limit(s) : 0;
+
+	if (c->exit_stop_ms == 0)
+		c->exit_stop_ms = o->now_ms;
+	if (o->task.running != HERD_TASK_STOP)
+		herd_stop(s, HERD_STOP_FAST);
+	else if (limit > 0 && o->now_ms - c->exit_stop_ms > limit && !c->stop_killed)
+		kill_server(s);
+	herd_step_at(s, o->now_ms + 200);
+}
+
+/*
+ * A synchronous standby asks the leader, by its tags, to wait for others first: commits would hang
+ * between its end and the moment when that is noticed.
+ */
+static bool leave_sync(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+	struct herd_core *c = s->c;
+
+	if (s->key_mine || !s->cl->leader || herd_str_eq(s->cl->leader, o->name) || !o->dcs_ok ||
+	    o->pg.run != HERD_RUN_RUNNING || !o->pg.in_recovery || !herd_sync_active(s) ||
+	    !herd_names_has(&s->cl->sync.standby, o->name))
+		return false;
+	if (c->leave_ms == 0)
+		c->leave_ms = o->now_ms;
+	if (o->now_ms - c->leave_ms >= 2 * s->cfg->loop_wait_ms)
+		return false;
+	herd_step_at(s, c->leave_ms + 2 * s->cfg->loop_wait_ms);
+	return herd_answer_regular(s, "exit.sync",
+				   "waiting to be removed from the synchronous standbys");
+}
+
 /* The agent ends: the server is stopped, and the key released when others can go on without loss.
  */
 bool herd_rule_exit(struct herd_step *s)
@@ -405,10 +539,14 @@ bool herd_rule_exit(struct herd_step *s)
 
 	if (!o->want_exit)
 		return false;
-	if (s->paused) {
+	if (c->exit_ms == 0)
+		c->exit_ms = o->now_ms;
+	if (s->paused && c->ho == HERD_HO_NONE) {
 		herd_plan_add(s, HERD_ACT_EXIT, false);
 		return herd_answer(s, "exit.paused", "PAUSE: leaving postgres as it is");
 	}
+	if (leave_lead(s) || leave_sync(s))
+		return true;
 	if (o->task.running != HERD_TASK_NONE && o->task.running != HERD_TASK_STOP &&
 	    o->pg.run == HERD_RUN_DOWN) {
 		herd_stop(s, HERD_STOP_FAST);
@@ -417,14 +555,13 @@ bool herd_rule_exit(struct herd_step *s)
 	if (o->pg.run != HERD_RUN_DOWN) {
 		bool clean = o->pg.control == HERD_CONTROL_SHUT_DOWN;
 
-		if (o->task.running != HERD_TASK_STOP)
-			herd_stop(s, HERD_STOP_FAST);
-		herd_step_at(s, o->now_ms + 200);
+		stop_for_exit(s);
 		if (!clean || !s->holds || o->pg.run == HERD_RUN_RUNNING)
 			return herd_answer_regular(s, "exit.stop", "stopping postgres");
 	}
 	bool ended = o->pg.control == HERD_CONTROL_SHUT_DOWN ||
-		     (s->cfg->standby_cluster && o->pg.in_recovery);
+		     (s->cfg->standby_cluster && o->pg.in_recovery) ||
+		     (c->stop_killed && herd_stop_limit(s) > 0);
 
 	if (s->holds && o->dcs_ok && ended && !c->exit_released) {
 		c->exit_released = true;

@@ -39,6 +39,16 @@ static const struct herd_obs_sender *sender_of(const struct herd_step *s, const 
 	return NULL;
 }
 
+/* It streams from us for the time being, but is going to stream from another standby. */
+static bool cascades(const struct herd_step *s, const struct herd_member *m)
+{
+	const char *up = m->tags.replicatefrom;
+	const struct herd_obs_sender *r =
+		up && !herd_str_eq(up, s->o->name) ? sender_of(s, up) : NULL;
+
+	return r && r->streaming && herd_cluster_member(s->cl, up);
+}
+
 /* A standby that could be synchronous now, with what decides between several. */
 struct candidate {
 	const char *name;
@@ -78,7 +88,7 @@ static size_t candidates(const struct herd_step *s, struct candidate *list)
 		const struct herd_obs_sender *r = sender_of(s, m->name);
 
 		if (herd_str_eq(m->name, s->o->name) || m->state != HERD_STATE_RUNNING || !r ||
-		    !r->streaming || herd_tags_sync_priority(&m->tags) <= 0)
+		    !r->streaming || herd_tags_sync_priority(&m->tags) <= 0 || cascades(s, m))
 			continue;
 		list[n++] = (struct candidate){
 			.name = m->name,
@@ -214,6 +224,13 @@ static bool step_off(struct herd_step *s)
 	return true;
 }
 
+static bool refuses(const struct herd_step *s, const char *name)
+{
+	const struct herd_member *m = herd_cluster_member(s->cl, name);
+
+	return m && herd_tags_sync_priority(&m->tags) <= 0;
+}
+
 /*
  * The nodes wanted now. A node of /sync that has just gone keeps its place for a moment, so that a
  * reconnect does not take the protection away. False: wait.
@@ -237,7 +254,8 @@ static bool choose(struct herd_step *s, struct herd_names *want)
 
 		for (size_t k = 0; k < n; k++)
 			there |= herd_str_ieq(list[k].name, sync->standby.name[i]);
-		missing |= !there;
+		/* One that says itself that it must not be synchronous is not waited for. */
+		missing |= !there && !refuses(s, sync->standby.name[i]);
 	}
 	free(list);
 	if (!list || !missing) {

@@ -684,6 +684,7 @@ static void step(struct sim *w, int node)
 		.rewind_possible = w->rewind,
 		.reclone_diverged = true,
 		.bootstrap_config = w->config_text,
+		.want_exit = n->want_exit,
 	};
 
 	n->step_at = INT64_MAX;
@@ -732,6 +733,7 @@ void sim_agent_start(struct sim *w, int node)
 	n->lease_busy = n->reading = false;
 	/* A stop that was under way goes on without the agent. */
 	n->dcs_ok = true;
+	n->want_exit = false;
 	n->poll_id = n->asking_id = n->probing_id = 0;
 	n->probe = (struct herd_obs_probe){ 0 };
 	n->fs_id = n->fs_done_id = 0;

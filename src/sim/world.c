@@ -149,6 +149,7 @@ enum fault {
 	STORE_DOWN,
 	SLOW_DISK,
 	SLOW_NET,
+	END_AGENT,
 	N_FAULTS
 };
 
@@ -212,6 +213,11 @@ static void inflict(struct sim *w, enum fault f, int node)
 			return;
 		n->frozen_until = w->now + length;
 		sim_trace(w, "%s: agent freezes for %" PRId64 " ms", n->name, length);
+		break;
+	case END_AGENT:
+		sim_trace(w, "%s: agent is asked to end", n->name);
+		n->want_exit = n->agent_up;
+		sim_agent_wake(w, node, 0);
 		break;
 	case KILL_SERVER:
 		sim_server_kill(w, node);
@@ -278,9 +284,9 @@ static void on_fault(struct sim *w, struct sim_event *e)
 	static const int weight[N_FAULTS] = {
 		[KILL_AGENT] = 10, [FREEZE_AGENT] = 20, [KILL_SERVER] = 20, [KILL_BOTH] = 10,
 		[LOSE_NODE] = 12,  [CUT_STORE] = 20,    [CUT_NODE] = 10,    [STORE_DOWN] = 4,
-		[SLOW_DISK] = 6,   [SLOW_NET] = 20,
+		[SLOW_DISK] = 6,   [SLOW_NET] = 20,     [END_AGENT] = 10,
 	};
-	int64_t pick = sim_rand(w, 0, 131);
+	int64_t pick = sim_rand(w, 0, 141);
 	int f = 0;
 
 	if (!w->faults)
