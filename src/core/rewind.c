@@ -61,6 +61,10 @@ static enum herd_verdict judge(const struct herd_step *s)
 							       : HERD_JUDGE_GOOD;
 	if (!fork_point(p, tl, &fork))
 		return HERD_JUDGE_DIVERGED;
+	/* Shut down as a primary and made a standby since, or known by its last checkpoint only. */
+	if (!was_primary && pg->run == HERD_RUN_DOWN && pg->checkpoint_tl == tl &&
+	    pg->checkpoint_lsn >= fork)
+		return HERD_JUDGE_DIVERGED;
 	if (!was_primary)
 		return lsn > fork ? HERD_JUDGE_DIVERGED : HERD_JUDGE_GOOD;
 	/*
@@ -278,7 +282,7 @@ static bool come_up(struct herd_step *s, const char *target)
 
 	begin_judging(s);
 	/* A standby whose place is known, and which starts, is judged when it runs. */
-	bool plain = o->pg.in_recovery &&
+	bool plain = o->pg.in_recovery && o->pg.control != HERD_CONTROL_SHUT_DOWN &&
 		     !(o->task.last == HERD_TASK_START && o->task.failures >= 3) &&
 		     c->verdict != HERD_JUDGE_DIVERGED;
 
