@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/helper.h"
 #include "agent/internal.h"
 #include "agent/logging.h"
 #include "agent/notify.h"
@@ -317,29 +318,6 @@ static void fail(struct herd_agent *a, const struct herd_err *err, const char *w
 	herd_loop_stop(a->loop);
 }
 
-static void on_guard_died(void *arg, pid_t pid);
-
-static void watch_guard(struct herd_agent *a)
-{
-	herd_pidwatch_new(a->loop, herd_guard_pid(a->guard), on_guard_died, a, &a->guard_watch);
-}
-
-static void on_guard_died(void *arg, pid_t pid)
-{
-	struct herd_agent *a = arg;
-	struct herd_err err = HERD_ERR_INIT;
-
-	waitpid(pid, NULL, WNOHANG);
-	herd_pidwatch_free(a->guard_watch);
-	a->guard_watch = NULL;
-	herd_warning(a->log, "the guard process ended, starting it again");
-	if (herd_guard_restart(a->guard, &err) < 0)
-		herd_log_err(a->log, HERD_LOG_ERROR, &err, "no guard");
-	else
-		watch_guard(a);
-	herd_err_clear(&err);
-}
-
 /* synchronous_standby_names that an earlier agent has set must hold until the core says else. */
 static void recall_ssn(struct herd_agent *a)
 {
@@ -518,19 +496,15 @@ static int setup(struct herd_agent *a, struct herd_err *err)
 	a->down_since_ms = herd_now_ms();
 	if (getrandom(&a->nonce, sizeof(a->nonce), 0) != sizeof(a->nonce))
 		return herd_err_set(err, -errno, "no random numbers");
-	if (a->cfg->guard) {
-		rc = herd_guard_start(herd_agent_config_str(a->cfg, "postgresql.data_dir", ""),
-				      &a->guard, err);
-		if (rc < 0)
-			return rc;
-	}
+	rc = herd_fence_start(a, err);
+	if (rc < 0)
+		return rc;
 	a->loop = herd_loop_new();
 	a->core = herd_core_new(a->nonce);
 	a->http = a->loop ? herd_http_client_new(a->loop, &tls) : NULL;
 	if (!a->name || !a->core || !a->http)
 		return herd_err_set(err, -ENOMEM, "out of memory");
-	if (a->guard)
-		watch_guard(a);
+	herd_fence_begin(a);
 	set_addresses(a);
 	return herd_dcs_open(a->loop, a->cfg->local,
 			     herd_agent_config_str(a->cfg, "namespace", "service"),
@@ -560,8 +534,8 @@ static void teardown(struct herd_agent *a)
 	herd_agent_slots_clear(a);
 	if (a->pg)
 		herd_pg_free(a->pg);
-	herd_pidwatch_free(a->guard_watch);
-	herd_guard_free(a->guard);
+	herd_fence_free(a);
+	herd_helper_free(a->helper);
 	herd_core_free(a->core);
 	herd_timer_free(a->step_timer);
 	herd_timer_free(a->observe_timer);

@@ -326,7 +326,8 @@ static int merge(struct herd_agent_config *c, json_t *local, const json_t *dynam
 	herd_json_patch(eff, own);
 	json_decref(own);
 
-	c->guard = herd_json_bool(json_object_get(eff, "guard"), "mode", true);
+	c->guard = !c->guard_lost &&
+		   strcmp(herd_json_str(json_object_get(eff, "guard"), "mode", "automatic"), "off");
 	repair_timing(eff, c->guard, warn, arg);
 
 	json_t *kept = dynamic == c->dynamic ? NULL : json_deep_copy(dynamic);
@@ -453,4 +454,11 @@ char *herd_agent_config_print(const struct herd_agent_config *c)
 	text = herd_yaml_dump(copy);
 	json_decref(copy);
 	return text;
+}
+
+int herd_agent_config_set_guard(struct herd_agent_config *c, bool lost,
+				herd_agent_config_warn_fn warn, void *arg, struct herd_err *err)
+{
+	c->guard_lost = lost;
+	return merge(c, c->local, c->dynamic, warn, arg, err);
 }

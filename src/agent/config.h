@@ -21,7 +21,8 @@ struct herd_agent_config {
 	json_t *local;      /* checked; scalars in their types */
 	json_t *dynamic;    /* as it stands in the DCS; never NULL */
 	json_t *effective;  /* local and dynamic together: what every part reads */
-	bool guard;         /* guard.mode; decides the smallest ttl */
+	bool guard;         /* guard.mode is not off, and it runs; decides the smallest ttl */
+	bool guard_lost;    /* it cannot be started */
 	char *env_snapshot; /* PATRONI_* that were taken from the environment, as JSON */
 };
 
@@ -41,6 +42,9 @@ int herd_agent_config_reload(struct herd_agent_config *c, herd_agent_config_warn
 /* Takes a new dynamic configuration. -EINVAL when it is unusable; the old one then stays. */
 int herd_agent_config_set_dynamic(struct herd_agent_config *c, const json_t *dynamic,
 				  herd_agent_config_warn_fn warn, void *arg, struct herd_err *err);
+/* The guard cannot be started, or can again: the smallest ttl changes with it. */
+int herd_agent_config_set_guard(struct herd_agent_config *c, bool lost,
+				herd_agent_config_warn_fn warn, void *arg, struct herd_err *err);
 void herd_agent_config_free(struct herd_agent_config *c);
 
 /* Everything that is wrong with the types and names in it; returns the number of refused values. */

@@ -1,48 +1,37 @@
 #define HERD_LOG_PART "pgherd.guard"
 #include "agent/guard.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "base/log.h"
+#include "agent/guard_page.h"
+#include "base/buf.h"
 #include "base/str.h"
 
-#define PAGE_MAGIC 0x70676831u /* the layout below */
-#define PAGE_BYTES 4096
-#define QUIT_WAIT_MS 250 /* for an immediate shutdown, before SIGKILL */
-#define POLL_MS 500
-
-struct page {
-	_Atomic uint32_t magic;
-	_Atomic uint32_t fired;
-	_Atomic int64_t deadline_ms; /* 0: disarmed */
-	_Atomic int32_t postmaster;
-	_Atomic int32_t agent; /* whose guard may act */
-	_Atomic uint64_t postmaster_start;
-};
+#define READY_MS 2000
+#define LOCK_BYTES (8 << 20)
+#define HANGS_MS 5000
 
 struct herd_guard {
+	struct herd_helper *helper;
 	char *data_dir;
 	char *path;
-	struct page *page;
-	int fd;
-	pid_t pid;
+	struct herd_guard_page *page;
+	int fd;    /* of the page's file */
+	int nudge; /* eventfd: a deadline is about to be set */
+	pid_t pid; /* 0: none */
 };
 
 static int64_t now_ms(void)
@@ -58,246 +47,248 @@ static uint64_t start_ticks(pid_t pid)
 {
 	char path[40]; /* "/proc/<int>/stat" */
 	char text[1024];
-	unsigned long long ticks = 0;
-	FILE *f;
+	ssize_t n;
+	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	f = fopen(path, "re");
-	if (!f)
+	if (pid <= 0)
 		return 0;
-	size_t n = fread(text, 1, sizeof(text) - 1, f);
-
-	fclose(f);
-	text[n] = '\0';
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
 	/* The command may hold blanks and brackets: count from its last bracket. Field 22. */
 	char *p = strrchr(text, ')');
 
 	for (int field = 2; p && field < 22; field++)
 		p = strchr(p + 1, ' ');
-	if (p)
-		sscanf(p + 1, "%llu", &ticks);
-	return ticks;
+	return p ? strtoull(p + 1, NULL, 10) : 0;
 }
 
-/* --- the guard process ------------------------------------------------------------------------ */
+/* --- limits ----------------------------------------------------------------------------------- */
 
-static bool is_postgres_in(const char *pid, const struct stat *dir)
+int herd_guard_limits_allow(char **score)
 {
-	char *cwd = herd_str_printf("/proc/%s/cwd", pid);
-	char *comm = herd_str_printf("/proc/%s/comm", pid);
-	char name[32] = ""; /* comm is 16 bytes at most */
-	struct stat st;
-	bool found = false;
+	struct rlimit rl;
+	char text[16]; /* a number of at most five characters */
+	ssize_t n;
+	int fd;
 
-	if (stat(cwd, &st) == 0 && st.st_dev == dir->st_dev && st.st_ino == dir->st_ino) {
-		FILE *f = fopen(comm, "re");
-
-		if (f) {
-			if (!fgets(name, sizeof(name), f))
-				name[0] = '\0';
-			fclose(f);
-		}
-		found = strncmp(name, "postgres", 8) == 0 || strncmp(name, "postmaster", 10) == 0;
+	*score = NULL;
+	if (getrlimit(RLIMIT_RTPRIO, &rl) == 0 && rl.rlim_max < 1) {
+		rl.rlim_max = 1;
+		setrlimit(RLIMIT_RTPRIO, &rl);
 	}
-	free(cwd);
-	free(comm);
-	return found;
+	if (getrlimit(RLIMIT_MEMLOCK, &rl) == 0 && rl.rlim_cur < LOCK_BYTES) {
+		rl.rlim_cur = LOCK_BYTES;
+		if (rl.rlim_max < LOCK_BYTES)
+			rl.rlim_max = LOCK_BYTES;
+		setrlimit(RLIMIT_MEMLOCK, &rl);
+	}
+	/* The kernel remembers the lowest score that a privileged process has set. */
+	fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n > 0)
+		*score = strndup(text, (size_t)n);
+	if (fd >= 0 && (!*score || write(fd, "-1000", 5) != 5)) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
 }
 
-/* SIGKILL to each process of PostgreSQL that works in data_dir. Returns how many there were. */
-static int kill_all(const char *data_dir)
+void herd_guard_limits_set(int fd, char *score)
 {
-	struct stat dir;
-	DIR *proc;
-	int n = 0;
-
-	if (stat(data_dir, &dir) < 0)
-		return 0;
-	proc = opendir("/proc");
-	if (!proc)
-		return 0;
-	for (struct dirent *d = readdir(proc); d; d = readdir(proc)) {
-		if (d->d_name[0] < '1' || d->d_name[0] > '9')
-			continue;
-		if (is_postgres_in(d->d_name, &dir) && kill(atoi(d->d_name), SIGKILL) == 0)
-			n++;
+	if (fd >= 0) {
+		if (write(fd, score, strlen(score)) < 0)
+			fprintf(stderr, "could not set the OOM score back: %s\n", strerror(errno));
+		close(fd);
 	}
-	closedir(proc);
-	return n;
+	free(score);
 }
 
-static void fire(struct page *p, const char *data_dir, struct herd_log *log)
+/* --- the page --------------------------------------------------------------------------------- */
+
+static uint64_t fnv(uint64_t h, const void *data, size_t n)
 {
-	pid_t pm = p->postmaster;
-	uint64_t start = p->postmaster_start;
-
-	if (pm > 0 && start_ticks(pm) == start) {
-		int fd = (int)syscall(SYS_pidfd_open, pm, 0);
-		struct pollfd pfd = { .fd = fd, .events = POLLIN };
-
-		herd_log_at(log, HERD_LOG_CRITICAL,
-			    "guard: the lease was not renewed in time, stopping PostgreSQL (pid "
-			    "%d) immediately",
-			    (int)pm);
-		kill(pm, SIGQUIT);
-		/* A stopped process takes SIGQUIT only when it goes on. */
-		kill(pm, SIGCONT);
-		poll(&pfd, 1, QUIT_WAIT_MS);
-		if (fd >= 0)
-			close(fd);
-	}
-	/* Twice clean: a postmaster may have forked while the first look was going on. */
-	for (int round = 0, clean = 0; round < 200 && clean < 2; round++) {
-		clean = kill_all(data_dir) == 0 ? clean + 1 : 0;
-		poll(NULL, 0, clean ? 1 : 10);
-	}
-	/* The agent may have moved the deadline of another postmaster meanwhile: leave that one. */
-	if (p->postmaster == pm && p->postmaster_start == start)
-		p->deadline_ms = 0;
-	p->fired++;
+	for (const unsigned char *c = data; n > 0; c++, n--)
+		h = (h ^ *c) * 1099511628211u;
+	return h;
 }
 
-static void guard_loop(struct page *p, const char *data_dir, pid_t agent, struct herd_log *log)
-{
-	while (p->agent == agent) {
-		int64_t deadline = p->deadline_ms;
-		int64_t now = now_ms();
-		int64_t wait = POLL_MS;
-
-		if (deadline && now >= deadline) {
-			fire(p, data_dir, log);
-			continue;
-		}
-		if (!deadline && getppid() != agent)
-			return;
-		if (deadline && deadline - now < wait)
-			wait = deadline - now;
-		poll(NULL, 0, (int)wait);
-	}
-}
-
-static void guard_main(struct herd_guard *g, pid_t agent)
-{
-	struct sched_param sp = { .sched_priority = 1 };
-	struct herd_log *log;
-	sigset_t none;
-
-	setsid();
-	prctl(PR_SET_NAME, "pgherd-guard");
-	sigemptyset(&none);
-	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL);
-	signal(SIGHUP, SIG_IGN);
-	signal(SIGINT, SIG_IGN);
-	signal(SIGTERM, SIG_IGN);
-	signal(SIGPIPE, SIG_IGN);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	/* Only stderr and the page's file stay open. The file gets number 3 so that all above can
-	 * go. */
-	int lock = dup2(g->fd, 3);
-
-	syscall(SYS_close_range, 4, ~0U, 0);
-	if (chdir("/") < 0)
-		_exit(1);
-	/* Both need privileges that are not always there; the guard works without. */
-	mlockall(MCL_CURRENT | MCL_FUTURE);
-	sched_setscheduler(0, SCHED_FIFO, &sp);
-	/* The predecessor's guard holds the lock until it sees that the page has a new owner. */
-	if (lock != 3 || flock(3, LOCK_EX) < 0)
-		_exit(1);
-	log = herd_log_new(2, HERD_LOG_PATRONI, HERD_LOG_INFO);
-	guard_loop(g->page, g->data_dir, agent, log);
-	_exit(0);
-}
-
-/* --- the agent's side ------------------------------------------------------------------------- */
-
-/* A name per instance and user: FNV-1a of the path keeps it short. */
+/*
+ * A name per user and instance. Containers may share /dev/shm and have the same paths inside: what
+ * tells them apart is their pid namespace and their root.
+ */
 static char *page_path(const char *data_dir)
 {
-	uint64_t h = 1469598103934665603u;
+	uint64_t h = fnv(1469598103934665603u, data_dir, strlen(data_dir));
 	const char *base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+	static const char *const places[] = { "/proc/self/ns/pid", "/" };
+	struct stat st;
 
-	for (const char *c = data_dir; *c; c++)
-		h = (h ^ (unsigned char)*c) * 1099511628211u;
-	return herd_str_printf("%s/pgherd-guard.%u.%016llx", base, (unsigned)geteuid(),
-			       (unsigned long long)h);
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		if (stat(places[i], &st) < 0)
+			continue;
+		h = fnv(h, &st.st_dev, sizeof(st.st_dev));
+		h = fnv(h, &st.st_ino, sizeof(st.st_ino));
+	}
+	return herd_str_printf("%s/pgherd-guard.%u.%08x.%016llx", base, (unsigned)geteuid(),
+			       HERD_GUARD_MAGIC, (unsigned long long)h);
+}
+
+static void unmap_page(struct herd_guard *g)
+{
+	if (g->page)
+		munmap((void *)g->page, HERD_GUARD_PAGE_BYTES);
+	if (g->fd >= 0)
+		close(g->fd);
+	g->page = NULL;
+	g->fd = -1;
 }
 
 static int map_page(struct herd_guard *g, struct herd_err *err)
 {
 	struct stat st;
+	int rc;
 
 	g->fd = open(g->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (g->fd < 0)
-		return herd_err_set(err, -errno, "could not open \"%s\": %s", g->path,
+	if (g->fd < 0) {
+		rc = herd_err_set(err, -errno, "could not open \"%s\": %s", g->path,
+				  strerror(errno));
+		herd_err_hint(err, "The file is the guard's; nobody else may have made it.");
+		return rc;
+	}
+	/* The directory is everybody's: take nothing that another user could write to. */
+	if (fstat(g->fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
+	    st.st_nlink > 1)
+		return herd_err_set(err, -EPERM, "\"%s\" is not the guard's own file", g->path);
+	if ((st.st_mode & 077) && fchmod(g->fd, 0600) < 0)
+		return herd_err_set(err, -errno, "could not protect \"%s\": %s", g->path,
 				    strerror(errno));
-	if (fstat(g->fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid())
-		return herd_err_set(err, -EPERM, "\"%s\" belongs to another user", g->path);
-	if (st.st_size < PAGE_BYTES && ftruncate(g->fd, PAGE_BYTES) < 0)
+	if (st.st_size < HERD_GUARD_PAGE_BYTES && ftruncate(g->fd, HERD_GUARD_PAGE_BYTES) < 0)
 		return herd_err_set(err, -errno, "could not extend \"%s\": %s", g->path,
 				    strerror(errno));
-	g->page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, g->fd, 0);
+	g->page = mmap(NULL, HERD_GUARD_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, g->fd, 0);
 	if (g->page == MAP_FAILED) {
 		g->page = NULL;
 		return herd_err_set(err, -errno, "could not map \"%s\": %s", g->path,
 				    strerror(errno));
 	}
-	if (g->page->magic != PAGE_MAGIC) {
-		memset((void *)g->page, 0, sizeof(*g->page));
-		g->page->magic = PAGE_MAGIC;
-	}
 	return 0;
+}
+
+/* A page that no guard is removing, with our pid as its owner. */
+static int take_page(struct herd_guard *g, struct herd_err *err)
+{
+	for (int i = 0; i < 100; i++) {
+		struct stat here, there;
+		int rc = map_page(g, err);
+
+		if (rc < 0)
+			return rc;
+		bool gone = atomic_exchange(&g->page->agent, getpid()) == HERD_GUARD_GONE;
+
+		if (!gone && fstat(g->fd, &here) == 0 && stat(g->path, &there) == 0 &&
+		    here.st_ino == there.st_ino) {
+			if (g->page->magic != HERD_GUARD_MAGIC) {
+				snprintf(g->page->data_dir, sizeof(g->page->data_dir), "%s",
+					 g->data_dir);
+				g->page->magic = HERD_GUARD_MAGIC;
+			}
+			return 0;
+		}
+		/* Somebody died between saying so and removing it. */
+		if (gone && i >= 50)
+			unlink(g->path);
+		g->page->agent = gone ? HERD_GUARD_GONE : 0;
+		unmap_page(g);
+		poll(NULL, 0, 2);
+	}
+	return herd_err_set(err, -EBUSY, "could not get hold of \"%s\"", g->path);
+}
+
+/* --- the process ------------------------------------------------------------------------------ */
+
+static int wait_ready(int fd, struct herd_err *err)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+	char byte;
+
+	if (poll(&pfd, 1, READY_MS) > 0 && read(fd, &byte, 1) == 1)
+		return 0;
+	return herd_err_set(err, -EIO, "the guard process does not start");
+}
+
+static int start_process(struct herd_guard *g, struct herd_err *err)
+{
+	char *pid = herd_str_printf("%d", (int)getpid());
+	const char *argv[] = { HERD_HELPER_GUARD, g->data_dir, g->path, pid, NULL };
+	int ready[2] = { -1, -1 };
+	int rc = pid && pipe2(ready, O_CLOEXEC) == 0 ? 0 : -errno;
+	int fds[HERD_GUARD_FDS - HERD_GUARD_FD_PAGE] = { g->fd, g->nudge, ready[1] };
+
+	if (rc < 0)
+		herd_err_set(err, rc, "could not start the guard process: %s", strerror(-rc));
+	else
+		rc = herd_helper_spawn(g->helper, argv, fds, sizeof(fds) / sizeof(fds[0]), &g->pid,
+				       err);
+	if (ready[1] >= 0)
+		close(ready[1]);
+	if (rc == 0)
+		rc = wait_ready(ready[0], err);
+	if (ready[0] >= 0)
+		close(ready[0]);
+	free(pid);
+	return rc;
+}
+
+static void end_process(struct herd_guard *g)
+{
+	if (g->pid <= 0)
+		return;
+	kill(g->pid, SIGKILL);
+	while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	g->pid = 0;
 }
 
 int herd_guard_restart(struct herd_guard *g, struct herd_err *err)
 {
-	pid_t agent = getpid();
-	/* A fresh description of the file: flock belongs to it, and the agent must not share it. */
-	int own = g->fd;
-	int fd = open(g->path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	int rc;
 
-	if (fd < 0)
-		return herd_err_set(err, -errno, "could not open \"%s\": %s", g->path,
-				    strerror(errno));
-	g->page->agent = agent;
-	g->fd = fd;
-	pid_t pid = fork();
-
-	if (pid == 0)
-		guard_main(g, agent);
-	g->fd = own;
-	close(fd);
-	if (pid < 0)
-		return herd_err_set(err, -errno, "could not start the guard process: %s",
-				    strerror(errno));
-	g->pid = pid;
-	return 0;
+	end_process(g);
+	rc = start_process(g, err);
+	if (rc < 0)
+		end_process(g);
+	return rc;
 }
 
-int herd_guard_start(const char *data_dir, struct herd_guard **ret, struct herd_err *err)
+int herd_guard_start(struct herd_helper *helper, const char *data_dir, struct herd_guard **ret,
+		     struct herd_err *err)
 {
 	struct herd_guard *g = calloc(1, sizeof(*g));
 	int rc = -ENOMEM;
 
 	if (!g)
 		return herd_err_set(err, rc, "out of memory");
+	g->helper = helper;
 	g->fd = -1;
+	g->nudge = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	g->data_dir = herd_str_dup(data_dir);
 	g->path = page_path(data_dir);
-	if (!g->data_dir || !g->path) {
-		herd_err_set(err, rc, "out of memory");
-		goto out;
-	}
-	rc = map_page(g, err);
+	if (!g->data_dir || !g->path || g->nudge < 0)
+		herd_err_set(err, rc, "out of memory or descriptors");
+	else
+		rc = take_page(g, err);
 	if (rc == 0)
 		rc = herd_guard_restart(g, err);
-	if (rc == 0) {
+	if (rc < 0)
+		herd_guard_free(g);
+	else
 		*ret = g;
-		return 0;
-	}
-out:
-	herd_guard_free(g);
 	return rc;
 }
 
@@ -306,16 +297,49 @@ pid_t herd_guard_pid(const struct herd_guard *g)
 	return g->pid;
 }
 
+bool herd_guard_hangs(const struct herd_guard *g)
+{
+	return g->pid > 0 && now_ms() - g->page->beat_ms > HANGS_MS;
+}
+
+static void add_missing(struct herd_buf *b, const char *what, int error)
+{
+	if (error)
+		herd_buf_printf(b, "%s%s (%s)", b->len ? ", " : "", what, strerror(error));
+}
+
+char *herd_guard_missing(const struct herd_guard *g)
+{
+	struct herd_buf b = { 0 };
+
+	if (g->page->ready != g->pid)
+		return NULL;
+	add_missing(&b, "its memory is not locked", g->page->lock_error);
+	add_missing(&b, "it has no real-time priority", g->page->sched_error);
+	add_missing(&b, "the OOM killer may choose it", g->page->oom_error);
+	return b.len ? herd_buf_steal(&b) : NULL;
+}
+
+/* --- the deadline ----------------------------------------------------------------------------- */
+
+/*
+ * We may be stopped between any two of these writes. So the guard is woken before it has anything
+ * to see and looks often for a while, and the deadline comes before the pid: without a pid that
+ * fits it kills all the same.
+ */
 void herd_guard_arm(struct herd_guard *g, pid_t postmaster, int64_t deadline_ms)
 {
-	uint64_t start = start_ticks(postmaster);
+	struct herd_guard_page *p = g->page;
+	uint64_t one = 1;
 
-	if (g->page->postmaster != postmaster || g->page->postmaster_start != start) {
-		g->page->deadline_ms = 0;
-		g->page->postmaster_start = start;
-		g->page->postmaster = postmaster;
+	if ((p->deadline_ms == 0 || deadline_ms < p->deadline_ms) &&
+	    write(g->nudge, &one, sizeof(one)) < 0)
+		one = 0; /* the counter is full: it was nudged often enough */
+	p->deadline_ms = deadline_ms;
+	if (p->postmaster != postmaster || p->postmaster_start == 0) {
+		p->postmaster_start = start_ticks(postmaster);
+		p->postmaster = postmaster;
 	}
-	g->page->deadline_ms = deadline_ms;
 }
 
 void herd_guard_disarm(struct herd_guard *g)
@@ -333,21 +357,29 @@ unsigned herd_guard_fired(const struct herd_guard *g)
 	return g->page->fired;
 }
 
+void *herd_guard_page(const struct herd_guard *g)
+{
+	return (void *)g->page;
+}
+
+const char *herd_guard_file(const struct herd_guard *g)
+{
+	return g->path;
+}
+
 void herd_guard_free(struct herd_guard *g)
 {
 	if (!g)
 		return;
-	if (g->pid > 0) {
-		herd_guard_disarm(g);
-		g->page->agent = 0;
+	/* With a deadline it is still needed: a server may run that nobody looks after any more. */
+	if (g->page && g->page->agent == getpid() && !g->page->deadline_ms) {
+		g->page->agent = HERD_GUARD_GONE;
 		unlink(g->path);
-		kill(g->pid, SIGKILL);
-		waitpid(g->pid, NULL, 0);
+		end_process(g);
 	}
-	if (g->page)
-		munmap((void *)g->page, PAGE_BYTES);
-	if (g->fd >= 0)
-		close(g->fd);
+	unmap_page(g);
+	if (g->nudge >= 0)
+		close(g->nudge);
 	free(g->data_dir);
 	free(g->path);
 	free(g);

@@ -11,7 +11,6 @@
 #include <stdint.h>
 
 #include "agent/config.h"
-#include "agent/guard.h"
 #include "base/log.h"
 #include "core/core.h"
 #include "dcs/dcs.h"
@@ -26,6 +25,7 @@ struct herd_sharding;
 struct herd_callbacks;
 struct herd_agent_move;
 struct herd_agent_slots_copy;
+struct herd_fence;
 
 /* What runs beside the steps. */
 struct herd_agent_task {
@@ -40,6 +40,7 @@ struct herd_agent_task {
 	bool standby; /* the role that START or RESTART brings up */
 	char *member; /* source or leader, HERD_REMOTE, NULL: nobody */
 	bool archive; /* of STOP: the last segment too */
+	bool leads;   /* it ends with a server that takes writes under the leader key */
 };
 
 struct herd_agent_answers {
@@ -139,8 +140,8 @@ struct herd_agent {
 	struct herd_names slots_stuck;            /* and in vain */
 	struct herd_agent_slots_copy *slots_copy; /* of the task */
 	struct herd_agent_failsafe failsafe;
-	struct herd_guard *guard;
-	struct herd_pidwatch *guard_watch;
+	struct herd_helper *helper;
+	struct herd_fence *fence;
 	struct herd_http_client *http;
 
 	/* the observation that is being gathered */
@@ -258,6 +259,17 @@ int herd_agent_bootstrap(const struct herd_agent *a, struct herd_pg_settings *in
 int herd_agent_remote_methods(const struct herd_agent *a, struct herd_pg_method **ret, size_t *n);
 /* Splits "host[,host]:port"; IPv6 in brackets. 0 or -EINVAL. */
 int herd_agent_split_address(const char *text, int fallback_port, char **host, int *port);
+
+/* fence.c: what stops PostgreSQL when the agent cannot */
+/* Before anything else runs. Fails only when something that is required cannot be had. */
+int herd_fence_start(struct herd_agent *a, struct herd_err *err);
+void herd_fence_begin(struct herd_agent *a); /* the loop is there */
+void herd_fence_observe(struct herd_agent *a, struct herd_obs *obs);
+void herd_fence_move(struct herd_agent *a, const struct herd_plan *p);
+/* "on", "off", "paused" or "failed": for member document, REST and ctl. */
+const char *herd_fence_guard_state(const struct herd_agent *a);
+unsigned herd_fence_fired(const struct herd_agent *a);
+void herd_fence_free(struct herd_agent *a);
 
 /* callbacks.c */
 void herd_agent_callback(struct herd_agent *a, const char *action, const char *role);

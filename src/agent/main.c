@@ -13,6 +13,7 @@
 
 #include "agent/agent.h"
 #include "agent/generate.h"
+#include "agent/guard.h"
 #include "agent/init.h"
 #include "agent/internal.h"
 #include "agent/notify.h"
@@ -135,6 +136,8 @@ static int drop_privileges(const char *user, struct herd_err *err)
 {
 	const char *name = user ? user : "postgres";
 	struct passwd *pw;
+	char *score;
+	int rc = 0, fd;
 
 	if (geteuid() != 0)
 		return 0;
@@ -145,10 +148,14 @@ static int drop_privileges(const char *user, struct herd_err *err)
 				   "--user.");
 		return -EINVAL;
 	}
+	fd = herd_guard_limits_allow(&score);
 	if (initgroups(pw->pw_name, pw->pw_gid) < 0 || setgid(pw->pw_gid) < 0 ||
 	    setuid(pw->pw_uid) < 0)
-		return herd_err_set(err, -errno, "could not become user \"%s\": %s", name,
-				    strerror(errno));
+		rc = herd_err_set(err, -errno, "could not become user \"%s\": %s", name,
+				  strerror(errno));
+	herd_guard_limits_set(fd, score);
+	if (rc < 0)
+		return rc;
 	setenv("HOME", pw->pw_dir, 1);
 	setenv("USER", pw->pw_name, 1);
 	setenv("LOGNAME", pw->pw_name, 1);

@@ -300,6 +300,7 @@ int herd_agent_self(const struct herd_agent *a, struct herd_member *ret)
 		}
 	}
 	m.scheduled_restart = json_incref(a->scheduled_restart);
+	m.pgherd = json_pack("{s:s}", "guard", herd_fence_guard_state(a));
 	if (rc < 0) {
 		herd_member_clear(&m);
 		return rc;
@@ -648,7 +649,7 @@ int herd_agent_obs(struct herd_agent *a, struct herd_obs *obs, struct herd_agent
 		.ttl_ms = a->failsafe.leader_ttl_ms,
 		.status = &a->failsafe.status,
 	};
-	obs->guard = a->guard != NULL;
+	herd_fence_observe(a, obs);
 	obs->rewind_possible = a->rewind_possible;
 	take_repair(a, obs);
 	obs->bootstrap_config = buf->bootstrap;
@@ -690,16 +691,6 @@ static void log_plan(struct herd_agent *a, const struct herd_plan *p)
 	}
 }
 
-static void move_guard(struct herd_agent *a, const struct herd_plan *p)
-{
-	if (!a->guard || p->guard_ms == HERD_GUARD_KEEP)
-		return;
-	if (p->guard_ms)
-		herd_guard_arm(a->guard, herd_pg_pid(a->pg), p->guard_ms);
-	else
-		herd_guard_disarm(a->guard);
-}
-
 static void step(void *arg)
 {
 	struct herd_agent *a = arg;
@@ -722,7 +713,7 @@ static void step(void *arg)
 		herd_timer_set(a->step_timer, 1000);
 		return;
 	}
-	move_guard(a, p);
+	herd_fence_move(a, p);
 	a->leader = p->leader;
 	a->leader_until_ms = p->leader_until_ms;
 	a->failsafe_active = p->failsafe;

@@ -179,6 +179,9 @@ static void metrics_cluster(struct herd_agent *a, struct metrics *m)
 	gauge_bool(m, "patroni_is_paused", "Value is 1 if auto failover is disabled, 0 otherwise.",
 		   c && c->config.pause);
 	metric_state(m, herd_member_state_parse(herd_rest_state(a)));
+	metric(m, "pgherd_guard_fired_total", "counter",
+	       "How often the guard had to stop Postgres since the agent started first.", "%u",
+	       herd_fence_fired(a));
 	metric(m, "patroni_failover_priority", "gauge",
 	       "Failover priority of this node, 0 if it must not become the leader.", "%d",
 	       failover_priority(a));

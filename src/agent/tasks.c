@@ -297,12 +297,29 @@ int herd_agent_source(struct herd_agent *a, const char *member, struct herd_pg_a
 
 /* --- start, restart --------------------------------------------------------------------------- */
 
+/*
+ * A hook, or the stop before a start, may have taken long, and we may have been stopped ourselves:
+ * what the core has allowed then counts no more.
+ */
+static int still_allowed(const struct herd_agent *a, struct herd_err *err)
+{
+	int64_t loop_wait = 1000 * herd_agent_config_i64(a->cfg, "loop_wait", 10);
+	struct herd_lease_times t = herd_lease_times(a->lease_sent_ms, a->lease_ttl_ms, loop_wait);
+
+	if (!a->task.leads || (a->leader && a->lease_id && herd_now_ms() < t.fast_ms))
+		return 0;
+	return herd_err_set(err, -ETIME, "the leader lock may be lost meanwhile");
+}
+
 static void do_start(struct herd_agent *a)
 {
 	struct herd_pg_role role = { 0 };
 	struct herd_err err = HERD_ERR_INIT;
 	struct link *l = link_new(a, finish);
-	int rc = l ? herd_agent_role(a, a->task.standby, a->task.member, &role) : -ENOMEM;
+	int rc = l ? still_allowed(a, &err) : -ENOMEM;
+
+	if (rc == 0)
+		rc = herd_agent_role(a, a->task.standby, a->task.member, &role);
 	char *fresh = herd_agent_fresh_mark(a);
 
 	a->crashed = false;
@@ -437,8 +454,9 @@ static void promote_after_hook(void *arg, bool ok)
 		return;
 	}
 	l->next = finish;
-	if (!ok) {
-		herd_err_set(&err, -EPERM, "pre_promote script failed");
+	if (!ok || still_allowed(a, &err) < 0) {
+		if (!ok)
+			herd_err_set(&err, -EPERM, "pre_promote script failed");
 		on_link(l, -EPERM, &err);
 		herd_err_clear(&err);
 		return;
@@ -698,6 +716,9 @@ int herd_agent_task_start(struct herd_agent *a, const struct herd_action *act)
 	a->task.since_ms = herd_now_ms();
 	a->task.standby = act->standby;
 	herd_str_set(&a->task.member, act->member);
+	a->task.leads = a->task.running == HERD_TASK_PROMOTE ||
+			(a->task.running == HERD_TASK_START && !act->standby) ||
+			(a->task.running == HERD_TASK_RESTART && a->leader && !a->st.in_recovery);
 	switch (a->task.running) {
 	case HERD_TASK_BOOTSTRAP:
 		begin_bootstrap(a);

@@ -159,8 +159,10 @@ static const char *unfit(struct herd_step *s, bool manual)
 	int64_t tl = herd_cluster_timeline(s->cl);
 	uint64_t lag = herd_lsn_lag(s->cl->status.optime, herd_obs_lsn(o));
 
-	if (o->watchdog_failed)
-		return "following a different leader because the watchdog does not work";
+	if (herd_unfenced(o))
+		return o->guard_failed
+			       ? "following a different leader because the guard does not work"
+			       : "following a different leader because the watchdog does not work";
 	if (herd_tags_failover_priority(&o->self->tags) <= 0 && !manual)
 		return "following a different leader because I am not allowed to promote";
 	if (s->cl->failsafe.n > 0 && !herd_failsafe_url(&s->cl->failsafe, o->name))

@@ -175,8 +175,8 @@ bool herd_rule_promote(struct herd_step *s)
 	if (!s->holds || o->pg.run != HERD_RUN_RUNNING || !o->pg.in_recovery || s->busy ||
 	    s->cfg->standby_cluster)
 		return false;
-	if (o->watchdog_failed || (o->task.last == HERD_TASK_PROMOTE && !o->task.last_ok &&
-				   o->task.last_ms >= c->promote_ms && c->promote_ms > 0)) {
+	if (herd_unfenced(o) || (o->task.last == HERD_TASK_PROMOTE && !o->task.last_ok &&
+				 o->task.last_ms >= c->promote_ms && c->promote_ms > 0)) {
 		c->no_race_before_ms = o->now_ms + s->cfg->ttl_ms;
 		c->promote_ms = 0;
 		herd_release(s);

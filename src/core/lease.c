@@ -225,7 +225,7 @@ bool herd_rule_without_right(struct herd_step *s)
 	bool current = tl == 0 || o->pg.timeline == 0 || o->pg.timeline >= tl;
 
 	if (o->pg.run == HERD_RUN_RUNNING && lease_lives && (was_leader || !o->guard) && synced &&
-	    current && !o->watchdog_failed && !o->want_exit && o->task.running == HERD_TASK_NONE) {
+	    current && !herd_unfenced(o) && !o->want_exit && o->task.running == HERD_TASK_NONE) {
 		herd_take(s);
 		s->p->guard_ms = HERD_GUARD_KEEP;
 		herd_step_at(s, o->now_ms + 500);
@@ -309,4 +309,21 @@ bool herd_rule_pause(struct herd_step *s)
 		return herd_answer_regular(s, "pause.down", "PAUSE: postgres is not running");
 	return herd_answer_regular(s, "pause.standby", "PAUSE: no action. I am (%s), a secondary",
 				   o->name);
+}
+
+/* Who must be stopped by others in need, and cannot be, does not lead. */
+bool herd_rule_unfenced(struct herd_step *s)
+{
+	const char *what = s->o->guard_failed ? "guard" : "watchdog";
+
+	if (s->paused || !s->key_mine || !herd_unfenced(s->o))
+		return false;
+	if (s->primary) {
+		stop_now(s);
+		return herd_answer(s, "unfenced.stop",
+				   "Demoting self because %s could not be activated", what);
+	}
+	herd_release(s);
+	return herd_answer(s, "unfenced.release",
+			   "Not promoting self because %s could not be activated", what);
 }

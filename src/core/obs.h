@@ -221,6 +221,7 @@ struct herd_obs {
 	/* Local settings. */
 	bool guard;           /* the guard process runs */
 	bool watchdog_failed; /* a watchdog is required and does not work: never lead */
+	bool guard_failed;    /* the guard is required and cannot be started: never lead */
 	bool rewind_possible; /* use_pg_rewind is on, also data checksums or wal_log_hints */
 	/* A diverged data directory that cannot be rewound may be removed, or put aside. */
 	bool reclone_diverged, reclone_aside;

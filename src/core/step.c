@@ -20,6 +20,7 @@ static const struct {
 	/* What people asked for. */
 	{ "exit", herd_rule_exit },
 	{ "pause", herd_rule_pause },
+	{ "unfenced", herd_rule_unfenced },
 	{ "handover", herd_rule_handover },
 	/* Work under way. */
 	{ "task", herd_rule_task },

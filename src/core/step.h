@@ -201,6 +201,11 @@ bool herd_failsafe_publish(struct herd_step *s);
 /* Somebody whom we may have promised something before our start may still lead. The answers to the
  * race's poll must be in. */
 bool herd_failsafe_unsure(const struct herd_step *s);
+/* Something that must stop us in need is required and does not work. */
+static inline bool herd_unfenced(const struct herd_obs *o)
+{
+	return o->watchdog_failed || o->guard_failed;
+}
 
 /* ---- rules, in files by concern ---- */
 bool herd_rule_expired(struct herd_step *s);       /* lease.c */
@@ -223,6 +228,7 @@ bool herd_rule_promote(struct herd_step *s);       /* leader.c */
 bool herd_rule_leader(struct herd_step *s);        /* leader.c */
 bool herd_rule_follow(struct herd_step *s);        /* rewind.c */
 bool herd_rule_pause(struct herd_step *s);         /* lease.c */
+bool herd_rule_unfenced(struct herd_step *s);      /* lease.c */
 bool herd_rule_standby(struct herd_step *s);       /* standby.c */
 /* Asks for what a verdict on our data needs. True: the answer is awaited. */
 bool herd_judge_ask(struct herd_step *s);        /* rewind.c */

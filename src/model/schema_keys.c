@@ -186,7 +186,7 @@ const struct herd_schema_key herd_schema_local[] = {
 	{ "watchdog.device", STR, NULL, LIVE, "/dev/watchdog", "" },
 	{ "watchdog.safety_margin", SECONDS, NULL, LIVE, "5", "seconds before the end of ttl at which it fires; -1: ttl/2", .min = -1 },
 	{ "watchdog.driver", STR, NULL, LIVE, "default", "`testing`: a FIFO, as in Patroni's tests" },
-	{ "guard.mode", BOOL, "PGHERD_GUARD", START, "on", "see The lease and the guard" },
+	{ "guard.mode", CHOICE, "PGHERD_GUARD", START, "automatic", "see The lease and the guard", .choices = "off|automatic|required|on" },
 	{ "citus.group", INT, "", START, "", "0: the coordinator, 1 ..: workers", .max = INT32_MAX },
 	{ "citus.database", STR, "", START, "", "the sharded database" },
 	{ "citus.extension", CHOICE, NULL, START, "", "which extension shards; default: citus where it is installed, else pgherd", .choices = "pgherd|citus" },

@@ -574,17 +574,33 @@ static void run_plan(struct sim *w, int node)
 
 /* ---- the guard ---- */
 
-static void on_guard(struct sim *w, struct sim_event *e)
+enum { GUARD_STAY_MS = 50 };
+
+/* The deadline stands until the agent moves it: what starts after it ends, too. */
+static void on_guard_kill(struct sim *w, struct sim_event *e)
 {
 	struct sim_node *n = &w->nodes[e->node];
 
-	if (!n->up || n->guard_local == 0 || n->guard_local != e->arg)
+	if (!n->up || n->guard_local != e->arg)
 		return;
-	n->guard_local = 0;
 	if (n->pg.run != HERD_RUN_DOWN) {
 		sim_trace(w, "%s: the guard stops postgres", n->name);
 		sim_server_kill(w, e->node);
 	}
+	if (n->agent_up)
+		sim_at(w, w->now + GUARD_STAY_MS, on_guard_kill, e->node, 0, e->arg);
+	else
+		n->guard_local = 0;
+}
+
+/* It needs a processor, and an immediate shutdown has its time. */
+static void on_guard(struct sim *w, struct sim_event *e)
+{
+	struct sim_node *n = &w->nodes[e->node];
+
+	if (n->up && n->guard_local != 0 && n->guard_local == e->arg)
+		sim_at(w, w->now + sim_rand(w, 0, w->config.ttl_ms / 12), on_guard_kill, e->node, 0,
+		       e->arg);
 }
 
 static void set_guard(struct sim *w, struct sim_node *n)

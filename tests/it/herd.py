@@ -68,18 +68,19 @@ def alive(pid):
         return False
 
 
-def guard_page(data):
-    """The file that an agent and its guard share; a killed agent leaves it (see guard.c)."""
-    h = 1469598103934665603
-    for c in str(data).encode():
-        h = (h ^ c) * 1099511628211 % 2**64
-    uid = pwd.getpwnam("postgres").pw_uid if os.geteuid() == 0 else os.geteuid()
-    return pathlib.Path(f"/dev/shm/pgherd-guard.{uid}.{h:016x}")
+def guard_pages(directory):
+    """The files that agents below directory share with their guards (see guard_page.h)."""
+    found = []
+    for path in pathlib.Path("/dev/shm").glob("pgherd-guard.*"):
+        with contextlib.suppress(OSError):
+            if str(directory).encode() + b"/" in path.read_bytes():
+                found.append(path)
+    return found
 
 
 class Etcd:
-    def __init__(self, directory):
-        self.dir = pathlib.Path(directory)
+    def __init__(self, directory, listen="127.0.0.1", advertise="127.0.0.1"):
+        self.dir, self.listen, self.advertise = pathlib.Path(directory), listen, advertise
         self.port, self.peer = free_port(), free_port()
         self.process = None
         self.start()
@@ -87,13 +88,15 @@ class Etcd:
     def start(self):
         url, peer = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.peer}"
         self.process = subprocess.Popen(
-            ["etcd", "--data-dir", str(self.dir / "etcd"), "--listen-client-urls", url,
-             "--advertise-client-urls", url, "--listen-peer-urls", peer,
+            ["etcd", "--data-dir", str(self.dir / "etcd"), "--listen-client-urls",
+             f"http://{self.listen}:{self.port}",
+             "--advertise-client-urls", f"http://{self.advertise}:{self.port}", "--listen-peer-urls", peer,
              "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
              "--heartbeat-interval", "50", "--election-timeout", "500",
              "--unsafe-no-fsync"] if self._no_fsync() else
-            ["etcd", "--data-dir", str(self.dir / "etcd"), "--listen-client-urls", url,
-             "--advertise-client-urls", url, "--listen-peer-urls", peer,
+            ["etcd", "--data-dir", str(self.dir / "etcd"), "--listen-client-urls",
+             f"http://{self.listen}:{self.port}",
+             "--advertise-client-urls", f"http://{self.advertise}:{self.port}", "--listen-peer-urls", peer,
              "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
              "--heartbeat-interval", "50", "--election-timeout", "500"],
             stdout=open(self.dir / "etcd.log", "ab"), stderr=subprocess.STDOUT)
@@ -132,6 +135,9 @@ class Member:
         self.data = self.dir / "data"
         self.port, self.rest = free_port(), free_port()
         self.process = None
+        self.patch = {}  # of this member alone; goes over the herd's
+        self.host = "127.0.0.1"  # where its clients reach it
+        self.wrap = os.environ.get("HERD_WRAP", "").split()  # its command goes behind this
         self.log = self.dir / "log"
 
     def config(self):
@@ -160,7 +166,7 @@ class Member:
         }
         if self.group is not None:
             c["citus"] = {"group": self.group, "database": "citus"}
-        for patch in (self.herd.patch, ):
+        for patch in (self.herd.patch, self.patch):
             merge(c, patch)
         return c
 
@@ -170,8 +176,7 @@ class Member:
         path.write_text(json.dumps(self.config()))  # JSON is YAML
         own(self.dir)
         env = dict(os.environ, **self.herd.env)
-        wrap = os.environ.get("HERD_WRAP", "").split()
-        self.process = subprocess.Popen([*wrap, PGHERD, "agent", str(path)], env=env,
+        self.process = subprocess.Popen([*self.wrap, PGHERD, "agent", str(path)], env=env,
                                         stdout=open(self.log, "ab"), stderr=subprocess.STDOUT,
                                         cwd="/")
         return self
@@ -210,7 +215,7 @@ class Member:
         os.kill(self.postmaster(), signal.SIGKILL)
 
     def connect(self, dbname="postgres", timeout=3, **more):
-        c = psycopg2.connect(host="127.0.0.1", port=self.port, user="postgres", dbname=dbname,
+        c = psycopg2.connect(host=self.host, port=self.port, user="postgres", dbname=dbname,
                              password=PASSWORD, connect_timeout=timeout, **more)
         c.autocommit = True
         return c
@@ -222,7 +227,7 @@ class Member:
 
     def request(self, method, path, body=None, timeout=60, auth=None):
         data = json.dumps(body).encode() if body is not None else None
-        r = urllib.request.Request(f"http://127.0.0.1:{self.rest}{path}", data, method=method)
+        r = urllib.request.Request(f"http://{self.host}:{self.rest}{path}", data, method=method)
         if auth:
             r.add_header("Authorization", "Basic " + base64.b64encode(auth.encode()).decode())
         try:
@@ -277,7 +282,7 @@ class Herd:
     live = set()
 
     def __init__(self, n=3, dcs=None, patch=None, env=None, groups=None, bin_dir=None, start=True,
-                 prefix="n"):
+                 prefix="n", etcd=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="herd-", dir="/tmp"))
         self.dir.chmod(0o755)
         self.scope = "batman"
@@ -291,7 +296,7 @@ class Herd:
         else:
             self.members = [Member(self, f"{prefix}{i + 1}") for i in range(n)]
         try:
-            self.etcd = Etcd(self.dir)
+            self.etcd = Etcd(self.dir, **(etcd or {}))
             if start:
                 for m in self.members:
                     m.start()
@@ -338,9 +343,9 @@ class Herd:
             if not left:
                 break
             time.sleep(0.05)
-        for m in self.members:
+        for page in guard_pages(self.dir):
             with contextlib.suppress(OSError):
-                guard_page(m.data).unlink()
+                page.unlink()
         if self.etcd:
             self.etcd.stop()
         if os.environ.get("HERD_KEEP"):
@@ -422,7 +427,7 @@ class Writer(threading.Thread):
 
     def run(self):
         ports = ",".join(str(m.port) for m in self.herd.of(self.group))
-        hosts = ",".join("127.0.0.1" for _ in self.herd.of(self.group))
+        hosts = ",".join(m.host for m in self.herd.of(self.group))
         c, i = None, 0
         while not self.stop_it.is_set():
             try:

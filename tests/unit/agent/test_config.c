@@ -100,6 +100,8 @@ static void test_refused(void **state)
 		{ "postgresql: {pg_ctl_timeout: soon}\n", "postgresql.pg_ctl_timeout must be" },
 		{ "postgresql: {use_pg_rewind: maybe}\n", "must be a boolean (on or off)" },
 		{ "citus: {group: -1}\n", "citus.group must be between 0" },
+		{ "guard: {mode: perhaps}\n",
+		  "guard.mode must be one of off, automatic, required, on" },
 		{ "bootstrap: {dcs: {ttl: x}}\n", "bootstrap.dcs.ttl must be" },
 		{ "bootstrap: {dcs: {postgresql: {use_slots: perhaps}}}\n",
 		  "bootstrap.dcs.postgresql.use_slots must be a boolean" },

@@ -93,6 +93,7 @@ static void random_observation(struct herd_rng *r, struct fixture *f)
 	o->dcs_ok = pick(r, 8);
 	o->guard = pick(r, 4);
 	o->watchdog_failed = pick(r, 20) == 0;
+	o->guard_failed = pick(r, 20) == 0;
 	o->reclone_diverged = pick(r, 2);
 	o->lease.id = ANY(r, "L1", "L1", "L1", NULL);
 	o->lease.ttl_ms = pick(r, 4) ? 30000 : 5000;

@@ -107,6 +107,24 @@ ROW(primary_without_key_stops)
 	CLOSE;
 }
 
+ROW(leader_without_a_required_fence)
+{
+	OPEN;
+	k.leader = "a";
+	k.leader_lease = "L1";
+	see(&f, &k);
+	as_primary(&f);
+	f.obs.watchdog_failed = true;
+	expect(&f, "unfenced.stop; STOP immediate");
+	assert_string_equal(f.plan.why, "Demoting self because watchdog could not be activated");
+	f.obs.watchdog_failed = false;
+	f.obs.guard_failed = true;
+	f.obs.pg.run = HERD_RUN_DOWN;
+	expect(&f, "unfenced.release; RELEASE leader if version 16");
+	assert_string_equal(f.plan.why, "Not promoting self because guard could not be activated");
+	CLOSE;
+}
+
 ROW(released_key_before_the_process_ended)
 {
 	OPEN;
@@ -717,6 +735,7 @@ int main(void)
 		cmocka_unit_test(follower_is_quiet),
 		cmocka_unit_test(follower_turns_to_a_new_leader),
 		cmocka_unit_test(leader_is_quiet),
+		cmocka_unit_test(leader_without_a_required_fence),
 		cmocka_unit_test(lease_is_renewed_after_loop_wait),
 		cmocka_unit_test(leader_without_renewal_stops_in_time),
 		cmocka_unit_test(primary_without_key_stops),
