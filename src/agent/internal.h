@@ -265,7 +265,9 @@ int herd_agent_split_address(const char *text, int fallback_port, char **host, i
 int herd_fence_start(struct herd_agent *a, struct herd_err *err);
 void herd_fence_begin(struct herd_agent *a); /* the loop is there */
 void herd_fence_observe(struct herd_agent *a, struct herd_obs *obs);
-void herd_fence_move(struct herd_agent *a, const struct herd_plan *p);
+/* False: what is required cannot be had, and the plan must not run. */
+bool herd_fence_move(struct herd_agent *a, const struct herd_plan *p);
+bool herd_fence_watchdog_failed(const struct herd_agent *a);
 /* "on", "off", "paused" or "failed": for member document, REST and ctl. */
 const char *herd_fence_guard_state(const struct herd_agent *a);
 unsigned herd_fence_fired(const struct herd_agent *a);

@@ -713,7 +713,11 @@ static void step(void *arg)
 		herd_timer_set(a->step_timer, 1000);
 		return;
 	}
-	herd_fence_move(a, p);
+	if (!herd_fence_move(a, p)) {
+		/* The next observation says so, and the core decides what that means. */
+		p->n = 0;
+		p->next_ms = now;
+	}
 	a->leader = p->leader;
 	a->leader_until_ms = p->leader_until_ms;
 	a->failsafe_active = p->failsafe;

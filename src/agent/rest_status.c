@@ -178,6 +178,8 @@ json_t *herd_rest_status(struct herd_agent *a, bool answers)
 		json_object_set(v, "pending_restart_reason", self.pending_restart_reason);
 	}
 	herd_member_clear(&self);
+	if (herd_fence_watchdog_failed(a))
+		json_object_set_new(v, "watchdog_failed", json_true());
 	json_object_set_new(v, "guard", json_string(herd_fence_guard_state(a)));
 	json_object_set_new(v, "patroni",
 			    json_pack("{s:s,s:s,s:s}", "version", AGENT_VERSION, "scope",

@@ -324,6 +324,7 @@ bool herd_rule_unfenced(struct herd_step *s)
 				   "Demoting self because %s could not be activated", what);
 	}
 	herd_release(s);
+	s->c->no_race_before_ms = s->o->now_ms + s->cfg->ttl_ms;
 	return herd_answer(s, "unfenced.release",
 			   "Not promoting self because %s could not be activated", what);
 }

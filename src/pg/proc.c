@@ -170,3 +170,38 @@ bool herd_pg_proc_foreign(pid_t pid, const char *data_dir)
 	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
 	return pid > 0 && stat(path, &st) == 0 && !herd_pg_proc_is_server(pid, data_dir);
 }
+
+/* "postgres: checkpointer", with a cluster_name "postgres: batman: checkpointer". */
+static bool is_client_title(const char *title)
+{
+	static const char *const own[] = {
+		"startup",    "checkpointer",    "background writer",   "walwriter",
+		"wal writer", "walreceiver",     "wal receiver",        "walsender",
+		"wal sender", "walsummarizer",   "autovacuum",          "archiver",
+		"logger",     "stats collector", "logical replication", "slotsync worker",
+		"io worker",  "bgworker",        "background worker",
+	};
+	const char *text = title + strlen("postgres: ");
+	const char *named = strstr(text, ": ");
+
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		if (herd_str_starts(text, own[i]) ||
+		    (named != NULL && herd_str_starts(named + 2, own[i])))
+			return false;
+	return true;
+}
+
+bool herd_pg_proc_has_clients(const char *data_dir)
+{
+	enum { MANY = 4096, TITLE = 512 };
+	pid_t *pids = malloc(MANY * sizeof(*pids));
+	size_t n = pids != NULL ? herd_pg_proc_list(data_dir, 0, pids, MANY) : 0;
+	bool found = pids == NULL || n > MANY;
+	char title[TITLE];
+
+	for (size_t i = 0; i < n && !found; i++)
+		found = read_proc(pids[i], "cmdline", title, sizeof(title)) > 0 &&
+			herd_str_starts(title, "postgres: ") && is_client_title(title);
+	free(pids);
+	return found;
+}

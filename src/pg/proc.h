@@ -28,5 +28,7 @@ bool herd_pg_proc_is_server(pid_t pid, const char *data_dir);
 bool herd_pg_proc_is_postmaster(pid_t pid, const char *data_dir);
 /* Up to max pids of all of them but `except`; the number found (may be more than max). */
 size_t herd_pg_proc_list(const char *data_dir, pid_t except, pid_t *pids, size_t max);
+/* Does any process of the directory serve a client (not a standby)? By their titles. */
+bool herd_pg_proc_has_clients(const char *data_dir);
 /* The pid in a stale postmaster.pid is somebody else's: without help, postgres would not start. */
 bool herd_pg_proc_foreign(pid_t pid, const char *data_dir);
