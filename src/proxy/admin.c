@@ -127,8 +127,6 @@ static void reply(struct herd_client *c, struct herd_buf *b)
 /* The command is over. */
 static void finish(struct herd_client *c, struct herd_buf *b)
 {
-	herd_stat_add(&c->db->stats[c->w->id].xact_count, 1);
-	herd_stat_add(&c->db->stats[c->w->id].query_count, 1);
 	if (!c->console->extended)
 		herd_wr_ready(b, 'I');
 	c->console->busy = false;
@@ -312,6 +310,8 @@ static void execute(struct herd_client *c, const char *sql)
 	struct herd_buf b = { 0 };
 
 	c->console->busy = true;
+	herd_stat_add(&c->db->stats[c->w->id].xact_count, 1);
+	herd_stat_add(&c->db->stats[c->w->id].query_count, 1);
 	if (!text) {
 		finish_error(c, "53200", "out of memory");
 	} else if (cmd.n == 0) {

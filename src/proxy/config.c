@@ -417,6 +417,10 @@ static int check_config(struct herd_pconf *c, struct herd_err *err)
 		return herd_err_set(err, -EINVAL,
 				    "to allow TLS connections from clients, client_tls_key_file "
 				    "and client_tls_cert_file must be set");
+	if (strcmp(s->auth_dbname, "pgbouncer") == 0)
+		return herd_err_set(err, -EINVAL,
+				    "cannot use the reserved \"pgbouncer\" database as an "
+				    "auth_dbname");
 	if (s->auth_type == HERD_AUTH_HBA && !*s->auth_hba_file)
 		return herd_err_set(err, -EINVAL, "auth_type hba needs auth_hba_file");
 	if (*s->auth_hba_file && herd_hba_load(s->auth_hba_file, &c->hba, err) < 0)

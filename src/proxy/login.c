@@ -25,6 +25,7 @@ struct herd_login {
 	int method;   /* enum herd_auth */
 	bool admin;   /* for the console */
 	bool no_user; /* unknown: goes through the motions and fails */
+	bool asked;   /* auth_query had the last word on that */
 	char *map;    /* of names, from the line of the hba file; NULL: none */
 	char *secret; /* what is on record; NULL: nothing */
 	uint8_t salt[4];
@@ -194,8 +195,10 @@ static void start_auth(struct herd_client *c)
 		authentic(c);
 		return;
 	case HERD_AUTH_TRUST:
-		if (l->no_user)
+		if (l->no_user && l->asked)
 			herd_client_fail(c, "28P01", "no such user: %s", c->user);
+		else if (l->no_user)
+			herd_client_fail(c, "28P01", "\"trust\" authentication failed");
 		else
 			authentic(c);
 		return;
@@ -256,6 +259,7 @@ void herd_login_secret(struct herd_client *c, bool found, const char *secret, co
 		return;
 	}
 	l->no_user = !found;
+	l->asked = true;
 	l->secret = herd_str_dup(secret);
 	c->state = HERD_CLIENT_AUTH;
 	start_auth(c);

@@ -28,6 +28,9 @@ def test_unknown_user(make, auth, text):
 
 def test_trust_needs_a_known_user(make):
     px = make(auth="trust")
+    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+        px.sql("select 1", user="stranger")
+    px = make(auth="trust", more="auth_user = postgres\nauth_dbname = db", name="asks")
     with pytest.raises(psycopg.OperationalError, match="no such user: stranger"):
         px.sql("select 1", user="stranger")
 
