@@ -86,6 +86,6 @@ int herd_pg_conf_write(const struct herd_pg_config *cfg, const struct herd_pg_ro
 /* standby.signal as the role wants it, no recovery.signal, no promote file. Stopped only. */
 int herd_pg_conf_write_signals(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
 			       struct herd_err *err);
-/* Copies to and from *.conf.backup in the data directory. */
+/* Copies to and from *.conf.backup in the data directory; back: what is not there. */
 int herd_pg_conf_backup(const struct herd_pg_config *cfg, struct herd_err *err);
 int herd_pg_conf_restore(const struct herd_pg_config *cfg, struct herd_err *err);

@@ -152,6 +152,7 @@ static int copy_all(const struct herd_pg_config *cfg, bool back, struct herd_err
 {
 	static const char *const names[] = { ".conf", ".base.conf", "pg_hba.conf",
 					     "pg_ident.conf" };
+	bool own = false; /* a configuration directory of its own keeps what it has */
 	int rc = 0;
 
 	for (int i = 0; i < 4 && rc == 0; i++) {
@@ -162,6 +163,8 @@ static int copy_all(const struct herd_pg_config *cfg, bool back, struct herd_err
 
 		if (copy == NULL)
 			rc = herd_err_set(err, -ENOMEM, "out of memory");
+		else if (back && (access(file, F_OK) == 0 || (own && i == 1)))
+			own = own || i == 0; /* what it includes is not another member's */
 		else if (back)
 			rc = herd_pg_file_copy(copy, file, MODE, err);
 		else
