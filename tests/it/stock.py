@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 
-from herd import PGHERD, ROOT, Member, own
+from herd import BIN_DIR, PGHERD, ROOT, Member, own
 
 # What a stock Patroni raises smaller values to.
 PATIENT = {"ttl": 20, "loop_wait": 1, "retry_timeout": 3}
@@ -93,6 +93,56 @@ def swap(herd, old, new):
     old.process = None
     herd.members[herd.members.index(old)] = new
     return new.start()
+
+
+# Like Debian's pg_createcluster: the configuration is not in the data directory.
+CREATE = """#!/bin/bash
+set -e
+for a in "$@"; do
+	case "$a" in --datadir=*) data=${a#*=} ;; --etc=*) etc=${a#*=} ;; --connstring=*) from=${a#*=} ;; esac
+done
+bin=%s
+mkdir -p "$etc"
+if [ -n "$from" ]; then
+	"$bin/pg_basebackup" -D "$data" -X stream -c fast -d "$from"
+else
+	"$bin/initdb" -D "$data" -U postgres -A trust >/dev/null
+fi
+for f in postgresql.conf pg_hba.conf pg_ident.conf; do
+	[ -e "$etc/$f" ] && rm -f "$data/$f"
+	[ -e "$data/$f" ] && mv "$data/$f" "$etc/"
+	[ -e "$etc/$f" ] || : >"$etc/$f"
+done
+if ! [ -e "$etc/postgresql.base.conf" ]; then
+	printf "%%s = '%%s'\\n" data_directory "$data" hba_file "$etc/pg_hba.conf" \\
+		ident_file "$etc/pg_ident.conf" >>"$etc/postgresql.conf"
+fi
+"""
+
+
+def debian_layout(member):
+    """Gives a member a configuration as Debian's package writes it."""
+    plain = member.config
+
+    def config():
+        c = plain()
+        pg, script = c["postgresql"], member.herd.dir / "create"
+        if not script.exists():
+            script.write_text(CREATE % BIN_DIR)
+            script.chmod(0o755)
+        method = {"command": f"{script} --etc={member.dir}/etc"}
+        c["bootstrap"] = {"method": "make", "make": method, "dcs": {
+            **c["bootstrap"]["dcs"],
+            "postgresql": {"use_pg_rewind": True, "parameters": None, "pg_hba": [
+                "local all all trust", "local replication all trust",
+                "host all all 127.0.0.1/32 trust", "host replication all 127.0.0.1/32 trust"]}}}
+        del pg["pg_hba"]
+        del pg["authentication"]["rewind"]
+        pg.update(create_replica_method=["make"], make=method, use_unix_socket=True,
+                  config_dir=f"{member.dir}/etc")
+        return c
+    member.config = config
+    return member
 
 
 def as_postgres():

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from herd import PASSWORD, Herd, Member, Writer, wait_for
-from stock import PATIENT, Stock, our_ctl, swap
+from stock import PATIENT, Stock, debian_layout, our_ctl, swap
 
 
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
@@ -172,13 +172,16 @@ def test_commands_of_ours(herd, stock):
 
 def test_migration(stock):
     """Three of Patroni become three of ours, one by one under a writer, and back again."""
-    quorum = stock.version >= (4, )
-    sync = {"synchronous_mode": "quorum" if quorum else True}
+    debian = stock.suite == "bookworm"
+    sync = {"synchronous_mode": True if debian else "quorum"}
     with Herd(0, dcs={**PATIENT, **sync}) as herd:
         old = [stock.member(herd, f"n{i + 1}") for i in range(3)]
         new = [Member(herd, m.name) for m in old]
         for a, b in zip(old, new):
             b.port, b.rest = a.port, a.rest
+        if debian:
+            for m in old + new:
+                debian_layout(m)
         herd.members = list(old)
         for m in old:
             m.start()
@@ -196,10 +199,47 @@ def test_migration(stock):
                     herd.wait_healthy()
                     wait_for(lambda: standbys(herd), what="a synchronous standby")
                     same_list(herd, stock)
+                if debian and herd.members == new:
+                    fresh = herd.replicas()[0]
+                    our_ctl(herd, "reinit", "batman", fresh.name, "--force", "--wait")
+                    herd.wait_healthy()
+                    assert fresh.sql("show data_directory") == [(str(fresh.data), )]
             n = len(writer.acked)
             wait_for(lambda: len(writer.acked) > n + 20, what="the writer goes on")
             writer.finish()
         assert writer.lost() == []
+
+
+@NEXT_RELEASE
+def test_swap_in_pause(stock):
+    """In a pause the agents are changed and no server notices: one connection lives through it."""
+    with Herd(0, dcs=PATIENT) as herd:
+        old = [stock.member(herd, f"n{i + 1}") for i in range(2)]
+        new = [Member(herd, m.name) for m in old]
+        for a, b in zip(old, new):
+            b.port, b.rest = a.port, a.rest
+        herd.members = list(old)
+        for m in old:
+            m.start()
+        leader = herd.wait_healthy()
+        place = old.index(leader)
+        before = {m.name: m.postmaster() for m in old}
+        connection = leader.connect()
+        for a, b in ((old, new), (new, old)):
+            our_ctl(herd, "pause", "--wait")
+            for x, y in zip(a, b):
+                swap(herd, x, y)
+                wait_for(lambda y=y: y.status()["state"] == "running", 30, f"{y.name} is back")
+            wait_for(lambda b=b: herd.leader() is b[place], 40, "the leader is the same")
+            our_ctl(herd, "resume", "--wait")
+            herd.wait_healthy()
+            same_list(herd, stock)
+            assert herd.leader() is b[place]
+            assert {m.name: m.postmaster() for m in b} == before
+        with connection.cursor() as cur:
+            cur.execute("select pg_is_in_recovery()")
+            assert cur.fetchone() == (False, )
+        connection.close()
 
 
 def standbys(herd):
