@@ -21,6 +21,8 @@ void herd_core_free(struct herd_core *c);
 /* Total: a plan for every observation. The rule order is the table in step.c. */
 void herd_core_step(struct herd_core *c, const struct herd_obs *obs, struct herd_plan *plan);
 
+/* False: this standby, or one that it streams from, has nostream. It keeps no logical slots. */
+bool herd_slots_fed_by_stream(const struct herd_cluster *cl, const struct herd_tags *tags);
 /*
  * Must a standby keep the rows that permanent logical slots may still need, for its own or for
  * those of members that stream from it? Then hot_standby_feedback is on, whatever is configured.

@@ -41,7 +41,8 @@ static bool may_lead(const struct herd_step *s)
 
 static const struct herd_slot_config *permanent(const struct herd_step *s, const char *name)
 {
-	bool physical_only = s->cfg->standby_cluster || s->o->self->tags.nostream;
+	bool physical_only = s->cfg->standby_cluster ||
+			     (!leads(s) && !herd_slots_fed_by_stream(s->cl, &s->o->self->tags));
 
 	for (size_t i = 0; i < s->cfg->n_slots && may_lead(s) && s->cfg->use_slots; i++) {
 		const struct herd_slot_config *p = &s->cfg->slots[i];

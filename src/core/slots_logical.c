@@ -12,11 +12,26 @@
 
 /* --- what a standby must keep ----------------------------------------------------------------- */
 
-/* The permanent logical slots of a cluster that this member keeps. */
-static bool keeps_logical(const struct herd_config *cfg, const struct herd_tags *tags)
+bool herd_slots_fed_by_stream(const struct herd_cluster *cl, const struct herd_tags *tags)
 {
-	if (!cfg->use_slots || cfg->standby_cluster || tags->nostream ||
-	    herd_tags_failover_priority(tags) <= 0)
+	/* The number of hops ends a circle of tags. */
+	for (size_t hops = 0; tags && hops <= cl->n_members; hops++) {
+		const struct herd_member *from = herd_cluster_member(cl, tags->replicatefrom);
+
+		if (tags->nostream)
+			return false;
+		tags = from && !herd_str_eq(from->name, cl->leader) ? &from->tags : NULL;
+	}
+	return true;
+}
+
+/* Does this member keep permanent logical slots? */
+static bool keeps_logical(const struct herd_cluster *cl, const struct herd_tags *tags)
+{
+	const struct herd_config *cfg = &cl->config;
+
+	if (!cfg->use_slots || cfg->standby_cluster || herd_tags_failover_priority(tags) <= 0 ||
+	    !herd_slots_fed_by_stream(cl, tags))
 		return false;
 	for (size_t i = 0; i < cfg->n_slots; i++)
 		if (cfg->slots[i].type == HERD_SLOT_LOGICAL &&
@@ -28,7 +43,7 @@ static bool keeps_logical(const struct herd_config *cfg, const struct herd_tags 
 static bool need_feedback(const struct herd_cluster *cl, const char *name,
 			  const struct herd_tags *tags, int depth)
 {
-	if (keeps_logical(&cl->config, tags))
+	if (keeps_logical(cl, tags))
 		return true;
 	for (size_t i = 0; i < cl->n_members && depth > 0; i++) {
 		const struct herd_member *m = &cl->members[i];

@@ -316,6 +316,21 @@ static int read_slots(struct herd_config *c, const json_t *obj)
 	return r;
 }
 
+/* "5432", or a list with commas. */
+static bool good_ports(const char *text)
+{
+	for (;; text++) {
+		char *end;
+		long n = *text >= '0' && *text <= '9' ? strtol(text, &end, 10) : 0;
+
+		if (n < 1 || n > 65535 || (*end != ',' && *end != '\0'))
+			return false;
+		if (*end == '\0')
+			return true;
+		text = end;
+	}
+}
+
 static int read_standby_cluster(struct herd_config *c, const json_t *obj)
 {
 	const json_t *v = json_object_get(obj, "standby_cluster");
@@ -332,7 +347,7 @@ static int read_standby_cluster(struct herd_config *c, const json_t *obj)
 		       ? herd_str_printf("%" JSON_INTEGER_FORMAT, json_integer_value(port))
 	       : json_is_string(port) ? herd_str_dup(json_string_value(port))
 				      : NULL;
-	if (text && (!*text || strspn(text, "0123456789,") != strlen(text))) {
+	if (text && !good_ports(text)) {
 		if (*text)
 			warn(c, herd_str_printf("standby_cluster.port \"%s\" is not a port, using "
 						"5432",

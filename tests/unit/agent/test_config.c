@@ -201,7 +201,7 @@ static void test_may_store(void **state)
 		{ "{\"postgresql\": {\"parameters\": {\"a\": {}}}}", NULL,
 		  "postgresql.parameters.a must be a single value" },
 		{ "{\"slots\": {\"a\": [1]}}", NULL, "slots.a must be {type:" },
-		{ "{\"standby_cluster\": {\"port\": 99999}}", NULL,
+		{ "{\"standby_cluster\": {\"port\": [5432]}}", NULL,
 		  "standby_cluster.port must be" },
 		/* What was there before must not block other changes. */
 		{ "{\"ttl\": \"x\", \"loop_wait\": 3}", "{\"ttl\": \"x\"}", NULL },

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "base/str.h"
 #include "model/cluster.h"
 
 static const char member_text[] =
@@ -132,6 +133,38 @@ static void config(void **state)
 	assert_int_equal(herd_config_parse("[]", 2, false, &c, NULL), -EINVAL);
 }
 
+static void standby_cluster_section(void **state)
+{
+	/* clang-format off */
+	static const struct { const char *text; bool active; const char *host, *port, *slot; size_t warnings; } rows[] = {
+		{ "{\"host\":\"h\"}", true, "h", "5432", NULL, 0 },
+		{ "{\"host\":\"a,b\",\"port\":\"1,2\",\"primary_slot_name\":\"s\"}", true, "a,b", "1,2", "s", 0 },
+		{ "{\"port\":5433}", true, "localhost", "5433", NULL, 0 },
+		{ "{\"restore_command\":\"cp\"}", true, NULL, "5432", NULL, 0 },
+		{ "{\"host\":\"h\",\"port\":99999}", true, "h", "5432", NULL, 1 },
+		{ "{\"host\":\"h\",\"port\":\"1,\"}", true, "h", "5432", NULL, 1 },
+		{ "{\"port\":\"x\"}", false, NULL, "5432", NULL, 1 },
+		{ "{}", false, NULL, "5432", NULL, 0 },
+		{ "{\"primary_slot_name\":\"s\"}", false, NULL, "5432", "s", 0 },
+		{ "7", false, NULL, NULL, NULL, 0 },
+	};
+	/* clang-format on */
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char *text = herd_str_printf("{\"standby_cluster\":%s}", rows[i].text);
+		struct herd_config c;
+
+		assert_int_equal(herd_config_parse(text, strlen(text), false, &c, NULL), 0);
+		assert_int_equal(c.standby_cluster, rows[i].active);
+		assert_true(herd_str_eq(c.standby_host, rows[i].host));
+		assert_true(herd_str_eq(c.standby_port, rows[i].port));
+		assert_true(herd_str_eq(c.standby_slot, rows[i].slot));
+		assert_int_equal(c.warnings.n, rows[i].warnings);
+		herd_config_clear(&c);
+		free(text);
+	}
+}
+
 static void permanent_slots(void **state)
 {
 	/* clang-format off */
@@ -253,9 +286,10 @@ static void damaged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(member), cmocka_unit_test(member_forms),
-		cmocka_unit_test(config), cmocka_unit_test(permanent_slots),
-		cmocka_unit_test(scope),  cmocka_unit_test(damaged),
+		cmocka_unit_test(member),          cmocka_unit_test(member_forms),
+		cmocka_unit_test(config),          cmocka_unit_test(standby_cluster_section),
+		cmocka_unit_test(permanent_slots), cmocka_unit_test(scope),
+		cmocka_unit_test(damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
