@@ -3,7 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/str.h"
+
+enum { SCREEN = 80, MAX_FIRST = 32 };
 
 struct given {
 	const struct ctl_opt *opt;
@@ -45,6 +48,67 @@ struct reader {
 	char **why;
 };
 
+/* "'--format' / '-f'", as messages name an option. */
+static char *hint(const struct ctl_opt *o)
+{
+	char letter[] = { '-', o->letter, '\0' };
+
+	return o->letter ? herd_str_printf("'--%s' / '%s'", o->name, letter)
+			 : herd_str_printf("'--%s'", o->name);
+}
+
+/* Is the value one of "[a|b|c]"? */
+static bool is_choice(const char *choices, const char *value)
+{
+	size_t len = strlen(value);
+
+	for (const char *p = choices + 1; *p; p += strcspn(p, "|]") + 1) {
+		if (strcspn(p, "|]") == len && strncmp(p, value, len) == 0)
+			return true;
+		if (p[strcspn(p, "|]")] == ']')
+			break;
+	}
+	return false;
+}
+
+static char *choice_list(const char *choices)
+{
+	struct herd_buf b = { 0 };
+
+	for (const char *p = choices + 1; *p && *p != ']';) {
+		size_t len = strcspn(p, "|]");
+
+		herd_buf_printf(&b, "%s'%.*s'", b.len ? ", " : "", (int)len, p);
+		p += len + (p[len] == '|');
+	}
+	return herd_buf_steal(&b);
+}
+
+/* The metavar says what may be given. NULL: good; else the reason, malloc'd. */
+static char *bad_value(const struct ctl_opt *o, const char *value)
+{
+	char *name, *list, *why = NULL, *end = NULL;
+	int64_t number;
+
+	if (strcmp(o->metavar, "INTEGER") == 0 && herd_str_to_i64(value, &number) < 0)
+		list = herd_str_printf("'%s' is not a valid integer.", value);
+	else if (strcmp(o->metavar, "FLOAT") == 0 && (strtod(value, &end), *end || end == value))
+		list = herd_str_printf("'%s' is not a valid float.", value);
+	else if (o->metavar[0] == '[' && !is_choice(o->metavar, value)) {
+		char *all = choice_list(o->metavar);
+
+		list = herd_str_printf("'%s' is not one of %s.", value, all ? all : "");
+		free(all);
+	} else {
+		return NULL;
+	}
+	name = hint(o);
+	why = herd_str_printf("Invalid value for %s: %s", name ? name : "", list ? list : "");
+	free(name);
+	free(list);
+	return why;
+}
+
 static bool need_value(struct reader *r, const struct ctl_opt *o, const char *attached,
 		       const char *shown)
 {
@@ -56,6 +120,9 @@ static bool need_value(struct reader *r, const struct ctl_opt *o, const char *at
 		*r->why = herd_str_printf("Option '%s' requires an argument.", shown);
 		return false;
 	}
+	*r->why = bad_value(o, value);
+	if (*r->why)
+		return false;
 	r->args->given[r->args->n_given++] = (struct given){ o, value };
 	return true;
 }
@@ -188,9 +255,40 @@ static char *opt_words(const struct ctl_opt *o)
 {
 	char letter[] = { '-', o->letter, ',', ' ', '\0' };
 
+	/* The letter's own name is for the code only. */
+	if (o->letter && o->name[0] == o->letter && !o->name[1])
+		return herd_str_printf("  -%c", o->letter);
 	return herd_str_printf("  %s--%s%s%s%s%s", o->letter ? letter : "", o->name,
 			       o->alias ? ", --" : "", o->alias ? o->alias : "",
 			       o->metavar ? " " : "", o->metavar ? o->metavar : "");
+}
+
+/* Words wrapped into the room between a column and the right border. */
+static void print_wrapped(FILE *out, const char *text, int column)
+{
+	int at = column;
+
+	for (const char *p = text; *p;) {
+		int len = (int)strcspn(p, " ");
+
+		if (at > column && at + 1 + len > SCREEN) {
+			fprintf(out, "\n%*s", column, "");
+			at = column;
+		}
+		at += fprintf(out, "%s%.*s", at > column ? " " : "", len, p);
+		p += len;
+		p += strspn(p, " ");
+	}
+	fputc('\n', out);
+}
+
+static void print_opt(FILE *out, const char *words, const char *help, int width)
+{
+	if ((int)strlen(words) > width)
+		fprintf(out, "%s\n%*s", words, width + 2, "");
+	else
+		fprintf(out, "%-*s  ", width, words);
+	print_wrapped(out, help, width + 2);
 }
 
 void ctl_args_print_opts(FILE *out, const struct ctl_opt *opts)
@@ -204,13 +302,53 @@ void ctl_args_print_opts(FILE *out, const struct ctl_opt *opts)
 			width = (int)strlen(words);
 		free(words);
 	}
+	if (width > MAX_FIRST)
+		width = MAX_FIRST;
 	fputs("\nOptions:\n", out);
 	for (const struct ctl_opt *o = opts; o->name; o++) {
 		char *words = opt_words(o);
 
 		if (words)
-			fprintf(out, "%-*s  %s\n", width, words, o->help);
+			print_opt(out, words, o->help, width);
 		free(words);
 	}
-	fprintf(out, "%-*s  Show this message and exit.\n", width, "  --help");
+	print_opt(out, "  --help", "Show this message and exit.", width);
+}
+
+char *ctl_args_missing(const struct ctl_verb *v, int given)
+{
+	const char *p = v->arguments;
+
+	/* Optional ones ("[A]", "[A]...") are no reason to complain. */
+	for (int n = 0; *p; p += strcspn(p, " "), p += strspn(p, " ")) {
+		size_t len = strcspn(p, " ");
+
+		if (*p == '[' || n++ < given)
+			continue;
+		if (*p != '{')
+			return herd_str_printf("Missing argument '%.*s'.", (int)len, p);
+		struct herd_buf b = { 0 };
+
+		herd_buf_printf(&b, "Missing argument '%.*s'. Choose from:\n\t", (int)len, p);
+		for (const char *c = p + 1; c < p + len - 1; c++) {
+			if (*c == '|')
+				herd_buf_addstr(&b, ",\n\t");
+			else
+				herd_buf_addc(&b, *c);
+		}
+		return herd_buf_steal(&b);
+	}
+	return strdup("Missing argument.");
+}
+
+char *ctl_args_extra(const struct ctl_verb *v, const struct ctl_args *a)
+{
+	struct herd_buf b = { 0 };
+	size_t first = (size_t)v->max_words;
+
+	herd_buf_printf(&b, "Got unexpected extra argument%s (", a->n_words > first + 1 ? "s" : "");
+	for (size_t i = first; i < a->n_words; i++)
+		herd_buf_printf(&b, "%s%s", i > first ? " " : "", a->words[i]);
+	herd_buf_addc(&b, ')');
+	return herd_buf_steal(&b);
 }

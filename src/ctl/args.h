@@ -10,7 +10,7 @@ struct ctl_opt {
 	char letter;         /* '\0': none */
 	const char *name;    /* without dashes */
 	const char *alias;   /* another long name, or NULL */
-	const char *metavar; /* NULL: a flag */
+	const char *metavar; /* NULL: a flag. INTEGER, FLOAT and [a|b|c] are checked */
 	const char *help;
 };
 
@@ -44,3 +44,9 @@ size_t ctl_args_words(const struct ctl_args *a);
 const char *ctl_args_word(const struct ctl_args *a, size_t n); /* or NULL */
 
 void ctl_args_print_opts(FILE *out, const struct ctl_opt *opts);
+/* What is wrong with the number of words, malloc'd. */
+char *ctl_args_missing(const struct ctl_verb *v, int given);
+char *ctl_args_extra(const struct ctl_verb *v, const struct ctl_args *a);
+
+#define CTL_FORMATS "[pretty|tsv|json|yaml|yml]"
+#define CTL_ROLES "[leader|primary|standby-leader|replica|standby|any]"

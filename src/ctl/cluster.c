@@ -89,6 +89,7 @@ int ctl_open(struct ctl *c, const char *name, struct ctl_cluster *ret)
 
 void ctl_close(struct ctl_cluster *k)
 {
+	herd_cluster_clear(&k->empty);
 	herd_scope_unref(k->scope);
 	herd_dcs_view_unref(k->view);
 	herd_dcs_free(k->dcs);
@@ -121,33 +122,20 @@ const struct herd_cluster *ctl_group(struct ctl_cluster *k, int group)
 {
 	const struct herd_cluster *g;
 
-	if (!ctl_is_sharded(k))
-		group = HERD_NO_GROUP;
-	else if (group == HERD_NO_GROUP) {
+	if (ctl_is_sharded(k) && group == HERD_NO_GROUP) {
 		ctl_fail("For Citus clusters the --group must be specified");
 		return NULL;
 	}
 	g = herd_scope_group(k->scope, group);
-	if (!g && group != HERD_NO_GROUP)
-		ctl_fail("Cluster %s has no group %d", k->name, group);
-	else if (!g)
-		ctl_fail("Cluster %s does not exist in the store", k->name);
-	return g;
-}
-
-static const char *const roles[] = {
-	"leader", "primary", "standby-leader", "standby_leader", "replica", "standby", "any", NULL
-};
-
-bool ctl_role_ok(const char *role)
-{
-	for (const char *const *r = roles; *r; r++)
-		if (strcmp(*r, role) == 0)
-			return true;
-	ctl_fail("Invalid value for '--role': '%s' is not one of 'leader', 'primary', "
-		 "'standby-leader', 'replica', 'standby', 'any'.",
-		 role);
-	return false;
+	if (g)
+		return g;
+	/* A cluster that is not there has no members, no leader and no configuration. */
+	herd_cluster_clear(&k->empty);
+	if (herd_cluster_init(&k->empty, group, true) < 0) {
+		ctl_fail("out of memory");
+		return NULL;
+	}
+	return &k->empty;
 }
 
 bool ctl_has_role(const struct herd_cluster *g, const struct herd_member *m, const char *role)
@@ -160,16 +148,16 @@ bool ctl_has_role(const struct herd_cluster *g, const struct herd_member *m, con
 		return leader;
 	if (strcmp(role, "primary") == 0)
 		return leader && !g->config.standby_cluster;
-	if (herd_str_starts(role, "standby-") || herd_str_starts(role, "standby_"))
+	if (strcmp(role, "standby-leader") == 0)
 		return leader && g->config.standby_cluster;
 	return !leader;
 }
 
 bool ctl_in_group(const struct ctl_cluster *k, const struct herd_cluster *g, int group)
 {
-	if (!ctl_is_sharded(k))
-		return true;
-	return g->group != HERD_NO_GROUP && (group == HERD_NO_GROUP || g->group == group);
+	if (!ctl_is_sharded(k) || group != HERD_NO_GROUP)
+		return g->group == group;
+	return g->group != HERD_NO_GROUP;
 }
 
 const struct herd_cluster *ctl_group_of(const struct ctl_cluster *k, const struct herd_member *m)
@@ -209,35 +197,36 @@ static size_t count_members(const struct ctl_cluster *k)
 size_t ctl_choose(const struct ctl_cluster *k, int group, const char *role,
 		  const struct ctl_args *a, size_t from, size_t to, const struct herd_member ***ret)
 {
-	size_t n = 0;
-	const struct herd_member **list =
-		calloc(count_members(k) + (to > from ? to - from : 0) + 1, sizeof(*list));
-	bool ok = list || ctl_fail("out of memory") == 0;
+	const struct herd_member **list = calloc(count_members(k) + 1, sizeof(*list));
+	size_t n = 0, all = 0;
 
-	ok = ok && (!role || ctl_role_ok(role));
-	for (size_t i = from; ok && i < to; i++) {
-		list[n] = find_member(k, group, ctl_args_word(a, i), role);
-		ok = list[n++] || ctl_fail("%s is not a member of cluster%s%s", ctl_args_word(a, i),
-					   role ? " in role " : "", role ? role : "") == 0;
-	}
-	for (size_t i = 0; ok && from >= to && i < k->scope->n_groups; i++) {
+	for (size_t i = 0; list && i < k->scope->n_groups; i++) {
 		const struct herd_cluster *g = &k->scope->groups[i];
 
-		for (size_t m = 0; ctl_in_group(k, g, group) && m < g->n_members; m++)
-			if (ctl_has_role(g, &g->members[m], role))
+		for (size_t m = 0; ctl_in_group(k, g, group) && m < g->n_members; m++) {
+			bool named = from >= to;
+
+			if (!ctl_has_role(g, &g->members[m], role))
+				continue;
+			for (size_t w = from; w < to && !named; w++)
+				named = strcmp(ctl_args_word(a, w), g->members[m].name) == 0;
+			all++;
+			if (named)
 				list[n++] = &g->members[m];
+		}
 	}
-	if (ok && n == 0) {
-		ctl_fail("%s cluster doesn't have any members%s%s", k->name,
-			 role ? " in role " : "", role ? role : "");
-		ok = false;
+	if (n > 0) {
+		*ret = list;
+		return n;
 	}
-	if (!ok) {
-		free(list);
-		return 0;
-	}
-	*ret = list;
-	return n;
+	if (!list)
+		ctl_fail("out of memory");
+	else if (all == 0)
+		ctl_fail("%s cluster doesn't have any members", k->name);
+	else
+		ctl_fail("No %s among provided members", role ? role : "any");
+	free(list);
+	return 0;
 }
 
 const struct herd_member *ctl_pick(const struct ctl_cluster *k, int group, const struct ctl_args *a,
@@ -246,16 +235,12 @@ const struct herd_member *ctl_pick(const struct ctl_cluster *k, int group, const
 	const char *name = ctl_args_get(a, "member"), *role = ctl_args_get(a, "role");
 	const struct herd_member *found = NULL;
 
-	if (role && !ctl_role_ok(role))
-		return NULL;
 	if (name) {
 		found = find_member(k, group, name, NULL);
 	} else {
 		/* Of a sharded cluster, the group that takes queries. */
-		const struct herd_cluster *g =
-			herd_scope_group(k->scope, !ctl_is_sharded(k)       ? HERD_NO_GROUP
-						   : group == HERD_NO_GROUP ? 0
-									    : group);
+		const struct herd_cluster *g = herd_scope_group(
+			k->scope, ctl_is_sharded(k) && group == HERD_NO_GROUP ? 0 : group);
 
 		for (size_t i = 0; g && !found && i < g->n_members; i++)
 			if (ctl_has_role(g, &g->members[i], role ? role : default_role))

@@ -32,7 +32,7 @@ static void usage(FILE *out, const char *prog)
 		fprintf(out, "  %-15s  %s\n", verbs[i]->name, verbs[i]->summary);
 }
 
-static int usage_error(const char *prog, const struct ctl_verb *v, const char *why)
+int ctl_usage_error(const char *prog, const struct ctl_verb *v, const char *why)
 {
 	fprintf(stderr, "Usage: %s %s%s%s\nTry '%s %s%s--help' for help.\n\nError: %s\n", prog,
 		v ? v->name : "[OPTIONS] COMMAND [ARGS]...", v ? " [OPTIONS] " : "",
@@ -61,11 +61,13 @@ static int run_verb(struct ctl *c, const struct ctl_verb *v, int argc, char **ar
 		ctl_args_print_opts(stdout, v->opts);
 		rc = CTL_OK;
 	} else if (!a) {
-		rc = usage_error(c->prog, v, why);
+		rc = ctl_usage_error(c->prog, v, why);
 	} else if (words < v->min_words) {
-		rc = usage_error(c->prog, v, "Missing argument.");
+		why = ctl_args_missing(v, words);
+		rc = ctl_usage_error(c->prog, v, why);
 	} else if (v->max_words >= 0 && words > v->max_words) {
-		rc = usage_error(c->prog, v, "Got unexpected extra argument.");
+		why = ctl_args_extra(v, a);
+		rc = ctl_usage_error(c->prog, v, why);
 	} else {
 		rc = v->run(c, a);
 	}
@@ -137,10 +139,9 @@ int herd_ctl_main(int argc, char **argv)
 		usage(stdout, c.prog);
 		rc = CTL_OK;
 	} else if (!global) {
-		rc = usage_error(c.prog, NULL, why);
+		rc = ctl_usage_error(c.prog, NULL, why);
 	} else if (used >= argc - 1) {
-		usage(stderr, c.prog);
-		rc = CTL_USAGE;
+		rc = ctl_usage_error(c.prog, NULL, "Missing command.");
 	} else {
 		const char *name = argv[1 + used];
 		const struct ctl_verb *v = find_verb(name);

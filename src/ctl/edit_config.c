@@ -51,7 +51,9 @@ static json_t *read_stdin(struct herd_err *err)
 
 	while ((ch = getchar()) != EOF)
 		herd_buf_addc(&b, (char)ch);
-	json_t *v = herd_yaml_parse("standard input", herd_buf_str(&b), b.len, err);
+	/* Nothing is no configuration: a command before the pipe has failed. */
+	json_t *v = b.len ? herd_yaml_parse("standard input", herd_buf_str(&b), b.len, err)
+			  : json_null();
 
 	herd_buf_free(&b);
 	return v;
@@ -93,7 +95,7 @@ static int set_one(json_t *config, const char *prefix, const char *text)
 	json_t *value = NULL;
 
 	if (!eq || eq == text)
-		return ctl_fail("Invalid parameter setting %s", text);
+		return ctl_fail("Invalid parameter setting %s%s", prefix, text);
 	/* No value means the same as null: the setting is removed. */
 	if (!eq[1])
 		value = json_null();
@@ -160,8 +162,12 @@ static int run_editor(const char *path)
 		_exit(127);
 	}
 	free(command);
-	if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0)
-		return ctl_fail("editor \"%s\" failed", editor);
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		return ctl_fail("could not start the editor \"%s\"", editor);
+	if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
+		return ctl_fail("Editor exited with return code %d", WEXITSTATUS(status));
+	if (WIFSIGNALED(status))
+		return ctl_fail("Editor was ended by signal %d", WTERMSIG(status));
 	return 0;
 }
 
@@ -210,11 +216,9 @@ static json_t *wanted(const struct ctl_args *a, const json_t *config, const char
 	return v;
 }
 
-static void print_diff(const char *before, const char *after)
+/* The differences, in colours when asked for. */
+static void write_diff(FILE *out, const char *diff, bool colour)
 {
-	char *diff = ctl_diff(before, after);
-	bool colour = isatty(STDOUT_FILENO);
-
 	for (const char *s = diff; s && *s;) {
 		size_t len = strcspn(s, "\n");
 		const char *on = !colour                                   ? ""
@@ -223,11 +227,32 @@ static void print_diff(const char *before, const char *after)
 				 : *s == '@'                               ? "\033[36m"
 									   : "";
 
-		printf("%s%.*s%s\n", on, (int)len, s, *on ? "\033[0m" : "");
+		fprintf(out, "%s%.*s%s\n", on, (int)len, s, *on ? "\033[0m" : "");
 		s += len + (s[len] == '\n');
 	}
-	putchar('\n');
-	fflush(stdout);
+	fflush(out);
+}
+
+/* On a terminal by $PAGER, else less or more when they are there; else plain. */
+static void print_diff(const char *before, const char *after)
+{
+	char *diff = ctl_diff(before, after);
+	const char *pager = getenv("PAGER");
+	FILE *out = NULL;
+
+	if (isatty(STDOUT_FILENO)) {
+		if (!pager || !*pager)
+			pager = access("/usr/bin/less", X_OK) == 0   ? "/usr/bin/less"
+				: access("/usr/bin/more", X_OK) == 0 ? "/usr/bin/more"
+								     : NULL;
+		/* Colours are kept, and what fits on one screen stays there. */
+		setenv("LESS", "FRX", 0);
+		fflush(stdout);
+		out = pager ? popen(pager, "we") : NULL;
+	}
+	write_diff(out ? out : stdout, diff, isatty(STDOUT_FILENO));
+	if (out)
+		pclose(out);
 	free(diff);
 }
 
@@ -316,8 +341,9 @@ static int run(struct ctl *c, const struct ctl_args *a, bool change)
 	if (g && !change) {
 		char *text = as_yaml(g->config.raw);
 
-		if (text)
-			fputs(text, stdout);
+		/* As patronictl: the text and an end of line. */
+		if (text && g->config_key.version)
+			puts(text);
 		rc = text ? 0 : -1;
 		free(text);
 	} else if (g && g->config_key.version == 0) {

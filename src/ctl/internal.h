@@ -18,6 +18,8 @@
 #include "loop/loop.h"
 #include "model/cluster.h"
 
+#define CTL_PATRONI_VERSION "4.1.4" /* whose interfaces we speak */
+
 enum { CTL_OK = 0, CTL_FAILED = 1, CTL_USAGE = 2, CTL_DCS_TIMEOUT_MS = 10000 };
 
 struct ctl {
@@ -27,6 +29,10 @@ struct ctl {
 	struct herd_http_client *http;
 	bool insecure;
 };
+
+/* ctl.c */
+/* Usage, and what is wrong, on stderr; v NULL: of the program. CTL_USAGE. */
+int ctl_usage_error(const char *prog, const struct ctl_verb *v, const char *why);
 
 /* config.c */
 /*
@@ -59,6 +65,7 @@ struct ctl_cluster {
 	struct herd_dcs *dcs;
 	struct herd_dcs_view *view;
 	struct herd_scope *scope;
+	struct herd_cluster empty; /* stands in for a group without keys */
 };
 /* Reads the cluster's keys; name NULL: the scope of the configuration. */
 int ctl_open(struct ctl *c, const char *name, struct ctl_cluster *ret);
@@ -70,7 +77,10 @@ bool ctl_is_sharded(const struct ctl_cluster *k);
  * HERD_NO_GROUP. -EINVAL after an error message.
  */
 int ctl_group_option(struct ctl *c, const struct ctl_args *a, bool use_config, int *ret);
-/* The group's documents; fails when it is a sharded cluster and no group is named. */
+/*
+ * The group's documents (empty ones when it has none); fails when it is a sharded cluster and no
+ * group is named.
+ */
 const struct herd_cluster *ctl_group(struct ctl_cluster *k, int group);
 /* Whether a command for `group` (HERD_NO_GROUP: for all) is for g. */
 bool ctl_in_group(const struct ctl_cluster *k, const struct herd_cluster *g, int group);
@@ -87,7 +97,6 @@ size_t ctl_choose(const struct ctl_cluster *k, int group, const char *role,
 /* One member with an address: --member, or the first with --role. NULL after an error message. */
 const struct herd_member *ctl_pick(const struct ctl_cluster *k, int group, const struct ctl_args *a,
 				   const char *default_role);
-bool ctl_role_ok(const char *role);
 bool ctl_has_role(const struct herd_cluster *g, const struct herd_member *m, const char *role);
 /* Change of a key of the group: when it is at this version (0: absent, -1: whatever it is). */
 enum herd_dcs_result ctl_change(struct ctl_cluster *k, int group, const char *key,

@@ -2,6 +2,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/str.h"
 #include "ctl/internal.h"
 
@@ -9,16 +10,16 @@ static const struct ctl_opt list_opts[] = {
 	{ '\0', "group", NULL, "INTEGER", "Citus group." },
 	{ 'e', "extended", NULL, NULL, "Show some extra information." },
 	{ 't', "timestamp", NULL, NULL, "Print timestamp." },
-	{ 'f', "format", NULL, "FORMAT", "Output format (pretty, tsv, json, yaml)." },
+	{ 'f', "format", NULL, CTL_FORMATS, "Output format." },
 	{ 'W', "W", NULL, NULL, "Auto update the screen every 2 seconds." },
-	{ 'w', "watch", NULL, "SECONDS", "Auto update the screen every X seconds." },
+	{ 'w', "watch", NULL, "FLOAT", "Auto update the screen every X seconds." },
 	{ 0 },
 };
 
 static const struct ctl_opt topology_opts[] = {
 	{ '\0', "group", NULL, "INTEGER", "Citus group." },
 	{ 'W', "W", NULL, NULL, "Auto update the screen every 2 seconds." },
-	{ 'w', "watch", NULL, "SECONDS", "Auto update the screen every X seconds." },
+	{ 'w', "watch", NULL, "FLOAT", "Auto update the screen every X seconds." },
 	{ 0 },
 };
 
@@ -51,6 +52,10 @@ static int show(struct ctl *c, const struct ctl_args *a, const struct view *v)
 		puts(now ? now : "");
 		free(now);
 	}
+	if (words == 0 && !herd_json_str(c->config, "scope", NULL)) {
+		fputs("WARNING: Listing members: No cluster names were provided\n", stderr);
+		return 0;
+	}
 	if (words == 0)
 		return show_one(c, NULL, v);
 	for (size_t i = 0; i < words && rc == 0; i++)
@@ -66,21 +71,13 @@ static int run(struct ctl *c, const struct ctl_args *a, bool topology)
 			  .topology = topology };
 	const char *format = ctl_args_get(a, "format"), *watch = ctl_args_get(a, "watch");
 	double seconds = ctl_args_has(a, "W") ? 2 : 0;
-	char *end = NULL;
 
 	if (ctl_group_option(c, a, false, &v.group) < 0)
 		return CTL_USAGE;
-	if (format && ctl_format_parse(format, &v.format) < 0) {
-		ctl_fail(
-			"Invalid value for '--format': '%s' is not one of 'pretty', 'tsv', 'json', "
-			"'yaml', 'yml'.",
-			format);
+	if (format && ctl_format_parse(format, &v.format) < 0)
 		return CTL_USAGE;
-	}
-	if (watch && ((seconds = strtod(watch, &end)) <= 0 || *end)) {
-		ctl_fail("Invalid value for '--watch': '%s' is not a number of seconds.", watch);
-		return CTL_USAGE;
-	}
+	if (watch)
+		seconds = strtod(watch, NULL);
 	for (;;) {
 		bool never = false;
 

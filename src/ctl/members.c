@@ -15,14 +15,14 @@ enum { REST_MS = 60000, RESTART_MS = 600000, POLL_MS = 1000 };
 
 static const struct ctl_opt reload_opts[] = {
 	{ '\0', "group", NULL, "INTEGER", "Citus group." },
-	{ 'r', "role", NULL, "ROLE", "Reload only members with this role." },
+	{ 'r', "role", NULL, CTL_ROLES, "Reload only members with this role." },
 	{ '\0', "force", NULL, NULL, "Do not ask for confirmation at any point." },
 	{ 0 },
 };
 
 static const struct ctl_opt restart_opts[] = {
 	{ '\0', "group", NULL, "INTEGER", "Citus group." },
-	{ 'r', "role", NULL, "ROLE", "Restart only members with this role." },
+	{ 'r', "role", NULL, CTL_ROLES, "Restart only members with this role." },
 	{ '\0', "any", NULL, NULL, "Restart a single member only." },
 	{ '\0', "scheduled", NULL, "TEXT", "Timestamp of a scheduled restart (e.g. ISO 8601)." },
 	{ '\0', "pg-version", NULL, "TEXT",
@@ -44,7 +44,7 @@ static const struct ctl_opt reinit_opts[] = {
 
 static const struct ctl_opt flush_opts[] = {
 	{ '\0', "group", NULL, "INTEGER", "Citus group." },
-	{ 'r', "role", NULL, "ROLE", "Flush only members with this role." },
+	{ 'r', "role", NULL, CTL_ROLES, "Flush only members with this role." },
 	{ '\0', "force", NULL, NULL, "Do not ask for confirmation at any point." },
 	{ 0 },
 };
@@ -74,12 +74,13 @@ static int close_job(struct job *j, int rc)
 	return rc < 0 ? CTL_FAILED : CTL_OK;
 }
 
-static int choose(struct job *j)
+/* Prints the members, and takes those that the words from 1 to words (exclusive) name. */
+static int choose(struct job *j, const char *role, size_t words)
 {
 	if (ctl_print_members(&j->k, j->group, CTL_PRETTY, false, false) < 0)
 		return -1;
-	j->n = ctl_choose(&j->k, j->group, ctl_args_get(j->a, "role"), j->a, 1,
-			  ctl_args_words(j->a), &j->members);
+	j->n = ctl_choose(&j->k, j->group, role ? role : ctl_args_get(j->a, "role"), j->a, 1, words,
+			  &j->members);
 	return j->n > 0 ? 0 : -1;
 }
 
@@ -94,13 +95,20 @@ static int confirm(struct job *j, const char *action, const char *when)
 			action, when ? " of" : "");
 	for (size_t i = 0; i < j->n; i++)
 		herd_buf_printf(&b, "%s%s", i ? ", " : "", j->members[i]->name);
-	if (when)
-		herd_buf_printf(&b, " at %s", when);
+	if (when) {
+		/* With a blank, as Python prints a time. */
+		char *blank = herd_str_dup(when), *t = blank ? strchr(blank, 'T') : NULL;
+
+		if (t)
+			*t = ' ';
+		herd_buf_printf(&b, " at %s", blank ? blank : when);
+		free(blank);
+	}
 	herd_buf_addc(&b, '?');
 	yes = ctl_confirm(herd_buf_str(&b));
 	herd_buf_free(&b);
 	if (yes == 0)
-		return ctl_fail("Aborted %s", action);
+		return ctl_fail("Aborted %s%s", when ? "scheduled " : "", action);
 	return yes < 0 ? -1 : 0;
 }
 
@@ -123,7 +131,8 @@ static int run_reload(struct ctl *c, const struct ctl_args *a)
 	struct job j;
 	int rc = -1;
 
-	if (open_job(c, a, &j) == 0 && choose(&j) == 0 && confirm(&j, "reload", NULL) == 0) {
+	if (open_job(c, a, &j) == 0 && choose(&j, NULL, ctl_args_words(a)) == 0 &&
+	    confirm(&j, "reload", NULL) == 0) {
 		rc = 0;
 		for (size_t i = 0; i < j.n; i++) {
 			struct ctl_reply r;
@@ -178,11 +187,35 @@ static int ask_when(struct job *j, char **iso)
 	return rc;
 }
 
+/* "15.4" or "9.6.3"; the members refuse anything else. */
+static int check_version(const char *text)
+{
+	int parts = 0, first = 0;
+
+	for (const char *p = text;; p++) {
+		size_t len = strspn(p, "0123456789");
+
+		if (len == 0 || len > 5)
+			return ctl_fail("Invalid PostgreSQL version: %s", text);
+		if (parts++ == 0)
+			first = atoi(p);
+		p += len;
+		if (*p == '\0')
+			break;
+		if (*p != '.')
+			return ctl_fail("Invalid PostgreSQL version: %s", text);
+	}
+	if (parts == 3 || (parts == 2 && first >= 10))
+		return 0;
+	return ctl_fail("Invalid PostgreSQL version format: X.Y or X.Y.Z is accepted: %s", text);
+}
+
 static int restart_body(struct job *j, const char *iso, json_t *body)
 {
 	const char *version = ctl_args_get(j->a, "pg-version");
 	const char *timeout = ctl_args_get(j->a, "timeout");
 	char *asked = NULL;
+	int rc = 0;
 
 	if (!version && !j->force) {
 		asked = ctl_prompt("Restart if the PostgreSQL version is less than provided (e.g. "
@@ -192,9 +225,13 @@ static int restart_body(struct job *j, const char *iso, json_t *body)
 			return -1;
 		version = asked;
 	}
-	if (version && *version)
+	if (version && *version) {
+		rc = check_version(version);
 		json_object_set_new(body, "postgres_version", json_string(version));
+	}
 	free(asked);
+	if (rc < 0)
+		return rc;
 	if (ctl_args_has(j->a, "pending"))
 		json_object_set_new(body, "restart_pending", json_true());
 	if (timeout)
@@ -213,9 +250,7 @@ static int filter_restart(struct job *j, bool later)
 		if (later || !ctl_args_has(j->a, "pending") || j->members[i]->pending_restart)
 			j->members[kept++] = j->members[i];
 	j->n = kept;
-	if (kept == 0)
-		return ctl_fail("No members to restart: none has a restart pending");
-	if (ctl_args_has(j->a, "any")) {
+	if (kept > 0 && ctl_args_has(j->a, "any")) {
 		j->members[0] = j->members[(size_t)herd_wall_ms() % kept];
 		j->n = 1;
 	}
@@ -246,9 +281,9 @@ static int run_restart(struct ctl *c, const struct ctl_args *a)
 	char *iso = NULL;
 	int rc = -1;
 
-	if (open_job(c, a, &j) == 0 && choose(&j) == 0 && ask_when(&j, &iso) == 0 &&
-	    filter_restart(&j, iso != NULL) == 0 && confirm(&j, "restart", iso) == 0 &&
-	    restart_body(&j, iso, body) == 0) {
+	if (open_job(c, a, &j) == 0 && choose(&j, NULL, ctl_args_words(a)) == 0 &&
+	    ask_when(&j, &iso) == 0 && filter_restart(&j, iso != NULL) == 0 &&
+	    confirm(&j, "restart", iso) == 0 && restart_body(&j, iso, body) == 0) {
 		rc = 0;
 		for (size_t i = 0; i < j.n; i++)
 			restart_one(&j, j.members[i], body, iso != NULL);
@@ -347,7 +382,7 @@ static int ask_member(struct job *j)
 	if (!name)
 		rc = -1;
 	else if (!found)
-		rc = ctl_fail("%s is not a member of cluster", *name ? name : "(nothing)");
+		rc = ctl_fail("%s is not a member of cluster", name);
 	j->members[0] = found;
 	j->n = 1;
 	free(name);
@@ -360,8 +395,8 @@ static int run_reinit(struct ctl *c, const struct ctl_args *a)
 	struct job j;
 	int rc = -1;
 
-	if (open_job(c, a, &j) == 0 && choose(&j) == 0 &&
-	    (ctl_args_words(a) > 1 || ask_member(&j) == 0) &&
+	if (open_job(c, a, &j) == 0 && choose(&j, "replica", ctl_args_words(a)) == 0 &&
+	    (ctl_args_words(a) > 1 || j.force || ask_member(&j) == 0) &&
 	    confirm(&j, "reinitialize", NULL) == 0) {
 		bool *started = calloc(j.n, sizeof(*started));
 
@@ -434,19 +469,20 @@ static int run_flush(struct ctl *c, const struct ctl_args *a)
 	int rc = -1;
 
 	if (!restart && strcmp(target, "switchover") != 0) {
-		ctl_fail("Invalid value for '{restart|switchover}': '%s' is not one of 'restart', "
-			 "'switchover'.",
-			 target);
-		return CTL_USAGE;
+		char *why = herd_str_printf("Invalid value for '{restart|switchover}': '%s' is not "
+					    "one of 'restart', 'switchover'.",
+					    target);
+		int usage = ctl_usage_error(c->prog, &ctl_flush, why);
+
+		free(why);
+		return usage;
 	}
 	if (open_job(c, a, &j) == 0) {
-		if (restart) {
-			j.n = ctl_choose(&j.k, j.group, ctl_args_get(a, "role"), a, 1, words - 1,
-					 &j.members);
-			flush_restart(&j);
-			rc = j.n > 0 ? 0 : -1;
-		} else {
+		if (!restart) {
 			rc = flush_switchover(&j);
+		} else if (choose(&j, NULL, words - 1) == 0 && confirm(&j, "flush", NULL) == 0) {
+			flush_restart(&j);
+			rc = 0;
 		}
 	}
 	return close_job(&j, rc);

@@ -14,13 +14,13 @@
 
 static const struct ctl_opt query_opts[] = {
 	{ '\0', "group", NULL, "INTEGER", "Citus group." },
-	{ '\0', "format", NULL, "FORMAT", "Output format (pretty, tsv, json, yaml)." },
+	{ '\0', "format", NULL, CTL_FORMATS, "Output format." },
 	{ 'f', "file", NULL, "FILE", "Execute the SQL commands from this file." },
 	{ '\0', "password", NULL, NULL, "Force password prompt." },
 	{ 'U', "username", NULL, "TEXT", "Database user name." },
 	{ 'W', "W", NULL, NULL, "Auto update the screen every 2 seconds." },
-	{ 'w', "watch", NULL, "SECONDS", "Auto update the screen every X seconds." },
-	{ 'r', "role", NULL, "ROLE", "The role of the query." },
+	{ 'w', "watch", NULL, "FLOAT", "Auto update the screen every X seconds." },
+	{ 'r', "role", NULL, CTL_ROLES, "The role of the query." },
 	{ 'm', "member", NULL, "TEXT", "Query a specific member." },
 	{ '\0', "delimiter", NULL, "TEXT", "The column delimiter." },
 	{ 'c', "command", NULL, "TEXT", "The SQL commands to execute." },
@@ -215,12 +215,9 @@ static int run_job(struct ctl *c, struct job *j, int group)
 {
 	const char *watch = ctl_args_get(j->a, "watch");
 	double seconds = ctl_args_has(j->a, "W") ? 2 : 0;
-	char *end;
 
-	if (watch && ((seconds = strtod(watch, &end)) <= 0 || *end)) {
-		ctl_fail("Invalid value for '--watch': '%s' is not a number of seconds.", watch);
-		return CTL_USAGE;
-	}
+	if (watch)
+		seconds = strtod(watch, NULL);
 	if (ctl_args_has(j->a, "password") && !(j->password = ask_password()))
 		return CTL_FAILED;
 	for (;;) {
@@ -253,13 +250,12 @@ static int run_query(struct ctl *c, const struct ctl_args *a)
 		why = "--file and --command are mutually exclusive options";
 	else if (!file && !command)
 		why = "You need to specify either --command or --file";
-	else if (format && ctl_format_parse(format, &j.format) < 0)
-		why = "Invalid value for '--format'.";
 	if (why) {
 		ctl_fail("%s", why);
 		return CTL_FAILED;
 	}
-	if (ctl_group_option(c, a, true, &group) < 0)
+	if (ctl_group_option(c, a, true, &group) < 0 ||
+	    (format && ctl_format_parse(format, &j.format) < 0))
 		return CTL_USAGE;
 	j.sql = file ? read_sql(file) : strdup(command);
 	if (j.sql)

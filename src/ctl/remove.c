@@ -7,7 +7,7 @@
 
 static const struct ctl_opt remove_opts[] = {
 	{ '\0', "group", NULL, "INTEGER", "Citus group." },
-	{ 'f', "format", NULL, "FORMAT", "Output format (pretty, tsv, json, yaml)." },
+	{ 'f', "format", NULL, CTL_FORMATS, "Output format." },
 	{ 0 },
 };
 
@@ -70,10 +70,8 @@ static int run_remove(struct ctl *c, const struct ctl_args *a)
 
 	if (ctl_group_option(c, a, false, &group) < 0)
 		return CTL_USAGE;
-	if (format && ctl_format_parse(format, &f) < 0) {
-		ctl_fail("Invalid value for '--format': '%s'.", format);
+	if (format && ctl_format_parse(format, &f) < 0)
 		return CTL_USAGE;
-	}
 	if (ctl_open(c, ctl_args_word(a, 0), &k) < 0)
 		return CTL_FAILED;
 	const struct herd_cluster *g = ctl_group(&k, group);

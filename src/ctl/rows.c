@@ -150,9 +150,9 @@ static void add_row(struct maker *mk, const struct herd_cluster *g, const struct
 /* Keys at the top of a sharded scope (proxies) are no group. */
 static bool shown(const struct maker *mk, const struct herd_cluster *g)
 {
-	if (!mk->sharded)
-		return true;
-	return g->group != HERD_NO_GROUP && (mk->group == HERD_NO_GROUP || g->group == mk->group);
+	if (!mk->sharded || mk->group != HERD_NO_GROUP)
+		return g->group == mk->group;
+	return g->group != HERD_NO_GROUP;
 }
 
 /* Ports are shown when one is not the usual one, or when only they tell members apart. */
@@ -237,15 +237,14 @@ static char *make_footer(const struct maker *mk)
 
 static char *make_title(const struct maker *mk)
 {
-	const struct herd_cluster *g =
-		herd_scope_group(mk->scope, mk->sharded ? mk->group : HERD_NO_GROUP);
+	const struct herd_cluster *g = herd_scope_group(mk->scope, mk->group);
 	const char *id = g ? g->initialize : NULL;
 
 	if (!id)
 		id = "uninitialized";
 	else if (!*id)
 		id = "initializing";
-	if (!mk->sharded)
+	if (!mk->sharded && mk->group == HERD_NO_GROUP)
 		return herd_str_printf(" Cluster: %s (%s) ", mk->name, id);
 	if (mk->group == HERD_NO_GROUP)
 		return herd_str_printf(" Citus cluster: %s ", mk->name);

@@ -56,6 +56,11 @@ char *ctl_timestamp(int digits)
 	return text;
 }
 
+static void aborted(void)
+{
+	fputs(isatty(STDERR_FILENO) ? "\nAborted!\n" : "Aborted!\n", stderr);
+}
+
 char *ctl_prompt(const char *question, const char *default_answer)
 {
 	struct herd_buf b = { 0 };
@@ -71,7 +76,7 @@ char *ctl_prompt(const char *question, const char *default_answer)
 		while ((ch = getchar()) != EOF && ch != '\n')
 			herd_buf_addc(&b, (char)ch);
 		if (ch == EOF && b.len == 0) {
-			fputs("\nAborted!\n", stderr);
+			aborted();
 			herd_buf_free(&b);
 			return NULL;
 		}
@@ -101,7 +106,7 @@ int ctl_confirm(const char *question)
 			if (n < (int)sizeof(line) - 1 && !isspace(ch))
 				line[n++] = (char)tolower(ch);
 		if (ch == EOF && n == 0) {
-			fputs("\nAborted!\n", stderr);
+			aborted();
 			return -1;
 		}
 		if (n == 0 || strcmp(line, "n") == 0 || strcmp(line, "no") == 0)

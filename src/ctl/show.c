@@ -14,7 +14,7 @@ enum { REST_MS = 5000 };
 
 static const struct ctl_opt history_opts[] = {
 	{ '\0', "group", NULL, "INTEGER", "Citus group." },
-	{ 'f', "format", NULL, "FORMAT", "Output format (pretty, tsv, json, yaml)." },
+	{ 'f', "format", NULL, CTL_FORMATS, "Output format." },
 	{ 0 },
 };
 
@@ -25,7 +25,7 @@ static const struct ctl_opt version_opts[] = {
 
 static const struct ctl_opt dsn_opts[] = {
 	{ '\0', "group", NULL, "INTEGER", "Citus group." },
-	{ 'r', "role", NULL, "ROLE", "Give a dsn of any member with this role." },
+	{ 'r', "role", NULL, CTL_ROLES, "Give a dsn of any member with this role." },
 	{ 'm', "member", NULL, "TEXT", "Generate a dsn for this member." },
 	{ 0 },
 };
@@ -64,13 +64,8 @@ static int run_history(struct ctl *c, const struct ctl_args *a)
 
 	if (ctl_group_option(c, a, true, &group) < 0)
 		return CTL_USAGE;
-	if (format && ctl_format_parse(format, &f) < 0) {
-		ctl_fail(
-			"Invalid value for '--format': '%s' is not one of 'pretty', 'tsv', 'json', "
-			"'yaml', 'yml'.",
-			format);
+	if (format && ctl_format_parse(format, &f) < 0)
 		return CTL_USAGE;
-	}
 	if (ctl_open(c, ctl_args_word(a, 0), &k) < 0)
 		return CTL_FAILED;
 	const struct herd_cluster *g = ctl_group(&k, group);
@@ -118,27 +113,38 @@ static void print_version(struct ctl *c, const struct herd_member *m)
 	ctl_reply_clear(&r);
 }
 
+static bool is_named(const struct ctl_args *a, const char *name)
+{
+	for (size_t i = 1; i < ctl_args_words(a); i++)
+		if (strcmp(ctl_args_word(a, i), name) == 0)
+			return true;
+	return false;
+}
+
 static int run_version(struct ctl *c, const struct ctl_args *a)
 {
-	const struct herd_member **list = NULL;
 	struct ctl_cluster k;
 	int group;
 
 	if (ctl_group_option(c, a, false, &group) < 0)
 		return CTL_USAGE;
-	printf("%s version %s\n", c->prog, PGHERD_VERSION);
+	/* Who calls it by this name compares it with Patroni's versions. */
+	printf("%s version %s\n", c->prog,
+	       strcmp(c->prog, "patronictl") == 0 ? CTL_PATRONI_VERSION : PGHERD_VERSION);
 	if (ctl_args_words(a) == 0)
 		return CTL_OK;
 	if (ctl_open(c, ctl_args_word(a, 0), &k) < 0)
 		return CTL_FAILED;
 	putchar('\n');
-	size_t n = ctl_choose(&k, group, NULL, a, 1, ctl_args_words(a), &list);
+	for (size_t i = 0; i < k.scope->n_groups; i++) {
+		const struct herd_cluster *g = &k.scope->groups[i];
 
-	for (size_t i = 0; i < n; i++)
-		print_version(c, list[i]);
-	free(list);
+		for (size_t m = 0; ctl_in_group(&k, g, group) && m < g->n_members; m++)
+			if (ctl_args_words(a) == 1 || is_named(a, g->members[m].name))
+				print_version(c, &g->members[m]);
+	}
 	ctl_close(&k);
-	return n > 0 ? CTL_OK : CTL_FAILED;
+	return CTL_OK;
 }
 
 static int run_dsn(struct ctl *c, const struct ctl_args *a)
@@ -148,7 +154,7 @@ static int run_dsn(struct ctl *c, const struct ctl_args *a)
 
 	if (ctl_args_has(a, "role") && ctl_args_has(a, "member")) {
 		ctl_fail("--role and --member are mutually exclusive options");
-		return CTL_USAGE;
+		return CTL_FAILED;
 	}
 	if (ctl_group_option(c, a, true, &group) < 0)
 		return CTL_USAGE;

@@ -143,8 +143,8 @@ static int check_candidate(struct job *j, const char *named)
 	if (!j->candidate)
 		return 0;
 	if (herd_str_eq(j->candidate, j->g->leader))
-		return ctl_fail("%s target and source are the same.",
-				j->planned ? "Switchover" : "Failover");
+		return ctl_fail("Member %s is already the leader of cluster %s", j->candidate,
+				j->k.name);
 	const struct herd_member *m = herd_cluster_member(j->g, j->candidate);
 
 	if (!m || !may_lead(j->g, m))
@@ -222,7 +222,7 @@ static int check_sure(struct job *j)
 
 	free(question);
 	if (yes == 0)
-		return ctl_fail("Aborting %s", j->action);
+		return ctl_fail("Aborting %s%s", j->iso ? "scheduled " : "", j->action);
 	return yes < 0 ? -1 : 0;
 }
 

@@ -309,8 +309,8 @@ char *ctl_table_print(enum ctl_format f, const char *title, const struct ctl_col
 	text = f == CTL_YAML ? herd_yaml_dump(sorted) : json_dumps(v, JSON_ENSURE_ASCII);
 	json_decref(sorted);
 	json_decref(v);
-	if (f == CTL_YAML || !text)
-		return text;
+	if (!text)
+		return NULL;
 	line = herd_str_printf("%s\n", text);
 	free(text);
 	return line;

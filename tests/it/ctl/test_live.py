@@ -102,7 +102,7 @@ def test_switchover(run):
     assert run.wait() == [replica, leader]
     assert replica in run("history")
     assert run("query", "-U", "postgres", "-r", "replica", "-c",
-               "select pg_is_in_recovery()") == "t\n"
+               "select pg_is_in_recovery()") == "pg_is_in_recovery\nTrue\n"
 
 
 def test_restart_pending(run):
@@ -114,7 +114,7 @@ def test_restart_pending(run):
         time.sleep(0.1)
     assert "Success: restart on member" in run("restart", "live", "--pending", "--force")
     leader = run.wait()[0]
-    assert run("query", "-U", "postgres", "-m", leader, "-c", "show max_connections") == "90\n"
+    assert run("query", "-U", "postgres", "-m", leader, "-c", "show max_connections") == "max_connections\n90\n"
 
 
 def test_pause_schedule_reinit_failover(run):

@@ -185,7 +185,8 @@ static void yaml(void **state)
 	      "  Receive LSN: unknown\n"
 	      "  Replay LSN: unknown\n"
 	      "  Role: Replica\n"
-	      "  State: stopped\n");
+	      "  State: stopped\n"
+	      "\n");
 }
 
 static void empty(void **state)
