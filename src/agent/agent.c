@@ -123,11 +123,31 @@ static void take_dynamic(struct herd_agent *a, const json_t *raw)
 		herd_err_clear(&err);
 		return;
 	}
-	if (a->pg) {
+	if (a->pg)
 		herd_agent_apply_config(a, false);
-		if (herd_pg_datadir(a->pg, NULL) == HERD_PG_DATADIR_VALID)
-			herd_agent_config_cache_write(a->cfg, NULL);
+	herd_agent_keep_cache(a);
+}
+
+void herd_agent_keep_cache(struct herd_agent *a)
+{
+	const struct herd_cluster *c = herd_agent_cluster(a);
+	struct herd_err err = HERD_ERR_INIT;
+
+	if (!a->pg || !c || !c->config_key.version || c->config_key.bad ||
+	    herd_pg_datadir(a->pg, NULL) != HERD_PG_DATADIR_VALID)
+		return;
+	/* While a copy is made the directory is not ours to write into. */
+	if (a->task.running ||
+	    (a->cached == a->cfg->dynamic && herd_agent_config_is_cached(a->cfg)))
+		return;
+	if (herd_agent_config_cache_write(a->cfg, &err) == 0) {
+		json_decref(a->cached);
+		a->cached = json_incref(a->cfg->dynamic);
+	} else if (a->cached != a->cfg->dynamic || !a->cache_failed) {
+		herd_log_err(a->log, HERD_LOG_WARNING, &err, "dynamic configuration not kept");
 	}
+	a->cache_failed = err.code != 0;
+	herd_err_clear(&err);
 }
 
 void herd_agent_set_scope(struct herd_agent *a, struct herd_dcs_view *view)
@@ -547,6 +567,7 @@ static void teardown(struct herd_agent *a)
 	herd_pg_status_clear(&a->st);
 	herd_scope_unref(a->scope);
 	json_decref(a->scheduled_restart);
+	json_decref(a->cached);
 	for (int i = 0; i < AGENT_NSIGNALS; i++)
 		herd_signal_free(a->signals[i]);
 	free_texts(a);

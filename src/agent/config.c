@@ -162,6 +162,14 @@ int herd_agent_config_check(const struct herd_source *source, herd_schema_report
 	return refused;
 }
 
+/* Shards are worth nothing when one of them has lost rows. */
+static void add_sharding_default(json_t *local)
+{
+	if (herd_json_path(local, "citus.group") &&
+	    !herd_json_path(local, "bootstrap.dcs.synchronous_mode"))
+		herd_schema_put(local, "bootstrap.dcs.synchronous_mode", json_string("quorum"));
+}
+
 static int read_local(const char *path, json_t *env, struct problems *p, json_t **ret,
 		      struct herd_err *err)
 {
@@ -192,6 +200,7 @@ static int read_local(const char *path, json_t *env, struct problems *p, json_t 
 		herd_buf_free(&p->fatal);
 		return -EINVAL;
 	}
+	add_sharding_default(local);
 	check_tags(json_object_get(local, "tags"), "nofailover", "failover_priority", p);
 	check_tags(json_object_get(local, "tags"), "nosync", "sync_priority", p);
 	*ret = local;
@@ -395,9 +404,14 @@ int herd_agent_config_cache_write(const struct herd_agent_config *c, struct herd
 	char *path = cache_path(c);
 	char *tmp = herd_str_printf("%s.tmp", path);
 	char *text = herd_json_dump(c->dynamic);
+	struct stat st;
 	int rc = 0;
 	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 
+	/* PostgreSQL may let its group read; then that holds for this file, too. */
+	if (fd >= 0 && stat(herd_agent_config_str(c, "postgresql.data_dir", ""), &st) == 0 &&
+	    (st.st_mode & 0050) == 0050)
+		fchmod(fd, 0640);
 	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text) ||
 	    rename(tmp, path) < 0)
 		rc = herd_err_set(err, -errno, "could not write \"%s\": %s", path, strerror(errno));
@@ -407,6 +421,15 @@ int herd_agent_config_cache_write(const struct herd_agent_config *c, struct herd
 	free(tmp);
 	free(path);
 	return rc;
+}
+
+bool herd_agent_config_is_cached(const struct herd_agent_config *c)
+{
+	char *path = cache_path(c);
+	bool there = path && access(path, F_OK) == 0;
+
+	free(path);
+	return there;
 }
 
 json_t *herd_agent_config_cache_read(const struct herd_agent_config *c)

@@ -64,6 +64,7 @@ json_t *herd_agent_config_get(const struct herd_agent_config *c,
 
 /* <data_dir>/patroni.dynamic.json: written with the data directory's owner and mode. */
 int herd_agent_config_cache_write(const struct herd_agent_config *c, struct herd_err *err);
+bool herd_agent_config_is_cached(const struct herd_agent_config *c); /* the file is there */
 /* NULL when there is none or it cannot be read. */
 json_t *herd_agent_config_cache_read(const struct herd_agent_config *c);
 

@@ -3,6 +3,7 @@
  * asks (POST /failsafe of every member), and the answer to such a question. Who may say yes, and
  * what it means, stands in core/core.h.
  */
+#define HERD_LOG_PART "patroni.ha"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

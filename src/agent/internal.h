@@ -96,6 +96,8 @@ struct herd_agent {
 	struct herd_loop *loop;
 	struct herd_log *log;
 	struct herd_agent_config *cfg;
+	json_t *cached; /* the dynamic configuration that patroni.dynamic.json has */
+	bool cache_failed;
 	char *name;
 	int group;
 	uint64_t nonce;
@@ -181,6 +183,8 @@ struct herd_agent {
 int herd_agent_run(struct herd_agent_config *cfg);
 void herd_agent_warn(void *arg, const char *text); /* arg: struct herd_agent */
 int herd_agent_apply_config(struct herd_agent *a, bool force_reload);
+/* Writes patroni.dynamic.json where it is missing or old. */
+void herd_agent_keep_cache(struct herd_agent *a);
 void herd_agent_reload(struct herd_agent *a);                              /* as SIGHUP does */
 const struct herd_cluster *herd_agent_cluster(const struct herd_agent *a); /* ours, or NULL */
 void herd_agent_set_scope(struct herd_agent *a, struct herd_dcs_view *view);

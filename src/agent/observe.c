@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "agent/internal.h"
+#include "agent/notify.h"
 #include "agent/rest.h"
 #include "agent/sharding.h"
 #include "base/json.h"
@@ -576,10 +577,24 @@ static void take_repair(const struct herd_agent *a, struct herd_obs *obs)
 	obs->clone_without_leader = herd_pg_clone_without_leader(herd_pg_config(a->pg));
 }
 
+/*
+ * What becomes the key config when there is none: of a new herd bootstrap.dcs; of one that had a
+ * configuration and has lost it, what we know of it.
+ */
+static const json_t *initial_dynamic(const struct herd_agent *a)
+{
+	const struct herd_cluster *c = herd_agent_cluster(a);
+	bool old = c && c->initialize && *c->initialize;
+
+	return old && json_object_size(a->cfg->dynamic)
+		       ? a->cfg->dynamic
+		       : herd_agent_config_get(a->cfg, "bootstrap.dcs");
+}
+
 int herd_agent_obs(struct herd_agent *a, struct herd_obs *obs, struct herd_agent_obs_buf **ret)
 {
 	struct herd_agent_obs_buf *buf = calloc(1, sizeof(*buf));
-	json_t *dcs = herd_agent_config_get(a->cfg, "bootstrap.dcs");
+	const json_t *dcs = initial_dynamic(a);
 	const char *ssn = herd_agent_config_str(
 		a->cfg, "postgresql.parameters.synchronous_standby_names", NULL);
 
@@ -589,15 +604,7 @@ int herd_agent_obs(struct herd_agent *a, struct herd_obs *obs, struct herd_agent
 		return -ENOMEM;
 	}
 	buf->user_ssn = herd_str_dup(ssn);
-	if (a->group != HERD_NO_GROUP || dcs) {
-		json_t *copy = dcs ? json_deep_copy(dcs) : json_object();
-
-		/* Shards are worth nothing when one of them has lost rows. */
-		if (a->group != HERD_NO_GROUP && !json_object_get(copy, "synchronous_mode"))
-			json_object_set_new(copy, "synchronous_mode", json_string("quorum"));
-		buf->bootstrap = herd_json_dump(copy);
-		json_decref(copy);
-	}
+	buf->bootstrap = dcs ? herd_json_dump(dcs) : NULL;
 	obs->now_ms = herd_now_ms();
 	obs->wall_ms = herd_wall_ms();
 	obs->name = a->name;
@@ -669,13 +676,30 @@ int herd_agent_obs(struct herd_agent *a, struct herd_obs *obs, struct herd_agent
 
 /* --- the step --------------------------------------------------------------------------------- */
 
+/* Who leads, before a line that is not the ordinary one. */
+static void log_owner(struct herd_agent *a, const char *why)
+{
+	const struct herd_cluster *c = herd_agent_cluster(a);
+	const char *owner = c && c->leader && *c->leader ? c->leader : "None";
+
+	if (herd_str_starts(why, "no action.") || herd_str_starts(why, "PAUSE: no action."))
+		herd_debug(a->log, "Lock owner: %s; I am %s", owner, a->name);
+	else
+		herd_info(a->log, "Lock owner: %s; I am %s", owner, a->name);
+}
+
 static void log_plan(struct herd_agent *a, const struct herd_plan *p)
 {
+	bool once = herd_agent_config_bool(a->cfg, "log.deduplicate_heartbeat_logs", false);
 	int64_t now = herd_now_ms();
 	int64_t loop_wait = 1000 * herd_agent_config_i64(a->cfg, "loop_wait", 10);
 	bool same = herd_str_eq(a->last_why, p->why);
 
-	if (p->why && *p->why && (!same || (p->heartbeat && now - a->last_why_ms >= loop_wait))) {
+	if (p->why && *p->why &&
+	    (!same || (p->heartbeat && !once && now - a->last_why_ms >= loop_wait))) {
+		log_owner(a, p->why);
+		if (!same)
+			herd_notify("STATUS=%s", p->why);
 		herd_info(a->log, "%s", p->why);
 		herd_str_set(&a->last_why, p->why);
 		a->last_why_ms = now;
@@ -731,6 +755,7 @@ static void step(void *arg)
 	herd_agent_run_plan(a);
 	if (a->exiting)
 		return;
+	herd_agent_keep_cache(a);
 	if (a->rest)
 		herd_rest_step(a->rest);
 	if (a->sharding)

@@ -184,6 +184,12 @@ json_t *herd_rest_status(struct herd_agent *a, bool answers)
 	json_object_set_new(v, "patroni",
 			    json_pack("{s:s,s:s,s:s}", "version", AGENT_VERSION, "scope",
 				      herd_agent_config_str(a->cfg, "scope", ""), "name", a->name));
+	if (herd_log_queued(a->log) > 2)
+		json_object_set_new(v, "logger_queue_size",
+				    json_integer((json_int_t)herd_log_queued(a->log)));
+	if (herd_log_lost(a->log))
+		json_object_set_new(v, "logger_records_lost",
+				    json_integer((json_int_t)herd_log_lost(a->log)));
 	if (a->scheduled_restart) {
 		json_t *s = json_copy(a->scheduled_restart);
 
