@@ -506,6 +506,22 @@ static void first_read(void *arg)
 	herd_dcs_read(a->dcs, "", on_first_view, a);
 }
 
+/* The store is waited for, however long it takes; so are the SRV records that name it. */
+static int open_store(struct herd_agent *a, struct herd_err *err)
+{
+	int rc;
+
+	while ((rc = herd_dcs_open(a->loop, a->cfg->local,
+				   herd_agent_config_str(a->cfg, "namespace", "service"),
+				   herd_agent_config_str(a->cfg, "scope", ""), &a->dcs, err)) ==
+	       -EAGAIN) {
+		herd_log_err(a->log, HERD_LOG_WARNING, err, "Can not get cluster from dcs");
+		herd_err_clear(err);
+		sleep(5);
+	}
+	return rc;
+}
+
 static int setup(struct herd_agent *a, struct herd_err *err)
 {
 	struct herd_http_tls tls = member_tls(a);
@@ -526,9 +542,7 @@ static int setup(struct herd_agent *a, struct herd_err *err)
 		return herd_err_set(err, -ENOMEM, "out of memory");
 	herd_fence_begin(a);
 	set_addresses(a);
-	return herd_dcs_open(a->loop, a->cfg->local,
-			     herd_agent_config_str(a->cfg, "namespace", "service"),
-			     herd_agent_config_str(a->cfg, "scope", ""), &a->dcs, err);
+	return open_store(a, err);
 }
 
 static void free_texts(struct herd_agent *a)

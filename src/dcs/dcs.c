@@ -73,161 +73,59 @@ static char *make_root(const char *namespace_, const char *scope)
 	return herd_buf_steal(&b);
 }
 
-/* One "host:port", "host" or a list of them separated by commas. */
-static int add_hosts(struct herd_etcd3_opts *o, const char *text, struct herd_err *err)
-{
-	char *copy = strdup(text), *save = NULL;
-
-	if (!copy)
-		return herd_err_set(err, -ENOMEM, "out of memory");
-	for (char *word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
-		word = herd_str_trim(word);
-		if (*word == '\0')
-			continue;
-		/* An IPv6 address has colons of its own, inside brackets. */
-		const char *bracket = strrchr(word, ']');
-		bool port = strchr(bracket ? bracket : word, ':') != NULL;
-		char *host = port ? strdup(word) : herd_str_printf("%s:%d", word, o->port);
-		char **more = realloc(o->hosts, (o->nhosts + 1) * sizeof(*more));
-
-		if (!host || !more) {
-			free(host);
-			free(copy);
-			return herd_err_set(err, -ENOMEM, "out of memory");
-		}
-		o->hosts = more;
-		o->hosts[o->nhosts++] = host;
-	}
-	free(copy);
-	return 0;
-}
-
-static void free_hosts(struct herd_etcd3_opts *o)
-{
-	for (size_t i = 0; i < o->nhosts; i++)
-		free(o->hosts[i]);
-	free(o->hosts);
-}
-
-static int add_url(struct herd_etcd3_opts *o, const char *url, struct herd_err *err)
-{
-	const char *sep = strstr(url, "://");
-
-	if (sep)
-		o->https = strncmp(url, "https", 5) == 0;
-	char *rest = strdup(sep ? sep + 3 : url);
-
-	if (!rest)
-		return herd_err_set(err, -ENOMEM, "out of memory");
-	rest[strcspn(rest, "/")] = '\0';
-	int rc = add_hosts(o, rest, err);
-
-	free(rest);
-	return rc;
-}
-
-static int add_host_setting(struct herd_etcd3_opts *o, const char *name, const json_t *v,
-			    struct herd_err *err)
-{
-	size_t i;
-	json_t *item;
-	int rc = 0;
-
-	if (json_is_string(v))
-		return add_hosts(o, json_string_value(v), err);
-	if (!json_is_array(v))
-		return herd_err_set(err, -EINVAL, "%s must be a list or text with commas", name);
-	json_array_foreach((json_t *)v, i, item)
-	{
-		if (!json_is_string(item))
-			return herd_err_set(err, -EINVAL, "%s must be a list of text", name);
-		rc = add_hosts(o, json_string_value(item), err);
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
+/* Steals what is in o. */
 static int open_etcd3(struct herd_loop *l, struct herd_etcd3_opts *o, const char *namespace_,
 		      const char *scope, struct herd_dcs **ret, struct herd_err *err)
 {
 	char *root = make_root(namespace_, scope);
-	int rc;
+	int rc = root ? herd_etcd3_open(l, o, root, ret, err)
+		      : herd_err_set(err, -ENOMEM, "out of memory");
 
-	if (o->nhosts == 0)
-		rc = herd_err_set(err, -EINVAL, "no host of etcd is named");
-	else if (!root)
-		rc = herd_err_set(err, -ENOMEM, "out of memory");
-	else
-		rc = herd_etcd3_open(l, o, root, ret, err);
 	free(root);
-	free_hosts(o);
+	herd_etcd3_opts_clear(o);
 	return rc;
 }
 
-static int open_section(struct herd_loop *l, const json_t *s, const char *name,
-			const char *namespace_, const char *scope, struct herd_dcs **ret,
-			struct herd_err *err)
+/*
+ * Patroni takes the first section of these in the order of their names. One that we do not speak
+ * must not be passed over: another member would take it.
+ */
+static int refuse_others(const json_t *config, struct herd_err *err)
 {
-	struct herd_etcd3_opts o = {
-		.port = (int)herd_json_i64(s, "port", 2379),
-		.https = strcmp(herd_json_str(s, "protocol", "http"), "https") == 0,
-		.username = herd_json_str(s, "username", NULL),
-		.password = herd_json_str(s, "password", NULL),
-		.tls = { .cacert = herd_json_str(s, "cacert", NULL),
-			 .cert = herd_json_str(s, "cert", NULL),
-			 .key = herd_json_str(s, "key", NULL) },
-	};
-	const json_t *hosts = json_object_get(s, "hosts"), *host = json_object_get(s, "host");
-	const char *url = herd_json_str(s, "url", NULL);
-	int rc;
+	static const char *const names[] = { "consul", "etcd",      "exhibitor", "kubernetes",
+					     "raft",   "zookeeper", "consensus" };
 
-	if (!json_is_object(s))
-		return herd_err_set(err, -EINVAL, "%s must be a map", name);
-	for (const char *const *p = (const char *const[]){ "srv", "proxy", "use_proxies", NULL };
-	     *p; p++) {
-		if (json_object_get(s, *p) && !json_is_false(json_object_get(s, *p))) {
-			herd_err_set(err, -ENOTSUP, "%s.%s is not available in this version", name,
-				     *p);
-			herd_err_hint(err, "Name the servers with %s.hosts.", name);
-			return -ENOTSUP;
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		if (!json_object_get(config, names[i]))
+			continue;
+		if (strcmp(names[i], "etcd") == 0) {
+			herd_err_set(
+				err, -ENOTSUP,
+				"section \"etcd\" means etcd's API v2, which is not supported");
+			herd_err_hint(err, "With an etcd of 3.4 or later name the section etcd3; "
+					   "v2 and v3 do not share their keys.");
+		} else {
+			herd_err_set(err, -ENOTSUP,
+				     "section \"%s\" is not available in this version", names[i]);
+			herd_err_hint(err, "Supported is etcd (3.4 or later) with section etcd3.");
 		}
+		return -ENOTSUP;
 	}
-	if (hosts)
-		rc = add_host_setting(&o, "hosts", hosts, err);
-	else if (host)
-		rc = add_host_setting(&o, "host", host, err);
-	else if (url)
-		rc = add_url(&o, url, err);
-	else
-		rc = herd_err_set(err, -EINVAL, "%s names neither hosts, host nor url", name);
-	if (rc < 0) {
-		free_hosts(&o);
-		return rc;
-	}
-	return open_etcd3(l, &o, namespace_, scope, ret, err);
+	return 0;
 }
 
 int herd_dcs_open(struct herd_loop *l, const struct json_t *config, const char *namespace_,
 		  const char *scope, struct herd_dcs **ret, struct herd_err *err)
 {
-	static const char *const known[] = { "etcd3", "etcd" };
-	static const char *const others[] = { "consul", "exhibitor", "kubernetes",
-					      "raft",   "zookeeper", "consensus" };
+	const json_t *section = json_object_get(config, "etcd3");
+	struct herd_etcd3_opts o = { 0 };
+	int rc = refuse_others(config, err);
 
-	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
-		const json_t *s = json_object_get(config, known[i]);
-
-		if (s)
-			return open_section(l, s, known[i], namespace_, scope, ret, err);
-	}
-	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
-		if (json_object_get(config, others[i])) {
-			herd_err_set(err, -ENOTSUP,
-				     "section \"%s\" is not available in this version", others[i]);
-			herd_err_hint(err, "Use an etcd (3.4 or later) with section etcd3.");
-			return -ENOTSUP;
-		}
+	if (rc < 0)
+		return rc;
+	if (section) {
+		rc = herd_etcd3_opts_read(section, &o, err);
+		return rc < 0 ? rc : open_etcd3(l, &o, namespace_, scope, ret, err);
 	}
 	herd_err_set(err, -EINVAL, "the configuration names no distributed configuration store");
 	herd_err_hint(err, "Add a section etcd3 with hosts.");
@@ -238,7 +136,7 @@ int herd_dcs_open_url(struct herd_loop *l, const char *url, const char *namespac
 		      const char *scope, struct herd_dcs **ret, struct herd_err *err)
 {
 	static const char *const schemes[] = { "etcd3://", "etcd://", "http://", "https://" };
-	struct herd_etcd3_opts o = { .port = 2379 };
+	struct herd_etcd3_opts o = { 0 };
 	bool known = strstr(url, "://") == NULL;
 
 	for (size_t i = 0; i < sizeof(schemes) / sizeof(*schemes); i++)
@@ -249,11 +147,7 @@ int herd_dcs_open_url(struct herd_loop *l, const char *url, const char *namespac
 		herd_err_hint(err, "Use etcd3://host:port.");
 		return -ENOTSUP;
 	}
-	int rc = add_url(&o, url, err);
+	int rc = herd_etcd3_opts_read_url(url, &o, err);
 
-	if (rc < 0) {
-		free_hosts(&o);
-		return rc;
-	}
-	return open_etcd3(l, &o, namespace_, scope, ret, err);
+	return rc < 0 ? rc : open_etcd3(l, &o, namespace_, scope, ret, err);
 }

@@ -132,8 +132,9 @@ struct herd_log;
 struct json_t;
 
 /*
- * Opens the store that a configuration names: its etcd3 (or etcd) section. The sections of other
- * stores are refused with an error that says so. namespace_ and scope make the root.
+ * Opens the store that a configuration names: its section etcd3. The sections of other stores
+ * are refused with an error that says so. -EAGAIN: its SRV records cannot be had now. namespace_
+ * and scope make the root.
  */
 int herd_dcs_open(struct herd_loop *l, const struct json_t *config, const char *namespace_,
 		  const char *scope, struct herd_dcs **ret, struct herd_err *err);

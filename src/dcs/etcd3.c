@@ -310,7 +310,7 @@ static void etcd3_free(struct herd_dcs *d)
 	while (!herd_list_empty(&e->rpcs))
 		etcd3_rpc_free(herd_container_of(e->rpcs.next, struct etcd3_rpc, node));
 	herd_http_client_free(e->http);
-	for (size_t i = 0; i < e->nurls; i++)
+	for (size_t i = 0; i < e->nslots; i++)
 		free(e->urls[i]);
 	free(e->urls);
 	free(e->root);
@@ -349,15 +349,19 @@ int herd_etcd3_open(struct herd_loop *l, const struct herd_etcd3_opts *o, const 
 		herd_list_init(&e->rpcs);
 		herd_list_init(&e->watches);
 		e->http = herd_http_client_new(l, &o->tls);
-		e->urls = calloc(o->nhosts, sizeof(*e->urls));
+		e->urls = calloc(o->nurls, sizeof(*e->urls));
 		e->root = strdup(root);
 		ok = e->http && e->urls && e->root && herd_str_set(&e->username, o->username) &&
 		     herd_str_set(&e->password, o->password);
 	}
-	for (size_t i = 0; ok && i < o->nhosts; i++) {
-		e->urls[i] = herd_str_printf("%s://%s", o->https ? "https" : "http", o->hosts[i]);
+	for (size_t i = 0; ok && i < o->nurls; i++) {
+		e->urls[i] = strdup(o->urls[i]);
 		ok = e->urls[i] != NULL;
-		e->nurls++;
+		e->nslots++;
+	}
+	if (ok) {
+		e->nurls = e->nconfigured = e->nslots;
+		e->fixed = o->fixed;
 	}
 	if (!ok) {
 		if (e)

@@ -13,12 +13,18 @@ struct etcd3 {
 	struct herd_dcs base; /* first */
 	struct herd_loop *loop;
 	struct herd_http_client *http;
-	char **urls; /* "http://host:port" */
-	size_t nurls;
+	char **urls;        /* "http://host:port" */
+	size_t nurls;       /* in use; those that were configured come first */
+	size_t nconfigured; /* the others were told by etcd */
+	size_t nslots;      /* of the array: what was in use once stays readable */
+	bool fixed;         /* nobody is asked for more */
+	bool asking;        /* for the members */
+	int64_t asked_ms;
 	size_t cur; /* the one in use */
 	char *root;
 	char *username, *password; /* NULL: no authentication */
 	char *token;               /* NULL until authenticated */
+	bool no_login;             /* the server has no authentication */
 	int64_t timeout_ms;
 	struct herd_list rpcs;    /* of struct etcd3_rpc */
 	struct herd_list watches; /* of struct herd_dcs_watch */
@@ -69,6 +75,11 @@ struct etcd3_rpc *etcd3_rpc_start(struct etcd3 *e, const char *path, json_t *bod
 void etcd3_rpc_free(struct etcd3_rpc *r);
 /* The next endpoint, when `failed` is still the one in use; watches on it start again. */
 void etcd3_rotate(struct etcd3 *e, size_t failed);
+
+/* Asks for the members from time to time, so that those that were not configured are known, too. */
+void etcd3_discover(struct etcd3 *e);
+/* Appends a copy unless it is there already, without slashes at its end. False: no memory. */
+bool etcd3_add_url(struct herd_etcd3_opts *o, const char *url);
 
 json_t *etcd3_b64(const char *data, size_t len);
 /* Decoded bytes, malloc'd and NUL-terminated; NULL when v is no base64 text. */

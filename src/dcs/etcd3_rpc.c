@@ -71,6 +71,11 @@ static void again(struct etcd3_rpc *r, enum herd_dcs_result result, const struct
 	r->backoff_ms = r->backoff_ms * 2 > MAX_BACKOFF_MS ? MAX_BACKOFF_MS : r->backoff_ms * 2;
 }
 
+static bool says(const char *message, const char *words)
+{
+	return message && strstr(message, words) != NULL;
+}
+
 static void on_auth(void *arg, const struct herd_http_response *resp);
 
 static void authenticate(struct etcd3_rpc *r)
@@ -103,8 +108,9 @@ static void on_auth(void *arg, const struct herd_http_response *resp)
 {
 	struct etcd3_rpc *r = arg;
 	struct herd_err err = HERD_ERR_INIT;
-	json_t *v = resp->status == 200 ? json_loadb(resp->body, resp->len, 0, NULL) : NULL;
-	const char *token = herd_json_str(v, "token", NULL);
+	json_t *v = resp->status ? json_loadb(resp->body, resp->len, 0, NULL) : NULL;
+	const char *token = resp->status == 200 ? herd_json_str(v, "token", NULL) : NULL;
+	const char *message = herd_json_str(v, "message", herd_json_str(v, "error", NULL));
 
 	r->call = NULL;
 	r->authenticating = false;
@@ -113,11 +119,24 @@ static void on_auth(void *arg, const struct herd_http_response *resp)
 		attempt(r);
 		return;
 	}
-	json_decref(v);
-	if (resp->status == 0) {
-		again(r, HERD_DCS_UNREACHABLE, resp->err);
+	if (resp->status == 0 || resp->status >= 500) {
+		if (resp->status)
+			herd_err_set(&err, -EIO, "etcd at %s could not authenticate: %s",
+				     r->e->urls[r->endpoint],
+				     message ? message : "no reason given");
+		json_decref(v);
+		r->logged_in = false;
+		again(r, HERD_DCS_UNREACHABLE, resp->status ? &err : resp->err);
+		herd_err_clear(&err);
 		return;
 	}
+	if (says(message, "authentication is not enabled")) {
+		r->e->no_login = true;
+		json_decref(v);
+		attempt(r);
+		return;
+	}
+	json_decref(v);
 	herd_err_set(&err, -EACCES, "etcd refused user \"%s\"", r->e->username);
 	herd_err_hint(&err, "Check username and password in section etcd3.");
 	finish(r, HERD_DCS_REFUSED, NULL, &err);
@@ -144,11 +163,6 @@ static bool is_stale(struct etcd3 *e, const json_t *reply)
 	return false;
 }
 
-static bool says(const char *message, const char *words)
-{
-	return message && strstr(message, words) != NULL;
-}
-
 /* An answer that is an error: what it means for this call. */
 static void on_refusal(struct etcd3_rpc *r, int status, const json_t *reply)
 {
@@ -164,6 +178,7 @@ static void on_refusal(struct etcd3_rpc *r, int status, const json_t *reply)
 		   (code == GRPC_UNAUTHENTICATED || says(message, "user name is empty") ||
 		    says(message, "invalid auth token") || says(message, "permission denied") ||
 		    says(message, "revision of auth store is old"))) {
+		r->e->no_login = false;
 		authenticate(r);
 	} else if (says(message, "etcdserver: no leader") ||
 		   (r->kind == ETCD3_REPEATABLE && (code == GRPC_UNAVAILABLE || status >= 500 ||
@@ -222,7 +237,7 @@ static void attempt(struct etcd3_rpc *r)
 
 	r->endpoint = e->cur;
 	r->sent_ms = herd_now_ms();
-	if (e->username && !e->token && !r->logged_in) {
+	if (e->username && !e->token && !e->no_login && !r->logged_in) {
 		authenticate(r);
 		return;
 	}

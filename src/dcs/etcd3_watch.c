@@ -313,6 +313,7 @@ static void read_done(struct etcd3_rpc *r, enum herd_dcs_result result, json_t *
 	/* The stream first: the owner may free the watch. */
 	follow(w);
 	probe_later(w);
+	etcd3_discover(w->e);
 	tell(w, HERD_DCS_OK, v, NULL);
 	herd_dcs_view_unref(v);
 }

@@ -332,10 +332,12 @@ static void configuration(void **state)
 		{ "{}", "names no distributed configuration store" },
 		{ "{\"consul\":{}}", "\"consul\" is not available" },
 		{ "{\"etcd3\":[]}", "must be a map" },
-		{ "{\"etcd3\":{}}", "neither hosts, host nor url" },
+		{ "{\"etcd3\":{}}", "names no server" },
 		{ "{\"etcd3\":{\"hosts\":\" , \"}}", "no host" },
 		{ "{\"etcd3\":{\"hosts\":[1]}}", "list of text" },
-		{ "{\"etcd3\":{\"srv\":\"example.org\"}}", "etcd3.srv is not available" },
+		{ "{\"etcd3\":{\"srv\":\"no-such-domain.invalid\"}}", "SRV records of" },
+		{ "{\"etcd\":{\"host\":\"a\"}}", "API v2" },
+		{ "{\"etcd3\":{\"host\":\"a\"},\"raft\":{}}", "\"raft\" is not available" },
 	};
 	struct herd_loop *l = herd_loop_new();
 
