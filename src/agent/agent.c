@@ -75,10 +75,20 @@ static void set_addresses(struct herd_agent *a)
 	a->self_proxy_url = url_of(proxy, 5432, "postgres://%s/postgres");
 }
 
+static int reload_as(struct herd_agent *a, bool standby, bool force, struct herd_err *err)
+{
+	struct herd_pg_role role = { 0 };
+	int rc = herd_agent_role(a, standby, standby ? herd_agent_following(a) : NULL, &role);
+
+	if (rc == 0)
+		rc = herd_pg_reload(a->pg, &role, force, err);
+	herd_pg_role_clear(&role);
+	return rc;
+}
+
 int herd_agent_apply_config(struct herd_agent *a, bool force_reload)
 {
 	struct herd_pg_config c = { 0 };
-	struct herd_pg_role role = { 0 };
 	struct herd_err err = HERD_ERR_INIT;
 	const struct herd_pg_role *last = herd_pg_role(a->pg);
 	int rc;
@@ -88,19 +98,16 @@ int herd_agent_apply_config(struct herd_agent *a, bool force_reload)
 	rc = herd_agent_pg_config(a, &c, &err);
 	if (rc == 0)
 		rc = herd_pg_set_config(a->pg, &c, &err);
-	if (rc == 0 && herd_pg_phase(a->pg) == HERD_PG_PHASE_RUNNING && !herd_pg_operation(a->pg) &&
-	    (last || a->st_known)) {
-		bool standby = last ? last->standby : a->st.in_recovery;
-
-		rc = herd_agent_role(a, standby, standby ? herd_agent_following(a) : NULL, &role);
-		if (rc == 0)
-			rc = herd_pg_reload(a->pg, &role, force_reload, &err);
+	/* A start writes the files itself; what else runs lets us do it when it has ended. */
+	a->conf_stale = herd_pg_phase(a->pg) == HERD_PG_PHASE_RUNNING;
+	if (rc == 0 && a->conf_stale && !herd_pg_operation(a->pg) && (last || a->st_known)) {
+		a->conf_stale = false;
+		rc = reload_as(a, last ? last->standby : a->st.in_recovery, force_reload, &err);
 	}
 	if (rc < 0)
 		herd_log_err(a->log, HERD_LOG_ERROR, &err, "could not apply the configuration");
 	herd_err_clear(&err);
 	herd_pg_config_clear(&c);
-	herd_pg_role_clear(&role);
 	return rc;
 }
 
@@ -109,6 +116,24 @@ const struct herd_config *herd_agent_dynamic(const struct herd_agent *a)
 	const struct herd_cluster *c = herd_agent_cluster(a);
 
 	return c && c->config_key.version && !c->config_key.bad ? &c->config : &a->boot;
+}
+
+void herd_agent_keep_conf(struct herd_agent *a)
+{
+	const struct herd_pg_role *last = herd_pg_role(a->pg);
+	struct herd_err err = HERD_ERR_INIT;
+	bool standby = a->st.in_recovery;
+
+	if (a->run != HERD_RUN_RUNNING || !a->st_fresh || a->task.running != HERD_TASK_NONE ||
+	    herd_pg_operation(a->pg))
+		return;
+	if (!a->conf_stale && (!last || (last->standby == standby &&
+					 last->leader == herd_agent_leads_standby(a, standby))))
+		return;
+	a->conf_stale = false;
+	if (reload_as(a, standby, false, &err) < 0)
+		herd_log_err(a->log, HERD_LOG_ERROR, &err, "could not apply the configuration");
+	herd_err_clear(&err);
 }
 
 /* The dynamic configuration has changed in the store. */

@@ -128,8 +128,9 @@ struct herd_agent {
 	bool crashed;
 	struct herd_history history; /* pg_wal/<history_tl>.history */
 	int64_t history_tl;
-	char *ssn;      /* synchronous_standby_names that the core set; NULL: the user's */
-	char *ssn_seen; /* in force; NULL: nothing is waited for */
+	char *ssn;       /* synchronous_standby_names that the core set; NULL: the user's */
+	bool conf_stale; /* the configuration has changed, the server's files not yet */
+	char *ssn_seen;  /* in force; NULL: nothing is waited for */
 	int64_t ssn_again_ms;
 
 	struct herd_core *core;
@@ -185,6 +186,8 @@ void herd_agent_warn(void *arg, const char *text); /* arg: struct herd_agent */
 int herd_agent_apply_config(struct herd_agent *a, bool force_reload);
 /* Writes patroni.dynamic.json where it is missing or old. */
 void herd_agent_keep_cache(struct herd_agent *a);
+/* After a step: the files follow the role, and what came while they could not be written. */
+void herd_agent_keep_conf(struct herd_agent *a);
 void herd_agent_reload(struct herd_agent *a);                              /* as SIGHUP does */
 const struct herd_cluster *herd_agent_cluster(const struct herd_agent *a); /* ours, or NULL */
 void herd_agent_set_scope(struct herd_agent *a, struct herd_dcs_view *view);
@@ -229,6 +232,8 @@ int herd_agent_role(struct herd_agent *a, bool standby, const char *member,
 		    struct herd_pg_role *ret);
 /* Where a member's server, or the one outside (HERD_REMOTE), is; host NULL: nowhere known. */
 int herd_agent_source(struct herd_agent *a, const char *member, struct herd_pg_addr *ret);
+/* Is it the standby that leads a standby cluster? */
+bool herd_agent_leads_standby(const struct herd_agent *a, bool standby);
 
 /* The next links of a chain, for tasks in files of their own: finish ends the task that runs. */
 void herd_agent_task_finish(struct herd_agent *a, int rc, const struct herd_err *err);

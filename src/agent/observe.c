@@ -258,22 +258,11 @@ static json_t *pending_reason(const struct herd_agent *a)
 	json_t *reason = json_object();
 
 	for (size_t i = 0; i < a->st.pending_n; i++) {
-		const char *name = a->st.pending[i].name;
+		const struct herd_pg_pending *p = &a->st.pending[i];
 
-		if (herd_str_starts(name, "recovery_target"))
-			continue; /* what a standby needed and a primary does not */
-		json_t *want = json_object_get(
-			herd_agent_config_get(a->cfg, "postgresql.parameters"), name);
-		json_t *one = json_pack("{s:s}", "old_value", a->st.pending[i].value);
-
-		/* What the agent sets by itself stands only in the server's configuration. */
-		const char *set = herd_pg_settings_get(&herd_pg_config(a->pg)->parameters, name);
-
-		if (want)
-			json_object_set(one, "new_value", want);
-		else if (set)
-			json_object_set_new(one, "new_value", json_string(set));
-		json_object_set_new(reason, name, one);
+		json_object_set_new(
+			reason, p->name,
+			json_pack("{s:s, s:s}", "old_value", p->now, "new_value", p->then));
 	}
 	return reason;
 }
@@ -756,6 +745,7 @@ static void step(void *arg)
 	if (a->exiting)
 		return;
 	herd_agent_keep_cache(a);
+	herd_agent_keep_conf(a);
 	if (a->rest)
 		herd_rest_step(a->rest);
 	if (a->sharding)

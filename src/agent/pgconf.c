@@ -206,6 +206,23 @@ static void take_bins(const json_t *pg, struct herd_pg_config *ret)
 		ret->bin_name[i] = herd_str_dup(herd_json_str(map, herd_pg_bin_names[i], NULL));
 }
 
+/* parameters_primary, pg_hba_replica ... */
+static void take_roles(const json_t *pg, struct herd_pg_config *ret)
+{
+	for (int i = 0; i < HERD_PG_KIND_NR; i++) {
+		char *parameters = herd_str_printf("parameters_%s", herd_pg_kind_names[i]);
+		char *hba = herd_str_printf("pg_hba_%s", herd_pg_kind_names[i]);
+		char *ident = herd_str_printf("pg_ident_%s", herd_pg_kind_names[i]);
+
+		take_map(json_object_get(pg, parameters), &ret->of_role[i].parameters);
+		take_lines(json_object_get(pg, hba), &ret->of_role[i].pg_hba);
+		take_lines(json_object_get(pg, ident), &ret->of_role[i].pg_ident);
+		free(parameters);
+		free(hba);
+		free(ident);
+	}
+}
+
 int herd_agent_pg_config(const struct herd_agent *a, struct herd_pg_config *ret,
 			 struct herd_err *err)
 {
@@ -240,6 +257,7 @@ int herd_agent_pg_config(const struct herd_agent *a, struct herd_pg_config *ret,
 	take_map(json_object_get(pg, "recovery_conf"), &c.recovery_conf);
 	take_lines(json_object_get(pg, "pg_hba"), &c.pg_hba);
 	take_lines(json_object_get(pg, "pg_ident"), &c.pg_ident);
+	take_roles(pg, &c);
 	take_options(json_object_get(pg, "rewind"), &c.rewind_options);
 	take_methods(pg, json_object_get(pg, "create_replica_methods"), &c.method, &c.method_n);
 	c.use_slots = herd_json_bool(pg, "use_slots", true);

@@ -207,6 +207,9 @@ static void finish(struct herd_agent *a, int rc, const struct herd_err *err)
 	if (rc == 0 && (t == HERD_TASK_PROMOTE ||
 			(!a->task.standby && (t == HERD_TASK_START || t == HERD_TASK_RESTART))))
 		herd_sharding_after_promote(a->sharding);
+	/* Settings of the role; and primary_conninfo is nobody's any more. */
+	if (rc == 0 && t == HERD_TASK_PROMOTE)
+		a->conf_stale = true;
 	if (t == HERD_TASK_RESTART)
 		herd_rest_done_restart(a->rest, rc == 0);
 	if (t != HERD_TASK_CHECKPOINT)
@@ -249,13 +252,21 @@ static int remote_role(const struct herd_config *c, struct herd_pg_role *role)
 	return rc;
 }
 
+bool herd_agent_leads_standby(const struct herd_agent *a, bool standby)
+{
+	const struct herd_cluster *c = herd_agent_cluster(a);
+
+	return standby && a->leader && c && c->config.standby_cluster;
+}
+
 int herd_agent_role(struct herd_agent *a, bool standby, const char *member,
 		    struct herd_pg_role *ret)
 {
 	const struct herd_cluster *c = herd_agent_cluster(a);
 	const struct herd_config *dyn = herd_agent_dynamic(a);
 	const struct herd_member *m = c && member ? herd_cluster_member(c, member) : NULL;
-	struct herd_pg_role role = { .standby = standby };
+	struct herd_pg_role role = { .standby = standby,
+				     .leader = herd_agent_leads_standby(a, standby) };
 	int rc = 0;
 
 	if (standby && m && m->conn_url)

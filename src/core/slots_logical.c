@@ -291,8 +291,9 @@ static void copy(struct herd_step *s, const struct herd_want_slot *want, size_t 
 		count++;
 		more += !herd_slot_find(s, want[i].name);
 	}
-	if (count == 0 || s->busy || s->paused || o->want_restart || !o->pg.streaming ||
-	    !s->cl->leader || herd_str_eq(s->cl->leader, o->name) || !have_room(s, more))
+	if (count == 0 || s->busy || s->paused || !o->dcs_ok || o->want_restart ||
+	    !o->pg.streaming || !s->cl->leader || herd_str_eq(s->cl->leader, o->name) ||
+	    !have_room(s, more))
 		return;
 	if (o->task.last == HERD_TASK_SLOTS_COPY &&
 	    o->now_ms - o->task.last_ms < s->cfg->loop_wait_ms) {

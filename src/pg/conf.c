@@ -24,6 +24,7 @@ void herd_pg_role_clear(struct herd_pg_role *r)
 int herd_pg_role_copy(const struct herd_pg_role *r, struct herd_pg_role *ret)
 {
 	struct herd_pg_role new = { .standby = r->standby,
+				    .leader = r->leader,
 				    .force_hot_standby_feedback = r->force_hot_standby_feedback,
 				    .point_in_time = r->point_in_time,
 				    .keep_recovery = r->keep_recovery,
@@ -144,15 +145,16 @@ static bool starts_fold(const char *s, const char *prefix)
 	return strncasecmp(s, prefix, strlen(prefix)) == 0;
 }
 
-static int recovery_of_config(const struct herd_pg_settings *from, struct herd_pg_settings *to)
+static int recovery_of_config(const struct herd_pg_settings *from, int version,
+			      struct herd_pg_settings *to)
 {
 	int rc = 0;
 
 	for (size_t i = 0; i < from->n && rc == 0; i++) {
-		const char *name = from->v[i].name;
+		const char *name = herd_pg_guc_recovery_name(from->v[i].name, version);
 
-		if (!starts_fold(name, "recovery_target") && !starts_fold(name, "primary_") &&
-		    strcasecmp(name, "standby_mode") != 0)
+		if (name != NULL && !starts_fold(name, "recovery_target") &&
+		    !starts_fold(name, "primary_") && strcasecmp(name, "standby_mode") != 0)
 			rc = herd_pg_settings_set(to, name, from->v[i].value);
 	}
 	return rc;
@@ -217,7 +219,7 @@ int herd_pg_conf_recovery(const struct herd_pg_config *cfg, const struct herd_pg
 			herd_pg_settings_clear(&s);
 		return rc;
 	}
-	rc = recovery_of_config(&cfg->recovery_conf, &s);
+	rc = recovery_of_config(&cfg->recovery_conf, server_version, &s);
 	for (size_t i = 0; i < sizeof(targets) / sizeof(*targets) && rc == 0; i++)
 		rc = herd_pg_settings_set(&s, targets[i], "");
 	if (rc == 0)

@@ -6,18 +6,19 @@
 #include "base/buf.h"
 #include "pg/conninfo.h"
 #include "pg/control.h"
+#include "pg/guc_value.h"
 
 /* What one start (or reload) of the server is to be. */
 struct herd_pg_role {
 	bool standby; /* standby.signal and recovery parameters */
+	bool leader;  /* standby: the one of a standby cluster that leads it */
 	struct herd_pg_addr
 		primary; /* host NULL: a standby that follows nobody (restore_command only) */
 	char *primary_slot_name; /* NULL: the member's own slot name when use_slots; "": none */
 	struct herd_pg_settings
 		recovery; /* more recovery parameters, over config's recovery_conf */
 	bool force_hot_standby_feedback;
-	struct herd_pg_settings
-		parameters; /* over config's parameters: synchronous_standby_names, ... */
+	struct herd_pg_settings parameters; /* over all others: synchronous_standby_names, ... */
 	/* Custom bootstrap: recovery.signal and `recovery` alone, up to a target, instead of
 	 * standby. */
 	bool point_in_time;
@@ -31,10 +32,17 @@ struct herd_pg_role {
 };
 void herd_pg_role_clear(struct herd_pg_role *r);
 int herd_pg_role_copy(const struct herd_pg_role *r, struct herd_pg_role *ret);
+static inline enum herd_pg_kind herd_pg_role_kind(const struct herd_pg_role *r)
+{
+	return !r->standby ? HERD_PG_KIND_PRIMARY
+	       : r->leader ? HERD_PG_KIND_STANDBY_LEADER
+			   : HERD_PG_KIND_REPLICA;
+}
 
 /* What a description of the server's settings says about one (postgres --describe-config). */
 struct herd_pg_guc {
-	char *name, *context, *type, *min, *max;
+	char *name, *context, *def, *min, *max;
+	enum herd_pg_guc_type type;
 };
 struct herd_pg_guc_table {
 	struct herd_pg_guc *v; /* sorted by name, ASCII case folded */
@@ -45,15 +53,21 @@ void herd_pg_guc_table_clear(struct herd_pg_guc_table *t);
 const struct herd_pg_guc *herd_pg_guc_find(const struct herd_pg_guc_table *t, const char *name);
 
 /*
- * The effective parameters: config's and role's, protected ones checked and defaulted, values of a
- * standby raised to control's (NULL: not), names and values checked against table (NULL: not), and
- * wal_keep_segments turned into wal_keep_size. Warnings, one a line, are appended to warnings.
- * *raised (may be NULL): a value of the control file won, so a restart is pending.
+ * The effective parameters: config's, those of the role over them, then role's; protected ones
+ * checked and defaulted, names and values checked against table (NULL: not), numbers out of their
+ * range moved into it, wal_keep_segments and wal_keep_size turned into what the version knows.
+ * Warnings, one a line, in Patroni's words, are appended to warnings.
  */
 int herd_pg_conf_effective(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
-			   const struct herd_pg_controldata *control,
 			   const struct herd_pg_guc_table *table, int server_version,
-			   struct herd_pg_settings *ret, bool *raised, struct herd_buf *warnings);
+			   struct herd_pg_settings *ret, struct herd_buf *warnings);
+/*
+ * A standby refuses to start with less than its primary had when the WAL was written: such values
+ * are raised to the control file's, for the command line. *raised (may be NULL): some were, so that
+ * a restart is pending.
+ */
+int herd_pg_conf_raise(struct herd_pg_settings *s, const struct herd_pg_controldata *control,
+		       bool *raised);
 /* The names that go on the postmaster's command line, in their order; NULL at the end. */
 extern const char *const herd_pg_conf_protected[];
 bool herd_pg_conf_is_protected(const char *name);

@@ -57,12 +57,14 @@ static int write_lines(const struct herd_pg_config *cfg, const struct herd_pg_se
 		       bool *changed, struct herd_err *err)
 {
 	struct herd_buf text = { 0 };
-	char *path;
+	const char *elsewhere = herd_pg_settings_get(settings, guc);
+	char *path = herd_pg_config_file(cfg, name);
 	int rc;
 
-	if (lines->n == 0 || herd_pg_settings_get(settings, guc) != NULL)
+	if (lines->n == 0 || (elsewhere != NULL && path != NULL && strcmp(elsewhere, path) != 0)) {
+		free(path);
 		return 0; /* not ours to write */
-	path = herd_pg_config_file(cfg, name);
+	}
 	rc = path != NULL ? herd_pg_conf_lines_text(lines, &text) : -ENOMEM;
 	if (rc < 0)
 		herd_err_set(err, rc, "could not write the text of %s: %s", name, strerror(-rc));
@@ -79,12 +81,18 @@ static int write_hba(const struct herd_pg_config *cfg, const struct herd_pg_role
 	static char *trust[] = { "local all all trust", "host all all 127.0.0.1/32 trust",
 				 "host all all ::1/128 trust" };
 	struct herd_pg_lines only_us = { .v = trust, .n = 3, .cap = 3 };
+	enum herd_pg_kind kind = herd_pg_role_kind(role);
+	const struct herd_pg_lines *hba = &cfg->of_role[kind].pg_hba,
+				   *ident = &cfg->of_role[kind].pg_ident;
 	int rc = write_lines(cfg, settings, "hba_file", "pg_hba.conf",
-			     role->trust_only_hba ? &only_us : &cfg->pg_hba, changed, err);
+			     role->trust_only_hba ? &only_us
+			     : hba->n > 0         ? hba
+						  : &cfg->pg_hba,
+			     changed, err);
 
 	if (rc == 0)
-		rc = write_lines(cfg, settings, "ident_file", "pg_ident.conf", &cfg->pg_ident,
-				 changed, err);
+		rc = write_lines(cfg, settings, "ident_file", "pg_ident.conf",
+				 ident->n > 0 ? ident : &cfg->pg_ident, changed, err);
 	return rc;
 }
 

@@ -6,6 +6,12 @@
 #include "base/buf.h"
 #include "base/str.h"
 
+const char *const herd_pg_kind_names[HERD_PG_KIND_NR] = {
+	[HERD_PG_KIND_PRIMARY] = "primary",
+	[HERD_PG_KIND_REPLICA] = "replica",
+	[HERD_PG_KIND_STANDBY_LEADER] = "standby_leader",
+};
+
 const char *const herd_pg_bin_names[HERD_PG_BIN_NR] = {
 	[HERD_PG_BIN_PG_CTL] = "pg_ctl",
 	[HERD_PG_BIN_INITDB] = "initdb",
@@ -87,6 +93,11 @@ void herd_pg_config_clear(struct herd_pg_config *c)
 	herd_pg_settings_clear(&c->rewind_options);
 	herd_pg_lines_clear(&c->pg_hba);
 	herd_pg_lines_clear(&c->pg_ident);
+	for (int i = 0; i < HERD_PG_KIND_NR; i++) {
+		herd_pg_settings_clear(&c->of_role[i].parameters);
+		herd_pg_lines_clear(&c->of_role[i].pg_hba);
+		herd_pg_lines_clear(&c->of_role[i].pg_ident);
+	}
 	for (size_t i = 0; i < c->method_n; i++)
 		herd_pg_method_clear(&c->method[i]);
 	free(c->method);

@@ -43,6 +43,15 @@ void herd_pg_method_clear(struct herd_pg_method *m);
 /* What PostgreSQL calls them; the keys of postgresql.bin_name. */
 extern const char *const herd_pg_bin_names[HERD_PG_BIN_NR];
 
+/* What a member is, for settings that depend on it. */
+enum herd_pg_kind {
+	HERD_PG_KIND_PRIMARY = 0,
+	HERD_PG_KIND_REPLICA,
+	HERD_PG_KIND_STANDBY_LEADER,
+	HERD_PG_KIND_NR
+};
+extern const char *const herd_pg_kind_names[HERD_PG_KIND_NR]; /* "primary" ... */
+
 struct herd_pg_config {
 	char *scope, *name;             /* cluster_name and application_name */
 	char *data_dir;                 /* absolute */
@@ -62,6 +71,10 @@ struct herd_pg_config {
 		parameters; /* as configured; protected ones are checked by conf.h */
 	struct herd_pg_settings recovery_conf;
 	struct herd_pg_lines pg_hba, pg_ident; /* empty: the file is left alone */
+	struct {                               /* over, and instead of, the above */
+		struct herd_pg_settings parameters;
+		struct herd_pg_lines pg_hba, pg_ident;
+	} of_role[HERD_PG_KIND_NR];
 	struct herd_pg_settings rewind_options;
 	struct herd_pg_method *method; /* create_replica_methods in their order; none: basebackup */
 	size_t method_n;

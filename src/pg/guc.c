@@ -35,7 +35,8 @@ static int guc_line(const char *line, size_t len, struct herd_pg_guc *ret)
 			return 0;
 		}
 	}
-	*ret = (struct herd_pg_guc){ part[0], part[1], part[3], part[5], part[6] };
+	*ret = (struct herd_pg_guc){ part[0], part[1], part[4],
+				     part[5], part[6], herd_pg_guc_type_parse(part[3]) };
 	return 1;
 }
 
@@ -85,159 +86,53 @@ const struct herd_pg_guc *herd_pg_guc_find(const struct herd_pg_guc_table *t, co
 	return t->n > 0 ? bsearch(&key, t->v, t->n, sizeof(*t->v), guc_compare) : NULL;
 }
 
-/* Settings that `postgres --describe-config` leaves out (flagged not to be shown in samples). */
-static const char *const hidden[] = {
-	"allow_in_place_tablespaces",
-	"application_name",
-	"allow_system_table_mods",
-	"backtrace_functions",
-	"check_function_bodies",
-	"commit_timestamp_buffers",
-	"data_checksums",
-	"data_directory_mode",
-	"debug_copy_parse_plan_trees",
-	"debug_deadlocks",
-	"debug_discard_caches",
-	"debug_io_direct",
-	"debug_logical_replication_streaming",
-	"debug_parallel_query",
-	"debug_raw_expression_coverage_test",
-	"debug_write_read_parse_plan_trees",
-	"default_with_oids",
-	"enable_group_by_reordering",
-	"enable_partition_pruning",
-	"event_triggers",
-	"force_parallel_mode",
-	"gin_pending_list_limit",
-	"hot_standby_feedback",
-	"huge_page_size",
-	"huge_pages_status",
-	"ignore_checksum_failure",
-	"ignore_invalid_pages",
-	"ignore_system_indexes",
-	"is_superuser",
-	"jit_debugging_support",
-	"jit_dump_bitcode",
-	"jit_expressions",
-	"jit_profiling_support",
-	"jit_tuple_deforming",
-	"log_btree_build_stats",
-	"logical_replication_mode",
-	"max_notify_queue_pages",
-	"optimize_bounded_sort",
-	"post_auth_delay",
-	"pre_auth_delay",
-	"recovery_init_sync_method",
-	"remove_temp_files_after_crash",
-	"restrict_nonsystem_relation_kind",
-	"send_abort_for_crash",
-	"send_abort_for_kill",
-	"ssl_renegotiation_limit",
-	"stats_fetch_consistency",
-	"synchronize_seqscans",
-	"trace_connection_negotiation",
-	"trace_lock_oidmin",
-	"trace_locks",
-	"trace_lwlocks",
-	"trace_notify",
-	"trace_recovery_messages",
-	"trace_sort",
-	"trace_syncscan",
-	"trace_userlocks",
-	"transaction_deferrable",
-	"transaction_isolation",
-	"transaction_read_only",
-	"wal_consistency_checking",
-	"wal_debug",
-	"zero_damaged_pages",
-};
-
-/* A number with an optional unit; *unit tells whether one was there. */
-static bool number(const char *value, bool integer, double *ret, bool *unit)
+/* What is to be written for a value: itself, a limit of its range, or NULL: it is dropped. */
+static const char *checked(const struct herd_pg_guc_table *table, int version, const char *name,
+			   const char *value, struct herd_buf *warnings)
 {
-	static const char *const units[] = { "B",  "kB", "MB",  "GB", "TB", "us",
-					     "ms", "s",  "min", "h",  "d" };
-	char *end;
-
-	*ret = strtod(value, &end);
-	if (end == value || *ret != *ret)
-		return false;
-	if (integer && (value[0] == '0' && value[1] >= '0' && value[1] <= '7'))
-		*ret = (double)strtol(value, &end, 8);
-	while (*end == ' ')
-		end++;
-	*unit = *end != '\0';
-	if (!*unit)
-		return true;
-	for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++) {
-		if (strcmp(end, units[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* PostgreSQL also takes unique beginnings of the words. */
-static bool is_bool(const char *value)
-{
-	static const char *const words[] = { "true", "false", "yes", "no", "on", "off", "1", "0" };
-	size_t len = strlen(value);
-
-	for (size_t i = 0; i < sizeof(words) / sizeof(*words) && len > 0; i++) {
-		if (strncasecmp(value, words[i], len) == 0 && len <= strlen(words[i]) &&
-		    strcasecmp(value, "o") != 0)
-			return true;
-	}
-	return false;
-}
-
-static bool value_fits(const struct herd_pg_guc *g, const char *value)
-{
-	double n;
-	bool unit;
-
-	if (strcmp(g->type, "BOOLEAN") == 0)
-		return is_bool(value);
-	if (strcmp(g->type, "INTEGER") != 0 && strcmp(g->type, "REAL") != 0)
-		return true;
-	if (!number(value, g->type[0] == 'I', &n, &unit))
-		return false;
-	/* The unit of the limits is not told, so a value with a unit is left to the server. */
-	return unit || (n >= strtod(g->min, NULL) && n <= strtod(g->max, NULL));
-}
-
-/* 1 keep, 0 drop (with a warning). */
-static bool guc_ok(const struct herd_pg_guc_table *table, const char *name, const char *value,
-		   struct herd_buf *warnings)
-{
-	const struct herd_pg_guc *g;
+	const struct herd_pg_guc *g = table != NULL ? herd_pg_guc_find(table, name) : NULL;
+	const struct herd_pg_guc_fact *f = herd_pg_guc_fact(name);
+	enum herd_pg_guc_type type = g != NULL ? g->type : f != NULL ? f->type : HERD_PG_GUC_STRING;
+	const char *unit = f != NULL ? f->unit : NULL;
 
 	if (strpbrk(value, "\n\r") != NULL) {
-		herd_buf_printf(warnings,
-				"parameter \"%s\" is ignored: its value has a line feed\n", name);
-		return false;
+		herd_buf_printf(
+			warnings,
+			"Removing parameter=%s from the config because its value has a line "
+			"feed\n",
+			name);
+		return NULL;
 	}
 	if (table == NULL || strchr(name, '.') != NULL)
-		return true;
-	g = herd_pg_guc_find(table, name);
-	if (g == NULL) {
-		for (size_t i = 0; i < sizeof(hidden) / sizeof(*hidden); i++) {
-			if (strcasecmp(hidden[i], name) == 0)
-				return true;
-		}
+		return value;
+	if (g == NULL ? !herd_pg_guc_undescribed(name, version)
+		      : strcmp(g->context, "internal") == 0) {
 		herd_buf_printf(warnings,
-				"parameter \"%s\" is ignored: this version of PostgreSQL "
-				"does not know it\n",
-				name);
-		return false;
+				"Removing unexpected parameter=%s value=%s from the config\n", name,
+				value);
+		return NULL;
 	}
-	if (strcmp(g->context, "internal") == 0 || !value_fits(g, value)) {
+	switch (herd_pg_guc_judge(type, unit, f != NULL ? f->words : NULL,
+				  g != NULL ? g->min : NULL, g != NULL ? g->max : NULL, value)) {
+	case HERD_PG_GUC_GOOD:
+		return value;
+	case HERD_PG_GUC_LOW:
 		herd_buf_printf(warnings,
-				"value \"%s\" of parameter \"%s\" is ignored: it is not "
-				"valid\n",
-				value, name);
-		return false;
+				"Value=%s of parameter=%s is too low, increasing to %s%s\n", value,
+				name, g->min, unit != NULL ? unit : "");
+		return g->min;
+	case HERD_PG_GUC_HIGH:
+		herd_buf_printf(warnings,
+				"Value=%s of parameter=%s is too big, decreasing to %s%s\n", value,
+				name, g->max, unit != NULL ? unit : "");
+		return g->max;
+	case HERD_PG_GUC_BAD:
+		break;
 	}
-	return true;
+	herd_buf_printf(warnings,
+			"Removing %s parameter=%s from the config due to the invalid value=%s\n",
+			herd_pg_guc_type_text(type), name, value);
+	return NULL;
 }
 
 enum rule { R_INT, R_BOOL, R_LEVEL, R_TRUE };
@@ -318,9 +213,9 @@ static int set_protected(struct herd_pg_settings *s, const struct herd_pg_settin
 
 		if (value != NULL && !protected_ok(p, value)) {
 			herd_buf_printf(warnings,
-					"value \"%s\" of parameter \"%s\" is not allowed, "
-					"\"%s\" is used\n",
-					value, p->name, p->fallback);
+					"postgresql parameter %s=%s failed validation, defaulting "
+					"to %s\n",
+					p->name, value, p->fallback);
 			value = NULL;
 		}
 		if (value == NULL)
@@ -338,8 +233,8 @@ static int set_protected(struct herd_pg_settings *s, const struct herd_pg_settin
 	return rc;
 }
 
-/* A standby refuses to start with less than its primary had when the WAL was written. */
-static int raise(struct herd_pg_settings *s, const struct herd_pg_controldata *c, bool *raised)
+int herd_pg_conf_raise(struct herd_pg_settings *s, const struct herd_pg_controldata *c,
+		       bool *raised)
 {
 	const struct {
 		const char *name;
@@ -362,28 +257,9 @@ static int raise(struct herd_pg_settings *s, const struct herd_pg_controldata *c
 			continue;
 		snprintf(text, sizeof(text), "%d", floors[i].value);
 		rc = herd_pg_settings_set(s, floors[i].name, text);
-		*raised = true;
+		if (raised != NULL)
+			*raised = true;
 	}
-	return rc;
-}
-
-/* wal_keep_segments of old configurations: 16 MB each. */
-static int wal_keep(struct herd_pg_settings *s)
-{
-	const char *segments = herd_pg_settings_get(s, "wal_keep_segments");
-	const char *size = herd_pg_settings_get(s, "wal_keep_size");
-	char text[32];
-	int64_t n;
-	int rc = 0;
-
-	if (size == NULL && segments != NULL && herd_str_to_i64(segments, &n) == 0 && n >= 1 &&
-	    n <= INT32_MAX / 16) {
-		snprintf(text, sizeof(text), "%lldMB", (long long)n * 16);
-		rc = herd_pg_settings_set(s, "wal_keep_size", text);
-	} else if (size == NULL) {
-		rc = herd_pg_settings_set(s, "wal_keep_size", "128MB");
-	}
-	herd_pg_settings_remove(s, "wal_keep_segments");
 	return rc;
 }
 
@@ -395,8 +271,28 @@ static bool is_recovery_only(const char *name)
 	       strncasecmp(name, "recovery_target", strlen("recovery_target")) == 0;
 }
 
+/* Those of a role: never what all members must agree on. */
+static int merge_role(struct herd_pg_settings *s, const struct herd_pg_settings *of_role,
+		      struct herd_buf *warnings)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < of_role->n && rc == 0; i++) {
+		const char *name = of_role->v[i].name;
+
+		if (herd_pg_conf_is_protected(name) || strcasecmp(name, "wal_keep_segments") == 0 ||
+		    strcasecmp(name, "wal_keep_size") == 0)
+			herd_buf_printf(warnings,
+					"Parameter %s cannot be set by role and is ignored\n",
+					name);
+		else
+			rc = herd_pg_settings_set(s, name, of_role->v[i].value);
+	}
+	return rc;
+}
+
 static int filter(struct herd_pg_settings *s, const struct herd_pg_settings *given,
-		  const struct herd_pg_guc_table *table, struct herd_buf *warnings)
+		  const struct herd_pg_guc_table *table, int version, struct herd_buf *warnings)
 {
 	int rc = 0;
 
@@ -405,30 +301,44 @@ static int filter(struct herd_pg_settings *s, const struct herd_pg_settings *giv
 
 		if (herd_pg_conf_is_protected(name) || is_recovery_only(name))
 			continue;
-		if (guc_ok(table, name, value, warnings))
+		value = checked(table, version, name, value, warnings);
+		if (value != NULL)
 			rc = herd_pg_settings_set(s, name, value);
 	}
 	return rc;
 }
 
+static void unknown_recovery(const struct herd_pg_settings *s, int version,
+			     struct herd_buf *warnings)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (herd_pg_guc_recovery_name(s->v[i].name, version) == NULL &&
+		    strcasecmp(s->v[i].name, "standby_mode") != 0)
+			herd_buf_printf(
+				warnings,
+				"Removing unexpected parameter=%s value=%s from the config\n",
+				s->v[i].name, s->v[i].value);
+}
+
 int herd_pg_conf_effective(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
-			   const struct herd_pg_controldata *control,
 			   const struct herd_pg_guc_table *table, int server_version,
-			   struct herd_pg_settings *ret, bool *raised, struct herd_buf *warnings)
+			   struct herd_pg_settings *ret, struct herd_buf *warnings)
 {
 	struct herd_pg_settings given = { 0 }, s = { 0 };
 	char port[16];
-	bool up = false;
 	int rc;
 
 	snprintf(port, sizeof(port), "%d", cfg->port);
 	rc = herd_pg_settings_merge(&given, &cfg->parameters);
 	if (rc == 0)
-		rc = herd_pg_settings_merge(&given, &role->parameters);
-	if (rc == 0 && server_version >= 13)
-		rc = wal_keep(&given);
+		rc = merge_role(&given, &cfg->of_role[herd_pg_role_kind(role)].parameters,
+				warnings);
 	if (rc == 0)
-		rc = filter(&s, &given, table, warnings);
+		rc = herd_pg_settings_merge(&given, &role->parameters);
+	if (rc == 0)
+		rc = herd_pg_guc_wal_keep(&given, server_version, warnings);
+	if (rc == 0)
+		rc = filter(&s, &given, table, server_version, warnings);
 	if (rc == 0)
 		rc = herd_pg_settings_set(
 			&s, "listen_addresses",
@@ -439,17 +349,15 @@ int herd_pg_conf_effective(const struct herd_pg_config *cfg, const struct herd_p
 		rc = herd_pg_settings_set(&s, "cluster_name", cfg->scope);
 	if (rc == 0)
 		rc = set_protected(&s, &given, warnings);
+	if (rc == 0)
+		unknown_recovery(&cfg->recovery_conf, server_version, warnings);
 	if (rc == 0 && role->force_hot_standby_feedback)
 		rc = herd_pg_settings_set(&s, "hot_standby_feedback", "on");
-	if (rc == 0 && role->standby && control != NULL)
-		rc = raise(&s, control, &up);
 	herd_pg_settings_clear(&given);
 	if (rc < 0 || !herd_buf_ok(warnings)) {
 		herd_pg_settings_clear(&s);
 		return -ENOMEM;
 	}
-	if (raised != NULL)
-		*raised = up;
 	*ret = s;
 	return 0;
 }

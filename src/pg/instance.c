@@ -213,6 +213,7 @@ void herd_pg_free(struct herd_pg *pg)
 	herd_pg_settings_clear(&pg->written);
 	herd_pg_lines_clear(&pg->refused);
 	herd_pg_config_clear(&pg->cfg);
+	free(pg->warned);
 	free(pg);
 }
 
@@ -353,6 +354,15 @@ enum herd_pg_datadir herd_pg_datadir(struct herd_pg *pg, struct herd_err *err)
 	return ret;
 }
 
+/* The same words again tell nothing new. */
+static void notice_once(struct herd_pg *pg, const char *lines)
+{
+	if (herd_str_eq(lines, pg->warned))
+		return;
+	herd_pg_notice_lines(pg, lines);
+	herd_str_set(&pg->warned, lines);
+}
+
 int herd_pg_write_role(struct herd_pg *pg, const struct herd_pg_role *role,
 		       const struct herd_pg_controldata *control, struct herd_pg_settings *ret,
 		       bool *changed, struct herd_err *err)
@@ -361,8 +371,8 @@ int herd_pg_write_role(struct herd_pg *pg, const struct herd_pg_role *role,
 	struct herd_buf warnings = { 0 };
 	struct herd_pg_role copy;
 	int version = herd_pg_major(pg);
-	int rc = herd_pg_conf_effective(&pg->cfg, role, control, pg->gucs.n > 0 ? &pg->gucs : NULL,
-					version, &s, NULL, &warnings);
+	int rc = herd_pg_conf_effective(&pg->cfg, role, pg->gucs.n > 0 ? &pg->gucs : NULL, version,
+					&s, &warnings);
 
 	for (size_t i = 0; i < pg->refused.n; i++)
 		herd_pg_settings_remove(&s, pg->refused.v[i]);
@@ -376,10 +386,14 @@ int herd_pg_write_role(struct herd_pg *pg, const struct herd_pg_role *role,
 		pg->role_known = true;
 		herd_pg_settings_clear(&pg->written);
 		herd_pg_settings_merge(&pg->written, &s);
-		herd_pg_notice_lines(pg, herd_buf_str(&warnings));
+		notice_once(pg, herd_buf_str(&warnings));
 		rc = herd_pg_conf_write(&pg->cfg, role, &s, version, changed, err);
 	}
 	herd_buf_free(&warnings);
+	/* The file holds what is wanted, so that the server itself says that a restart is pending.
+	 */
+	if (rc == 0 && role->standby && control != NULL)
+		rc = herd_pg_conf_raise(&s, control, &pg->start.raised);
 	if (rc == 0 && ret != NULL)
 		*ret = s;
 	else
@@ -392,8 +406,7 @@ int herd_pg_reload(struct herd_pg *pg, const struct herd_pg_role *role, bool for
 {
 	bool changed = force;
 	pid_t pid;
-	int rc = herd_pg_write_role(pg, role, pg->control_known ? &pg->control : NULL, NULL,
-				    &changed, err);
+	int rc = herd_pg_write_role(pg, role, NULL, NULL, &changed, err);
 
 	if (rc < 0 || !changed)
 		return rc;

@@ -28,6 +28,7 @@ struct herd_pg_start_stage {
 	struct herd_pg_role role;
 	struct herd_pg_controldata control;
 	bool have_control;
+	bool raised;                      /* its values are higher than the configured ones */
 	struct herd_pg_settings settings; /* as written */
 	int refusals;
 	int64_t timeout_ms, began_ms;
@@ -63,8 +64,7 @@ struct herd_pg {
 	struct herd_pg_lines refused;      /* and what it did not */
 	struct herd_pg_role role;          /* as last written */
 	bool role_known;
-	struct herd_pg_controldata control; /* of the last start as a standby */
-	bool control_known;
+	char *warned; /* about the parameters, last */
 	struct herd_pg_session *session;
 	struct herd_pg_op op;
 	struct herd_pg_start_stage start;
@@ -127,7 +127,10 @@ int herd_pg_spawn(const char *const *argv, char *const *env, int log_fd, pid_t *
 		  struct herd_err *err);
 /* Removes postmaster.pid when its pid is now another program's. */
 int herd_pg_remove_stale_pidfile(struct herd_pg *pg, struct herd_err *err);
-/* Writes the files of a role; effective parameters are handed out when ret is not NULL. */
+/*
+ * Writes the files of a role; when ret is not NULL the parameters for the command line are handed
+ * out: raised to what control (NULL: nothing) asks of a standby.
+ */
 int herd_pg_write_role(struct herd_pg *pg, const struct herd_pg_role *role,
 		       const struct herd_pg_controldata *control, struct herd_pg_settings *ret,
 		       bool *changed, struct herd_err *err);

@@ -75,6 +75,10 @@ static void poll_ready(struct herd_pg *pg)
 			if (herd_pg_conf_backup(&pg->cfg, &err) < 0)
 				herd_pg_notice(pg, "%s", herd_err_text(&err));
 			herd_err_clear(&err);
+			/* Now it compares the file with what the command line gave it. */
+			if (pg->start.raised)
+				kill(pg->pid, SIGHUP);
+			pg->start.raised = false;
 			stage_end(pg, 0, NULL);
 			return;
 		}
@@ -293,8 +297,7 @@ static void after_controldata(struct herd_pg *pg, int status, const char *output
 		fail(pg, &err);
 		return;
 	}
-	pg->start.have_control = pg->control_known = true;
-	pg->control = pg->start.control;
+	pg->start.have_control = true;
 	herd_pg_stage_leftovers(pg, after_leftovers);
 }
 

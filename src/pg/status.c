@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "model/lsn.h"
+#include "pg/guc_value.h"
 
 /*
  * One row. Lists come as JSON, so that columns which only some versions have need no version of the
@@ -63,11 +64,15 @@ static const char status_sql[] =
 	" (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()),"
 	" (SELECT json_agg(to_json(s)) FROM pg_catalog.pg_stat_replication s)," /* 28 */
 	" (SELECT json_agg(to_json(s)) FROM pg_catalog.pg_replication_slots s),"
-	" (SELECT json_agg(json_build_array(s.name, s.setting)) FROM pg_catalog.pg_settings s"
+	" (SELECT json_agg(json_build_array(s.name, pg_catalog.current_setting(s.name), s.vartype,"
+	"   s.unit, COALESCE((SELECT f.setting FROM pg_catalog.pg_file_settings f"
+	"    WHERE pg_catalog.lower(f.name) = pg_catalog.lower(s.name)"
+	"    ORDER BY f.seqno DESC LIMIT 1), s.boot_val, ''))) FROM pg_catalog.pg_settings s"
 	/* Those of recovery come and go with the role; a promotion leaves them pending for nothing.
 	 */
 	"  WHERE s.pending_restart AND pg_catalog.left(s.name, 15) <> 'recovery_target'"
-	"  AND s.name NOT IN ('primary_conninfo', 'primary_slot_name', 'restore_command',"
+	"  AND s.name NOT IN ('hot_standby', 'primary_conninfo', 'primary_slot_name', "
+	"'restore_command',"
 	"   'archive_cleanup_command', 'recovery_end_command', 'recovery_min_apply_delay',"
 	"   'promote_trigger_file'))," /* 30 */
 	" pg_catalog.current_setting('server_version_num')::int,"
@@ -76,6 +81,14 @@ static const char status_sql[] =
 	" COALESCE(pg_catalog.current_setting('sync_replication_slots', true)::bool, false)" /* 34
 											      */
 	" FROM r";
+
+static void pending_clear(struct herd_pg_pending *p)
+{
+	free(p->name);
+	free(p->now);
+	free(p->then);
+	*p = (struct herd_pg_pending){ 0 };
+}
 
 void herd_pg_status_clear(struct herd_pg_status *st)
 {
@@ -108,10 +121,8 @@ void herd_pg_status_clear(struct herd_pg_status *st)
 		free(st->slot[i].plugin);
 		free(st->slot[i].wal_status);
 	}
-	for (size_t i = 0; i < st->pending_n; i++) {
-		free(st->pending[i].name);
-		free(st->pending[i].value);
-	}
+	for (size_t i = 0; i < st->pending_n; i++)
+		pending_clear(&st->pending[i]);
 	free(st->standby);
 	free(st->slot);
 	free(st->pending);
@@ -218,6 +229,19 @@ static int read_slots(struct herd_pg_status *st, const json_t *list)
 	return 0;
 }
 
+static char *human(const json_t *list, size_t i)
+{
+	struct herd_buf text = { 0 };
+	const char *value = json_string_value(json_array_get(list, i));
+	int rc = herd_pg_guc_human(
+		herd_pg_guc_type_parse(json_string_value(json_array_get(list, 2))),
+		json_string_value(json_array_get(list, 3)), value != NULL ? value : "", &text);
+
+	if (rc < 0)
+		herd_buf_free(&text);
+	return rc == 0 ? herd_str_dup(herd_buf_str(&text)) : NULL;
+}
+
 static int read_pending(struct herd_pg_status *st, const json_t *list)
 {
 	size_t n = json_array_size(list);
@@ -226,12 +250,19 @@ static int read_pending(struct herd_pg_status *st, const json_t *list)
 	if (st->pending == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
-		const json_t *pair = json_array_get(list, i);
+		const json_t *row = json_array_get(list, i);
 		struct herd_pg_pending *p = &st->pending[st->pending_n++];
 
-		if (!herd_str_set(&p->name, json_string_value(json_array_get(pair, 0))) ||
-		    !herd_str_set(&p->value, json_string_value(json_array_get(pair, 1))))
+		p->name = herd_str_dup(json_string_value(json_array_get(row, 0)));
+		p->now = human(row, 1);
+		p->then = human(row, 4);
+		if (p->name == NULL || p->now == NULL || p->then == NULL)
 			return -ENOMEM;
+		/* The server keeps its flag when a change is taken out of the file again. */
+		if (strcmp(p->now, p->then) == 0) {
+			pending_clear(p);
+			st->pending_n--;
+		}
 	}
 	return 0;
 }

@@ -19,8 +19,9 @@ struct herd_pg_slot {
 	char *wal_status;                    /* NULL: none */
 };
 
-struct herd_pg_pending { /* a setting that waits for a restart */
-	char *name, *value;
+/* A setting that waits for a restart: as people write the values ("128MB"). */
+struct herd_pg_pending {
+	char *name, *now, *then;
 };
 
 struct herd_pg_status {

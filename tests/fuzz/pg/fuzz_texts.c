@@ -28,6 +28,28 @@ static void read_configuration(const char *text)
 		herd_pg_guc_table_clear(&t);
 }
 
+/* A value: the second byte picks the type. */
+static void read_value(const char *text)
+{
+	static const char *const units[] = { NULL, "8kB", "ms", "min" };
+	struct herd_pg_settings s = { 0 };
+	struct herd_buf out = { 0 };
+	enum herd_pg_guc_type type = (enum herd_pg_guc_type)((unsigned char)text[0] % 5);
+	const char *value = text[0] != '\0' ? text + 1 : text;
+
+	for (int i = 0; i < 4; i++) {
+		herd_pg_guc_judge(type, units[i], "on,off,try", "-1", "100", value);
+		herd_pg_guc_human(type, units[i], value, &out);
+		herd_buf_reset(&out);
+	}
+	herd_pg_guc_fact(value);
+	herd_pg_guc_recovery_name(value, 15);
+	herd_pg_settings_set(&s, type % 2 ? "wal_keep_size" : "wal_keep_segments", value);
+	herd_pg_guc_wal_keep(&s, 15, &out);
+	herd_pg_settings_clear(&s);
+	herd_buf_free(&out);
+}
+
 static void read_state(const char *text)
 {
 	struct herd_pg_controldata c;
@@ -60,12 +82,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (text == NULL)
 		return 0;
-	switch (data[0] % 3) {
+	switch (data[0] % 4) {
 	case 0:
 		read_configuration(text);
 		break;
 	case 1:
 		read_state(text);
+		break;
+	case 2:
+		read_value(text);
 		break;
 	default:
 		read_words(text);
