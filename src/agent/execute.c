@@ -336,9 +336,9 @@ static int begin(struct herd_agent *a, const struct herd_action *act)
 	case HERD_ACT_WIPE:
 		return wipe(a);
 	case HERD_ACT_DONE_RESTART:
-		/* A restart that has only begun is answered by its end (tasks.c). */
+		/* What has only begun is answered by its end (tasks.c). */
 		a->want_restart = false;
-		if (a->task.running != HERD_TASK_RESTART)
+		if (a->task.running != HERD_TASK_RESTART && a->task.running != HERD_TASK_START)
 			herd_rest_done_restart(a->rest, a->task.last_ok);
 		return 1;
 	case HERD_ACT_DONE_REINIT:

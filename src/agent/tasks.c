@@ -210,7 +210,7 @@ static void finish(struct herd_agent *a, int rc, const struct herd_err *err)
 	/* Settings of the role; and primary_conninfo is nobody's any more. */
 	if (rc == 0 && t == HERD_TASK_PROMOTE)
 		a->conf_stale = true;
-	if (t == HERD_TASK_RESTART)
+	if (t == HERD_TASK_RESTART || t == HERD_TASK_START)
 		herd_rest_done_restart(a->rest, rc == 0);
 	if (t != HERD_TASK_CHECKPOINT)
 		herd_agent_look_at_control(a);

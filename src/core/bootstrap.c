@@ -197,6 +197,12 @@ bool herd_rule_sysid(struct herd_step *s)
 					   "removing a new data directory: another node has "
 					   "bootstrapped the cluster");
 		}
+		if (s->paused) {
+			herd_warn(s, "system ID has changed while in paused mode: %s != %s",
+				  cl->initialize, mine);
+			return herd_answer_regular(s, "sysid.paused",
+						   "PAUSE: system ID mismatch, no action");
+		}
 		herd_plan_add(s, HERD_ACT_EXIT, false)->exit_code = 1;
 		return herd_answer(s, "sysid.mismatch",
 				   "system ID mismatch, node %s belongs to a different cluster: "

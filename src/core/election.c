@@ -113,7 +113,7 @@ static int priority_of(const struct herd_step *s, const char *name)
 static bool could_lead(const struct herd_step *s, const struct herd_obs_answer *a)
 {
 	return a->reachable && a->running && a->in_recovery && !a->nofailover &&
-	       priority_of(s, a->name) > 0;
+	       !a->watchdog_failed && priority_of(s, a->name) > 0;
 }
 
 bool herd_rescuer_answered(const struct herd_step *s)

@@ -91,11 +91,16 @@ bool herd_rule_down_leader(struct herd_step *s)
 	    s->cfg->synchronous_mode != HERD_SYNC_OFF)
 		claim_sync(s);
 	herd_start(s, o->pg.in_recovery, NULL);
+	if (o->want_restart)
+		herd_plan_add(s, HERD_ACT_DONE_RESTART, false);
 	return herd_answer(s, "down.start", "%s",
 			   o->pg.in_recovery ? "starting as a secondary"
 			   : o->pg.fresh     ? "starting the new primary"
 					     : "starting primary after failure");
 }
+
+/* How long a restart may take with primary_start_timeout = 0. */
+enum { RESTART_MS = 300000 };
 
 /* A server that starts: wait, but a leader not for ever. */
 bool herd_rule_starting(struct herd_step *s)
@@ -106,9 +111,14 @@ bool herd_rule_starting(struct herd_step *s)
 	if (o->pg.run != HERD_RUN_STARTING && o->task.running != HERD_TASK_START)
 		return false;
 	if (s->key_mine) {
+		int64_t limit = s->cfg->primary_start_timeout_ms;
+
+		/* No time at all is meant for what fell, not for what people restart. */
+		if (o->task.running == HERD_TASK_RESTART && limit == 0)
+			limit = RESTART_MS;
 		if (c->crash_ms == 0)
 			c->crash_ms = o->now_ms;
-		if (o->now_ms - c->crash_ms >= s->cfg->primary_start_timeout_ms &&
+		if (o->now_ms - c->crash_ms >= limit && !s->paused &&
 		    o->task.running != HERD_TASK_STOP) {
 			if (herd_poll(s, HERD_POLL_RESCUE, NULL))
 				return s->p->rule = "starting.poll", true;

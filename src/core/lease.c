@@ -238,10 +238,22 @@ bool herd_rule_without_right(struct herd_step *s)
 			   "demoting self because I do not have the lock and I was a leader");
 }
 
+static bool of_this_cluster(struct herd_step *s)
+{
+	return s->cl->initialize &&
+	       herd_str_eq(s->cl->initialize,
+			   herd_plan_text(s->p, "%llu", (unsigned long long)s->o->pg.sysid));
+}
+
 static bool pause_primary(struct herd_step *s)
 {
 	const struct herd_obs *o = s->o;
 
+	if (s->key_mine && s->cl->initialize && !of_this_cluster(s)) {
+		herd_release(s);
+		return herd_answer(s, "pause.sysid",
+				   "PAUSE: released leader key because of a system ID mismatch");
+	}
 	if (s->key_mine) {
 		herd_publish_documents(s);
 		herd_publish_status(s);
@@ -254,14 +266,13 @@ static bool pause_primary(struct herd_step *s)
 					   "PAUSE: no action. I am (%s), the leader with the lock",
 					   o->name);
 	}
-	if (s->cl->leader && !s->key_stale)
+	if (s->cl->leader && !s->key_stale) {
+		herd_warn(s, "%s holds the leader lock, and this node runs as a primary too",
+			  s->cl->leader);
 		return herd_answer_regular(s, "pause.other",
 					   "PAUSE: continue to run as primary without lock");
-	bool ours = s->cl->initialize &&
-		    herd_str_eq(s->cl->initialize,
-				herd_plan_text(s->p, "%llu", (unsigned long long)o->pg.sysid));
-
-	if (!ours || !o->lease.id || s->key_mine)
+	}
+	if (!of_this_cluster(s) || !o->lease.id || s->key_mine)
 		return herd_answer_regular(s, "pause.foreign",
 					   "PAUSE: continue to run as primary without lock");
 	herd_take(s);
@@ -269,20 +280,49 @@ static bool pause_primary(struct herd_step *s)
 	return herd_answer(s, "pause.take", "PAUSE: acquired session lock as a leader");
 }
 
+/* Paused, and no server runs here. */
+static bool pause_down(struct herd_step *s)
+{
+	const struct herd_obs *o = s->o;
+	/*
+	 * A copy that was asked for, a rewind, and the stop of a switchover end with a server
+	 * that runs.
+	 */
+	bool made = o->task.last_ok &&
+		    (o->task.last == HERD_TASK_CLONE || o->task.last == HERD_TASK_REWIND ||
+		     o->task.last == HERD_TASK_STOP);
+
+	/* People want it started: as what it was. A primary needs the lock for that. */
+	if (o->want_restart && (s->key_mine || s->cl->leader || o->pg.in_recovery))
+		return false;
+	if (o->want_restart && of_this_cluster(s) && o->lease.id && o->now_ms < s->times.fast_ms) {
+		herd_take(s);
+		return herd_answer(s, "pause.take-down", "acquired session lock as a leader");
+	}
+	if (s->key_mine || s->key_stale) {
+		herd_release(s);
+		return herd_answer(s, "pause.release",
+				   "PAUSE: removed leader lock because postgres is not running");
+	}
+	if (made && s->cl->leader)
+		return false;
+	return herd_answer_regular(s, "pause.down", "PAUSE: postgres is not running");
+}
+
 /* Paused, nothing is started, stopped, promoted or removed, except what people ask for by name. */
 bool herd_rule_pause(struct herd_step *s)
 {
 	const struct herd_obs *o = s->o;
 	const struct herd_failover *f = &s->cl->failover;
+	bool asked = f->candidate && f->scheduled_ms == 0 &&
+		     (s->holds || herd_str_eq(f->candidate, o->name));
 
-	if (!s->paused)
+	if (!s->paused || o->want_exit || s->c->ho != HERD_HO_NONE || o->want_reinit ||
+	    o->pg.data == HERD_DATA_EMPTY)
 		return false;
-	if (o->want_exit)
-		return false;
-	if (s->c->ho != HERD_HO_NONE || (s->holds && f->candidate) ||
-	    herd_str_eq(f->candidate, o->name) || o->want_reinit || o->want_restart)
-		return false;
-	if (o->pg.data == HERD_DATA_EMPTY)
+	if (o->pg.run == HERD_RUN_DOWN && !s->busy)
+		return pause_down(s);
+	if (asked || o->want_restart)
 		return false;
 	if (s->busy)
 		return herd_answer_regular(s, "pause.task", "PAUSE: no action, a task runs");
@@ -295,18 +335,9 @@ bool herd_rule_pause(struct herd_step *s)
 		return herd_answer(s, "pause.release",
 				   "PAUSE: released leader key because it is not primary");
 	}
-	/*
-	 * A copy that was asked for, a rewind, and the stop of a switchover end with a server
-	 * that runs.
-	 */
-	bool made = o->task.last_ok &&
-		    (o->task.last == HERD_TASK_CLONE || o->task.last == HERD_TASK_REWIND ||
-		     o->task.last == HERD_TASK_STOP);
-
-	if (o->pg.run == HERD_RUN_DOWN && made && s->cl->leader)
+	/* A standby follows whoever leads, also now. */
+	if (s->cl->leader && o->pg.run == HERD_RUN_RUNNING)
 		return false;
-	if (o->pg.run == HERD_RUN_DOWN)
-		return herd_answer_regular(s, "pause.down", "PAUSE: postgres is not running");
 	return herd_answer_regular(s, "pause.standby", "PAUSE: no action. I am (%s), a secondary",
 				   o->name);
 }

@@ -150,6 +150,7 @@ struct herd_obs_answer {
 	uint64_t lsn; /* max(receive, replay), or the flush LSN of a primary */
 	int64_t timeline;
 	bool nofailover;
+	bool watchdog_failed; /* it may not lead */
 };
 
 struct herd_obs_poll {

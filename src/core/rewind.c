@@ -270,6 +270,8 @@ static bool start_standby(struct herd_step *s, const char *member)
 	}
 	c->retry_ms = s->o->now_ms + 500 + 1000 * (failures < 10 ? failures : 10);
 	herd_start(s, true, member);
+	if (s->o->want_restart)
+		herd_plan_add(s, HERD_ACT_DONE_RESTART, false);
 	return herd_answer(s, "down.standby", "starting as a secondary");
 }
 
@@ -346,7 +348,10 @@ bool herd_rule_follow(struct herd_step *s)
 			   ? herd_standby_diverged(s)
 			   : !herd_judge_ask(s) && s->c->verdict == HERD_JUDGE_DIVERGED;
 
-	if (off && herd_repairable(s)) {
+	if (off && s->paused)
+		herd_warn(s, "data has diverged from the leader: nothing is done about it while "
+			     "paused");
+	if (off && !s->paused && herd_repairable(s)) {
 		herd_stop(s, HERD_STOP_FAST);
 		return herd_answer(s, "follow.diverged",
 				   "stopping because data has diverged from the leader");
@@ -372,7 +377,7 @@ bool herd_rule_follow(struct herd_step *s)
 		herd_plan_add(s, HERD_ACT_DONE_RESTART, false);
 		return herd_answer(s, "follow.restart", "restarting");
 	}
-	if (herd_slots_judge(s))
+	if (!s->paused && herd_slots_judge(s))
 		return true;
 	return herd_answer_regular(
 		s, "follow", "no action. I am (%s), a secondary, and following a %sleader (%s)",

@@ -95,6 +95,9 @@ bool herd_rule_task(struct herd_step *s)
 	if (t == HERD_TASK_NONE || t == HERD_TASK_CHECKPOINT || t == HERD_TASK_START ||
 	    t == HERD_TASK_BOOTSTRAP)
 		return false;
+	/* The second half of a restart is a start. */
+	if (t == HERD_TASK_RESTART && s->o->pg.run == HERD_RUN_STARTING)
+		return false;
 	if ((t == HERD_TASK_CLONE || t == HERD_TASK_REWIND) && s->key_mine) {
 		herd_release(s);
 		return herd_answer(s, "task.release", "released leader key during %s", words[t]);
@@ -223,6 +226,8 @@ void herd_core_step(struct herd_core *c, const struct herd_obs *obs, struct herd
 	for (size_t i = 0; i < sizeof(rules) / sizeof(*rules); i++)
 		if (rules[i].rule(&s))
 			break;
+	if (s.paused && *plan->why && !herd_str_starts(plan->why, "PAUSE: "))
+		plan->why = herd_plan_text(plan, "PAUSE: %s", plan->why);
 	herd_publish_member(&s);
 	set_limits(&s);
 	/* A deadline in the past means "now", but never a loop without a pause. */

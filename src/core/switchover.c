@@ -20,6 +20,8 @@ enum { HOLD_MS = 30000 };
 enum { STOP_MS = 60000 };
 /* How long a candidate has to confirm the last bytes. */
 enum { CONFIRM_MS = 5000 };
+/* How long one that refuses connections is asked again. */
+enum { SILENT_MS = 1000 };
 
 /* The agent's own end, and no request of people, is behind it. */
 static bool for_exit(const struct herd_step *s)
@@ -141,7 +143,8 @@ static const char *choose(const struct herd_step *s)
 		const struct herd_member *m = herd_cluster_member(s->cl, a->name);
 
 		if (!m || !allowed(s, m) || !a->reachable || !a->running || !a->in_recovery ||
-		    a->nofailover || (a->timeline > 0 && tl > 0 && a->timeline != tl) ||
+		    a->nofailover || a->watchdog_failed ||
+		    (a->timeline > 0 && tl > 0 && a->timeline != tl) ||
 		    herd_lsn_lag(herd_obs_lsn(s->o), a->lsn) >
 			    (uint64_t)s->cfg->maximum_lag_on_failover)
 			continue;
@@ -269,6 +272,11 @@ static bool on_poll(struct herd_step *s)
 
 static bool begin_stop(struct herd_step *s)
 {
+	const struct herd_member *m = herd_cluster_member(s->cl, s->c->ho_to);
+
+	/* Nothing has been lost yet when it died meanwhile. */
+	if (!m || m->state != HERD_STATE_RUNNING)
+		return abort_handover(s, "the candidate has gone");
 	announce(s, HERD_HANDOVER_SHUTDOWN);
 	s->c->stop_killed = false;
 	herd_stop(s, HERD_STOP_FAST);
@@ -420,6 +428,8 @@ static bool on_confirm(struct herd_step *s)
 	}
 	c->poll_use = HERD_POLL_NONE;
 	c->poll_next_ms = o->now_ms + 10;
+	if (a && !a->reachable && o->now_ms - c->ho_ms > SILENT_MS)
+		return abort_handover(s, "the candidate does not answer");
 	if (o->now_ms - c->ho_ms > CONFIRM_MS)
 		return abort_handover(s, "the candidate did not receive the shutdown checkpoint");
 	herd_step_at(s, c->poll_next_ms);
