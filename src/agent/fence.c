@@ -331,8 +331,7 @@ static bool open_watchdog(struct herd_agent *a, const struct settings *s)
 	struct herd_err err = HERD_ERR_INIT;
 	struct herd_fence *f = a->fence;
 	char *why = unusable(s);
-	int rc = why ? -EINVAL
-		     : herd_watchdog_open(s->device, s->testing, s->timeout, &f->dog, &err);
+	int rc = why ? -EINVAL : herd_watchdog_open(s->device, s->testing, &f->dog, &err);
 
 	if (rc == 0)
 		rc = set_dog_timeout(a, s, &err);

@@ -285,5 +285,6 @@ void herd_fence_free(struct herd_agent *a);
 /* callbacks.c */
 void herd_agent_callback(struct herd_agent *a, const char *action, const char *role);
 /* Runs a hook (pre_promote, before_stop) and tells whether it ended well; no hook: at once. */
-void herd_agent_hook(struct herd_agent *a, const char *key, void (*fn)(void *arg, bool ok),
-		     void *arg);
+/* timeout_ms: then it is ended, and has failed; 0: none. */
+void herd_agent_hook(struct herd_agent *a, const char *key, int64_t timeout_ms,
+		     void (*fn)(void *arg, bool ok), void *arg);

@@ -411,7 +411,7 @@ static void hook_after_sharding(void *arg)
 	struct herd_agent *a = l->a;
 
 	if (l->task == a->task.id && !a->exiting)
-		herd_agent_hook(a, "postgresql.before_stop", stop_after_hook, l);
+		herd_agent_hook(a, "postgresql.before_stop", 0, stop_after_hook, l);
 	else
 		free(l);
 }
@@ -709,7 +709,9 @@ static void begin_promote(struct herd_agent *a)
 	struct link *l = link_new(a, finish);
 
 	if (l)
-		herd_agent_hook(a, "postgresql.pre_promote", promote_after_hook, l);
+		herd_agent_hook(a, "postgresql.pre_promote",
+				1000 * herd_agent_config_i64(a->cfg, "primary_start_timeout", 300),
+				promote_after_hook, l);
 	else
 		finish(a, -ENOMEM, NULL);
 }

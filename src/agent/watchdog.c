@@ -36,7 +36,7 @@ int herd_watchdog_set_timeout(struct herd_watchdog *w, int timeout, struct herd_
 	return 0;
 }
 
-int herd_watchdog_open(const char *device, bool testing, int timeout, struct herd_watchdog **ret,
+int herd_watchdog_open(const char *device, bool testing, struct herd_watchdog **ret,
 		       struct herd_err *err)
 {
 	struct herd_watchdog *w = calloc(1, sizeof(*w));
@@ -63,11 +63,6 @@ int herd_watchdog_open(const char *device, bool testing, int timeout, struct her
 		return rc;
 	}
 	w->stoppable = testing || (info.options & WDIOF_MAGICCLOSE);
-	rc = herd_watchdog_set_timeout(w, timeout, err);
-	if (rc < 0) {
-		herd_watchdog_close(w, true);
-		return rc;
-	}
 	*ret = w;
 	return 0;
 }

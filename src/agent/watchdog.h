@@ -10,12 +10,12 @@
 struct herd_watchdog;
 
 /*
- * Opens the device, which starts it, and sets its timeout (seconds). testing: a FIFO that gets
- * "Ctimeout=<n>\n" instead of an ioctl, as Patroni's tests have it. -EBUSY: somebody has it open.
+ * Opens the device, which starts it. testing: a FIFO that gets "Ctimeout=<n>\n" instead of an
+ * ioctl, as Patroni's tests have it. -EBUSY: somebody has it open.
  */
-int herd_watchdog_open(const char *device, bool testing, int timeout, struct herd_watchdog **ret,
+int herd_watchdog_open(const char *device, bool testing, struct herd_watchdog **ret,
 		       struct herd_err *err);
-/* As the device took it: it may know only some values, or one. */
+/* Seconds, as the device took it: it may know only some values, or one. */
 int herd_watchdog_timeout(const struct herd_watchdog *w);
 int herd_watchdog_set_timeout(struct herd_watchdog *w, int timeout, struct herd_err *err);
 int herd_watchdog_ping(struct herd_watchdog *w, struct herd_err *err);

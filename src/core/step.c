@@ -201,11 +201,16 @@ static void set_limits(struct herd_step *s)
 		p->valid_ms = s->right.fast_ms;
 	if (s->paused)
 		return;
-	if (opens || (s->primary && (s->key_mine || s->failsafe))) {
+	/* One that was begun and cannot be seen yet: the agent may freeze just now. */
+	enum herd_task t = s->o->task.running;
+	bool begun = s->primary ||
+		     ((t == HERD_TASK_START || t == HERD_TASK_RESTART) && !s->o->pg.in_recovery);
+
+	if (opens || (begun && (s->key_mine || s->failsafe))) {
 		p->guard_ms = s->right.guard_ms;
 		herd_step_at(s,
 			     s->right.fast_ms > s->o->now_ms ? s->right.fast_ms : s->right.hard_ms);
-	} else if (s->primary) {
+	} else if (begun) {
 		/* It is being stopped, or looked at: the agent may freeze before it has done so. */
 		p->guard_ms = HERD_GUARD_KEEP;
 	}

@@ -49,6 +49,27 @@ ROW(leader_is_quiet)
 	CLOSE;
 }
 
+ROW(start_that_cannot_be_seen_yet)
+{
+	OPEN;
+	k.leader = "a";
+	k.leader_lease = "L1";
+	see(&f, &k);
+	as_primary(&f);
+	f.obs.pg.run = HERD_RUN_DOWN;
+	f.obs.task.running = HERD_TASK_START;
+	expect(&f, "starting.leader");
+	assert_int_equal(f.plan.guard_ms, NOW - 1000 + 25000);
+	f.obs.task.running = HERD_TASK_RESTART;
+	expect(&f, "task.leader");
+	assert_int_equal(f.plan.guard_ms, NOW - 1000 + 25000);
+	f.obs.task.running = HERD_TASK_START;
+	f.obs.pg.in_recovery = true;
+	expect(&f, "starting.leader");
+	assert_int_equal(f.plan.guard_ms, 0);
+	CLOSE;
+}
+
 ROW(lease_is_renewed_after_loop_wait)
 {
 	OPEN;
@@ -735,6 +756,7 @@ int main(void)
 		cmocka_unit_test(follower_is_quiet),
 		cmocka_unit_test(follower_turns_to_a_new_leader),
 		cmocka_unit_test(leader_is_quiet),
+		cmocka_unit_test(start_that_cannot_be_seen_yet),
 		cmocka_unit_test(leader_without_a_required_fence),
 		cmocka_unit_test(lease_is_renewed_after_loop_wait),
 		cmocka_unit_test(leader_without_renewal_stops_in_time),
