@@ -36,11 +36,12 @@ struct herd_agent_task {
 	bool last_again; /* the last one failed with -EAGAIN */
 	char *error;
 	/* of the running one */
-	int64_t id;   /* answers to earlier ones are dropped */
-	bool standby; /* the role that START or RESTART brings up */
-	char *member; /* source or leader, HERD_REMOTE, NULL: nobody */
-	bool archive; /* of STOP: the last segment too */
-	bool leads;   /* it ends with a server that takes writes under the leader key */
+	int64_t id;      /* answers to earlier ones are dropped */
+	bool standby;    /* the role that START or RESTART brings up */
+	char *member;    /* source or leader, HERD_REMOTE, NULL: nobody */
+	bool archive;    /* of STOP: the last segment too */
+	bool recovering; /* BOOTSTRAP: the method has ended, the server is started */
+	bool leads;      /* it ends with a server that takes writes under the leader key */
 };
 
 struct herd_agent_answers {
@@ -212,6 +213,20 @@ void herd_agent_run_plan(struct herd_agent *a);
 void herd_agent_exec_done(struct herd_agent *a, unsigned gen, bool ok);
 
 /* tasks.c */
+/* One link of a chain of operations: answers that belong to a task which was ended are dropped. */
+struct herd_agent_link {
+	struct herd_agent *a;
+	int64_t task;
+	void (*next)(struct herd_agent *a, int rc, const struct herd_err *err);
+};
+struct herd_agent_link *herd_agent_link_new(struct herd_agent *a,
+					    void (*next)(struct herd_agent *, int,
+							 const struct herd_err *));
+void herd_agent_on_link(void *arg, int rc, const struct herd_err *err); /* arg: the link */
+/* For operations that refused to begin (rc < 0): the chain goes on with their error. */
+void herd_agent_begun(struct herd_agent_link *l, int rc, struct herd_err *err);
+/* bootstrap.c */
+void herd_agent_begin_bootstrap(struct herd_agent *a);
 /* 0: the task runs, or has ended already; -EBUSY: another runs. */
 int herd_agent_task_start(struct herd_agent *a, const struct herd_action *act);
 const char *herd_agent_task_text(enum herd_task t);

@@ -617,6 +617,9 @@ int herd_agent_obs(struct herd_agent *a, struct herd_obs *obs, struct herd_agent
 		.failures = a->task.failures,
 		.error = a->task.error,
 		.last_again = a->task.last_again,
+		.custom = !herd_str_eq(herd_agent_config_str(a->cfg, "bootstrap.method", "initdb"),
+				       "initdb"),
+		.recovering = a->task.recovering,
 	};
 	if (a->poll.left == 0 && a->poll.id)
 		obs->poll = (struct herd_obs_poll){ a->poll.id, a->poll.asked_ms, a->poll.n,

@@ -50,7 +50,11 @@ const char *herd_rest_state(const struct herd_agent *a)
 {
 	switch (a->task.running) {
 	case HERD_TASK_BOOTSTRAP:
-		return herd_member_state_text(HERD_STATE_INITDB);
+		if (herd_str_eq(herd_agent_config_str(a->cfg, "bootstrap.method", "initdb"),
+				"initdb"))
+			return herd_member_state_text(HERD_STATE_INITDB);
+		return herd_member_state_text(a->task.recovering ? HERD_STATE_BOOTSTRAP_STARTING
+								 : HERD_STATE_CUSTOM_BOOTSTRAP);
 	case HERD_TASK_CLONE:
 		return herd_member_state_text(HERD_STATE_CREATING_REPLICA);
 	case HERD_TASK_RESTART:

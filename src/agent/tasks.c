@@ -23,13 +23,6 @@
 #define DAY_MS (24 * 3600 * 1000LL)
 #define IMMEDIATE_MS 1000 /* then SIGKILL */
 
-/* One link of a chain: answers that belong to a task which was ended are dropped. */
-struct link {
-	struct herd_agent *a;
-	int64_t task;
-	void (*next)(struct herd_agent *a, int rc, const struct herd_err *err);
-};
-
 const char *herd_agent_task_text(enum herd_task t)
 {
 	switch (t) {
@@ -57,30 +50,30 @@ const char *herd_agent_task_text(enum herd_task t)
 	return "nothing";
 }
 
-static void on_link(void *arg, int rc, const struct herd_err *err)
+void herd_agent_on_link(void *arg, int rc, const struct herd_err *err)
 {
-	struct link *l = arg;
+	struct herd_agent_link *l = arg;
 
 	if (l->task == l->a->task.id && !l->a->exiting)
 		l->next(l->a, rc, err);
 	free(l);
 }
 
-static struct link *link_new(struct herd_agent *a,
-			     void (*next)(struct herd_agent *, int, const struct herd_err *))
+struct herd_agent_link *herd_agent_link_new(struct herd_agent *a,
+					    void (*next)(struct herd_agent *, int,
+							 const struct herd_err *))
 {
-	struct link *l = malloc(sizeof(*l));
+	struct herd_agent_link *l = malloc(sizeof(*l));
 
 	if (l)
-		*l = (struct link){ a, a->task.id, next };
+		*l = (struct herd_agent_link){ a, a->task.id, next };
 	return l;
 }
 
-/* For operations that refused to begin: the chain goes on with their error. */
-static void begun(struct link *l, int rc, struct herd_err *err)
+void herd_agent_begun(struct herd_agent_link *l, int rc, struct herd_err *err)
 {
 	if (rc < 0)
-		on_link(l, rc, err);
+		herd_agent_on_link(l, rc, err);
 	herd_err_clear(err);
 }
 
@@ -326,7 +319,7 @@ static void do_start(struct herd_agent *a)
 {
 	struct herd_pg_role role = { 0 };
 	struct herd_err err = HERD_ERR_INIT;
-	struct link *l = link_new(a, finish);
+	struct herd_agent_link *l = herd_agent_link_new(a, finish);
 	int rc = l ? still_allowed(a, &err) : -ENOMEM;
 
 	if (rc == 0)
@@ -339,10 +332,10 @@ static void do_start(struct herd_agent *a)
 		rc = fresh ? -errno : -ENOMEM;
 	free(fresh);
 	if (rc == 0)
-		rc = herd_pg_start(a->pg, &role, DAY_MS, on_link, l, &err);
+		rc = herd_pg_start(a->pg, &role, DAY_MS, herd_agent_on_link, l, &err);
 	herd_pg_role_clear(&role);
 	if (l)
-		begun(l, rc, &err);
+		herd_agent_begun(l, rc, &err);
 	else
 		finish(a, rc, NULL);
 }
@@ -359,7 +352,7 @@ static void start_after_stop(struct herd_agent *a, int rc, const struct herd_err
 
 static void on_shut_down(void *arg, uint64_t checkpoint_lsn, uint32_t tli)
 {
-	struct link *l = arg;
+	struct herd_agent_link *l = arg;
 
 	herd_agent_wake(l->a);
 }
@@ -374,13 +367,13 @@ static void do_stop(struct herd_agent *a, enum herd_pg_stop_mode mode,
 		.shut_down = on_shut_down,
 	};
 	struct herd_err err = HERD_ERR_INIT;
-	struct link *l = link_new(a, next);
+	struct herd_agent_link *l = herd_agent_link_new(a, next);
 
 	if (!l) {
 		finish(a, -ENOMEM, NULL);
 		return;
 	}
-	begun(l, herd_pg_stop(a->pg, &o, on_link, l, &err), &err);
+	herd_agent_begun(l, herd_pg_stop(a->pg, &o, herd_agent_on_link, l, &err), &err);
 }
 
 void herd_agent_task_stop(struct herd_agent *a,
@@ -396,7 +389,7 @@ void herd_agent_task_do_start(struct herd_agent *a)
 
 static void stop_after_hook(void *arg, bool ok)
 {
-	struct link *l = arg;
+	struct herd_agent_link *l = arg;
 	struct herd_agent *a = l->a;
 
 	if (l->task == a->task.id && !a->exiting)
@@ -407,7 +400,7 @@ static void stop_after_hook(void *arg, bool ok)
 
 static void hook_after_sharding(void *arg)
 {
-	struct link *l = arg;
+	struct herd_agent_link *l = arg;
 	struct herd_agent *a = l->a;
 
 	if (l->task == a->task.id && !a->exiting)
@@ -419,7 +412,7 @@ static void hook_after_sharding(void *arg)
 /* A planned stop: the coordinator first makes statements wait, then the hook, then fast. */
 static void stop_politely(struct herd_agent *a)
 {
-	struct link *l = link_new(a, NULL);
+	struct herd_agent_link *l = herd_agent_link_new(a, NULL);
 
 	if (!l)
 		finish(a, -ENOMEM, NULL);
@@ -456,7 +449,7 @@ static void begin_stop(struct herd_agent *a, const struct herd_action *act)
 
 static void promote_after_hook(void *arg, bool ok)
 {
-	struct link *l = arg;
+	struct herd_agent_link *l = arg;
 	struct herd_agent *a = l->a;
 	struct herd_err err = HERD_ERR_INIT;
 
@@ -468,166 +461,12 @@ static void promote_after_hook(void *arg, bool ok)
 	if (!ok || still_allowed(a, &err) < 0) {
 		if (!ok)
 			herd_err_set(&err, -EPERM, "pre_promote script failed");
-		on_link(l, -EPERM, &err);
+		herd_agent_on_link(l, -EPERM, &err);
 		herd_err_clear(&err);
 		return;
 	}
 	herd_sharding_before_promote(a->sharding);
-	begun(l, herd_pg_promote(a->pg, DAY_MS, on_link, l, &err), &err);
-}
-
-/* --- bootstrap -------------------------------------------------------------------------------- */
-
-static void bootstrap_fail(struct herd_agent *a, int rc, const struct herd_err *err)
-{
-	struct herd_err aside = HERD_ERR_INIT;
-	struct herd_err why = HERD_ERR_INIT;
-
-	herd_err_set(&why, rc, "%s", err ? herd_err_text(err) : strerror(-rc));
-	herd_pg_kill(a->pg);
-	if (herd_pg_datadir(a->pg, NULL) != HERD_PG_DATADIR_MISSING &&
-	    herd_pg_move_aside(a->pg, &aside) < 0)
-		herd_log_err(a->log, HERD_LOG_ERROR, &aside,
-			     "could not move the data directory away");
-	herd_err_clear(&aside);
-	finish(a, rc, &why);
-	herd_err_clear(&why);
-}
-
-static void bootstrap_stopped(struct herd_agent *a, int rc, const struct herd_err *err)
-{
-	char *mark = herd_agent_bootstrap_mark(a), *fresh = herd_agent_fresh_mark(a);
-
-	if (rc == 0 && rename(mark, fresh) < 0)
-		rc = -errno;
-	if (rc < 0) {
-		bootstrap_fail(a, rc, err);
-	} else {
-		herd_info(a->log, "initialized a new cluster");
-		finish(a, 0, NULL);
-	}
-	free(mark);
-	free(fresh);
-}
-
-static void bootstrap_sharded(struct herd_agent *a, int rc, const struct herd_err *err)
-{
-	if (rc < 0)
-		bootstrap_fail(a, rc, err);
-	else
-		do_stop(a, HERD_PG_FAST, bootstrap_stopped);
-}
-
-static void bootstrap_users(struct herd_agent *a, int rc, const struct herd_err *err)
-{
-	struct link *l;
-
-	if (rc < 0) {
-		bootstrap_fail(a, rc, err);
-		return;
-	}
-	l = link_new(a, bootstrap_sharded);
-	if (l)
-		herd_sharding_bootstrap(a->sharding, on_link, l);
-	else
-		bootstrap_fail(a, -ENOMEM, NULL);
-}
-
-static void bootstrap_started(struct herd_agent *a, int rc, const struct herd_err *err)
-{
-	const char *script =
-		herd_agent_config_str(a->cfg, "bootstrap.post_bootstrap",
-				      herd_agent_config_str(a->cfg, "bootstrap.post_init", NULL));
-	struct herd_err e = HERD_ERR_INIT;
-	struct link *l;
-
-	if (rc < 0) {
-		bootstrap_fail(a, rc, err);
-		return;
-	}
-	l = link_new(a, bootstrap_users);
-	if (l)
-		begun(l, herd_pg_post_bootstrap(a->pg, script, on_link, l, &e), &e);
-	else
-		bootstrap_fail(a, -ENOMEM, NULL);
-}
-
-/* bootstrap.pg_hba goes behind what initdb wrote, unless postgresql.pg_hba replaces the file. */
-static void append_hba(struct herd_agent *a)
-{
-	json_t *lines = herd_agent_config_get(a->cfg, "bootstrap.pg_hba");
-	char *path = herd_str_printf("%s/pg_hba.conf", herd_pg_config(a->pg)->data_dir);
-	FILE *f;
-	size_t i;
-	json_t *line;
-
-	if (json_is_array(lines) && !herd_agent_config_get(a->cfg, "postgresql.pg_hba") &&
-	    (f = fopen(path, "ae"))) {
-		json_array_foreach(lines, i, line) if (json_is_string(line))
-			fprintf(f, "%s\n", json_string_value(line));
-		fclose(f);
-	}
-	free(path);
-}
-
-static void bootstrap_made(struct herd_agent *a, int rc, const struct herd_err *err)
-{
-	struct herd_pg_role role = { .trust_only_hba = true };
-	struct herd_err e = HERD_ERR_INIT;
-	struct link *l;
-	char *mark;
-	int fd;
-
-	if (rc < 0) {
-		bootstrap_fail(a, rc, err);
-		return;
-	}
-	/* While the mark is there the directory counts as empty, also for a later agent. */
-	mark = herd_agent_bootstrap_mark(a);
-	fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	free(mark);
-	if (fd >= 0)
-		close(fd);
-	append_hba(a);
-	l = link_new(a, bootstrap_started);
-	if (l)
-		begun(l, herd_pg_start(a->pg, &role, 0, on_link, l, &e), &e);
-	else
-		bootstrap_fail(a, -ENOMEM, NULL);
-}
-
-char *herd_agent_bootstrap_mark(const struct herd_agent *a)
-{
-	return herd_str_printf("%s/pgherd.bootstrap", herd_pg_config(a->pg)->data_dir);
-}
-
-char *herd_agent_fresh_mark(const struct herd_agent *a)
-{
-	return herd_str_printf("%s/pgherd.fresh", herd_pg_config(a->pg)->data_dir);
-}
-
-static void begin_bootstrap(struct herd_agent *a)
-{
-	struct herd_pg_settings initdb = { 0 };
-	struct herd_pg_method method = { 0 };
-	struct herd_pg_bootstrap b = { .initdb = &initdb };
-	struct herd_err err = HERD_ERR_INIT;
-	struct link *l = link_new(a, bootstrap_made);
-	bool custom = false;
-
-	/* What an interrupted one has left is of no use to anybody. */
-	if (herd_pg_datadir(a->pg, NULL) != HERD_PG_DATADIR_MISSING) {
-		herd_pg_kill(a->pg);
-		herd_pg_move_aside(a->pg, NULL);
-	}
-	herd_agent_bootstrap(a, &initdb, &method, &custom);
-	b.method = custom ? &method : NULL;
-	if (l)
-		begun(l, herd_pg_initdb(a->pg, &b, on_link, l, &err), &err);
-	else
-		finish(a, -ENOMEM, NULL);
-	herd_pg_settings_clear(&initdb);
-	herd_pg_method_clear(&method);
+	herd_agent_begun(l, herd_pg_promote(a->pg, DAY_MS, herd_agent_on_link, l, &err), &err);
 }
 
 /* --- clone, rewind, checkpoint ---------------------------------------------------------------- */
@@ -636,13 +475,15 @@ static void begin_clone(struct herd_agent *a)
 {
 	struct herd_pg_clone_opts o = { 0 };
 	struct herd_err err = HERD_ERR_INIT;
-	struct link *l = link_new(a, finish);
+	struct herd_agent_link *l = herd_agent_link_new(a, finish);
 	int rc = l && a->task.member ? herd_agent_source(a, a->task.member, &o.source) : 0;
 
 	if (rc == 0 && herd_str_eq(a->task.member, HERD_REMOTE))
 		rc = herd_agent_remote_methods(a, &o.method, &o.method_n);
 	if (l)
-		begun(l, rc < 0 ? rc : herd_pg_clone(a->pg, &o, on_link, l, &err), &err);
+		herd_agent_begun(
+			l, rc < 0 ? rc : herd_pg_clone(a->pg, &o, herd_agent_on_link, l, &err),
+			&err);
 	else
 		finish(a, -ENOMEM, NULL);
 	for (size_t i = 0; i < o.method_n; i++)
@@ -655,11 +496,14 @@ static void begin_rewind(struct herd_agent *a)
 {
 	struct herd_pg_addr source = { 0 };
 	struct herd_err err = HERD_ERR_INIT;
-	struct link *l = link_new(a, finish);
+	struct herd_agent_link *l = herd_agent_link_new(a, finish);
 	int rc = l ? herd_agent_source(a, a->task.member, &source) : 0;
 
 	if (l)
-		begun(l, rc < 0 ? rc : herd_pg_rewind(a->pg, &source, on_link, l, &err), &err);
+		herd_agent_begun(
+			l,
+			rc < 0 ? rc : herd_pg_rewind(a->pg, &source, herd_agent_on_link, l, &err),
+			&err);
 	else
 		finish(a, -ENOMEM, NULL);
 	herd_pg_addr_clear(&source);
@@ -668,10 +512,11 @@ static void begin_rewind(struct herd_agent *a)
 static void begin_checkpoint(struct herd_agent *a)
 {
 	struct herd_err err = HERD_ERR_INIT;
-	struct link *l = link_new(a, finish);
+	struct herd_agent_link *l = herd_agent_link_new(a, finish);
 
 	if (l)
-		begun(l, herd_pg_checkpoint(a->pg, DAY_MS, on_link, l, &err), &err);
+		herd_agent_begun(l, herd_pg_checkpoint(a->pg, DAY_MS, herd_agent_on_link, l, &err),
+				 &err);
 	else
 		finish(a, -ENOMEM, NULL);
 }
@@ -706,7 +551,7 @@ static enum herd_task task_of(enum herd_act act)
 
 static void begin_promote(struct herd_agent *a)
 {
-	struct link *l = link_new(a, finish);
+	struct herd_agent_link *l = herd_agent_link_new(a, finish);
 
 	if (l)
 		herd_agent_hook(a, "postgresql.pre_promote",
@@ -734,7 +579,7 @@ int herd_agent_task_start(struct herd_agent *a, const struct herd_action *act)
 			(a->task.running == HERD_TASK_RESTART && a->leader && !a->st.in_recovery);
 	switch (a->task.running) {
 	case HERD_TASK_BOOTSTRAP:
-		begin_bootstrap(a);
+		herd_agent_begin_bootstrap(a);
 		break;
 	case HERD_TASK_CLONE:
 		begin_clone(a);

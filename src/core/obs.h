@@ -129,6 +129,8 @@ struct herd_obs_task {
 	bool last_ok;
 	int64_t last_ms;   /* when it ended */
 	int failures;      /* how often in a row last has failed */
+	bool custom;       /* BOOTSTRAP: by a custom method, not initdb */
+	bool recovering;   /* BOOTSTRAP: the method has ended, the server is started */
 	bool last_again;   /* it failed for a reason that passes: its source was not ready */
 	const char *error; /* text of the last failure, or NULL */
 };

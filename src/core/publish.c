@@ -16,7 +16,9 @@ static enum herd_member_state state_of(const struct herd_step *s)
 
 	switch (o->task.running) {
 	case HERD_TASK_BOOTSTRAP:
-		return HERD_STATE_INITDB;
+		return !o->task.custom      ? HERD_STATE_INITDB
+		       : o->task.recovering ? HERD_STATE_BOOTSTRAP_STARTING
+					    : HERD_STATE_CUSTOM_BOOTSTRAP;
 	case HERD_TASK_CLONE:
 		return HERD_STATE_CREATING_REPLICA;
 	case HERD_TASK_RESTART:
@@ -41,7 +43,8 @@ static enum herd_member_state state_of(const struct herd_step *s)
 	if (o->task.last == HERD_TASK_START && !o->task.last_ok)
 		return HERD_STATE_START_FAILED;
 	if (o->task.last == HERD_TASK_BOOTSTRAP && !o->task.last_ok)
-		return HERD_STATE_INITDB_FAILED;
+		return o->task.custom ? HERD_STATE_CUSTOM_BOOTSTRAP_FAILED
+				      : HERD_STATE_INITDB_FAILED;
 	/* Paused, nobody is going to recover it: it is just not running. */
 	return o->pg.crashed && !s->paused ? HERD_STATE_CRASHED : HERD_STATE_STOPPED;
 }

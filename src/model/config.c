@@ -407,6 +407,9 @@ int herd_config_from_json(json_t *obj, bool guard, struct herd_config *ret)
 		herd_config_clear(&c);
 		return -ENOMEM;
 	}
+	/* Commits are made elsewhere. */
+	if (c.standby_cluster)
+		c.synchronous_mode = HERD_SYNC_OFF;
 	*ret = c;
 	return 0;
 }

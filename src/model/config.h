@@ -44,7 +44,7 @@ struct herd_config {
 	int64_t primary_stop_timeout_ms;                /* 0: wait for ever */
 	int64_t primary_race_backoff_ms;                /* 0 */
 	int64_t member_slots_ttl_ms;                    /* 1800000; 0: drop at once */
-	enum herd_sync_mode synchronous_mode;
+	enum herd_sync_mode synchronous_mode;           /* off in a standby cluster */
 	bool synchronous_mode_strict;
 	int synchronous_node_count; /* 1 */
 	bool failsafe_mode;

@@ -77,11 +77,12 @@ static int conf_lines(const struct herd_pg_settings *s, struct herd_buf *out)
 	return rc;
 }
 
-static int own_files(const struct herd_pg_config *cfg, const struct herd_pg_settings *s,
-		     struct herd_buf *out)
+static int own_files(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
+		     const struct herd_pg_settings *s, struct herd_buf *out)
 {
-	static const char *const files[][2] = { { "hba_file", "pg_hba.conf" },
-						{ "ident_file", "pg_ident.conf" } };
+	const char *const files[][2] = { { "hba_file", role->trust_only_hba ? HERD_PG_BOOTSTRAP_HBA
+									    : "pg_hba.conf" },
+					 { "ident_file", "pg_ident.conf" } };
 	int rc = 0;
 
 	for (int i = 0; i < 2 && rc == 0; i++) {
@@ -106,6 +107,8 @@ int herd_pg_conf_text(const struct herd_pg_config *cfg, const struct herd_pg_rol
 						 : herd_str_printf("%s.base.conf", base);
 	int rc = include != NULL ? herd_pg_settings_merge(&s, settings) : -ENOMEM;
 
+	if (role->trust_only_hba)
+		herd_pg_settings_remove(&s, "hba_file");
 	if (rc == 0) {
 		herd_pg_settings_sort(&s);
 		herd_buf_addstr(out, head);
@@ -116,7 +119,7 @@ int herd_pg_conf_text(const struct herd_pg_config *cfg, const struct herd_pg_rol
 	if (rc == 0)
 		rc = conf_lines(&s, out);
 	if (rc == 0)
-		rc = own_files(cfg, &s, out);
+		rc = own_files(cfg, role, &s, out);
 	if (rc == 0 && (role->standby || role->point_in_time)) {
 		rc = herd_pg_conf_recovery(cfg, role, server_version, &recovery);
 		herd_buf_addstr(out, "\n# recovery.conf\n");

@@ -30,6 +30,11 @@ struct herd_pg_role {
 	 */
 	bool trust_only_hba;
 };
+/* It reads the WAL of another server: the limits of that one must be kept. */
+static inline bool herd_pg_role_recovers(const struct herd_pg_role *r)
+{
+	return r->standby || r->point_in_time || r->keep_recovery;
+}
 void herd_pg_role_clear(struct herd_pg_role *r);
 int herd_pg_role_copy(const struct herd_pg_role *r, struct herd_pg_role *ret);
 static inline enum herd_pg_kind herd_pg_role_kind(const struct herd_pg_role *r)
@@ -72,6 +77,8 @@ int herd_pg_conf_raise(struct herd_pg_settings *s, const struct herd_pg_controld
 extern const char *const herd_pg_conf_protected[];
 bool herd_pg_conf_is_protected(const char *name);
 
+/* Beside pg_hba.conf, and used in its place while a bootstrap runs. */
+#define HERD_PG_BOOTSTRAP_HBA "pg_hba.bootstrap.conf"
 /* The text of postgresql.conf / pg_hba.conf. settings as from herd_pg_conf_effective, sorted here.
  */
 int herd_pg_conf_text(const struct herd_pg_config *cfg, const struct herd_pg_role *role,

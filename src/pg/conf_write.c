@@ -79,17 +79,20 @@ static int write_hba(const struct herd_pg_config *cfg, const struct herd_pg_role
 		     const struct herd_pg_settings *settings, bool *changed, struct herd_err *err)
 {
 	static char *trust[] = { "local all all trust", "host all all 127.0.0.1/32 trust",
-				 "host all all ::1/128 trust" };
-	struct herd_pg_lines only_us = { .v = trust, .n = 3, .cap = 3 };
+				 "host all all ::1/128 trust", "host all all samehost trust" };
+	const struct herd_pg_lines only_us = { .v = trust, .n = 4, .cap = 4 };
+	const struct herd_pg_settings none = { 0 };
 	enum herd_pg_kind kind = herd_pg_role_kind(role);
 	const struct herd_pg_lines *hba = &cfg->of_role[kind].pg_hba,
 				   *ident = &cfg->of_role[kind].pg_ident;
-	int rc = write_lines(cfg, settings, "hba_file", "pg_hba.conf",
-			     role->trust_only_hba ? &only_us
-			     : hba->n > 0         ? hba
-						  : &cfg->pg_hba,
-			     changed, err);
+	char *path = role->trust_only_hba ? NULL : herd_pg_config_file(cfg, HERD_PG_BOOTSTRAP_HBA);
+	int rc = path != NULL ? herd_pg_file_remove(path, NULL) : 0;
 
+	free(path);
+	rc = role->trust_only_hba ? write_lines(cfg, &none, "hba_file", HERD_PG_BOOTSTRAP_HBA,
+						&only_us, changed, err)
+				  : write_lines(cfg, settings, "hba_file", "pg_hba.conf",
+						hba->n > 0 ? hba : &cfg->pg_hba, changed, err);
 	if (rc == 0)
 		rc = write_lines(cfg, settings, "ident_file", "pg_ident.conf",
 				 ident->n > 0 ? ident : &cfg->pg_ident, changed, err);

@@ -129,6 +129,8 @@ static void custom_done(struct herd_pg *pg, int status, const char *output)
 		rc = herd_err_set(&err, -EINVAL,
 				  "bootstrap method left no data directory at \"%s\"",
 				  pg->cfg.data_dir);
+	if (rc == 0)
+		rc = herd_pg_conf_restore(&pg->cfg, &err);
 	herd_pg_op_end(pg, rc, &err);
 	herd_err_clear(&err);
 }

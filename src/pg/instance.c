@@ -392,7 +392,7 @@ int herd_pg_write_role(struct herd_pg *pg, const struct herd_pg_role *role,
 	herd_buf_free(&warnings);
 	/* The file holds what is wanted, so that the server itself says that a restart is pending.
 	 */
-	if (rc == 0 && role->standby && control != NULL)
+	if (rc == 0 && herd_pg_role_recovers(role) && control != NULL)
 		rc = herd_pg_conf_raise(&s, control, &pg->start.raised);
 	if (rc == 0 && ret != NULL)
 		*ret = s;

@@ -331,7 +331,7 @@ static void prepare(struct herd_pg *pg)
 			herd_err_set(&err, -ENOENT, "data directory \"%s\" is empty",
 				     pg->cfg.data_dir);
 		fail(pg, &err);
-	} else if (pg->start.role.standby) {
+	} else if (herd_pg_role_recovers(&pg->start.role)) {
 		read_control(pg);
 	} else {
 		herd_pg_stage_leftovers(pg, after_leftovers);

@@ -123,7 +123,7 @@ static void config(void **state)
 		"\"standby_cluster\":{\"host\":\"h\"},\"postgresql\":{\"use_pg_rewind\":true}}";
 
 	assert_int_equal(herd_config_parse(text, strlen(text), false, &c, NULL), 0);
-	assert_int_equal(c.synchronous_mode, HERD_SYNC_QUORUM);
+	assert_int_equal(c.synchronous_mode, HERD_SYNC_OFF); /* of a standby cluster */
 	assert_true(c.pause && c.use_slots && c.standby_cluster);
 	assert_int_equal(c.member_slots_ttl_ms, 3600000);
 	assert_int_equal(c.n_slots, 2);
