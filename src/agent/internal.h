@@ -161,8 +161,9 @@ struct herd_agent {
 	bool reinit_force, reinit_from_leader; /* how want_reinit is meant */
 	bool leader; /* as the last plan said; only until leader_until_ms */
 	int64_t leader_until_ms;
-	bool failsafe_active; /* ours or another's lead rests on members' word */
-	int64_t next_run_ms;  /* when the next step is due: liveness */
+	int64_t open_until_ms; /* see core/plan.h */
+	bool failsafe_active;  /* ours or another's lead rests on members' word */
+	int64_t next_run_ms;   /* when the next step is due: liveness */
 	char *last_why;
 	char *last_warning;
 	int64_t last_why_ms;

@@ -736,6 +736,7 @@ static void step(void *arg)
 	}
 	a->leader = p->leader;
 	a->leader_until_ms = p->leader_until_ms;
+	a->open_until_ms = p->open_until_ms;
 	a->failsafe_active = p->failsafe;
 	herd_agent_standby_role(a);
 	log_plan(a, p);

@@ -307,10 +307,7 @@ int herd_agent_source(struct herd_agent *a, const char *member, struct herd_pg_a
  */
 static int still_allowed(const struct herd_agent *a, struct herd_err *err)
 {
-	int64_t loop_wait = 1000 * herd_agent_config_i64(a->cfg, "loop_wait", 10);
-	struct herd_lease_times t = herd_lease_times(a->lease_sent_ms, a->lease_ttl_ms, loop_wait);
-
-	if (!a->task.leads || (a->leader && a->lease_id && herd_now_ms() < t.fast_ms))
+	if (!a->task.leads || (a->leader && herd_now_ms() < a->open_until_ms))
 		return 0;
 	return herd_err_set(err, -ETIME, "the leader lock may be lost meanwhile");
 }

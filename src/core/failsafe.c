@@ -182,6 +182,7 @@ void herd_failsafe_ask(struct herd_step *s)
 		set_right(s);
 		s->p->leader = true;
 		s->p->leader_until_ms = s->right.expiry_ms;
+		s->p->open_until_ms = s->right.fast_ms;
 		s->p->failsafe = true;
 		herd_step_at(s, s->right.renew_ms);
 		return;

@@ -118,6 +118,7 @@ struct herd_plan {
 	const char *warning; /* one more line at WARNING, or NULL */
 	bool leader; /* the leader key is ours and the lease is good: what REST answers may trust */
 	int64_t leader_until_ms; /* leader is true no longer than this */
+	int64_t open_until_ms;   /* as leader: no server may be made writable after this */
 	bool failsafe; /* the word of members stands in for the leader key, ours or another's */
 	bool failed;   /* out of memory: nothing may be run; step again later */
 	int64_t guard_ms;

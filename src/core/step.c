@@ -225,6 +225,7 @@ void herd_core_step(struct herd_core *c, const struct herd_obs *obs, struct herd
 	plan->next_ms = obs->now_ms + s.cfg->loop_wait_ms;
 	plan->leader = s.holds || s.failsafe;
 	plan->leader_until_ms = s.right.expiry_ms;
+	plan->open_until_ms = s.right.fast_ms;
 	plan->failsafe = s.failsafe || s.promised;
 	keep_lease(&s);
 	herd_failsafe_ask(&s);
