@@ -294,6 +294,15 @@ static void on_notice(void *arg, const char *text)
 	herd_log_write(a->log, &site, HERD_LOG_WARNING, NULL, "%s", text);
 }
 
+static void on_info(void *arg, const char *text)
+{
+	static const struct herd_log_site site = { "patroni.postgresql", __FILE__, "on_info",
+						   __LINE__ };
+	struct herd_agent *a = arg;
+
+	herd_log_write(a->log, &site, HERD_LOG_INFO, NULL, "%s", text);
+}
+
 static void on_end_signal(void *arg, int signo)
 {
 	struct herd_agent *a = arg;
@@ -429,7 +438,7 @@ static void adopt_lease(struct herd_agent *a)
 static void start_local(struct herd_agent *a)
 {
 	struct herd_pg_config c = { 0 };
-	struct herd_pg_events events = { on_exited, on_notice, a };
+	struct herd_pg_events events = { on_exited, on_notice, on_info, a };
 	struct herd_err err = HERD_ERR_INIT;
 	json_t *cached;
 

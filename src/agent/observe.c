@@ -464,6 +464,27 @@ static void take_history(const struct herd_agent *a, struct herd_obs_pg *pg)
 	pg->history = a->history_tl && a->history_tl == pg->timeline ? &a->history : NULL;
 }
 
+static bool differs(const struct herd_agent *a, const char *name, const char *in_force)
+{
+	const char *written = herd_pg_written_recovery(a->pg, name);
+
+	return written && strcmp(written, in_force ? in_force : "") != 0;
+}
+
+/* Does the standby go by what was written for it? */
+static void take_recovery(const struct herd_agent *a, struct herd_obs_pg *pg)
+{
+	bool source = differs(a, "primary_conninfo", a->st.primary_conninfo) ||
+		      differs(a, "primary_slot_name", a->st.primary_slot_name);
+	const char *command = herd_pg_written_recovery(a->pg, "restore_command");
+	/* One that we do not write may be the base configuration's. */
+	bool restore = command && *command && differs(a, "restore_command", a->st.restore_command);
+
+	pg->recovery_differs = pg->in_recovery && (source || restore);
+	pg->recovery_restart = pg->recovery_differs && ((source && a->st.server_version < 130000) ||
+							(restore && a->st.server_version < 140000));
+}
+
 /* What stands in the configuration counts from the next start on. */
 static void take_slot_limits(const struct herd_agent *a, struct herd_obs_pg *pg)
 {
@@ -544,6 +565,7 @@ static int take_pg(struct herd_agent *a, struct herd_obs_pg *pg, struct herd_age
 	pg->remote_write = herd_str_eq(a->st.synchronous_commit, "remote_write");
 	pg->transactions = (int)a->st.client_transactions;
 	take_slot_limits(a, pg);
+	take_recovery(a, pg);
 	return take_rows(a, pg, buf);
 }
 

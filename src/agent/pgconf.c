@@ -16,7 +16,7 @@ int herd_agent_split_address(const char *text, int fallback_port, char **host, i
 	size_t len = strlen(text);
 
 	if (colon && (!bracket || colon > bracket) &&
-	    (text[0] == '[' || strchr(text, ':') == colon)) {
+	    (text[0] == '[' || strchr(text, ':') == colon || strchr(text, ','))) {
 		if (herd_str_to_i64(colon + 1, &n) < 0 || n < 0 || n > 65535)
 			return -EINVAL;
 		len = (size_t)(colon - text);

@@ -105,7 +105,10 @@ struct herd_obs_pg {
 	bool logical;     /* wal_level is logical, also after the next start */
 	int max_slots;    /* max_replication_slots, also after the next start; 0: not known */
 	bool slot_sync;   /* sync_replication_slots is on (17 and later) */
-	bool feedback;    /* the configuration was written with hot_standby_feedback forced on */
+	/* Standby: primary_conninfo, primary_slot_name or restore_command is not as was written;
+	 * and this version takes that only at a start. */
+	bool recovery_differs, recovery_restart;
+	bool feedback; /* the configuration was written with hot_standby_feedback forced on */
 };
 
 /* Work that takes long and runs beside the steps, one at a time. Started by actions. */

@@ -172,8 +172,11 @@ void herd_publish_status(struct herd_step *s)
 		herd_step_at(s, c->status_sent_ms + s->cfg->loop_wait_ms);
 		return;
 	}
+	/* Without time to live nobody keeps slots of members in advance. */
 	for (size_t i = 0; i < o->pg.n_slots; i++)
-		if (!o->pg.slots[i].temporary && o->pg.slots[i].restart_lsn > 0)
+		if (!o->pg.slots[i].temporary && o->pg.slots[i].restart_lsn > 0 &&
+		    (s->cfg->member_slots_ttl_ms > 0 ||
+		     herd_slot_configured(s, o->pg.slots[i].name)))
 			herd_status_add_slot(&st, o->pg.slots[i].name, o->pg.slots[i].restart_lsn);
 	own = herd_slot_name(o->name);
 	if (own && s->cfg->use_slots)

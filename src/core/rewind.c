@@ -335,6 +335,37 @@ bool herd_standby_down(struct herd_step *s)
 	return true;
 }
 
+/*
+ * What the server goes by is what we would write: somebody may have changed it (ALTER SYSTEM), or
+ * logical slots ask for hot_standby_feedback. A server that does not take it is not asked all the
+ * time.
+ */
+bool herd_keep_recovery(struct herd_step *s, const char *target)
+{
+	const struct herd_obs *o = s->o;
+	struct herd_core *c = s->c;
+	bool feedback = o->pg.feedback != herd_slots_need_feedback(s->cl, o->name, &o->self->tags);
+	bool differs = o->pg.recovery_differs &&
+		       (c->recovery_ms == 0 || o->now_ms - c->recovery_ms >= s->cfg->loop_wait_ms);
+
+	if (!feedback && !differs)
+		return false;
+	if (differs)
+		c->recovery_ms = o->now_ms;
+	if (differs && o->pg.recovery_restart && !s->paused) {
+		herd_plan_add(s, HERD_ACT_RESTART, true);
+		return herd_answer(s, "follow.restart-settings",
+				   "restarting for settings of recovery that have changed");
+	}
+	herd_plan_add(s, HERD_ACT_FOLLOW, true)->member =
+		target ? herd_plan_text(s->p, "%s", target) : NULL;
+	return herd_answer_regular(s, "follow.settings",
+				   "no action. I am (%s), a secondary, and following a %sleader "
+				   "(%s)",
+				   o->name, s->cfg->standby_cluster ? "standby " : "",
+				   s->cl->leader);
+}
+
 /* A standby that runs while another leads. */
 bool herd_rule_follow(struct herd_step *s)
 {
@@ -361,14 +392,8 @@ bool herd_rule_follow(struct herd_step *s)
 			target ? herd_plan_text(s->p, "%s", target) : NULL;
 		return herd_answer(s, "follow.new", "following new leader after its promotion");
 	}
-	if (o->pg.feedback != herd_slots_need_feedback(s->cl, o->name, &o->self->tags)) {
-		herd_plan_add(s, HERD_ACT_FOLLOW, true)->member =
-			target ? herd_plan_text(s->p, "%s", target) : NULL;
-		return herd_answer_regular(s, "follow.feedback",
-					   "no action. I am (%s), a secondary, and following a "
-					   "leader (%s)",
-					   o->name, s->cl->leader);
-	}
+	if (herd_keep_recovery(s, target))
+		return true;
 	if (o->pg.replay_paused)
 		herd_plan_add(s, HERD_ACT_RESUME, true);
 	herd_slots_step(s);

@@ -90,6 +90,8 @@ static bool lead(struct herd_step *s)
 		return herd_answer(s, "standby.follow",
 				   "following the remote primary of the standby cluster");
 	}
+	if (herd_keep_recovery(s, HERD_REMOTE))
+		return true;
 	if (o->pg.replay_paused && !s->cfg->pause)
 		herd_plan_add(s, HERD_ACT_RESUME, true);
 	herd_slots_step(s);

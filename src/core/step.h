@@ -128,6 +128,7 @@ struct herd_core {
 	size_t n_logical;
 	struct herd_logical_slot *logical;
 	int64_t slots_ask_id, slots_ask_ms;
+	int64_t recovery_ms; /* when settings of recovery were last put right */
 };
 
 struct herd_step {
@@ -247,6 +248,8 @@ bool herd_sync_write(struct herd_step *s, const struct herd_names *standby, int 
 bool herd_sync_set(struct herd_step *s, const struct herd_ssn *want);
 void herd_slots_step(struct herd_step *s);                              /* slots.c; adds actions */
 bool herd_slot_configured(const struct herd_step *s, const char *name); /* permanent, by name */
+/* rewind.c: the standby's settings of recovery are put right. True: an answer was given. */
+bool herd_keep_recovery(struct herd_step *s, const char *target);
 /* A slot that this node is to have. */
 struct herd_want_slot {
 	const char *name;

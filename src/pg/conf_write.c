@@ -8,7 +8,13 @@
 #include "pg/conf.h"
 #include "pg/file.h"
 
-enum { MODE = 0600 };
+/* As the data directory is: the server's group may read all of it, or nothing. */
+static mode_t mode_of(const struct herd_pg_config *cfg)
+{
+	struct stat st;
+
+	return stat(cfg->data_dir, &st) == 0 && (st.st_mode & 050) == 050 ? 0640 : 0600;
+}
 
 /* The first time, what initdb or an administrator made becomes the base that is included. */
 static int keep_base(const struct herd_pg_config *cfg, struct herd_err *err)
@@ -22,7 +28,7 @@ static int keep_base(const struct herd_pg_config *cfg, struct herd_err *err)
 	else if (cfg->custom_conf != NULL || herd_pg_file_exists(base))
 		rc = 0;
 	else if (!herd_pg_file_exists(conf))
-		rc = herd_pg_file_write(base, "", 0, MODE, NULL, err);
+		rc = herd_pg_file_write(base, "", 0, mode_of(cfg), NULL, err);
 	else if (rename(conf, base) < 0)
 		rc = herd_err_set(err, -errno, "could not rename file \"%s\" to \"%s\": %s", conf,
 				  base, strerror(errno));
@@ -44,7 +50,8 @@ static int write_conf(const struct herd_pg_config *cfg, const struct herd_pg_rol
 		herd_err_set(err, rc, "could not write the text of postgresql.conf: %s",
 			     strerror(-rc));
 	else
-		rc = herd_pg_file_write(path, herd_buf_str(&text), text.len, MODE, changed, err);
+		rc = herd_pg_file_write(path, herd_buf_str(&text), text.len, mode_of(cfg), changed,
+					err);
 	if (text.data != NULL)
 		herd_str_wipe(text.data, text.len);
 	herd_buf_free(&text);
@@ -69,7 +76,8 @@ static int write_lines(const struct herd_pg_config *cfg, const struct herd_pg_se
 	if (rc < 0)
 		herd_err_set(err, rc, "could not write the text of %s: %s", name, strerror(-rc));
 	else
-		rc = herd_pg_file_write(path, herd_buf_str(&text), text.len, MODE, changed, err);
+		rc = herd_pg_file_write(path, herd_buf_str(&text), text.len, mode_of(cfg), changed,
+					err);
 	herd_buf_free(&text);
 	free(path);
 	return rc;
@@ -109,7 +117,8 @@ static int clean_auto(const struct herd_pg_config *cfg, bool *changed, struct he
 	if (rc == 0)
 		rc = herd_pg_conf_clean_auto(herd_buf_str(&old), &new, &dirty);
 	if (rc == 0 && dirty)
-		rc = herd_pg_file_write(path, herd_buf_str(&new), new.len, MODE, changed, err);
+		rc = herd_pg_file_write(path, herd_buf_str(&new), new.len, mode_of(cfg), changed,
+					err);
 	herd_buf_free(&old);
 	herd_buf_free(&new);
 	free(path);
@@ -124,7 +133,8 @@ static int set_signal(const struct herd_pg_config *cfg, const char *name, bool o
 
 	if (path == NULL)
 		return herd_err_set(err, -ENOMEM, "out of memory");
-	rc = on ? herd_pg_file_write(path, "", 0, MODE, NULL, err) : herd_pg_file_remove(path, err);
+	rc = on ? herd_pg_file_write(path, "", 0, mode_of(cfg), NULL, err)
+		: herd_pg_file_remove(path, err);
 	free(path);
 	return rc;
 }
@@ -177,9 +187,9 @@ static int copy_all(const struct herd_pg_config *cfg, bool back, struct herd_err
 		else if (back && (access(file, F_OK) == 0 || (own && i == 1)))
 			own = own || i == 0; /* what it includes is not another member's */
 		else if (back)
-			rc = herd_pg_file_copy(copy, file, MODE, err);
+			rc = herd_pg_file_copy(copy, file, mode_of(cfg), err);
 		else
-			rc = herd_pg_file_copy(file, copy, MODE, err);
+			rc = herd_pg_file_copy(file, copy, mode_of(cfg), err);
 		if (rc == -ENOENT)
 			rc = 0;
 		free(copy);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -211,6 +212,7 @@ void herd_pg_free(struct herd_pg *pg)
 	herd_pg_settings_clear(&pg->start.settings);
 	herd_pg_settings_clear(&pg->validated);
 	herd_pg_settings_clear(&pg->written);
+	herd_pg_settings_clear(&pg->recovery);
 	herd_pg_lines_clear(&pg->refused);
 	herd_pg_config_clear(&pg->cfg);
 	free(pg->warned);
@@ -258,6 +260,18 @@ const struct herd_pg_role *herd_pg_role(const struct herd_pg *pg)
 const char *herd_pg_written(const struct herd_pg *pg, const char *name)
 {
 	return herd_pg_settings_get(&pg->written, name);
+}
+
+const char *herd_pg_written_recovery(const struct herd_pg *pg, const char *name)
+{
+	const char *value = herd_pg_settings_get(&pg->recovery, name);
+
+	if (!pg->role_known || !pg->role.standby)
+		return NULL;
+	/* It may stand among the parameters. */
+	if (value == NULL)
+		value = herd_pg_settings_get(&pg->written, name);
+	return value != NULL ? value : "";
 }
 
 int herd_pg_major(struct herd_pg *pg)
@@ -363,6 +377,62 @@ static void notice_once(struct herd_pg *pg, const char *lines)
 	herd_str_set(&pg->warned, lines);
 }
 
+static void info(struct herd_pg *pg, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void info(struct herd_pg *pg, const char *fmt, ...)
+{
+	va_list ap;
+	char *text;
+	int n;
+
+	if (pg->events.info == NULL)
+		return;
+	va_start(ap, fmt);
+	n = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return;
+	pg->events.info(pg->events.arg, text);
+	free(text);
+}
+
+static void tell_change(struct herd_pg *pg, const char *name, const char *old, const char *new)
+{
+	const struct herd_pg_guc *g = pg->gucs.n > 0 ? herd_pg_guc_find(&pg->gucs, name) : NULL;
+	const struct herd_pg_guc_fact *f = herd_pg_guc_fact(name);
+	struct herd_buf def = { 0 };
+
+	/* That one is the agent's own, and changes often. */
+	if (strcasecmp(name, "synchronous_standby_names") == 0)
+		return;
+	if (old == NULL && g != NULL &&
+	    herd_pg_guc_human(g->type, f != NULL ? f->unit : NULL, g->def, &def) == 0)
+		old = herd_buf_str(&def);
+	info(pg, "Changed %s from '%s' to '%s'%s", name, old != NULL ? old : "None",
+	     new != NULL ? new : "None",
+	     g != NULL && strcmp(g->context, "postmaster") == 0 ? " (restart might be required)"
+								: "");
+	herd_buf_free(&def);
+}
+
+/* What is written otherwise than the last time, for a server that runs. */
+static void tell_changes(struct herd_pg *pg, const struct herd_pg_settings *new)
+{
+	const struct herd_pg_settings *old = &pg->written;
+
+	if (old->n == 0 || herd_pg_pid(pg) == 0)
+		return;
+	for (size_t i = 0; i < new->n; i++) {
+		const char *before = herd_pg_settings_get(old, new->v[i].name);
+
+		if (before == NULL || strcmp(before, new->v[i].value) != 0)
+			tell_change(pg, new->v[i].name, before, new->v[i].value);
+	}
+	for (size_t i = 0; i < old->n; i++)
+		if (herd_pg_settings_get(new, old->v[i].name) == NULL)
+			tell_change(pg, old->v[i].name, old->v[i].value, NULL);
+}
+
 int herd_pg_write_role(struct herd_pg *pg, const struct herd_pg_role *role,
 		       const struct herd_pg_controldata *control, struct herd_pg_settings *ret,
 		       bool *changed, struct herd_err *err)
@@ -384,8 +454,12 @@ int herd_pg_write_role(struct herd_pg *pg, const struct herd_pg_role *role,
 		herd_pg_role_clear(&pg->role);
 		pg->role = copy;
 		pg->role_known = true;
+		tell_changes(pg, &s);
 		herd_pg_settings_clear(&pg->written);
 		herd_pg_settings_merge(&pg->written, &s);
+		herd_pg_settings_clear(&pg->recovery);
+		if (role->standby)
+			herd_pg_conf_recovery(&pg->cfg, role, version, &pg->recovery);
 		notice_once(pg, herd_buf_str(&warnings));
 		rc = herd_pg_conf_write(&pg->cfg, role, &s, version, changed, err);
 	}
@@ -413,6 +487,7 @@ int herd_pg_reload(struct herd_pg *pg, const struct herd_pg_role *role, bool for
 	pid = herd_pg_pid(pg);
 	if (pid == 0)
 		return 0; /* the next start reads the files */
+	info(pg, "Reloading PostgreSQL configuration.");
 	if (kill(pid, SIGHUP) < 0)
 		return herd_err_set(err, -errno, "could not signal process %d: %s", (int)pid,
 				    strerror(errno));

@@ -22,6 +22,7 @@ struct herd_pg_events {
 	 * live. */
 	void (*exited)(void *arg, bool expected);
 	void (*notice)(void *arg, const char *text);
+	void (*info)(void *arg, const char *text); /* what is done, in a line; may be NULL */
 	void *arg;
 };
 
@@ -129,3 +130,6 @@ char *herd_pg_local_conninfo(struct herd_pg *pg, const struct herd_pg_auth *auth
 const struct herd_pg_role *herd_pg_role(const struct herd_pg *pg);
 /* The value of a parameter as start, reload or follow wrote it last; NULL: not written. */
 const char *herd_pg_written(const struct herd_pg *pg, const char *name);
+/* The same for a standby's settings of recovery; "" when it was left out. NULL: none were written.
+ */
+const char *herd_pg_written_recovery(const struct herd_pg *pg, const char *name);

@@ -60,6 +60,7 @@ struct herd_pg {
 	struct herd_child *gucs_child; /* describes the settings */
 	struct herd_pg_guc_table gucs;
 	struct herd_pg_settings written;   /* the parameters, as last written */
+	struct herd_pg_settings recovery;  /* and those of recovery */
 	struct herd_pg_settings validated; /* what the server itself found to be right */
 	struct herd_pg_lines refused;      /* and what it did not */
 	struct herd_pg_role role;          /* as last written */

@@ -148,6 +148,11 @@ def test_pending_restart(herd):
     assert "postgresql parameter max_wal_senders=abc failed validation, defaulting to 10" \
         in m.log.read_text()
     assert show(m, "wal_keep_size") == "1GB"
+    for line in ("Changed max_connections from '100' to '110' (restart might be required)",
+                 "Changed wal_keep_size from '128MB' to '1GB'",
+                 "Changed archive_mode from 'off' to 'on' (restart might be required)",
+                 "Reloading PostgreSQL configuration."):
+        assert f"INFO: {line}\n" in m.log.read_text(), line
     # Taken back: nothing is pending any more.
     patch(herd, shared_buffers=None, max_connections=None, max_worker_processes=None,
           wal_log_hints=None, autovacuum_freeze_max_age=None, huge_pages=None,
@@ -218,6 +223,13 @@ def test_recovery(herd):
     replica.sql("select pg_reload_conf()")
     wait_for(lambda: "nowhere" not in (replica.data / "postgresql.auto.conf").read_text(), 30)
     wait_for(lambda: "nowhere" not in show(replica, "primary_conninfo"), 30)
+    # Nor does another name of the slot, although the primary is the same.
+    wait_for(lambda: show(replica, "primary_slot_name") == replica.name, 30)
+    path = replica.data / "postgresql.conf"
+    path.write_text(path.read_text().replace(f"primary_slot_name = '{replica.name}'", ""))
+    replica.sql("select pg_reload_conf()")
+    wait_for(lambda: "primary_slot_name" in path.read_text(), 30)
+    wait_for(lambda: show(replica, "primary_slot_name") == replica.name, 30)
     herd.leader().request("PATCH", "/config", {"postgresql": {"recovery_conf": None}})
     herd.wait_healthy()
 

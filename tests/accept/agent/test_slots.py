@@ -3,10 +3,14 @@ does to a client that decodes."""
 
 import contextlib
 import json
+import os
+import re
+import signal
+import subprocess
 
 import pytest
 
-from herd import Herd, wait_for
+from herd import BIN_DIR, PASSWORD, Herd, wait_for
 
 LOGICAL = {"type": "logical", "database": "postgres", "plugin": "test_decoding"}
 PARAMETERS = {"wal_level": "logical", "max_replication_slots": 12}
@@ -173,6 +177,95 @@ def test_logical(herd):
     for m in herd.members:
         wait_for(lacks(m, "orders"), 30, m.name)
         wait_for(lambda m=m: m.sql("show hot_standby_feedback") == [("off",)])
+
+
+class Receiver:
+    """pg_recvlogical: what a client gets that is always there, row by row, in a file."""
+
+    def __init__(self, herd, slot):
+        self.herd, self.slot, self.path = herd, slot, herd.dir / f"{slot}.out"
+        self.process = None
+
+    def start(self, m):
+        self.process = subprocess.Popen(
+            [f"{BIN_DIR}/pg_recvlogical", "--start", "-S", self.slot, "-f", str(self.path), "-F", "0",
+             "-s", "1", "-o", "skip-empty-xacts=1", "-n", "-d",
+             f"host=127.0.0.1 port={m.port} user=postgres dbname=postgres"],
+            env={**os.environ, "PGPASSWORD": PASSWORD}, stderr=subprocess.DEVNULL)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(20)
+
+    def rows(self):
+        return [int(x) for x in re.findall(r"INSERT: i\[integer\]:(\d+)", self.path.read_text())]
+
+
+def test_streaming_consumer(herd):
+    """A client that is connected all the time: everything comes, in order, over two switchovers."""
+    leader = herd.wait_healthy()
+    leader.sql("create table s (i int)")
+    patch(herd, slots={"feed": LOGICAL})
+    wait_for(has(leader, "feed"), what="made")
+    receiver = Receiver(herd, "feed")
+    receiver.start(leader)
+    sent = 0
+    for _ in range(2):
+        leader = herd.wait_healthy()
+        for m in herd.replicas():
+            wait_for(has(m, "feed"), 40, f"copied to {m.name}")
+        herd.wait_streaming(2)
+        for sent in range(sent + 1, sent + 21):
+            leader.sql("insert into s values (%s)", sent)
+        wait_for(lambda: receiver.rows()[-1:] == [sent], 30, "received")
+        lsn = leader.sql("select pg_current_wal_lsn() - '0/0'")[0][0]
+        wait_for(lambda: position(leader, "feed") >= lsn - 8192, 30, "confirmed")
+        target = herd.replicas()[0]
+        assert herd.switchover(target.name)[0] == 200
+        assert receiver.process.wait(30) != 0  # its server went away
+        new = herd.wait_leader(but=leader)
+        receiver.start(new)
+        leader = new
+    leader.sql("insert into s select generate_series(%s, %s)", sent + 1, sent + 10)
+    wait_for(lambda: receiver.rows()[-1:] == [sent + 10], 30, "received to the end")
+    rows = receiver.rows()
+    assert sorted(set(rows)) == list(range(1, sent + 11))
+    # What the primary had not heard to be confirmed comes again, from there on and in order.
+    steps = [b - a for a, b in zip(rows, rows[1:])]
+    assert all(d == 1 or d <= 0 for d in steps) and sum(d <= 0 for d in steps) <= 2, rows
+    receiver.stop()
+    patch(herd, slots=None)
+    for m in herd.members:
+        wait_for(lacks(m, "feed"), 40, m.name)
+
+
+def test_wal_gone(herd):
+    """A standby's slot that needs WAL which is not there any more is copied anew."""
+    leader = herd.wait_healthy()
+    replica = herd.replicas()[0]
+    patch(herd, slots={"late": LOGICAL})
+    wait_for(has(leader, "late"), what="made")
+    wait_for(has(replica, "late"), 40, "copied")
+    herd.wait_streaming(2)
+    # As if the segments had been removed: PostgreSQL itself does not while a slot is there.
+    at = replica.sql("select pg_walfile_name(restart_lsn) from pg_replication_slots where slot_name ="
+                     " 'late'") if not replica.in_recovery() else leader.sql(
+        "select pg_walfile_name(%s)", replica.sql(
+            "select restart_lsn::text from pg_replication_slots where slot_name = 'late'")[0][0])
+    for _ in range(2):
+        leader.sql("create table if not exists t2 (i int)")
+        leader.sql("insert into t2 select generate_series(1, 1000)")
+        leader.sql("select pg_switch_wal()")
+    lsn = leader.sql("select pg_current_wal_lsn() - '0/0'")[0][0]
+    wait_for(lambda: replica.sql("select pg_last_wal_replay_lsn() - '0/0'")[0][0] >= lsn, 30)
+    (replica.data / "pg_wal" / at[0][0]).unlink()
+    postmaster = replica.postmaster()
+    leader.sql("select count(*) from pg_logical_slot_get_changes('late', null, null)")
+    wait_for(lambda: replica.postmaster() not in (0, postmaster), 40, "a restart")
+    wait_for(lambda: position(replica, "late") >= position(leader, "late") - 8192, 40, "in its place")
+    patch(herd, slots=None)
+    for m in herd.members:
+        wait_for(lacks(m, "late"), 40, m.name)
 
 
 def test_retained(herd):

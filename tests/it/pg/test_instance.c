@@ -132,7 +132,7 @@ static void set_config(struct node *n, struct herd_pg_config *c)
 
 static void node_open(struct node *n)
 {
-	struct herd_pg_events events = { on_exited, on_notice, n };
+	struct herd_pg_events events = { .exited = on_exited, .notice = on_notice, .arg = n };
 	struct herd_pg_config c;
 	struct herd_err err = HERD_ERR_INIT;
 

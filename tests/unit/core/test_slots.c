@@ -293,7 +293,7 @@ static void feedback(void **state)
 	assert_true(f.obs.pg.feedback);
 	f.obs.pg.feedback = false;
 	got = plan_of(&f);
-	assert_string_equal(got, "follow.feedback; FOLLOW b");
+	assert_string_equal(got, "follow.settings; FOLLOW b");
 	free(got);
 	close_row(&f);
 	r.config = CONF();
@@ -302,12 +302,73 @@ static void feedback(void **state)
 	close_row(&f);
 }
 
+/* Settings of recovery that somebody changed are put right, but not without end. */
+static void recovery_settings(void **state)
+{
+	struct fixture f;
+	struct row r = behind;
+	char *got;
+
+	r.config = CONF();
+	open_row(&f, &r);
+	f.obs.pg.recovery_differs = true;
+	got = plan_of(&f);
+	assert_string_equal(got, "follow.settings; FOLLOW b");
+	free(got);
+	got = plan_of(&f);
+	assert_null(strstr(got, "FOLLOW"));
+	free(got);
+	f.obs.now_ms += 10000;
+	f.obs.lease.sent_ms = f.obs.view_ms = f.obs.now_ms - 1000;
+	f.obs.pg.recovery_restart = true;
+	got = plan_of(&f);
+	assert_string_equal(got, "follow.restart-settings; RESTART");
+	free(got);
+	close_row(&f);
+}
+
+/* Without time to live only permanent slots are told of. */
+static void published(void **state)
+{
+	static const struct row rows2[] = {
+		{ .leader = true,
+		  .config = CONF(PHYSICAL),
+		  .status = "{}",
+		  .slots = { MEMBERS2, { .name = "p", .restart_lsn = 7 } },
+		  .want = "{\"optime\":1000,\"slots\":{\"b\":900,\"c\":900,\"p\":7,\"a\":1000},"
+			  "\"retain_slots\":[\"a\",\"b\",\"c\"]}" },
+		{ .leader = true,
+		  .config = CONF(PHYSICAL ",\"member_slots_ttl\":0"),
+		  .status = "{}",
+		  .slots = { MEMBERS2, { .name = "p", .restart_lsn = 7 } },
+		  .want = "{\"optime\":1000,\"slots\":{\"p\":7,\"a\":1000}}" },
+	};
+
+	for (size_t i = 0; i < 2; i++) {
+		struct fixture f;
+		const char *got = "";
+
+		open_row(&f, &rows2[i]);
+		free(plan_of(&f));
+		f.obs.now_ms += 20000;
+		f.obs.lease.sent_ms = f.obs.view_ms = f.obs.now_ms - 1000;
+		free(plan_of(&f));
+		for (size_t k = 0; k < f.plan.n; k++)
+			if (f.plan.act[k].act == HERD_ACT_PUT &&
+			    strcmp(f.plan.act[k].key, "status") == 0)
+				got = f.plan.act[k].value;
+		assert_string_equal(got, rows2[i].want);
+		close_row(&f);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(actions),         cmocka_unit_test(safety),
 		cmocka_unit_test(promotion_warns), cmocka_unit_test(no_room),
-		cmocka_unit_test(feedback),
+		cmocka_unit_test(feedback),        cmocka_unit_test(recovery_settings),
+		cmocka_unit_test(published),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
