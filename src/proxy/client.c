@@ -494,7 +494,7 @@ static void check_active(struct herd_client *c, const struct herd_user *u)
 	int64_t xact = limit(u ? u->transaction_timeout : -1, set->transaction_timeout);
 
 	if (query > 0 && c->in_query && now - c->query_us > query)
-		herd_client_fail(c, "08P01", "query_timeout");
+		herd_client_fail(c, "08P01", "query timeout");
 	else if (xact > 0 && c->in_xact && now - c->xact_us > xact)
 		herd_client_fail(c, "08P01", "transaction timeout");
 	else if (idle > 0 && c->server->ready && c->server->tx != 'I' &&

@@ -143,7 +143,8 @@ void herd_server_drop(struct herd_worker *w, struct herd_server *s, const char *
 static void fail(struct herd_worker *w, struct herd_server *s, const char *state, const char *text)
 {
 	if (herd_worker_settings(w)->log_pooler_errors)
-		herd_server_log(w, s, HERD_LOG_WARNING, "server login failed: %s", text);
+		herd_server_log(w, s, HERD_LOG_WARNING, "server login failed: %s%s",
+				s->errored ? "FATAL " : "", text);
 	herd_pool_lost(w, s, true, state, text);
 	herd_server_close(w, s, text);
 }

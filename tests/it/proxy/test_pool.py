@@ -234,7 +234,7 @@ def test_min_pool_size(make):
 @pytest.mark.parametrize("setting,text", [("client_idle_timeout", "client_idle_timeout"),
                                           ("idle_transaction_timeout",
                                            "idle transaction timeout"),
-                                          ("query_timeout", "query_timeout")])
+                                          ("query_timeout", "query timeout")])
 def test_timeouts(make, setting, text):
     px = make(more=f"{setting} = 1")
     c = px.connect(autocommit=False)
