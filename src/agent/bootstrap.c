@@ -19,20 +19,43 @@
 #define RECOVERY_POLL_MS 500
 #define QUERY_MS 5000
 
-static void fail(struct herd_agent *a, int rc, const struct herd_err *err)
+/* What was made is put aside when its server has ended. */
+static void fail_stopped(struct herd_agent *a, int rc, const struct herd_err *err)
 {
-	struct herd_err aside = HERD_ERR_INIT;
-	struct herd_err why = HERD_ERR_INIT;
+	struct herd_err aside = HERD_ERR_INIT, why = HERD_ERR_INIT;
 
-	herd_err_set(&why, rc, "%s", err ? herd_err_text(err) : strerror(-rc));
-	herd_pg_kill(a->pg);
+	if (rc < 0)
+		herd_pg_kill(a->pg);
 	if (herd_pg_datadir(a->pg, NULL) != HERD_PG_DATADIR_MISSING &&
 	    herd_pg_move_aside(a->pg, &aside) < 0)
 		herd_log_err(a->log, HERD_LOG_ERROR, &aside,
 			     "could not move the data directory away");
 	herd_err_clear(&aside);
-	herd_agent_task_finish(a, rc, &why);
+	herd_err_set(&why, a->task.fail_rc, "%s", a->task.error ? a->task.error : "out of memory");
+	herd_agent_task_finish(a, why.code, &why);
 	herd_err_clear(&why);
+}
+
+static void fail(struct herd_agent *a, int rc, const struct herd_err *err)
+{
+	struct herd_pg_stop_opts o = {
+		.mode = HERD_PG_IMMEDIATE,
+		.timeout_ms = 1000,
+		.escalate = true,
+	};
+	struct herd_err e = HERD_ERR_INIT;
+	struct herd_agent_link *l = herd_agent_link_new(a, fail_stopped);
+	const char *detail = err ? err->detail : NULL;
+	char *text = herd_str_printf("%s%s%s", err ? herd_err_text(err) : strerror(-rc),
+				     detail ? ": " : "", detail ? detail : "");
+
+	a->task.fail_rc = rc;
+	herd_str_set(&a->task.error, text);
+	free(text);
+	if (l)
+		herd_agent_begun(l, herd_pg_stop(a->pg, &o, herd_agent_on_link, l, &e), &e);
+	else
+		fail_stopped(a, -ENOMEM, NULL);
 }
 
 static void stopped(struct herd_agent *a, int rc, const struct herd_err *err)
@@ -280,6 +303,8 @@ void herd_agent_begin_bootstrap(struct herd_agent *a)
 	}
 	herd_agent_bootstrap(a, &initdb, &method, &custom);
 	b.method = custom ? &method : NULL;
+	if (custom)
+		herd_info(a->log, "Running custom bootstrap script: %s", method.command);
 	if (l)
 		herd_agent_begun(l, herd_pg_initdb(a->pg, &b, herd_agent_on_link, l, &err), &err);
 	else

@@ -40,6 +40,7 @@ struct herd_agent_task {
 	bool standby;    /* the role that START or RESTART brings up */
 	char *member;    /* source or leader, HERD_REMOTE, NULL: nobody */
 	bool archive;    /* of STOP: the last segment too */
+	int fail_rc;     /* BOOTSTRAP: why it ends, with error; while what it made is put aside */
 	bool recovering; /* BOOTSTRAP: the method has ended, the server is started */
 	bool leads;      /* it ends with a server that takes writes under the leader key */
 };

@@ -149,7 +149,6 @@ static int run_custom(struct herd_pg *pg, const struct herd_pg_method *m, struct
 	}
 	for (size_t i = 0; i < m->params.n && rc == 0; i++)
 		rc = add_arg(&argv, m->params.v[i].name, m->params.v[i].value);
-	herd_pg_notice(pg, "Running custom bootstrap script: %s", m->command);
 	if (rc == 0)
 		rc = herd_pg_lines_end(&argv);
 	if (rc < 0)
