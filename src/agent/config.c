@@ -170,6 +170,27 @@ static void add_sharding_default(json_t *local)
 		herd_schema_put(local, "bootstrap.dcs.synchronous_mode", json_string("quorum"));
 }
 
+/* What PostgreSQL and its programs get, too, must mean the same in their working directory. */
+static void make_absolute(json_t *local)
+{
+	static const char *const names[] = { "data_dir", "config_dir", "pgpass" };
+	json_t *pg = json_object_get(local, "postgresql");
+	char *here = getcwd(NULL, 0);
+
+	for (size_t i = 0; here && i < sizeof(names) / sizeof(names[0]); i++) {
+		const char *given = json_string_value(json_object_get(pg, names[i]));
+		char *path =
+			given && *given && *given != '/'
+				? herd_str_printf("%s/%s", strcmp(here, "/") ? here : "", given)
+				: NULL;
+
+		if (path)
+			json_object_set_new(pg, names[i], json_string(path));
+		free(path);
+	}
+	free(here);
+}
+
 static int read_local(const char *path, json_t *env, struct problems *p, json_t **ret,
 		      struct herd_err *err)
 {
@@ -200,6 +221,7 @@ static int read_local(const char *path, json_t *env, struct problems *p, json_t 
 		herd_buf_free(&p->fatal);
 		return -EINVAL;
 	}
+	make_absolute(local);
 	add_sharding_default(local);
 	check_tags(json_object_get(local, "tags"), "nofailover", "failover_priority", p);
 	check_tags(json_object_get(local, "tags"), "nosync", "sync_priority", p);

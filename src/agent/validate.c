@@ -371,10 +371,6 @@ static void check_data_dir(struct check *c)
 		bad(c, "postgresql.data_dir", "%s", "is an empty string");
 	if (!dir)
 		return;
-	if (dir[0] != '/') {
-		bad(c, "postgresql.data_dir", "%s", "is not an absolute path");
-		return;
-	}
 	if (stat(dir, &st) < 0) {
 		if (errno != ENOENT)
 			bad(c, "postgresql.data_dir", "%s", strerror(errno));

@@ -112,7 +112,7 @@ const struct herd_schema_key herd_schema_local[] = {
 	{ "postgresql.listen", ADDRESS, "", LIVE, "", "host[,host]:port; a change needs a restart of the server", .required = true },
 	{ "postgresql.connect_address", ADDRESS, "", LIVE, "postgresql.listen", "host:port that others are told" },
 	{ "postgresql.proxy_address", ADDRESS, "", LIVE, "", "host:port of a pooler in front of this member; told to others" },
-	{ "postgresql.data_dir", STR, "", START, "", "absolute path", .required = true },
+	{ "postgresql.data_dir", STR, "", START, "", "PGDATA; a relative path begins where the agent was started", .required = true },
 	{ "postgresql.config_dir", STR, "", START, "data_dir", "where postgresql.conf is" },
 	{ "postgresql.bin_dir", STR, "", LIVE, "", "PostgreSQL's programs; none: found by PATH" },
 	{ "postgresql.bin_name.pg_ctl", STR, "PATRONI_POSTGRESQL_BIN_PG_CTL", LIVE, "pg_ctl", "other name of a program" },
