@@ -129,6 +129,9 @@ class Etcd:
 
 
 class Member:
+    cwd = "/"  # where the agent is started
+    password = PASSWORD
+
     def __init__(self, herd, name, group=None):
         self.herd, self.name, self.group = herd, name, group
         self.dir = herd.dir / name
@@ -178,7 +181,7 @@ class Member:
         env = dict(os.environ, **self.herd.env)
         self.process = subprocess.Popen([*self.wrap, PGHERD, "agent", str(path)], env=env,
                                         stdout=open(self.log, "ab"), stderr=subprocess.STDOUT,
-                                        cwd="/")
+                                        cwd=self.cwd)
         return self
 
     def stop(self, seconds=30):
@@ -216,7 +219,7 @@ class Member:
 
     def connect(self, dbname="postgres", timeout=3, **more):
         c = psycopg2.connect(host=self.host, port=self.port, user="postgres", dbname=dbname,
-                             password=PASSWORD, connect_timeout=timeout, **more)
+                             password=self.password, connect_timeout=timeout, **more)
         c.autocommit = True
         return c
 
@@ -412,7 +415,7 @@ def ctl(herd, *args, check=False, input=None, env=None):
     """pgherd ctl against the herd's store; the completed process, output and errors as text."""
     return subprocess.run([PGHERD, "ctl", "-d", f"etcd3://127.0.0.1:{herd.etcd.port}", *args],
                           capture_output=True, text=True, input=input, check=check, timeout=120,
-                          env=dict(os.environ, **(env or {})), cwd="/")
+                          env=dict(os.environ, **(env or {})), cwd=self.cwd)
 
 
 class Writer(threading.Thread):

@@ -1,12 +1,14 @@
 """Stock Patroni and ours in one herd: the release that Debian ships, and the one after it."""
 
+import gzip
 import json
 import re
 import subprocess
 
 import pytest
+import yaml
 
-from herd import PASSWORD, Herd, Member, Writer, wait_for
+from herd import BIN_DIR, PASSWORD, Herd, Member, Writer, wait_for
 from stock import PATIENT, Stock, debian_layout, our_ctl, swap
 
 
@@ -244,6 +246,34 @@ def test_swap_in_pause(stock):
             cur.execute("select pg_is_in_recovery()")
             assert cur.fetchone() == (False, )
         connection.close()
+
+
+@THIS_RELEASE
+def test_example_of_patroni(stock):
+    """The example files that come with Patroni, with other ports and etcd3 for etcd."""
+    with Herd(0) as herd:
+        for i in range(2):
+            path = stock.source.parents[1].parent / f"share/doc/patroni/examples/postgres{i}.yml"
+            text = path.read_text() if path.exists() else gzip.decompress(
+                path.with_suffix(".yml.gz").read_bytes()).decode()
+            example = yaml.safe_load(text.replace("\netcd:", "\netcd3:"))
+            m = Member(herd, example["name"])
+            example["etcd3"]["host"] = f"127.0.0.1:{herd.etcd.port}"
+            example["postgresql"].update(listen=f"127.0.0.1:{m.port}", bin_dir=BIN_DIR,
+                                         connect_address=f"127.0.0.1:{m.port}",
+                                         pgpass=str(m.dir / "pgpass"))
+            example["restapi"].update(listen=f"127.0.0.1:{m.rest}",
+                                      connect_address=f"127.0.0.1:{m.rest}")
+            assert not example["postgresql"]["data_dir"].startswith("/")
+            m.cwd, m.data = m.dir, m.dir / example["postgresql"]["data_dir"]
+            m.config = lambda example=example: example
+            m.password = example["postgresql"]["authentication"]["superuser"]["password"]
+            herd.members.append(m)
+            m.start()
+        leader = herd.wait_healthy()
+        hba = (leader.data / "pg_hba.conf").read_text()
+        assert "host replication replicator 127.0.0.1/32 md5" in hba
+        assert not (leader.data / "pg_hba.bootstrap.conf").exists()
 
 
 def standbys(herd):
