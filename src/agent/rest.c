@@ -365,6 +365,7 @@ static const struct route {
 	{ "GET", "/history", FREE, get_history },
 	{ "GET", "/failsafe", FREE, get_failsafe },
 	{ "GET", "/metrics", FREE, get_metrics },
+	{ "GET", "/explain", FREE, herd_rest_explain },
 	{ "GET", "/liveness", FREE, get_alive },
 	{ "GET", "/readiness", FREE, get_alive },
 	{ "PATCH", "/config", GUARDED, herd_rest_patch_config },

@@ -100,6 +100,9 @@ void herd_rest_refuse(struct herd_http_exchange *x, int status, const char *fmt,
 /* A time in the future as ISO text with its zone, malloc'd; NULL after a 400 or 422 was sent. */
 char *herd_rest_schedule(struct herd_http_exchange *x, const json_t *v, const char *what);
 
+/* rest_explain.c */
+void herd_rest_explain(struct herd_rest *r, struct herd_http_exchange *x);
+
 /* rest_restart.c */
 void herd_rest_restart(struct herd_rest *r, struct herd_http_exchange *x);
 void herd_rest_delete_restart(struct herd_rest *r, struct herd_http_exchange *x);

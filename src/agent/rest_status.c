@@ -308,6 +308,7 @@ void herd_rest_health(struct herd_agent *a, struct herd_health *ret, json_t **ta
 		.running = herd_rest_running(a),
 		.primary = herd_rest_is_primary(a),
 		.dcs_known = dcs_known(a),
+		.failsafe = a->failsafe_active,
 		.stream_known = herd_rest_running(a) && a->st.latest_end_lsn > 0,
 		.paused = c && c->config.pause,
 		.live = (c && c->config.pause) ||

@@ -7,10 +7,13 @@
 #include "ctl/internal.h"
 
 static const struct ctl_verb *const verbs[] = {
-	&ctl_demote_cluster, &ctl_dsn,        &ctl_edit_config, &ctl_failover,        &ctl_flush,
-	&ctl_history,        &ctl_list,       &ctl_pause,       &ctl_promote_cluster, &ctl_query,
-	&ctl_reinit,         &ctl_reload,     &ctl_remove,      &ctl_restart,         &ctl_resume,
-	&ctl_show_config,    &ctl_switchover, &ctl_topology,    &ctl_version,
+	&ctl_demote_cluster,  &ctl_dsn,         &ctl_edit_config,
+	&ctl_explain,         &ctl_failover,    &ctl_flush,
+	&ctl_history,         &ctl_list,        &ctl_pause,
+	&ctl_promote_cluster, &ctl_query,       &ctl_reinit,
+	&ctl_reload,          &ctl_remove,      &ctl_restart,
+	&ctl_resume,          &ctl_show_config, &ctl_switchover,
+	&ctl_topology,        &ctl_version,
 };
 
 enum { NVERBS = sizeof(verbs) / sizeof(verbs[0]) };

@@ -137,5 +137,5 @@ char *ctl_diff(const char *before, const char *after);
 
 extern const struct ctl_verb ctl_list, ctl_topology, ctl_switchover, ctl_failover, ctl_restart,
 	ctl_reload, ctl_reinit, ctl_flush, ctl_pause, ctl_resume, ctl_edit_config, ctl_show_config,
-	ctl_history, ctl_version, ctl_query, ctl_dsn, ctl_remove, ctl_demote_cluster,
+	ctl_history, ctl_version, ctl_query, ctl_dsn, ctl_explain, ctl_remove, ctl_demote_cluster,
 	ctl_promote_cluster;

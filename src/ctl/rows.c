@@ -210,6 +210,31 @@ static void add_group(struct maker *mk, const struct herd_cluster *g, bool topol
 	free(done);
 }
 
+/* Members whose guard is in a state, "a, b"; malloc'd, "" when there is none. */
+static char *guards(const struct herd_cluster *g, const char *state)
+{
+	struct herd_buf b = { 0 };
+
+	for (size_t i = 0; i < g->n_members; i++)
+		if (strcmp(herd_json_str(g->members[i].pgherd, "guard", ""), state) == 0)
+			herd_buf_printf(&b, "%s%s", b.len ? ", " : "", g->members[i].name);
+	return herd_buf_steal(&b);
+}
+
+/* What patronictl has no line for: only in herds of ours, and only when something is to be known.
+ */
+static void add_guards(struct herd_buf *b, const struct herd_cluster *g)
+{
+	char *paused = guards(g, "paused"), *failed = guards(g, "failed");
+
+	if (g->config.pause && paused && *paused)
+		herd_buf_printf(b, " Guard: off (%s)\n", paused);
+	if (failed && *failed)
+		herd_buf_printf(b, " Guard: failed (%s)\n", failed);
+	free(paused);
+	free(failed);
+}
+
 static char *make_footer(const struct maker *mk)
 {
 	struct herd_buf b = { 0 };
@@ -218,12 +243,18 @@ static char *make_footer(const struct maker *mk)
 		const struct herd_cluster *g = &mk->scope->groups[i];
 		const struct herd_failover *f = &g->failover;
 
-		if (!shown(mk, g) || (!g->config.pause && !f->scheduled_at))
+		struct herd_buf more = { 0 };
+
+		if (!shown(mk, g))
 			continue;
-		if (mk->sharded && mk->group == HERD_NO_GROUP)
+		add_guards(&more, g);
+		if (mk->sharded && mk->group == HERD_NO_GROUP &&
+		    (g->config.pause || f->scheduled_at || more.len))
 			herd_buf_printf(&b, "Citus group: %d\n", g->group);
 		if (g->config.pause)
 			herd_buf_addstr(&b, " Maintenance mode: on\n");
+		herd_buf_addstr(&b, herd_buf_str(&more));
+		herd_buf_free(&more);
 		if (!f->scheduled_at)
 			continue;
 		herd_buf_printf(&b, " Switchover scheduled at: %s\n", f->scheduled_at);
