@@ -299,13 +299,13 @@ static bool pause_down(struct herd_step *s)
 		herd_take(s);
 		return herd_answer(s, "pause.take-down", "acquired session lock as a leader");
 	}
+	if (made && s->cl->leader && !s->key_stale)
+		return false;
 	if (s->key_mine || s->key_stale) {
 		herd_release(s);
 		return herd_answer(s, "pause.release",
 				   "PAUSE: removed leader lock because postgres is not running");
 	}
-	if (made && s->cl->leader)
-		return false;
 	return herd_answer_regular(s, "pause.down", "PAUSE: postgres is not running");
 }
 

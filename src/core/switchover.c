@@ -20,6 +20,8 @@ enum { HOLD_MS = 30000 };
 enum { STOP_MS = 60000 };
 /* How long a candidate has to confirm the last bytes. */
 enum { CONFIRM_MS = 5000 };
+/* How long a candidate may take to connect again (a standby tries every 5 s). */
+enum { STREAM_MS = 8000, EXIT_STREAM_MS = 2000 };
 /* How long one that refuses connections is asked again. */
 enum { SILENT_MS = 1000 };
 
@@ -86,6 +88,9 @@ static bool abort_handover(struct herd_step *s, const char *why)
 	if (c->ho >= HERD_HO_PREPARE)
 		announce(s, HERD_HANDOVER_ABORTED);
 	drop_request(s);
+	/* Its shutdown waits for standbys that do not listen; the sooner it is back, the better. */
+	if (c->ho >= HERD_HO_STOP && s->o->pg.run == HERD_RUN_STOPPING && !s->o->want_exit)
+		herd_stop(s, HERD_STOP_IMMEDIATE);
 	phase(s, HERD_HO_NONE);
 	c->poll_use = HERD_POLL_NONE;
 	herd_step_at(s, s->o->now_ms + (s->o->want_exit ? 10 : 100));
@@ -284,6 +289,20 @@ static bool begin_stop(struct herd_step *s)
 	return herd_answer(s, "switchover.stop", "%s: demoting myself", what(s));
 }
 
+/* The candidate is connected, or gets its WAL through another standby. */
+static bool streams(const struct herd_step *s)
+{
+	const struct herd_member *m = herd_cluster_member(s->cl, s->c->ho_to);
+
+	if (!m || m->tags.replicatefrom || s->o->pg.in_recovery)
+		return true;
+	for (size_t i = 0; i < s->o->pg.n_senders; i++)
+		if (s->o->pg.senders[i].streaming &&
+		    herd_str_ieq(s->o->pg.senders[i].application_name, m->name))
+			return true;
+	return false;
+}
+
 static bool on_checkpoint(struct herd_step *s)
 {
 	/* The step that follows the action may come before the task shows. */
@@ -294,6 +313,14 @@ static bool on_checkpoint(struct herd_step *s)
 					   "%s: checkpoint before demotion", what(s));
 	if (s->busy)
 		return abort_handover(s, "another task has begun");
+	if (!streams(s)) {
+		if (s->o->now_ms - s->c->ho_ms > (s->o->want_exit ? EXIT_STREAM_MS : STREAM_MS))
+			return abort_handover(s, "the candidate does not receive WAL from me");
+		herd_step_at(s, s->o->now_ms + 100);
+		return herd_answer_regular(s, "switchover.stream",
+					   "%s: waiting for %s to stream from me", what(s),
+					   s->c->ho_to);
+	}
 	if (s->o->scope->n_proxies == 0)
 		return begin_stop(s);
 	announce(s, HERD_HANDOVER_PREPARE);

@@ -145,6 +145,18 @@ static inline void answers(struct fixture *f, uint64_t b, uint64_t c)
 	f->obs.poll.answers = f->answers;
 }
 
+/* It is connected to us and gets our WAL. */
+static inline void streams(struct fixture *f, const char *name)
+{
+	f->senders[0] = (struct herd_obs_sender){ .application_name = name,
+						  .streaming = true,
+						  .write_lsn = 1000,
+						  .flush_lsn = 1000,
+						  .replay_lsn = 1000 };
+	f->obs.pg.senders = f->senders;
+	f->obs.pg.n_senders = 1;
+}
+
 /* Steps; a poll or probe that is asked is answered at once. "rule: ACTION; ACTION" */
 static inline char *plan_of(struct fixture *f)
 {

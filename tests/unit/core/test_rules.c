@@ -594,6 +594,9 @@ ROW(switchover)
 	f.obs.task.last_ok = true;
 	f.obs.task.last_ms = NOW + 50;
 	f.obs.now_ms = NOW + 50;
+	/* Without a connection it could never get the last bytes. */
+	expect(&f, "switchover.stream");
+	streams(&f, "b");
 	char *text = plan_of(&f);
 
 	assert_non_null(strstr(text, "switchover.prepare; PUT handover="));
@@ -648,6 +651,7 @@ ROW(switchover_is_taken_back)
 	expect(&f, "switchover.checkpoint; CHECKPOINT");
 	f.obs.task.last = HERD_TASK_CHECKPOINT;
 	f.obs.task.last_ms = NOW;
+	streams(&f, "b");
 	char *text = plan_of(&f);
 
 	assert_non_null(strstr(text, "switchover.stop"));
