@@ -23,7 +23,6 @@ struct pending {
 	bool waited;
 	char *what;
 	struct herd_pg_slots_plan slots;
-	struct herd_pg_session *session; /* of its own, or NULL */
 };
 
 static struct pending *pending_new(struct herd_agent *a, const struct herd_action *act)
@@ -46,8 +45,6 @@ static void pending_end(struct pending *p, bool ok)
 	if (p->waited)
 		herd_agent_exec_done(a, p->gen, ok);
 	herd_pg_slots_plan_clear(&p->slots);
-	if (p->session)
-		herd_pg_session_free(p->session);
 	free(p->what);
 	free(p);
 }
@@ -191,40 +188,12 @@ static int query(struct herd_agent *a, const struct herd_action *act, const char
 	return rc;
 }
 
-/* A logical slot belongs to the database in which it is made. */
-static int logical_slot(struct herd_agent *a, const struct herd_action *act)
-{
-	static const char sql[] =
-		"SELECT pg_catalog.pg_create_logical_replication_slot($1::name, $2::name) WHERE"
-		" NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1)";
-	const char *params[] = { act->slot, act->plugin };
-	struct herd_err err = HERD_ERR_INIT;
-	struct pending *p = pending_new(a, act);
-	int rc;
-
-	if (!p)
-		return -ENOMEM;
-	rc = herd_pg_session_local(a->pg, "Patroni slots", act->database, &p->session, &err);
-	if (rc == 0)
-		rc = herd_pg_query(p->session, sql, 2, params, 3000, on_rows, p);
-	else
-		herd_log_err(a->log, HERD_LOG_WARNING, &err, "%s failed", p->what);
-	herd_err_clear(&err);
-	if (rc < 0) {
-		p->waited = false;
-		pending_end(p, false);
-	}
-	return rc;
-}
-
 static int slot(struct herd_agent *a, const struct herd_action *act)
 {
 	struct pending *p;
 	char lsn[HERD_LSN_TEXT];
 	int rc;
 
-	if (act->act == HERD_ACT_SLOT_CREATE && act->slot_type == HERD_SLOT_LOGICAL)
-		return logical_slot(a, act);
 	p = pending_new(a, act);
 	if (!p)
 		return -ENOMEM;
@@ -324,13 +293,13 @@ static int begin(struct herd_agent *a, const struct herd_action *act)
 		return query(a, act, "SELECT pg_wal_replay_resume()", 0, NULL);
 	case HERD_ACT_SET_SSN:
 		return set_ssn(a, act);
+	case HERD_ACT_SLOT_CREATE:
 	case HERD_ACT_SLOT_ADVANCE:
 		if (act->slot_type == HERD_SLOT_LOGICAL) {
-			herd_agent_slot_advance(a, act);
+			herd_agent_slot_work(a, act);
 			return 1;
 		}
 		return slot(a, act);
-	case HERD_ACT_SLOT_CREATE:
 	case HERD_ACT_SLOT_DROP:
 		return slot(a, act);
 	case HERD_ACT_WIPE:

@@ -23,7 +23,7 @@
 struct herd_rest;
 struct herd_sharding;
 struct herd_callbacks;
-struct herd_agent_move;
+struct herd_agent_slot_work;
 struct herd_agent_slots_copy;
 struct herd_fence;
 
@@ -141,8 +141,8 @@ struct herd_agent {
 	struct herd_agent_answers poll;
 	struct herd_agent_probe probe;
 	struct herd_agent_asked_slots ask;
-	struct herd_agent_move *slot_moves;       /* SLOT_ADVANCE of logical ones, under way */
-	struct herd_names slots_stuck;            /* and in vain */
+	struct herd_agent_slot_work *slot_work;   /* on logical ones, under way */
+	struct herd_names slots_stuck;            /* were moved in vain */
 	struct herd_agent_slots_copy *slots_copy; /* of the task */
 	struct herd_agent_failsafe failsafe;
 	struct herd_helper *helper;
@@ -260,7 +260,8 @@ void herd_agent_task_stop(struct herd_agent *a,
 void herd_agent_task_do_start(struct herd_agent *a);
 
 /* slots.c: logical slots */
-void herd_agent_slot_advance(struct herd_agent *a, const struct herd_action *act);
+/* SLOT_CREATE and SLOT_ADVANCE of a logical one; nothing while one is under way for it. */
+void herd_agent_slot_work(struct herd_agent *a, const struct herd_action *act);
 bool herd_agent_slot_stuck(const struct herd_agent *a, const char *name);
 void herd_agent_slots_ask(struct herd_agent *a, const struct herd_action *act);
 void herd_agent_slots_copy(struct herd_agent *a, const struct herd_action *act); /* the task */

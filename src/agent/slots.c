@@ -1,5 +1,5 @@
 /*
- * slots.c - logical slots: moving them on a standby, asking the primary about them, and the task
+ * slots.c - logical slots: making and moving them, asking the primary about them, and the task
  * that copies them from the primary.
  */
 #include <errno.h>
@@ -13,85 +13,100 @@
 
 #define ASK_MS 3000
 #define READ_MS 10000
-/* Decoding has to read all that the slot is behind. */
-#define ADVANCE_MS (10 * 60 * 1000)
+#define WORK_MS (10 * 60 * 1000)
 
-/* --- moving ----------------------------------------------------------------------------------- */
+/* --- making and moving ------------------------------------------------------------------------ */
 
-struct herd_agent_move {
-	struct herd_agent_move *next;
+/*
+ * Both belong to the slot's database, and may take long: a new slot waits for all transactions that
+ * run, and one that moves has to decode what it is behind.
+ */
+struct herd_agent_slot_work {
+	struct herd_agent_slot_work *next;
 	struct herd_agent *a;
 	struct herd_pg_session *session;
-	char *slot;
+	char *slot, *what;
 };
 
-static bool moving(const struct herd_agent *a, const char *slot)
+static bool at_work(const struct herd_agent *a, const char *slot)
 {
-	for (const struct herd_agent_move *m = a->slot_moves; m; m = m->next)
-		if (herd_str_eq(m->slot, slot))
+	for (const struct herd_agent_slot_work *w = a->slot_work; w; w = w->next)
+		if (herd_str_eq(w->slot, slot))
 			return true;
 	return false;
 }
 
-static void move_end(struct herd_agent_move *m)
+static void work_end(struct herd_agent_slot_work *w)
 {
-	struct herd_agent_move **at = &m->a->slot_moves;
+	struct herd_agent_slot_work **at = &w->a->slot_work;
 
-	while (*at && *at != m)
+	while (*at && *at != w)
 		at = &(*at)->next;
 	if (*at)
-		*at = m->next;
-	if (m->session)
-		herd_pg_session_free(m->session);
-	free(m->slot);
-	free(m);
+		*at = w->next;
+	if (w->session)
+		herd_pg_session_free(w->session);
+	free(w->slot);
+	free(w->what);
+	free(w);
 }
 
-static void on_moved(void *arg, int rc, const struct herd_pg_rows *rows, const struct herd_err *err)
+static void on_work(void *arg, int rc, const struct herd_pg_rows *rows, const struct herd_err *err)
 {
-	struct herd_agent_move *m = arg;
-	struct herd_agent *a = m->a;
+	struct herd_agent_slot_work *w = arg;
+	struct herd_agent *a = w->a;
 
-	if (rc == -ECANCELED) /* move_end goes on */
+	if (rc == -ECANCELED) /* work_end goes on */
 		return;
 	if (rc < 0)
-		herd_log_err(a->log, HERD_LOG_WARNING, err,
-			     "could not advance logical replication slot \"%s\"", m->slot);
+		herd_log_err(a->log, HERD_LOG_WARNING, err, "%s failed", w->what);
 	/* undefined_file: the WAL it needs has been removed here. Only a new copy helps. */
 	if (rc < 0 && strcmp(herd_pg_rows_sqlstate(rows), "58P01") == 0)
-		herd_names_add(&a->slots_stuck, m->slot);
-	move_end(m);
+		herd_names_add(&a->slots_stuck, w->slot);
+	work_end(w);
 	herd_agent_wake(a);
 }
 
-void herd_agent_slot_advance(struct herd_agent *a, const struct herd_action *act)
+static int send_work(struct herd_agent_slot_work *w, const struct herd_action *act)
 {
-	static const char sql[] =
+	static const char create[] =
+		"SELECT pg_catalog.pg_create_logical_replication_slot($1::name, $2::name) WHERE"
+		" NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1)";
+	static const char advance[] =
 		"SELECT pg_catalog.pg_replication_slot_advance(slot_name, $2::pg_lsn)"
 		" FROM pg_catalog.pg_replication_slots WHERE slot_name = $1::name AND NOT active"
 		" AND pg_catalog.pg_is_in_recovery() AND confirmed_flush_lsn < $2::pg_lsn";
-	struct herd_err err = HERD_ERR_INIT;
+	bool makes = act->act == HERD_ACT_SLOT_CREATE;
 	char lsn[HERD_LSN_TEXT];
-	const char *params[] = { act->slot, herd_lsn_print(act->lsn, lsn) };
-	struct herd_agent_move *m;
+	const char *params[] = { act->slot, makes ? act->plugin : herd_lsn_print(act->lsn, lsn) };
+
+	return herd_pg_query(w->session, makes ? create : advance, 2, params, WORK_MS, on_work, w);
+}
+
+void herd_agent_slot_work(struct herd_agent *a, const struct herd_action *act)
+{
+	struct herd_err err = HERD_ERR_INIT;
+	struct herd_agent_slot_work *w;
 	int rc;
 
-	if (moving(a, act->slot))
+	if (at_work(a, act->slot))
 		return;
-	m = calloc(1, sizeof(*m));
-	if (!m)
+	w = calloc(1, sizeof(*w));
+	if (!w)
 		return;
-	m->a = a;
-	m->slot = herd_str_dup(act->slot);
-	m->next = a->slot_moves;
-	a->slot_moves = m;
-	rc = herd_pg_session_local(a->pg, "Patroni slots", act->database, &m->session, &err);
+	*w = (struct herd_agent_slot_work){ .next = a->slot_work,
+					    .a = a,
+					    .slot = herd_str_dup(act->slot),
+					    .what = herd_action_print(act) };
+	a->slot_work = w;
+	rc = w->slot && w->what ? herd_pg_session_patient(a->pg, "Patroni slots", act->database,
+							  &w->session, &err)
+				: -ENOMEM;
 	if (rc == 0)
-		rc = herd_pg_query(m->session, sql, 2, params, ADVANCE_MS, on_moved, m);
+		rc = send_work(w, act);
 	if (rc < 0) {
-		herd_log_err(a->log, HERD_LOG_WARNING, &err,
-			     "could not advance logical replication slot \"%s\"", act->slot);
-		move_end(m);
+		herd_log_err(a->log, HERD_LOG_WARNING, &err, "%s failed", w->what ? w->what : "");
+		work_end(w);
 	}
 	herd_err_clear(&err);
 }
@@ -346,7 +361,7 @@ void herd_agent_slots_clear(struct herd_agent *a)
 {
 	copy_free(a);
 	ask_clear(&a->ask);
-	while (a->slot_moves)
-		move_end(a->slot_moves);
+	while (a->slot_work)
+		work_end(a->slot_work);
 	herd_names_clear(&a->slots_stuck);
 }

@@ -573,6 +573,12 @@ int herd_pg_session_local(struct herd_pg *pg, const char *name, const char *dbna
 	return make_session(pg, name, dbname, NULL, ret, err);
 }
 
+int herd_pg_session_patient(struct herd_pg *pg, const char *name, const char *dbname,
+			    struct herd_pg_session **ret, struct herd_err *err)
+{
+	return make_session(pg, name, dbname, "-c statement_timeout=0", ret, err);
+}
+
 int herd_pg_session_remote(struct herd_pg *pg, const struct herd_pg_addr *addr, const char *name,
 			   struct herd_pg_session **ret, struct herd_err *err)
 {

@@ -117,6 +117,9 @@ struct herd_pg_session *herd_pg_session(struct herd_pg *pg);
 /* A further one of the caller's to the local server as superuser; dbname NULL: config's. */
 int herd_pg_session_local(struct herd_pg *pg, const char *name, const char *dbname,
 			  struct herd_pg_session **ret, struct herd_err *err);
+/* The same for statements that may take long: only the query's own limit holds. */
+int herd_pg_session_patient(struct herd_pg *pg, const char *name, const char *dbname,
+			    struct herd_pg_session **ret, struct herd_err *err);
 /*
  * One to another server, as the user of pg_rewind (else superuser): the caller's, without a limit
  * for statements beyond the query's own.
