@@ -16,6 +16,7 @@
 #include "agent/internal.h"
 #include "agent/logging.h"
 #include "agent/notify.h"
+#include "agent/progress.h"
 #include "agent/rest.h"
 #include "agent/sharding.h"
 #include "base/json.h"
@@ -463,6 +464,7 @@ static void start_local(struct herd_agent *a)
 			      &a->boot);
 	recall_ssn(a);
 	a->sharding = a->group == HERD_NO_GROUP ? NULL : herd_sharding_new(a);
+	a->progress = herd_progress_new(a);
 	if (herd_rest_start(a, &a->rest, &err) < 0) {
 		fail(a, &err, "could not start the REST API");
 		herd_err_clear(&err);
@@ -594,6 +596,8 @@ static void free_texts(struct herd_agent *a)
 static void teardown(struct herd_agent *a)
 {
 	herd_rest_free(a->rest);
+	herd_progress_free(a->progress);
+	a->progress = NULL;
 	herd_sharding_free(a->sharding);
 	if (a->dcs && a->watch)
 		herd_dcs_watch_free(a->dcs, a->watch);

@@ -53,6 +53,7 @@ static void take_answer(struct herd_obs_answer *ans, const struct herd_http_resp
 	ans->in_recovery = role != HERD_ROLE_PRIMARY;
 	ans->lsn = max_lsn(json_object_get(v, "xlog"));
 	ans->timeline = herd_json_i64(v, "timeline", 0);
+	ans->stalled = json_object_get(v, "stalled") != NULL;
 	ans->watchdog_failed = herd_json_bool(v, "watchdog_failed", false);
 	if (herd_tags_from_json(json_object_get(v, "tags"), &tags) == 0)
 		ans->nofailover = herd_tags_failover_priority(&tags) <= 0;

@@ -26,6 +26,7 @@ struct herd_callbacks;
 struct herd_agent_slot_work;
 struct herd_agent_slots_copy;
 struct herd_fence;
+struct herd_progress;
 
 /* What runs beside the steps. */
 struct herd_agent_task {
@@ -147,6 +148,7 @@ struct herd_agent {
 	struct herd_agent_failsafe failsafe;
 	struct herd_helper *helper;
 	struct herd_fence *fence;
+	struct herd_progress *progress;
 	struct herd_http_client *http;
 
 	/* the observation that is being gathered */

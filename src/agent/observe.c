@@ -13,6 +13,7 @@
 
 #include "agent/internal.h"
 #include "agent/notify.h"
+#include "agent/progress.h"
 #include "agent/rest.h"
 #include "agent/sharding.h"
 #include "base/json.h"
@@ -117,6 +118,8 @@ static void on_status(void *arg, int rc, struct herd_pg_status *st, const struct
 	} else if (rc != -ECANCELED) {
 		herd_debug(a->log, "status of PostgreSQL: %s", herd_err_text(err));
 	}
+	if (rc != -ECANCELED)
+		herd_progress_answered(a->progress, rc == 0);
 	gathered(a);
 }
 
@@ -291,6 +294,9 @@ int herd_agent_self(const struct herd_agent *a, struct herd_member *ret)
 	}
 	m.scheduled_restart = json_incref(a->scheduled_restart);
 	m.pgherd = json_pack("{s:s}", "guard", herd_fence_guard_state(a));
+	if (herd_progress_stalled(a->progress))
+		json_object_set_new(m.pgherd, "stalled",
+				    json_string(herd_progress_stalled(a->progress)));
 	if (rc < 0) {
 		herd_member_clear(&m);
 		return rc;
@@ -504,6 +510,7 @@ static void take_slot_limits(const struct herd_agent *a, struct herd_obs_pg *pg)
 static int take_pg(struct herd_agent *a, struct herd_obs_pg *pg, struct herd_agent_obs_buf *buf)
 {
 	pg->down_since_ms = a->down_since_ms;
+	pg->stalled = herd_progress_stalled(a->progress);
 	/* What a bootstrap makes counts only when it is whole: not there until then. */
 	if (a->task.running == HERD_TASK_BOOTSTRAP || has_file(a, "pgherd.bootstrap")) {
 		pg->data = HERD_DATA_EMPTY;

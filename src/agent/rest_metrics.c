@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/progress.h"
 #include "agent/rest_internal.h"
 #include "base/str.h"
 #include "model/time.h"
@@ -179,6 +180,9 @@ static void metrics_cluster(struct herd_agent *a, struct metrics *m)
 	gauge_bool(m, "patroni_is_paused", "Value is 1 if auto failover is disabled, 0 otherwise.",
 		   c && c->config.pause);
 	metric_state(m, herd_member_state_parse(herd_rest_state(a)));
+	gauge_bool(m, "pgherd_postgres_stalled",
+		   "Value is 1 if Postgres runs and makes no progress, 0 otherwise.",
+		   herd_progress_stalled(a->progress) != NULL);
 	metric(m, "pgherd_guard_fired_total", "counter",
 	       "How often the guard had to stop Postgres since the agent started first.", "%u",
 	       herd_fence_fired(a));

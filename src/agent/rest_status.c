@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/progress.h"
 #include "agent/rest_internal.h"
 #include "base/json.h"
 #include "base/str.h"
@@ -184,6 +185,8 @@ json_t *herd_rest_status(struct herd_agent *a, bool answers)
 	herd_member_clear(&self);
 	if (herd_fence_watchdog_failed(a))
 		json_object_set_new(v, "watchdog_failed", json_true());
+	if (herd_progress_stalled(a->progress))
+		json_object_set_new(v, "stalled", json_string(herd_progress_stalled(a->progress)));
 	json_object_set_new(v, "guard", json_string(herd_fence_guard_state(a)));
 	json_object_set_new(v, "patroni",
 			    json_pack("{s:s,s:s,s:s}", "version", AGENT_VERSION, "scope",

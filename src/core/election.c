@@ -113,7 +113,7 @@ static int priority_of(const struct herd_step *s, const char *name)
 static bool could_lead(const struct herd_step *s, const struct herd_obs_answer *a)
 {
 	return a->reachable && a->running && a->in_recovery && !a->nofailover &&
-	       !a->watchdog_failed && priority_of(s, a->name) > 0;
+	       !a->watchdog_failed && !a->stalled && priority_of(s, a->name) > 0;
 }
 
 bool herd_rescuer_answered(const struct herd_step *s)
@@ -171,6 +171,8 @@ static const char *unfit(struct herd_step *s, bool manual)
 		return not_healthiest;
 	if (manual)
 		return NULL;
+	if (o->pg.stalled && s->cfg->probe_failover)
+		return "following a different leader because postgres makes no progress here";
 	/* The store's history is not that of the primary outside. */
 	if (!s->cfg->standby_cluster && off_the_line(s))
 		return not_healthiest;

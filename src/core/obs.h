@@ -91,6 +91,7 @@ struct herd_obs_pg {
 	bool streaming; /* standby: the WAL receiver streams */
 	bool archive;   /* standby: it does not, and has a restore_command */
 	bool replay_paused;
+	const char *stalled;  /* makes no progress, for longer than probe.timeout: why; or NULL */
 	const char *ssn;      /* synchronous_standby_names in force; NULL when not known */
 	const char *user_ssn; /* what the user configured for it, "" or NULL for nothing */
 	bool remote_apply, remote_write; /* synchronous_commit */
@@ -155,6 +156,7 @@ struct herd_obs_answer {
 	uint64_t lsn; /* max(receive, replay), or the flush LSN of a primary */
 	int64_t timeline;
 	bool nofailover;
+	bool stalled;         /* its server makes no progress */
 	bool watchdog_failed; /* it may not lead */
 };
 

@@ -22,6 +22,7 @@ static const struct {
 	{ "pause", herd_rule_pause },
 	{ "unfenced", herd_rule_unfenced },
 	{ "handover", herd_rule_handover },
+	{ "stalled", herd_rule_stalled },
 	/* Work under way. */
 	{ "task", herd_rule_task },
 	{ "starting", herd_rule_starting },

@@ -117,6 +117,11 @@ struct herd_core {
 	int64_t exit_ms;      /* since when it is to end */
 	int64_t leave_ms;     /* since when we ask to be no synchronous standby any more */
 
+	/* A server without progress. */
+	bool gives_up; /* it was stopped for that: another shall lead */
+	int64_t gave_up_ms;
+	int64_t stalled_next_ms; /* nobody could take over: no question before */
+
 	/* Publishing. */
 	char *member_sent;
 	int64_t member_sent_ms;
@@ -215,6 +220,7 @@ bool herd_rule_regrant(struct herd_step *s);       /* lease.c */
 bool herd_rule_release_again(struct herd_step *s); /* lease.c */
 bool herd_rule_without_right(struct herd_step *s); /* lease.c */
 bool herd_rule_exit(struct herd_step *s);          /* switchover.c */
+bool herd_rule_stalled(struct herd_step *s);       /* stalled.c */
 bool herd_rule_handover(struct herd_step *s);      /* switchover.c */
 bool herd_rule_switchover(struct herd_step *s);    /* switchover.c */
 bool herd_rule_task(struct herd_step *s);          /* step.c */

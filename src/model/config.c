@@ -387,6 +387,8 @@ static void read_numbers(struct herd_config *c, const json_t *obj, bool guard)
 	c->synchronous_node_count = (int)number(c, obj, "synchronous_node_count", 1, 1000, 1);
 	c->handover_transactions_ms = seconds(c, handover, "transactions", 0, 5000);
 	c->handover_acks_ms = seconds(c, handover, "acks", 0, 1000);
+	c->probe_failover =
+		strcmp(herd_json_str(json_object_get(obj, "probe"), "mode", ""), "failover") == 0;
 }
 
 int herd_config_from_json(json_t *obj, bool guard, struct herd_config *ret)

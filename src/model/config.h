@@ -61,7 +61,9 @@ struct herd_config {
 	bool use_slots; /* postgresql.use_slots, true */
 	/* Ours: handover.transactions (s, 5) and handover.acks (s, 1), see core/switchover.h */
 	int64_t handover_transactions_ms, handover_acks_ms;
-	json_t *raw;                /* the whole object, never NULL */
+	bool probe_failover; /* ours: probe.mode is failover: a server without progress is replaced
+			      */
+	json_t *raw;         /* the whole object, never NULL */
 	struct herd_names warnings; /* what was replaced, one sentence each */
 };
 

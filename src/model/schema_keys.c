@@ -226,6 +226,8 @@ const struct herd_schema_key herd_schema_dynamic[] = {
 	{ "standby_cluster.restore_command", STR, NULL, LIVE, "", "" },
 	{ "standby_cluster.archive_cleanup_command", STR, NULL, LIVE, "", "" },
 	{ "standby_cluster.recovery_min_apply_delay", STR, NULL, LIVE, "", "" },
+	{ "probe.mode", CHOICE, NULL, LIVE, "report", "ours: a PostgreSQL that makes no progress is not looked for, reported, or replaced by another leader; see The progress probe", .choices = "off|report|failover" },
+	{ "probe.timeout", SECONDS, NULL, LIVE, "30", "ours: for so long something must be wrong", .min = 3 },
 	{ "handover.acks", SECONDS, NULL, LIVE, "1", "ours: how long a switchover waits for the proxies", .clamp = true },
 	{ "handover.transactions", SECONDS, NULL, LIVE, "5", "ours: how long running transactions get before a switchover stops the server", .clamp = true },
 	{ "postgresql.use_slots", BOOL, NULL, LIVE, "on", "a slot per member" },

@@ -205,3 +205,32 @@ bool herd_pg_proc_has_clients(const char *data_dir)
 	free(pids);
 	return found;
 }
+
+pid_t herd_pg_proc_stopped(const char *data_dir, char **title)
+{
+	enum { MANY = 4096, TEXT = 512 };
+	pid_t *pids = malloc(MANY * sizeof(*pids));
+	size_t n = pids != NULL ? herd_pg_proc_list(data_dir, 0, pids, MANY) : 0;
+	char text[TEXT], *state;
+	pid_t found = 0;
+
+	*title = NULL;
+	for (size_t i = 0; i < n && i < MANY && found == 0; i++) {
+		if (read_proc(pids[i], "stat", text, sizeof(text)) <= 0)
+			continue;
+		state = strrchr(text, ')');
+		if (state == NULL || state[1] != ' ' || (state[2] != 'T' && state[2] != 't'))
+			continue;
+		if (read_proc(pids[i], "cmdline", text, sizeof(text)) <= 0)
+			continue;
+		if (!herd_str_starts(text, "postgres: "))
+			*title = strdup("postmaster");
+		else if (!is_client_title(text))
+			*title = strdup(herd_str_trim(text + strlen("postgres: ")));
+		else
+			continue;
+		found = pids[i];
+	}
+	free(pids);
+	return found;
+}

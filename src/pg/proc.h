@@ -30,5 +30,10 @@ bool herd_pg_proc_is_postmaster(pid_t pid, const char *data_dir);
 size_t herd_pg_proc_list(const char *data_dir, pid_t except, pid_t *pids, size_t max);
 /* Does any process of the directory serve a client (not a standby)? By their titles. */
 bool herd_pg_proc_has_clients(const char *data_dir);
+/*
+ * A process of the server itself (none that serves a client) that is stopped (SIGSTOP, a debugger);
+ * 0: none. title is malloc'd, or NULL.
+ */
+pid_t herd_pg_proc_stopped(const char *data_dir, char **title);
 /* The pid in a stale postmaster.pid is somebody else's: without help, postgres would not start. */
 bool herd_pg_proc_foreign(pid_t pid, const char *data_dir);

@@ -137,36 +137,6 @@ def test_lost_node_rejoins(herd):
     herd.wait_streaming(2)
 
 
-def test_frozen_agent(herd):
-    """The guard stops PostgreSQL of an agent that does not move, before another leads."""
-    old = herd.leader()
-    postmaster = old.postmaster()
-    old.freeze()
-    try:
-        new = wait_for(lambda: next((m for m in herd.members if m is not old and m.is_primary()),
-                                    None), 30, "a new leader")
-        assert not os.path.exists(f"/proc/{postmaster}") or not old.postmaster()
-        wait_for(lambda: not new.in_recovery(), 15, "its promotion")
-    finally:
-        old.thaw()
-    wait_for(lambda: old.get("/replica")[0] == 200, 30, "the old leader follows")
-
-
-def test_agent_again(herd):
-    """An agent that is started within the lease goes on with the PostgreSQL that runs."""
-    leader = herd.leader()
-    postmaster = leader.postmaster()
-    with Writer(herd) as writer:
-        leader.kill()
-        leader.start()
-        wait_for(lambda: leader.get("/primary")[0] == 200, 15, "it leads again")
-        time.sleep(6)  # longer than the lease of the first one: its guard must not act
-        writer.finish()
-        assert writer.errors == 0 and writer.lost() == []
-    assert leader.postmaster() == postmaster
-    assert herd.leader() is leader
-
-
 def test_store_outage(herd):
     """Without the store the leader gives up before its lease can end; then all is well again."""
     leader = herd.leader()

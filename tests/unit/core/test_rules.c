@@ -49,6 +49,45 @@ ROW(leader_is_quiet)
 	CLOSE;
 }
 
+ROW(server_without_progress)
+{
+	OPEN;
+	k.leader = "a";
+	k.leader_lease = "L1";
+	k.status = "{\"optime\":1000,\"slots\":{\"a\":1000},\"retain_slots\":[\"a\"]}";
+	see(&f, &k);
+	as_primary(&f);
+	f.obs.pg.stalled = "the data directory cannot be written";
+	expect(&f, "leader");
+	k.config = "{\"probe\":{\"mode\":\"failover\"}}";
+	see(&f, &k);
+	/* Nobody can take over: it goes on. */
+	answers(&f, 0, 0);
+	expect(&f, "leader");
+	assert_non_null(f.plan.warning);
+	f.obs.now_ms += 5000;
+	f.obs.lease.sent_ms += 5000;
+	f.obs.view_ms += 5000;
+	/* Another whose disk is as full is none either. */
+	answers(&f, 1000, 0);
+	f.answers[0].stalled = true;
+	expect(&f, "leader");
+	f.obs.now_ms += 5000;
+	f.obs.lease.sent_ms += 5000;
+	f.obs.view_ms += 5000;
+	answers(&f, 1000, 1000);
+	expect(&f, "stalled.stop; STOP immediate");
+	assert_true(f.plan.guard_ms > 0);
+	/* Killed, or as good as that: the key goes. */
+	f.obs.task.running = HERD_TASK_STOP;
+	f.obs.pg.run = HERD_RUN_STOPPING;
+	expect(&f, "task.leader");
+	f.obs.pg.run = HERD_RUN_DOWN;
+	f.obs.task.running = HERD_TASK_NONE;
+	expect(&f, "stalled.release; RELEASE leader if version 16");
+	CLOSE;
+}
+
 ROW(start_that_cannot_be_seen_yet)
 {
 	OPEN;
@@ -760,6 +799,7 @@ int main(void)
 		cmocka_unit_test(follower_is_quiet),
 		cmocka_unit_test(follower_turns_to_a_new_leader),
 		cmocka_unit_test(leader_is_quiet),
+		cmocka_unit_test(server_without_progress),
 		cmocka_unit_test(start_that_cannot_be_seen_yet),
 		cmocka_unit_test(leader_without_a_required_fence),
 		cmocka_unit_test(lease_is_renewed_after_loop_wait),
