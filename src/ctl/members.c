@@ -77,10 +77,17 @@ static int close_job(struct job *j, int rc)
 /* Prints the members, and takes those that the words from 1 to words (exclusive) name. */
 static int choose(struct job *j, const char *role, size_t words)
 {
+	const struct herd_member **all = NULL;
+
+	if (!role)
+		role = ctl_args_get(j->a, "role");
+	/* Nobody to choose from: nothing to show. */
+	if (ctl_choose(&j->k, j->group, role, j->a, 1, 1, &all) == 0)
+		return -1;
+	free(all);
 	if (ctl_print_members(&j->k, j->group, CTL_PRETTY, false, false) < 0)
 		return -1;
-	j->n = ctl_choose(&j->k, j->group, role ? role : ctl_args_get(j->a, "role"), j->a, 1, words,
-			  &j->members);
+	j->n = ctl_choose(&j->k, j->group, role, j->a, 1, words, &j->members);
 	return j->n > 0 ? 0 : -1;
 }
 

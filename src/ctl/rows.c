@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "base/yaml.h"
 #include "ctl/internal.h"
 #include "model/lsn.h"
 
@@ -21,7 +22,7 @@ struct maker {
 	const char *name;
 	int group;
 	enum ctl_format format;
-	bool sharded, with_port;
+	bool sharded, with_port, topology;
 	json_t *rows;
 };
 
@@ -95,6 +96,17 @@ static char *pending_reason(const json_t *reasons, bool pretty)
 	return herd_buf_steal(&b);
 }
 
+/* YAML in one line, without its end; malloc'd. */
+static char *flow_text(const json_t *v)
+{
+	char *text = herd_yaml_dump_flow(v);
+	size_t len = text ? strlen(text) : 0;
+
+	if (len > 0 && text[len - 1] == '\n')
+		text[len - 1] = '\0';
+	return text;
+}
+
 static void set_extras(const struct maker *mk, json_t *row, const struct herd_member *m)
 {
 	if (m->pending_restart)
@@ -109,8 +121,16 @@ static void set_extras(const struct maker *mk, json_t *row, const struct herd_me
 		set_text(row, "Scheduled restart",
 			 herd_str_printf("%s%s%s", when, version ? " if version < " : "",
 					 version ? version : ""));
-	if (json_object_size(m->tags.raw) > 0)
+	if (json_object_size(m->tags.raw) == 0)
+		return;
+	/* In a tree a member has one line. */
+	json_t *sorted = mk->topology ? ctl_sorted(m->tags.raw) : NULL;
+
+	if (sorted)
+		set_text(row, "Tags", flow_text(sorted));
+	else
 		json_object_set(row, "Tags", m->tags.raw);
+	json_decref(sorted);
 }
 
 static void add_row(struct maker *mk, const struct herd_cluster *g, const struct herd_member *m,
@@ -202,7 +222,7 @@ static void add_group(struct maker *mk, const struct herd_cluster *g, bool topol
 	bool *done = calloc(g->n_members + 1, sizeof(*done));
 
 	if (topology && done)
-		add_tree(mk, g, NULL, done, 0);
+		add_tree(mk, g, NULL, done, herd_cluster_leader(g) ? 0 : 1);
 	/* What a circle of replicatefrom keeps out of the tree, too. */
 	for (size_t i = 0; i < g->n_members; i++)
 		if (!done || !done[i])
@@ -336,9 +356,12 @@ static void make_columns(struct ctl_listing *l, const struct maker *mk, bool ext
 int ctl_listing_make(const struct herd_scope *scope, const char *name, int group,
 		     enum ctl_format format, bool extended, bool topology, struct ctl_listing *ret)
 {
-	struct maker mk = {
-		.scope = scope, .name = name, .group = group, .format = format, .rows = json_array()
-	};
+	struct maker mk = { .scope = scope,
+			    .name = name,
+			    .group = group,
+			    .format = format,
+			    .topology = topology,
+			    .rows = json_array() };
 
 	*ret = (struct ctl_listing){ .rows = mk.rows };
 	mk.sharded =

@@ -48,11 +48,13 @@ static char *cell_text(const json_t *row, const char *key, bool flow)
 	if (json_is_string(v))
 		return strdup(json_string_value(v));
 	if (json_is_object(v) || json_is_array(v)) {
-		char *text = flow ? herd_yaml_dump_flow(v) : herd_yaml_dump(v);
+		json_t *sorted = ctl_sorted(v);
+		char *text = flow ? herd_yaml_dump_flow(sorted) : herd_yaml_dump(sorted);
 		size_t len = text ? strlen(text) : 0;
 
 		if (len > 0 && text[len - 1] == '\n')
 			text[len - 1] = '\0';
+		json_decref(sorted);
 		return text;
 	}
 	return json_dumps(v, JSON_ENCODE_ANY);
