@@ -107,7 +107,9 @@ static void check_required(const json_t *local, struct problems *p)
 
 	const char *name = herd_json_str(local, "name", "");
 
-	if (strchr(name, '/') || strlen(name) > 200)
+	if (strcmp(name, "__patroni_strict_sync_replica_placeholder__") == 0)
+		on_report(p, true, "name", "is reserved");
+	else if (strchr(name, '/') || strlen(name) > 200)
 		on_report(p, true, "name", "must not hold a slash or be longer than 200 bytes");
 }
 

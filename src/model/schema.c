@@ -432,13 +432,19 @@ static void walk_slots(struct walk *w, json_t *map, const char *at)
 
 static void unknown(struct walk *w, const char *path)
 {
-	char *like = nearest(w->table, path);
+	bool dynamic =
+		w->table == herd_schema_local && (herd_schema_find(herd_schema_dynamic, path) ||
+						  is_branch(herd_schema_dynamic, path));
+	char *like = dynamic ? NULL : nearest(w->table, path);
 	char *why = like ? herd_str_printf("is not a known setting and has no effect; did you "
 					   "mean %s%s?",
 					   w->prefix, like)
 			 : NULL;
 
-	report(w, false, path, why ? why : "is not a known setting and has no effect");
+	report(w, false, path,
+	       why       ? why
+	       : dynamic ? "counts in the dynamic configuration only; it has no effect here"
+			 : "is not a known setting and has no effect");
 	free(like);
 	free(why);
 }

@@ -18,7 +18,6 @@
 #define LIST     HERD_KEY_LIST
 #define LINES    HERD_KEY_LINES
 #define OPTIONS  HERD_KEY_LIST_MAP
-#define ANY      HERD_KEY_ANY
 
 #define LIVE   HERD_KEY_RELOAD
 #define START  HERD_KEY_START
@@ -48,9 +47,6 @@ const struct herd_schema_key herd_schema_local[] = {
 	{ "namespace", STR, "", START, "service", "where the keys are in the store" },
 	{ "thread_pool_size", INT, "", UNUSED, "", "there are no threads", .min = 1 },
 	{ "thread_stack_size", BYTES, "", UNUSED, "", "there are no threads" },
-	{ "ttl", ANY, NULL, OLD },
-	{ "loop_wait", ANY, NULL, OLD },
-	{ "retry_timeout", ANY, NULL, OLD },
 
 	{ "log.type", CHOICE, "", LIVE, "plain", "`json`: one JSON object a line", .choices = "plain|json" },
 	{ "log.level", CHOICE, "", LIVE, "INFO", "least level that is written", .choices = LEVELS },

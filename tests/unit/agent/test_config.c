@@ -115,6 +115,7 @@ static void test_refused(void **state)
 		{ "log: {format: [a, {b: 1}]}\n", "log.format must be a text, or a list" },
 		{ "bootstrap: {dcs: {slots: {a: {type: odd}}}}\n",
 		  "bootstrap.dcs.slots.a must be {type: physical or logical" },
+		{ "name: __patroni_strict_sync_replica_placeholder__\n", "name is reserved" },
 		{ "watchdog: {mode: sometimes}\n", "watchdog.mode must be one of off, automatic" },
 		{ "restapi: {authentication: {password: [secret]}}\n",
 		  "restapi.authentication.password must be a text, not what it is" },
@@ -139,11 +140,16 @@ static void test_unknown(void **state)
 	struct herd_agent_config *c = NULL;
 	struct herd_buf w = { 0 };
 	struct herd_err err = HERD_ERR_INIT;
-	char *text = herd_str_printf("%swatchdgo: {mode: off}\n", good);
+	char *text = herd_str_printf("%swatchdgo: {mode: off}\nttl: 30\n"
+				     "standby_cluster: {host: a}\nfoo: 1\n",
+				     good);
 
 	assert_int_equal(load(text, &c, &w, &err), 0);
 	assert_non_null(strstr(herd_buf_str(&w), ":14: watchdgo is not a known setting and has no "
 						 "effect; did you mean watchdog?"));
+	assert_non_null(strstr(herd_buf_str(&w), ":15: ttl counts in the dynamic configuration"));
+	assert_non_null(strstr(herd_buf_str(&w), "standby_cluster counts in the dynamic"));
+	assert_non_null(strstr(herd_buf_str(&w), "foo is not a known setting and has no effect\n"));
 	free(text);
 	herd_agent_config_free(c);
 	herd_buf_free(&w);
