@@ -109,8 +109,8 @@ _pgherd_program() {
 	esac
 	if [[ $cur == -* ]]; then
 		case $program in
-		agent) COMPREPLY=($(compgen -W "--validate-config --ignore-listen-port --print --user --version
-			--help" -- "$cur")) ;;
+		agent) COMPREPLY=($(compgen -W "--validate-config --ignore-listen-port --print
+			--generate-sample-config --generate-config --dsn --user --version --help" -- "$cur")) ;;
 		proxy) COMPREPLY=($(compgen -W "--daemon --quiet --user --verbose --version --help" -- "$cur")) ;;
 		demo) COMPREPLY=($(compgen -W "--dir --base-port --workers --replicas --force --help" -- "$cur")) ;;
 		sim) COMPREPLY=($(compgen -W "--seeds --seed --trace --config --help" -- "$cur")) ;;
