@@ -241,6 +241,9 @@ static int wipe(struct herd_agent *a)
 	struct herd_err err = HERD_ERR_INIT;
 	int rc = herd_pg_move_aside(a->pg, &err);
 
+	if (rc >= 0)
+		herd_agent_set_rewind_mark(a, false);
+
 	if (rc < 0)
 		herd_log_err(a->log, HERD_LOG_ERROR, &err,
 			     "could not move the data directory away");

@@ -246,6 +246,10 @@ void herd_agent_gave_up(struct herd_agent *a);
 /* Files in the data directory, for this agent and a later one; malloc'd paths. */
 char *herd_agent_bootstrap_mark(const struct herd_agent *a); /* being made: counts as empty */
 char *herd_agent_fresh_mark(const struct herd_agent *a);     /* made, and never opened to clients */
+/* Beside the data directory, because pg_rewind removes what its source does not have: a rewind was
+ * begun and has not ended well. */
+char *herd_agent_rewind_mark(const struct herd_agent *a);
+void herd_agent_set_rewind_mark(struct herd_agent *a, bool there);
 /* The role for a standby of member (NULL: nobody) or a primary, with all settings of the moment. */
 int herd_agent_role(struct herd_agent *a, bool standby, const char *member,
 		    struct herd_pg_role *ret);

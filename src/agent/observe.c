@@ -392,6 +392,15 @@ static bool has_file(const struct herd_agent *a, const char *name)
 	return yes;
 }
 
+static bool was_torn(const struct herd_agent *a)
+{
+	char *mark = herd_agent_rewind_mark(a);
+	bool yes = mark && access(mark, F_OK) == 0;
+
+	free(mark);
+	return yes;
+}
+
 /* The history of a timeline never changes, so it is read once. */
 static void read_history(struct herd_agent *a, int64_t tl)
 {
@@ -541,6 +550,7 @@ static int take_pg(struct herd_agent *a, struct herd_obs_pg *pg, struct herd_age
 	pg->following = herd_agent_following(a);
 	pg->user_ssn = buf->user_ssn;
 	pg->fresh = has_file(a, "pgherd.fresh");
+	pg->torn = a->task.running != HERD_TASK_REWIND && was_torn(a);
 	if (a->run == HERD_RUN_DOWN && has_file(a, "backup_label")) {
 		/*
 		 * A base backup that was never started: pg_control is the running source's and says

@@ -468,11 +468,36 @@ static void promote_after_hook(void *arg, bool ok)
 
 /* --- clone, rewind, checkpoint ---------------------------------------------------------------- */
 
+char *herd_agent_rewind_mark(const struct herd_agent *a)
+{
+	return herd_str_printf("%s.rewinding", herd_pg_config(a->pg)->data_dir);
+}
+
+void herd_agent_set_rewind_mark(struct herd_agent *a, bool there)
+{
+	char *mark = herd_agent_rewind_mark(a);
+	int fd = !mark || !there ? -1 : open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	if (mark && !there)
+		unlink(mark);
+	if (fd >= 0)
+		close(fd);
+	free(mark);
+}
+
+/* A copy replaces whatever a rewind has left. */
+static void copied(struct herd_agent *a, int rc, const struct herd_err *err)
+{
+	if (rc == 0)
+		herd_agent_set_rewind_mark(a, false);
+	finish(a, rc, err);
+}
+
 static void begin_clone(struct herd_agent *a)
 {
 	struct herd_pg_clone_opts o = { 0 };
 	struct herd_err err = HERD_ERR_INIT;
-	struct herd_agent_link *l = herd_agent_link_new(a, finish);
+	struct herd_agent_link *l = herd_agent_link_new(a, copied);
 	int rc = l && a->task.member ? herd_agent_source(a, a->task.member, &o.source) : 0;
 
 	if (rc == 0 && herd_str_eq(a->task.member, HERD_REMOTE))
@@ -489,12 +514,22 @@ static void begin_clone(struct herd_agent *a)
 	herd_pg_addr_clear(&o.source);
 }
 
+/* Unless it is known that nothing was changed, a rewind that failed has left a mixture. */
+static void rewound(struct herd_agent *a, int rc, const struct herd_err *err)
+{
+	if (rc == 0 || rc == -EAGAIN)
+		herd_agent_set_rewind_mark(a, false);
+	finish(a, rc, err);
+}
+
 static void begin_rewind(struct herd_agent *a)
 {
 	struct herd_pg_addr source = { 0 };
 	struct herd_err err = HERD_ERR_INIT;
-	struct herd_agent_link *l = herd_agent_link_new(a, finish);
+	struct herd_agent_link *l = herd_agent_link_new(a, rewound);
 	int rc = l ? herd_agent_source(a, a->task.member, &source) : 0;
+
+	herd_agent_set_rewind_mark(a, true);
 
 	if (l)
 		herd_agent_begun(

@@ -147,7 +147,8 @@ bool herd_rule_bootstrap(struct herd_step *s)
 		herd_plan_add(s, HERD_ACT_BOOTSTRAP, true);
 		return herd_answer(s, "bootstrap.initdb", "trying to bootstrap a new cluster");
 	}
-	if (cl->initialize || cl->leader) {
+	/* Who may never lead would begin as a leader that nobody can follow. */
+	if (cl->initialize || cl->leader || herd_tags_failover_priority(&o->self->tags) <= 0) {
 		herd_step_at(s, o->now_ms + 1000);
 		return herd_answer_regular(s, "bootstrap.wait", "waiting for leader to bootstrap");
 	}
@@ -155,13 +156,45 @@ bool herd_rule_bootstrap(struct herd_step *s)
 	return herd_answer(s, "bootstrap.race", "trying to acquire the initialize key");
 }
 
+/*
+ * Is there anything to copy from? A leader that died a moment ago still has its key, and our data
+ * may be the last that there is.
+ */
+static bool source_is_there(struct herd_step *s)
+{
+	struct herd_core *c = s->c;
+	const struct herd_obs *o = s->o;
+
+	if (c->reinit_probe_id > 0 && o->probe.id == c->reinit_probe_id) {
+		c->reinit_probe_id = 0;
+		c->reinit_source = o->probe.ok;
+	}
+	if (c->reinit_source)
+		return true;
+	int64_t pause = c->reinit_probe_id > 0 ? 4000 : 1000;
+
+	if (c->reinit_ms > 0 && o->now_ms - c->reinit_ms < pause) {
+		herd_step_at(s, c->reinit_ms + pause);
+		return false;
+	}
+	struct herd_action *a = herd_plan_add(s, HERD_ACT_PROBE, false);
+
+	c->reinit_ms = o->now_ms;
+	c->reinit_probe_id = a->id = ++c->last_id;
+	a->member = herd_plan_text(s->p, "%s", s->cl->leader);
+	return false;
+}
+
 /* POST /reinitialize: stop hard, empty, copy again. Never the leader. */
 bool herd_rule_reinit(struct herd_step *s)
 {
 	const struct herd_obs *o = s->o;
 
-	if (!o->want_reinit)
+	if (!o->want_reinit) {
+		s->c->reinit_source = false;
+		s->c->reinit_ms = s->c->reinit_probe_id = 0;
 		return false;
+	}
 	if (s->key_mine || s->primary || !s->cl->leader || herd_str_eq(s->cl->leader, o->name)) {
 		herd_plan_add(s, HERD_ACT_DONE_REINIT, false);
 		herd_warn(s, "reinitialize refused: %s",
@@ -170,6 +203,10 @@ bool herd_rule_reinit(struct herd_step *s)
 	}
 	if (s->busy)
 		return false;
+	if (o->pg.data == HERD_DATA_VALID && !source_is_there(s))
+		return herd_answer_regular(s, "reinit.ask",
+					   "reinitialize: waiting for the server of %s to answer",
+					   s->cl->leader);
 	if (o->pg.run != HERD_RUN_DOWN) {
 		herd_stop(s, HERD_STOP_IMMEDIATE);
 		return herd_answer(s, "reinit.stop", "reinitialize: stopping the server");

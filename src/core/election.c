@@ -205,6 +205,25 @@ static bool sync_allows(const struct herd_step *s)
 	return votes >= sync->quorum;
 }
 
+/*
+ * Could this one, at the same place as we, get the votes it needs? If not, standing back for its
+ * priority would leave the group without a leader.
+ */
+static bool could_win(const struct herd_step *s, const struct herd_obs_answer *a)
+{
+	const struct herd_sync *sync = &s->cl->sync;
+	const struct herd_obs_answer *list;
+	size_t n = answers(s, &list);
+	int votes = herd_names_has(&sync->standby, s->o->name);
+
+	if (!herd_sync_active(s) || sync->quorum == 0)
+		return true;
+	for (size_t i = 0; i < n; i++)
+		votes += &list[i] != a && list[i].reachable && list[i].running && list[i].lsn > 0 &&
+			 herd_names_has(&sync->standby, list[i].name) && !ahead(s, &list[i]);
+	return votes >= sync->quorum;
+}
+
 /* Is anybody better placed? NULL: no. *healthier: only by its position, which people may waive. */
 static const char *beaten(struct herd_step *s, bool *healthier)
 {
@@ -240,7 +259,7 @@ static const char *beaten(struct herd_step *s, bool *healthier)
 			return not_healthiest;
 		}
 		if (same_place(s, a) && could_lead(s, a) && !herd_str_ieq(sync->leader, a->name) &&
-		    priority_of(s, a->name) > mine)
+		    priority_of(s, a->name) > mine && could_win(s, a))
 			return herd_plan_text(s->p,
 					      "%s: %s has equally tolerable WAL position and "
 					      "priority %d, while this node has priority %d",

@@ -29,9 +29,9 @@ static bool claim_sync(struct herd_step *s)
 		return true;
 	}
 	if (herd_str_eq(cl->sync.leader, s->o->name) && cl->sync.standby.n == 0 &&
-	    cl->sync.quorum == 0)
+	    cl->sync.quorum == 0 && !herd_sync_unsettled(s))
 		return false;
-	herd_put(s, "sync", herd_plan_keep(s->p, herd_sync_print(&claim)), cl->sync_key.version);
+	herd_sync_put(s, &claim);
 	return true;
 }
 
@@ -170,9 +170,9 @@ static bool first_ssn(struct herd_step *s)
 		want = !s->cfg->synchronous_mode_strict               ? ""
 		       : s->cfg->synchronous_mode == HERD_SYNC_QUORUM ? "ANY 1 (*)"
 								      : "*";
-	if (s->o->pg.ssn && strcmp(s->o->pg.ssn, want) == 0)
+	if (s->o->pg.ssn && strcmp(s->o->pg.ssn, want) == 0 && !herd_sync_changing(s))
 		return false;
-	herd_plan_add(s, HERD_ACT_SET_SSN, true)->value = herd_plan_text(s->p, "%s", want);
+	herd_sync_order(s, want);
 	return true;
 }
 

@@ -175,9 +175,13 @@ bool herd_rule_regrant(struct herd_step *s)
 {
 	const struct herd_obs *o = s->o;
 
-	if (!s->key_stale || !o->lease.id || o->now_ms >= s->times.fast_ms)
+	if (!s->key_stale)
 		return false;
 	herd_step_at(s, o->now_ms + 500);
+	/* A lease comes with the next step. Until then we follow nobody, least of all ourselves. */
+	if (!o->lease.id || o->now_ms >= s->times.fast_ms)
+		return o->pg.run == HERD_RUN_RUNNING &&
+		       herd_answer_regular(s, "lease.wait-stale", "waiting for a lease");
 	if (o->pg.data == HERD_DATA_VALID && (!o->pg.in_recovery || s->cfg->standby_cluster) &&
 	    s->cl->leader_key.version > s->c->released_version) {
 		herd_take(s);

@@ -69,6 +69,7 @@ struct herd_obs_pg {
 	enum herd_pg_data data;
 	enum herd_pg_run run;
 	uint64_t sysid; /* of pg_control; 0 unless data is VALID */
+	bool torn;      /* a REWIND was cut short in it: it must not be started */
 	bool fresh;     /* made by BOOTSTRAP and never begun by START since (a marker file) */
 	/*
 	 * RUNNING: pg_is_in_recovery(). Otherwise: it was started, or lies there, as a standby

@@ -172,6 +172,7 @@ void herd_publish_status(struct herd_step *s)
 		herd_step_at(s, c->status_sent_ms + s->cfg->loop_wait_ms);
 		return;
 	}
+	herd_slots_inherit(s);
 	/* Without time to live nobody keeps slots of members in advance. */
 	for (size_t i = 0; i < o->pg.n_slots; i++)
 		if (!o->pg.slots[i].temporary && o->pg.slots[i].restart_lsn > 0 &&

@@ -60,6 +60,15 @@ bool herd_quorum_step(struct herd_step *s, const struct herd_names *want)
 	int n_now = in_force(s, &now), q;
 	bool done = false;
 
+	/* What is written now must hold for what commits wait for now. */
+	if (herd_sync_changing(s)) {
+		struct herd_ssn ordered;
+
+		herd_ssn_parse(s->c->ssn_ordered, &ordered);
+		done = herd_sync_set(s, &ordered);
+		herd_ssn_clear(&ordered);
+		goto out;
+	}
 	if (want->n == 0) {
 		done = nobody(s);
 		goto out;

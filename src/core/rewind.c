@@ -242,7 +242,7 @@ static bool repair(struct herd_step *s)
 	}
 	if (over && o->task.last_again)
 		return try_again(s);
-	if (o->rewind_possible && !over) {
+	if (o->rewind_possible && !over && !o->pg.torn) {
 		if (wait_for_source(s))
 			return true;
 		c->rewound = true;
@@ -283,6 +283,12 @@ static bool come_up(struct herd_step *s, const char *target)
 	bool waited = c->down_wait_ms > 0 && o->now_ms - c->down_wait_ms >= 10000;
 
 	begin_judging(s);
+	/* Half of the one and half of the other: it may even start, and be wrong. */
+	if (o->pg.torn) {
+		c->verdict = HERD_JUDGE_DIVERGED;
+		if (repair(s))
+			return true;
+	}
 	/* A standby whose place is known, and which starts, is judged when it runs. */
 	bool plain = o->pg.in_recovery && o->pg.control != HERD_CONTROL_SHUT_DOWN &&
 		     !(o->task.last == HERD_TASK_START && o->task.failures >= 3) &&
@@ -314,6 +320,10 @@ bool herd_rule_down(struct herd_step *s)
 			return herd_answer_regular(s, "down.released",
 						   "waiting for the new leader");
 		}
+		if (o->pg.torn)
+			return herd_answer_regular(s, "down.torn",
+						   "waiting for a leader to replace what pg_rewind "
+						   "left half done");
 		return start_standby(s, s->cfg->standby_cluster ? HERD_REMOTE : NULL);
 	}
 	return come_up(s, upstream(s));

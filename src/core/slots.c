@@ -156,14 +156,18 @@ static void saw(struct herd_step *s, const char *slot, int64_t ms)
 	c->n_gone += grown[c->n_gone].name != NULL;
 }
 
-/* Members that vanished keep their slot for member_slots_ttl. */
-static void want_retained(struct herd_step *s, struct wants *w, const char *own)
+void herd_slots_inherit(struct herd_step *s)
 {
 	const struct herd_names *retain = &s->cl->status.retain_slots;
+	const char *own = herd_plan_keep(s->p, herd_slot_name(s->o->name));
 	struct herd_core *c = s->c;
 
 	if (!s->cfg->use_slots || !may_lead(s))
 		return;
+	for (size_t i = 0; i < s->cl->n_members; i++)
+		if (needs_slot(s, &s->cl->members[i]))
+			saw(s, herd_plan_keep(s->p, herd_slot_name(s->cl->members[i].name)),
+			    s->o->now_ms);
 	/* One of an earlier leader's, or of a life before: its time begins now. */
 	for (size_t i = 0; i < retain->n; i++) {
 		/* Others go by the leader's word for as long as it is said. */
@@ -174,6 +178,16 @@ static void want_retained(struct herd_step *s, struct wants *w, const char *own)
 		if (!known && strcmp(retain->name[i], own) != 0)
 			saw(s, retain->name[i], s->o->now_ms);
 	}
+}
+
+/* Members that vanished keep their slot for member_slots_ttl. */
+static void want_retained(struct herd_step *s, struct wants *w, const char *own)
+{
+	struct herd_core *c = s->c;
+
+	if (!s->cfg->use_slots || !may_lead(s))
+		return;
+	herd_slots_inherit(s);
 	for (size_t i = 0; i < c->n_gone; i++) {
 		const char *name = c->gone[i].name;
 

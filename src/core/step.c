@@ -68,6 +68,7 @@ void herd_core_free(struct herd_core *c)
 	herd_names_clear(&c->peers);
 	herd_names_clear(&c->fs_maybe);
 	free(c->ssn_text);
+	free(c->ssn_ordered);
 	free(c->ho_id);
 	free(c->ho_to);
 	free(c->member_sent);

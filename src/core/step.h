@@ -97,11 +97,20 @@ struct herd_core {
 	int64_t standby_version;    /* of the leader key under which we were standby leader */
 	int64_t fed_ms, starved_ms; /* since when the WAL receiver streams, or does not; 0: no */
 
+	/* Reinitialize: the leader's server was asked whether it is there, and it is. */
+	int64_t reinit_probe_id, reinit_ms;
+	bool reinit_source;
+
 	/* Synchronous replication. */
 	char *ssn_text;     /* as seen in force */
 	int64_t ssn_ms;     /* since when */
 	uint64_t ssn_lsn;   /* our LSN after it had settled; 0: not yet */
 	int64_t missing_ms; /* since when a node of /sync is no candidate */
+	char *ssn_ordered;  /* as we set it last; NULL: not in this life */
+	int64_t ssn_ordered_ms;
+	/* A write of /sync for this version is under way, or its reply was lost. */
+	bool sync_put;
+	int64_t sync_put_version, sync_put_ms;
 
 	/* Handover. */
 	enum herd_ho ho;
@@ -250,9 +259,23 @@ bool herd_quorum_step(struct herd_step *s, const struct herd_names *want); /* qu
 int herd_sync_confirmed(const struct herd_step *s, const struct herd_names *names);
 /* /sync with us as leader (standby NULL: nobody). Always true. */
 bool herd_sync_write(struct herd_step *s, const struct herd_names *standby, int quorum);
+/*
+ * Writes /sync. Until it is seen there, the setting must not change: what is on its way may arrive
+ * late, and its promise was made under this setting.
+ */
+void herd_sync_put(struct herd_step *s, const struct herd_sync *doc);
+bool herd_sync_unsettled(const struct herd_step *s); /* such a write may still arrive */
+void herd_sync_order(struct herd_step *s, const char *text);
+/* The setting that was ordered is not in force yet; what is, is not known. */
+bool herd_sync_changing(const struct herd_step *s);
 /* The setting; false when it is in force already. */
 bool herd_sync_set(struct herd_step *s, const struct herd_ssn *want);
-void herd_slots_step(struct herd_step *s);                              /* slots.c; adds actions */
+void herd_slots_step(struct herd_step *s); /* slots.c; adds actions */
+/*
+ * slots.c: takes over what the leader before us, or we in a former life, kept for members that are
+ * gone. Comes before our first /status, which replaces what that said.
+ */
+void herd_slots_inherit(struct herd_step *s);
 bool herd_slot_configured(const struct herd_step *s, const char *name); /* permanent, by name */
 /* rewind.c: the standby's settings of recovery are put right. True: an answer was given. */
 bool herd_keep_recovery(struct herd_step *s, const char *target);

@@ -17,6 +17,8 @@
 enum { SETTLE_MS = 1000 };
 /* How long a synchronous node may be away before the others stop waiting for it. */
 enum { GRACE_MS = 1000 };
+/* After this long without effect, an order or a write of /sync is repeated. */
+enum { REORDER_MS = 500 };
 
 bool herd_sync_active(const struct herd_step *s)
 {
@@ -121,7 +123,7 @@ static void watch_setting(struct herd_step *s)
 	struct herd_core *c = s->c;
 	const struct herd_obs *o = s->o;
 
-	if (!herd_str_eq(c->ssn_text, o->pg.ssn)) {
+	if (!herd_str_eq(c->ssn_text, o->pg.ssn) || herd_sync_changing(s)) {
 		herd_str_set(&c->ssn_text, o->pg.ssn);
 		c->ssn_ms = o->now_ms;
 		c->ssn_lsn = 0;
@@ -144,24 +146,66 @@ int herd_sync_confirmed(const struct herd_step *s, const struct herd_names *name
 	return n;
 }
 
+void herd_sync_put(struct herd_step *s, const struct herd_sync *doc)
+{
+	struct herd_core *c = s->c;
+
+	herd_put(s, "sync", herd_plan_keep(s->p, herd_sync_print(doc)), s->cl->sync_key.version);
+	if (!herd_sync_unsettled(s))
+		c->sync_put_ms = s->o->now_ms;
+	c->sync_put = true;
+	c->sync_put_version = s->cl->sync_key.version;
+	herd_step_at(s, s->o->now_ms + 200);
+}
+
+bool herd_sync_unsettled(const struct herd_step *s)
+{
+	return s->c->sync_put && s->c->sync_put_version == s->cl->sync_key.version;
+}
+
+void herd_sync_order(struct herd_step *s, const char *text)
+{
+	herd_plan_add(s, HERD_ACT_SET_SSN, true)->value = herd_plan_text(s->p, "%s", text);
+	herd_str_set(&s->c->ssn_ordered, text);
+	s->c->ssn_ordered_ms = s->o->now_ms;
+}
+
+bool herd_sync_changing(const struct herd_step *s)
+{
+	return s->c->ssn_ordered && !herd_str_eq(s->c->ssn_ordered, s->o->pg.ssn);
+}
+
 bool herd_sync_write(struct herd_step *s, const struct herd_names *standby, int quorum)
 {
 	struct herd_sync doc = { .leader = (char *)s->o->name,
 				 .quorum = quorum,
 				 .standby = standby ? *standby : (struct herd_names){ 0 } };
 
-	herd_put(s, "sync", herd_plan_keep(s->p, herd_sync_print(&doc)), s->cl->sync_key.version);
-	herd_step_at(s, s->o->now_ms + 200);
+	herd_sync_put(s, &doc);
 	return true;
 }
 
 bool herd_sync_set(struct herd_step *s, const struct herd_ssn *want)
 {
 	const char *text = herd_plan_keep(s->p, herd_ssn_print(want));
+	bool changing = herd_sync_changing(s);
 
-	if (herd_str_eq(s->o->pg.ssn, text))
+	if (!changing && herd_str_eq(s->o->pg.ssn, text))
 		return false;
-	herd_plan_add(s, HERD_ACT_SET_SSN, true)->value = text;
+	/* It was ordered; the server needs a moment to read it. */
+	if (changing && herd_str_eq(s->c->ssn_ordered, text) &&
+	    s->o->now_ms - s->c->ssn_ordered_ms < REORDER_MS) {
+		herd_step_at(s, s->o->now_ms + 20);
+		return true;
+	}
+	if (herd_sync_unsettled(s)) {
+		/* A second write for the same version makes the first one's end certain. */
+		if (s->o->now_ms - s->c->sync_put_ms >= REORDER_MS)
+			herd_sync_put(s, &s->cl->sync);
+		herd_step_at(s, s->o->now_ms + 100);
+		return true;
+	}
+	herd_sync_order(s, text);
 	herd_step_at(s, s->o->now_ms + 200);
 	return true;
 }
@@ -220,7 +264,7 @@ static bool step_off(struct herd_step *s)
 	}
 	if (!s->o->pg.ssn || strcmp(s->o->pg.ssn, user) == 0)
 		return false;
-	herd_plan_add(s, HERD_ACT_SET_SSN, true)->value = herd_plan_text(s->p, "%s", user);
+	herd_sync_order(s, user);
 	return true;
 }
 

@@ -30,6 +30,9 @@ struct fixture {
 	"{\"conn_url\":\"postgres://h:5432/postgres\",\"api_url\":\"http://h:8008/patroni\","      \
 	"\"state\":\"" state "\",\"role\":\"" role "\",\"version\":\"4.1.0\",\"timeline\":1}"
 
+static const char member_open[] =
+	"{\"conn_url\":\"postgres://h:5432/postgres\",\"api_url\":\"http://h:8008/patroni\","
+	"\"state\":\"running\",\"role\":\"replica\",\"version\":\"4.1.0\",\"timeline\":1";
 static const char config_async[] = "{\"ttl\":30,\"loop_wait\":10,\"retry_timeout\":10}";
 
 /* Which keys the store holds; NULL: absent. */
@@ -37,6 +40,8 @@ struct keys {
 	const char *config, *failover, *handover, *history, *initialize, *leader, *leader_lease,
 		*status, *sync, *proxy, *failsafe;
 	bool initialize_ours, alone;
+	int64_t sync_version; /* 0: 22 */
+	int priority_c;       /* failover_priority of c; 0: none given */
 };
 
 static const struct keys healthy = {
@@ -65,13 +70,17 @@ static inline void see(struct fixture *f, const struct keys *k)
 	KEY("leader", k->leader, 16, k->leader_lease);
 	KEY("members/a", MEMBER("running", "replica"), 17, "L1");
 	KEY("members/b", k->alone ? NULL : MEMBER("running", "replica"), 18, "L2");
-	KEY("members/c", k->alone ? NULL : MEMBER("running", "replica"), 19, "L3");
+	char *c = k->priority_c ? herd_str_printf("%s,\"tags\":{\"failover_priority\":%d}}",
+						  member_open, k->priority_c)
+				: NULL;
+	KEY("members/c", k->alone ? NULL : c ? c : MEMBER("running", "replica"), 19, "L3");
 	KEY("proxies/p", k->proxy, 20, "L9");
 	KEY("status", k->status, 21, NULL);
-	KEY("sync", k->sync, 22, NULL);
+	KEY("sync", k->sync, k->sync_version ? k->sync_version : 22, NULL);
 #undef KEY
 	herd_scope_unref(f->scope);
 	f->scope = herd_scope_build(kv, n, 30, true);
+	free(c);
 	assert_non_null(f->scope);
 	f->obs.scope = f->scope;
 }

@@ -7,7 +7,8 @@ static const char config_failsafe[] =
 	"{\"ttl\":30,\"loop_wait\":10,\"retry_timeout\":10,\"failsafe_mode\":true}";
 static const char all_three[] = "{\"a\":\"http://h:8008/patroni\",\"b\":\"http://h:8008/patroni\","
 				"\"c\":\"http://h:8008/patroni\"}";
-static const char published[] = "{\"optime\":1000,\"slots\":{\"a\":1000},\"retain_slots\":[\"a\"]}";
+static const char published[] =
+	"{\"optime\":1000,\"slots\":{\"a\":1000},\"retain_slots\":[\"a\",\"b\",\"c\"]}";
 
 /* We lead, the store has been away since the lease was renewed 13 s ago, all is published. */
 static void lead(struct fixture *f, struct keys *k)

@@ -42,7 +42,7 @@ ROW(leader_is_quiet)
 	see(&f, &k);
 	as_primary(&f);
 	expect(&f, "leader; PUT status={\"optime\":1000,\"slots\":{\"a\":1000},"
-		   "\"retain_slots\":[\"a\"]}");
+		   "\"retain_slots\":[\"a\",\"b\",\"c\"]}");
 	assert_string_equal(f.plan.why, "no action. I am (a), the leader with the lock");
 	assert_true(f.plan.leader);
 	assert_int_equal(f.plan.guard_ms, NOW - 1000 + 25000);
@@ -54,7 +54,7 @@ ROW(server_without_progress)
 	OPEN;
 	k.leader = "a";
 	k.leader_lease = "L1";
-	k.status = "{\"optime\":1000,\"slots\":{\"a\":1000},\"retain_slots\":[\"a\"]}";
+	k.status = "{\"optime\":1000,\"slots\":{\"a\":1000},\"retain_slots\":[\"a\",\"b\",\"c\"]}";
 	see(&f, &k);
 	as_primary(&f);
 	f.obs.pg.stalled = "the data directory cannot be written";
@@ -114,7 +114,7 @@ ROW(lease_is_renewed_after_loop_wait)
 	OPEN;
 	k.leader = "a";
 	k.leader_lease = "L1";
-	k.status = "{\"optime\":1000,\"slots\":{\"a\":1000},\"retain_slots\":[\"a\"]}";
+	k.status = "{\"optime\":1000,\"slots\":{\"a\":1000},\"retain_slots\":[\"a\",\"b\",\"c\"]}";
 	see(&f, &k);
 	as_primary(&f);
 	f.obs.lease.sent_ms = NOW - 9999;
@@ -231,7 +231,7 @@ ROW(standby_cluster_is_not_promoted)
 	see(&f, &k);
 	f.obs.pg.following = HERD_REMOTE;
 	expect(&f, "standby; PUT status={\"optime\":1000,\"slots\":{\"a\":1000},"
-		   "\"retain_slots\":[\"a\"]}");
+		   "\"retain_slots\":[\"a\",\"b\",\"c\"]}");
 	CLOSE;
 }
 
@@ -421,6 +421,7 @@ ROW(sync_is_claimed_before_the_promotion)
 	expect(&f, "promote.prepare; PUT sync={\"leader\":\"a\",\"quorum\":0,\"sync_standby\":null}"
 		   " if version 22; SET_SSN=");
 	k.sync = "{\"leader\":\"a\",\"quorum\":0,\"sync_standby\":null}";
+	k.sync_version = 23;
 	see(&f, &k);
 	f.obs.pg.ssn = "";
 	expect(&f, "promote; PROMOTE");
@@ -483,6 +484,8 @@ ROW(sync_choice_is_kept)
 
 	assert_non_null(strstr(plan, "SET_SSN=c"));
 	free(plan);
+	herd_core_free(f.core);
+	f.core = herd_core_new(2);
 	f.obs.pg.ssn = "b";
 	plan = plan_of(&f);
 	assert_null(strstr(plan, "SET_SSN"));
@@ -767,7 +770,7 @@ ROW(paused)
 	see(&f, &k);
 	f.obs.lease.sent_ms = NOW - 29000;
 	expect(&f, "pause.leader; LEASE_RENEW; PUT status={\"optime\":1000,\"slots\":{\"a\":1000},"
-		   "\"retain_slots\":[\"a\"]}");
+		   "\"retain_slots\":[\"a\",\"b\",\"c\"]}");
 	assert_int_equal(f.plan.guard_ms, 0);
 	CLOSE;
 }

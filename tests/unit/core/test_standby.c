@@ -8,7 +8,8 @@
 	fixture_open(&f)
 #define CLOSE fixture_close(&f)
 
-#define STATUS "PUT status={\"optime\":1000,\"slots\":{\"a\":1000},\"retain_slots\":[\"a\"]}"
+#define STATUS                                                                                     \
+	"PUT status={\"optime\":1000,\"slots\":{\"a\":1000},\"retain_slots\":[\"a\",\"b\",\"c\"]}"
 
 static const char standby_config[] = "{\"standby_cluster\":{\"host\":\"h\"}}";
 
@@ -29,7 +30,7 @@ ROW(standby_leader_is_quiet)
 	expect(&f, "standby; " STATUS);
 	assert_string_equal(f.plan.why, "no action. I am (a), the standby leader with the lock");
 	f.obs.now_ms += 100;
-	k.status = "{\"optime\":1000,\"slots\":{\"a\":1000},\"retain_slots\":[\"a\"]}";
+	k.status = "{\"optime\":1000,\"slots\":{\"a\":1000},\"retain_slots\":[\"a\",\"b\",\"c\"]}";
 	see(&f, &k);
 	expect(&f, "standby");
 	assert_true(f.plan.leader);
@@ -100,7 +101,7 @@ ROW(starved_standby_leader_asks)
 	struct herd_history_line line = { .timeline = 1, .lsn = 800 };
 	struct herd_history h = { 1, &line };
 	OPEN;
-	k.status = "{\"optime\":1000,\"slots\":{\"a\":1000},\"retain_slots\":[\"a\"]}";
+	k.status = "{\"optime\":1000,\"slots\":{\"a\":1000},\"retain_slots\":[\"a\",\"b\",\"c\"]}";
 	as_standby_leader(&f, &k);
 	f.obs.pg.streaming = false;
 	expect(&f, "standby");
