@@ -31,8 +31,82 @@ static struct sim_lease *lease_of(struct sim_store *st, int id)
 	return NULL;
 }
 
-static void remove_key(struct sim_store *st, struct sim_key *k)
+/* "0/leader": the group and the rest. NULL: of no group of ours. */
+static struct sim_group *split(struct sim *w, const char *key, const char **rest)
 {
+	const char *slash = strchr(key, '/');
+
+	for (int i = 0; i < w->n_groups; i++) {
+		struct sim_group *g = &w->groups[i];
+
+		if (g->id == HERD_NO_GROUP) {
+			*rest = key;
+			return g;
+		}
+		if (slash && atoi(key) == g->id && key[0] >= '0' && key[0] <= '9') {
+			*rest = slash + 1;
+			return g;
+		}
+	}
+	return NULL;
+}
+
+static void member_seen(struct sim *w, const char *name, bool there)
+{
+	int i = sim_node_of(w, name);
+
+	if (i < 0)
+		return;
+	struct sim_node *n = &w->nodes[i];
+
+	if (there && (n->key_since == 0 || n->key_gone_at > 0))
+		n->key_since = w->now;
+	n->key_gone_at = there ? 0 : w->now;
+}
+
+static void config_seen(struct sim *w, struct sim_group *g, const char *text)
+{
+	struct herd_config c;
+
+	if (herd_config_parse(text, strlen(text), w->opt->guard, &c, NULL) < 0)
+		return;
+	g->max_lag = g->config.maximum_lag_on_failover > c.maximum_lag_on_failover
+			     ? g->config.maximum_lag_on_failover
+			     : c.maximum_lag_on_failover;
+	g->lag_since = w->now;
+	if (c.synchronous_mode == HERD_SYNC_OFF)
+		g->synced_since = 0;
+	/* Nothing guards a paused herd, and what it left behind has to be found first. */
+	if (w->opt->guard && (c.pause || g->config.pause))
+		g->exempt_until = c.pause ? INT64_MAX : w->now + 20000 + 2 * c.ttl_ms;
+	herd_config_clear(&g->config);
+	g->config = c;
+}
+
+/* Keeps in mind what the checks need to know of the store's past. value NULL: the key went. */
+static void noticed(struct sim *w, const char *key, const char *value)
+{
+	const char *rest;
+	struct sim_group *g = split(w, key, &rest);
+
+	if (!g)
+		return;
+	if (herd_str_starts(rest, "members/"))
+		member_seen(w, rest + strlen("members/"), value != NULL);
+	else if (strcmp(rest, "config") == 0 && value)
+		config_seen(w, g, value);
+	else if (strcmp(rest, "sync") == 0 && (!value || strstr(value, "\"leader\":null")))
+		g->synced_since = 0;
+	else if (strcmp(rest, "sync") == 0 && g->synced_since == 0 &&
+		 g->config.synchronous_mode != HERD_SYNC_OFF)
+		g->synced_since = w->now;
+}
+
+static void remove_key(struct sim *w, struct sim_key *k)
+{
+	struct sim_store *st = &w->store;
+
+	noticed(w, k->key, NULL);
 	free(k->key);
 	free(k->value);
 	memmove(k, k + 1, (size_t)(st->keys + st->n - (k + 1)) * sizeof(*k));
@@ -40,8 +114,9 @@ static void remove_key(struct sim_store *st, struct sim_key *k)
 	st->revision++;
 }
 
-static void put_key(struct sim_store *st, const char *key, const char *value, int lease)
+static void put_key(struct sim *w, const char *key, const char *value, int lease)
 {
+	struct sim_store *st = &w->store;
 	struct sim_key *k = find(st, key);
 
 	if (!k) {
@@ -58,6 +133,20 @@ static void put_key(struct sim_store *st, const char *key, const char *value, in
 	herd_str_set(&k->value, value);
 	k->lease = lease;
 	k->version = ++st->revision;
+	noticed(w, key, value);
+}
+
+static void drop_lease(struct sim *w, struct sim_lease *l)
+{
+	struct sim_store *st = &w->store;
+
+	for (size_t i = 0; i < st->n;) {
+		if (st->keys[i].lease == l->id)
+			remove_key(w, &st->keys[i]);
+		else
+			i++;
+	}
+	*l = st->leases[--st->n_leases];
 }
 
 static void expire(struct sim *w, struct sim_event *e)
@@ -73,34 +162,66 @@ static void expire(struct sim *w, struct sim_event *e)
 		sim_at(w, at + sim_rand(w, 0, 50), expire, -1, 0, l->id);
 		return;
 	}
-	sim_trace(w, "store: lease %d of %s expires", l->id, w->nodes[l->owner].name);
+	sim_trace(w, "store", "lease %d of %s expires", l->id, w->nodes[l->owner].name);
 	sim_check_expiry(w, l);
-	for (size_t i = 0; i < st->n;) {
-		if (st->keys[i].lease == l->id)
-			remove_key(st, &st->keys[i]);
-		else
-			i++;
-	}
-	*l = st->leases[--st->n_leases];
+	drop_lease(w, l);
 	sim_agent_changed(w);
 }
 
-/* What a proxy does on seeing a handover: it acknowledges, mostly. */
+/* As after a restore from a backup: no lease is known, and what hung on them is gone. */
+void sim_store_forget_leases(struct sim *w)
+{
+	while (w->store.n_leases > 0)
+		drop_lease(w, &w->store.leases[0]);
+	sim_agent_changed(w);
+}
+
+/* What a proxy does on seeing handovers: it acknowledges, mostly. */
 static void proxy_acks(struct sim *w, struct sim_event *e)
 {
 	struct herd_scope *scope = sim_store_scope(w);
-	const struct herd_cluster *c = herd_scope_group(scope, HERD_NO_GROUP);
-	struct herd_proxy p = { .id = (char *)"p1" };
+	struct herd_proxy p = { 0 };
+	bool any = false;
 
-	if (!c || !c->handover.id || herd_proxy_set_ack(&p, "", c->handover.id) < 0)
-		return;
-	p.id = NULL;
-	char *text = herd_proxy_print(&p);
+	for (int i = 0; i < w->n_groups; i++) {
+		const struct herd_cluster *c = herd_scope_group(scope, w->groups[i].id);
+		char group[12] = ""; /* an int */
 
-	put_key(&w->store, "proxies/p1", text, 0);
-	free(text);
+		if (w->groups[i].id != HERD_NO_GROUP)
+			snprintf(group, sizeof(group), "%d", w->groups[i].id);
+		if (c && c->handover.id)
+			any |= herd_proxy_set_ack(&p, group, c->handover.id) == 0;
+	}
+	if (any) {
+		char *text = herd_proxy_print(&p);
+
+		put_key(w, "proxies/p1", text, 0);
+		free(text);
+		sim_agent_changed(w);
+	}
 	herd_proxy_clear(&p);
-	sim_agent_changed(w);
+}
+
+static void written(struct sim *w, const struct sim_request *r)
+{
+	const char *rest = "";
+	struct sim_group *g = split(w, r->key, &rest);
+	bool quiet = herd_str_starts(rest, "members/");
+
+	if (g && r->value && strcmp(rest, "status") == 0) {
+		const struct herd_cluster *c = herd_scope_group(sim_store_scope(w), g->id);
+
+		g->optime = c ? c->status.optime : 0;
+		quiet = true;
+	}
+	if (r->value && strcmp(rest, "handover") == 0 && w->with_proxy && sim_chance(w, 800))
+		sim_at(w, w->now + sim_rand(w, 1, 40), proxy_acks, -1, 0, 0);
+	if (!quiet)
+		sim_tempt(w, r->node);
+	if (!quiet)
+		sim_trace(w, "store", "%s %s %s%s%.200s", w->nodes[r->node].name,
+			  r->value ? "writes" : "deletes", r->key, r->value ? " " : "",
+			  r->value ? r->value : "");
 }
 
 static enum sim_result change(struct sim *w, const struct sim_request *r)
@@ -114,22 +235,12 @@ static enum sim_result change(struct sim *w, const struct sim_request *r)
 		return SIM_CONFLICT;
 	if (r->cond == HERD_IF_VERSION && (!k || k->version != r->version))
 		return SIM_CONFLICT;
-	if (r->value) {
-		put_key(st, r->key, r->value, r->lease);
-		if (strcmp(r->key, "status") == 0) {
-			const struct herd_cluster *c =
-				herd_scope_group(sim_store_scope(w), HERD_NO_GROUP);
-			w->optime = c ? c->status.optime : 0;
-		}
-		if (strcmp(r->key, "handover") == 0 && w->with_proxy && sim_chance(w, 800))
-			sim_at(w, w->now + sim_rand(w, 1, 40), proxy_acks, -1, 0, 0);
-	} else if (k) {
-		remove_key(st, k);
-	}
-	if (!herd_str_starts(r->key, "members/") && strcmp(r->key, "status") != 0)
-		sim_tempt(w);
-	sim_trace(w, "store: %s %s%s%.160s", w->nodes[r->node].name, r->value ? "" : "delete ",
-		  r->key, r->value ? herd_str_starts(r->key, "members/") ? " ..." : r->value : "");
+	sim_check_change(w, r);
+	if (r->value)
+		put_key(w, r->key, r->value, r->lease);
+	else if (k)
+		remove_key(w, k);
+	written(w, r);
 	sim_agent_changed(w);
 	return SIM_OK;
 }
@@ -146,7 +257,7 @@ static enum sim_result execute(struct sim *w, struct sim_request *r)
 	case SIM_CHANGE:
 		return change(w, r);
 	case SIM_GRANT:
-		assert(st->n_leases < 64);
+		assert(st->n_leases < SIM_LEASES);
 		l = &st->leases[st->n_leases++];
 		*l = (struct sim_lease){ ++st->next_lease, r->node, r->ttl_ms, w->now + r->ttl_ms };
 		r->lease = l->id;
@@ -195,14 +306,23 @@ static void on_timeout(struct sim *w, struct sim_event *e)
 
 static bool cut(struct sim *w, int node)
 {
-	return w->store.down || w->nodes[node].cut_store || !w->nodes[node].up;
+	const struct sim_node *n = &w->nodes[node];
+
+	return w->store.down || n->cut_store || !n->up;
 }
 
 static int64_t delay(struct sim *w)
 {
-	if (w->faults && sim_chance(w, 15))
+	if (w->store.slow_until > w->now)
+		return sim_rand(w, 0, w->groups[0].config.retry_timeout_ms * 2 / 3);
+	if (w->faults && !w->opt->calm && sim_chance(w, 15))
 		return sim_rand(w, 20, 4000);
 	return sim_rand(w, 0, 3);
+}
+
+static bool lost(struct sim *w)
+{
+	return w->faults && !w->opt->calm && sim_chance(w, 5);
 }
 
 static void on_arrival(struct sim *w, struct sim_event *e)
@@ -211,7 +331,7 @@ static void on_arrival(struct sim *w, struct sim_event *e)
 
 	if (!cut(w, r->node)) {
 		r->result = execute(w, r);
-		if (!(w->faults && sim_chance(w, 5))) {
+		if (!lost(w)) {
 			r->pending++;
 			sim_request_at(w, w->now + delay(w), on_reply, r);
 		}
@@ -221,9 +341,11 @@ static void on_arrival(struct sim *w, struct sim_event *e)
 
 void sim_store_send(struct sim *w, struct sim_request *r)
 {
+	const struct herd_config *c = &sim_group_of(w, r->node)->config;
+
 	r->pending = 1;
-	sim_request_at(w, w->now + w->config.retry_timeout_ms, on_timeout, r);
-	if (cut(w, r->node) || (w->faults && sim_chance(w, 5)))
+	sim_request_at(w, w->now + c->retry_timeout_ms, on_timeout, r);
+	if (cut(w, r->node) || lost(w))
 		return;
 	r->pending++;
 	sim_request_at(w, w->now + delay(w), on_arrival, r);
@@ -245,16 +367,25 @@ struct herd_scope *sim_store_scope(struct sim *w)
 					  k->lease ? leases[i] : NULL };
 	}
 	herd_scope_unref(st->scope);
-	st->scope = herd_scope_build(kv, st->n, st->revision, true);
+	st->scope = herd_scope_build(kv, st->n, st->revision, w->opt->guard);
 	st->built_revision = st->revision;
 	assert(st->scope);
 	return st->scope;
 }
 
-void sim_store_put(struct sim *w, const char *key, const char *value)
+void sim_store_put(struct sim *w, const struct sim_group *g, const char *key, const char *value)
 {
-	put_key(&w->store, key, value, 0);
-	sim_trace(w, "operator: %s %s", key, value);
+	char *name = herd_cluster_key(g ? g->id : HERD_NO_GROUP, key);
+	struct sim_key *k;
+
+	assert(name);
+	k = find(&w->store, name);
+	if (value)
+		put_key(w, name, value, 0);
+	else if (k)
+		remove_key(w, k);
+	sim_trace(w, "people", "%s %s", name, value ? value : "deleted");
+	free(name);
 	sim_agent_changed(w);
 }
 
