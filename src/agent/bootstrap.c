@@ -27,7 +27,7 @@ static void fail_stopped(struct herd_agent *a, int rc, const struct herd_err *er
 	if (rc < 0)
 		herd_pg_kill(a->pg);
 	if (herd_pg_datadir(a->pg, NULL) != HERD_PG_DATADIR_MISSING &&
-	    herd_pg_move_aside(a->pg, &aside) < 0)
+	    herd_pg_move_aside(a->pg, "failed", &aside) < 0)
 		herd_log_err(a->log, HERD_LOG_ERROR, &aside,
 			     "could not move the data directory away");
 	herd_err_clear(&aside);
@@ -299,7 +299,7 @@ void herd_agent_begin_bootstrap(struct herd_agent *a)
 	/* What an interrupted one has left is of no use to anybody. */
 	if (herd_pg_datadir(a->pg, NULL) != HERD_PG_DATADIR_MISSING) {
 		herd_pg_kill(a->pg);
-		herd_pg_move_aside(a->pg, NULL);
+		herd_pg_move_aside(a->pg, "failed", NULL);
 	}
 	herd_agent_bootstrap(a, &initdb, &method, &custom);
 	b.method = custom ? &method : NULL;

@@ -236,10 +236,10 @@ static int set_ssn(struct herd_agent *a, const struct herd_action *act)
 	return reload(a, false, NULL, true);
 }
 
-static int wipe(struct herd_agent *a)
+static int wipe(struct herd_agent *a, const struct herd_action *act)
 {
 	struct herd_err err = HERD_ERR_INIT;
-	int rc = herd_pg_move_aside(a->pg, &err);
+	int rc = herd_pg_move_aside(a->pg, act->value ? act->value : "failed", &err);
 
 	if (rc >= 0)
 		herd_agent_set_rewind_mark(a, false);
@@ -306,7 +306,7 @@ static int begin(struct herd_agent *a, const struct herd_action *act)
 	case HERD_ACT_SLOT_DROP:
 		return slot(a, act);
 	case HERD_ACT_WIPE:
-		return wipe(a);
+		return wipe(a, act);
 	case HERD_ACT_DONE_RESTART:
 		/* What has only begun is answered by its end (tasks.c). */
 		a->want_restart = false;

@@ -297,6 +297,8 @@ int herd_agent_self(const struct herd_agent *a, struct herd_member *ret)
 	if (herd_progress_stalled(a->progress))
 		json_object_set_new(m.pgherd, "stalled",
 				    json_string(herd_progress_stalled(a->progress)));
+	if (a->rejoin)
+		json_object_set(m.pgherd, "rejoin", a->rejoin);
 	if (rc < 0) {
 		herd_member_clear(&m);
 		return rc;
@@ -586,6 +588,15 @@ static int take_pg(struct herd_agent *a, struct herd_obs_pg *pg, struct herd_age
 	return take_rows(a, pg, buf);
 }
 
+static bool was_put_aside(const struct herd_agent *a)
+{
+	char *path = herd_str_printf("%s.diverged", herd_pg_config(a->pg)->data_dir);
+	bool yes = path && access(path, F_OK) == 0;
+
+	free(path);
+	return yes;
+}
+
 /*
  * What may become of diverged data. A user who has not said that they may be removed, nor that they
  * may not, finds them beside the data directory.
@@ -601,7 +612,8 @@ static void take_repair(const struct herd_agent *a, struct herd_obs *obs)
 	for (size_t i = 0; i < 2; i++)
 		said = said || herd_agent_config_get(a->cfg, keys[i]);
 	obs->reclone_diverged = herd_agent_config_bool(a->cfg, keys[0], false);
-	obs->reclone_aside = !said;
+	/* Once: what was put aside before is the user's to look at, and disks are finite. */
+	obs->reclone_aside = !said && !was_put_aside(a);
 	obs->clone_without_leader = herd_pg_clone_without_leader(herd_pg_config(a->pg));
 }
 

@@ -188,6 +188,8 @@ json_t *herd_rest_status(struct herd_agent *a, bool answers)
 	if (herd_progress_stalled(a->progress))
 		json_object_set_new(v, "stalled", json_string(herd_progress_stalled(a->progress)));
 	json_object_set_new(v, "guard", json_string(herd_fence_guard_state(a)));
+	if (a->rejoin)
+		json_object_set(v, "rejoin", a->rejoin);
 	json_object_set_new(v, "patroni",
 			    json_pack("{s:s,s:s,s:s}", "version", AGENT_VERSION, "scope",
 				      herd_agent_config_str(a->cfg, "scope", ""), "name", a->name));

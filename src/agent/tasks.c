@@ -15,7 +15,9 @@
 #include "agent/rest.h"
 #include "agent/sharding.h"
 #include "base/str.h"
+#include "model/time.h"
 #include "model/value.h"
+#include "pg/archive.h"
 #include "pg/clone.h"
 #include "pg/initdb.h"
 #include "pg/rewind.h"
@@ -179,9 +181,43 @@ void herd_agent_gave_up(struct herd_agent *a)
 	herd_agent_callback(a, "on_role_change", "demoted");
 }
 
+/* How a member came back to the others is asked for later, when logs are gone. */
+static void note_rejoin(struct herd_agent *a, const char *what)
+{
+	const char *from = a->task.member;
+	json_t *v = json_pack("{s:s,s:s}", "what", what, "why",
+			      a->exec.plan.why ? a->exec.plan.why : "");
+
+	if (from)
+		json_object_set_new(
+			v, "from",
+			json_string(herd_str_eq(from, HERD_REMOTE) ? "standby_cluster" : from));
+	json_decref(a->rejoin);
+	a->rejoin = v;
+}
+
+static void end_rejoin(struct herd_agent *a, int rc, const struct herd_err *err)
+{
+	char *now = herd_time_print(herd_wall_ms());
+	json_t *v = a->rejoin ? json_copy(a->rejoin) : NULL;
+
+	if (!v) {
+		free(now);
+		return;
+	}
+	json_object_set_new(v, "at", json_string(now ? now : ""));
+	json_object_set_new(v, "result", json_string(rc == 0 ? "done" : herd_err_text(err)));
+	free(now);
+	json_decref(a->rejoin);
+	a->rejoin = v;
+}
+
 static void finish(struct herd_agent *a, int rc, const struct herd_err *err)
 {
 	enum herd_task t = a->task.running;
+
+	if (t == HERD_TASK_CLONE || t == HERD_TASK_REWIND)
+		end_rejoin(a, rc, err);
 
 	a->task.running = HERD_TASK_NONE;
 	a->task.id++;
@@ -384,6 +420,18 @@ void herd_agent_task_do_start(struct herd_agent *a)
 	do_start(a);
 }
 
+/* A cluster is demoted: whoever leads outside may know our WAL by the archive alone. */
+static void archive_after_stop(struct herd_agent *a, int rc, const struct herd_err *err)
+{
+	struct herd_err e = HERD_ERR_INIT;
+	struct herd_agent_link *l = rc == 0 ? herd_agent_link_new(a, finish) : NULL;
+
+	if (l)
+		herd_agent_begun(l, herd_pg_archive(a->pg, true, herd_agent_on_link, l, &e), &e);
+	else
+		finish(a, rc == 0 ? -ENOMEM : rc, err);
+}
+
 static void stop_after_hook(void *arg, bool ok)
 {
 	struct herd_agent_link *l = arg;
@@ -391,7 +439,9 @@ static void stop_after_hook(void *arg, bool ok)
 
 	if (l->task == a->task.id && !a->exiting)
 		do_stop(a, HERD_PG_FAST,
-			a->task.running == HERD_TASK_RESTART ? start_after_stop : finish);
+			a->task.running == HERD_TASK_RESTART ? start_after_stop
+			: a->task.archive                    ? archive_after_stop
+							     : finish);
 	free(l);
 }
 
@@ -436,6 +486,7 @@ static void begin_stop(struct herd_agent *a, const struct herd_action *act)
 	if (a->task.running == HERD_TASK_NONE || !again)
 		a->task.since_ms = herd_now_ms();
 	a->task.running = HERD_TASK_STOP;
+	a->task.archive = act->archive;
 	if (act->mode == HERD_STOP_IMMEDIATE)
 		do_stop(a, HERD_PG_IMMEDIATE, finish);
 	else
@@ -606,6 +657,8 @@ int herd_agent_task_start(struct herd_agent *a, const struct herd_action *act)
 	a->task.since_ms = herd_now_ms();
 	a->task.standby = act->standby;
 	herd_str_set(&a->task.member, act->member);
+	if (a->task.running == HERD_TASK_CLONE || a->task.running == HERD_TASK_REWIND)
+		note_rejoin(a, a->task.running == HERD_TASK_CLONE ? "new copy" : "pg_rewind");
 	a->task.leads = a->task.running == HERD_TASK_PROMOTE ||
 			(a->task.running == HERD_TASK_START && !act->standby) ||
 			(a->task.running == HERD_TASK_RESTART && a->leader && !a->st.in_recovery);

@@ -57,6 +57,7 @@ static bool clone_from(struct herd_step *s, const char *source)
 	const struct herd_obs *o = s->o;
 
 	s->c->clone_ms = o->now_ms + 2000;
+	herd_judge_forget(s);
 	a->member = source ? herd_plan_text(s->p, "%s", source) : NULL;
 	if (o->want_reinit)
 		herd_plan_add(s, HERD_ACT_DONE_REINIT, false);

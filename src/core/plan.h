@@ -71,7 +71,8 @@ enum herd_act {
 	HERD_ACT_SLOT_DROP,    /* slot */
 	HERD_ACT_SLOT_ADVANCE, /* slot, slot_type, database, lsn: pg_replication_slot_advance. Not
 				  twice at a time for a slot; never waited for */
-	HERD_ACT_WIPE,         /* move the data directory away: the next step sees EMPTY */
+	HERD_ACT_WIPE,         /* value (NULL: failed): move the data directory to
+				  <dir>.<value>; the next step sees EMPTY */
 	/* ---- the agent ---- */
 	HERD_ACT_DONE_RESTART, /* the request is answered: done */
 	HERD_ACT_DONE_REINIT,

@@ -103,6 +103,13 @@ static void begin_judging(struct herd_step *s)
 	c->rewound = false;
 }
 
+void herd_judge_forget(struct herd_step *s)
+{
+	s->c->judged_version = 0;
+	s->c->verdict = HERD_JUDGE_UNKNOWN;
+	s->c->rewound = false;
+}
+
 bool herd_judge_ask(struct herd_step *s)
 {
 	struct herd_core *c = s->c;
@@ -206,16 +213,14 @@ static bool try_again(struct herd_step *s)
 	return herd_answer(s, "rewind.again", "asking again whether data has diverged");
 }
 
-/* What comes in its place has not been judged. */
+/* The data directory gives way to a copy. */
 static bool replace(struct herd_step *s, const char *source)
 {
-	struct herd_core *c = s->c;
 	struct herd_action *a;
 
-	c->judged_version = 0;
-	c->verdict = HERD_JUDGE_UNKNOWN;
+	herd_judge_forget(s);
 	if (!s->o->reclone_diverged) {
-		herd_plan_add(s, HERD_ACT_WIPE, true);
+		herd_plan_add(s, HERD_ACT_WIPE, true)->value = "diverged";
 		return herd_answer(
 			s, "rewind.aside",
 			"putting the data directory aside because data has diverged from "
@@ -253,7 +258,8 @@ static bool repair(struct herd_step *s)
 	}
 	if (o->reclone_diverged || o->reclone_aside)
 		return replace(s, source);
-	herd_warn(s, "data has diverged from the leader and can be neither rewound nor replaced");
+	herd_warn(s, "data has diverged from the leader and can be neither rewound nor replaced; "
+		     "reinitialize this member");
 	c->verdict = HERD_JUDGE_GOOD;
 	c->rewound = false;
 	return false;

@@ -247,7 +247,9 @@ bool herd_rule_pause(struct herd_step *s);         /* lease.c */
 bool herd_rule_unfenced(struct herd_step *s);      /* lease.c */
 bool herd_rule_standby(struct herd_step *s);       /* standby.c */
 /* Asks for what a verdict on our data needs. True: the answer is awaited. */
-bool herd_judge_ask(struct herd_step *s);        /* rewind.c */
+bool herd_judge_ask(struct herd_step *s); /* rewind.c */
+/* What comes in the place of the data has not been judged. */
+void herd_judge_forget(struct herd_step *s);     /* rewind.c */
 bool herd_repairable(const struct herd_step *s); /* rewind.c; diverged data can be mended */
 bool herd_standby_diverged(struct herd_step *s); /* standby.c */
 /* No server in a standby cluster, and the key is ours. */

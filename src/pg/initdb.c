@@ -190,32 +190,3 @@ int herd_pg_initdb(struct herd_pg *pg, const struct herd_pg_bootstrap *b, herd_p
 	}
 	return rc;
 }
-
-int herd_pg_move_aside(struct herd_pg *pg, struct herd_err *err)
-{
-	const char *dir = pg->cfg.data_dir;
-	char *to = NULL;
-	int rc = 0;
-
-	if (herd_pg_pid(pg) != 0)
-		return herd_err_set(err, -EBUSY, "the server is running");
-	/* An older failure keeps its place: removing it here could take long. */
-	for (int n = 0; rc == 0; n++) {
-		free(to);
-		to = n == 0 ? herd_str_printf("%s.failed", dir)
-			    : herd_str_printf("%s.failed.%d", dir, n);
-		if (to == NULL)
-			rc = herd_err_set(err, -ENOMEM, "out of memory");
-		else if (!herd_pg_file_exists(to))
-			break;
-	}
-	if (rc == 0 && rename(dir, to) < 0 && errno != ENOENT)
-		rc = herd_err_set(err, -errno, "could not rename directory \"%s\" to \"%s\": %s",
-				  dir, to, strerror(errno));
-	if (rc == 0) {
-		herd_pg_mark_unfinished(pg, NULL);
-		herd_pg_notice(pg, "data directory was moved to \"%s\"", to);
-	}
-	free(to);
-	return rc;
-}

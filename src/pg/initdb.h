@@ -19,7 +19,10 @@ int herd_pg_initdb(struct herd_pg *pg, const struct herd_pg_bootstrap *b, herd_p
  */
 int herd_pg_post_bootstrap(struct herd_pg *pg, const char *post_bootstrap, herd_pg_done_fn done,
 			   void *arg, struct herd_err *err);
-/* The data directory becomes <dir>.failed, or .failed.N when that is there. Stopped only. */
-int herd_pg_move_aside(struct herd_pg *pg, struct herd_err *err);
+/*
+ * The data directory becomes <dir>.<word>, or <dir>.<word>.N when that is there; so do the WAL and
+ * the tablespaces that its links lead to, and the links follow them. Stopped only.
+ */
+int herd_pg_move_aside(struct herd_pg *pg, const char *word, struct herd_err *err);
 /* Everything in the data directory, WAL and tablespaces behind links included. Stopped only. */
 int herd_pg_remove_data(struct herd_pg *pg, herd_pg_done_fn done, void *arg, struct herd_err *err);

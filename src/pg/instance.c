@@ -214,6 +214,8 @@ void herd_pg_free(struct herd_pg *pg)
 	herd_pg_settings_clear(&pg->written);
 	herd_pg_settings_clear(&pg->recovery);
 	herd_pg_lines_clear(&pg->refused);
+	herd_pg_lines_clear(&pg->archive.files);
+	free(pg->archive.command);
 	herd_pg_config_clear(&pg->cfg);
 	free(pg->warned);
 	free(pg);

@@ -49,6 +49,14 @@ struct herd_pg_leftover_stage {
 	herd_pg_next_fn next;
 };
 
+struct herd_pg_archive_stage {
+	bool last;
+	char *command;
+	struct herd_pg_lines files;
+	size_t at;
+	herd_pg_next_fn next;
+};
+
 struct herd_pg {
 	struct herd_loop *loop;
 	struct herd_pg_config cfg;
@@ -71,6 +79,7 @@ struct herd_pg {
 	struct herd_pg_start_stage start;
 	struct herd_pg_stop_stage stop;
 	struct herd_pg_leftover_stage leftover;
+	struct herd_pg_archive_stage archive;
 	herd_pg_next_fn remove_next, single_next, validate_next;
 };
 
@@ -96,6 +105,8 @@ void herd_pg_stage_stop(struct herd_pg *pg, const struct herd_pg_stop_opts *opts
 void herd_pg_stage_leftovers(struct herd_pg *pg, herd_pg_next_fn next);
 /* Waits until the postmaster accepts connections; start.c's last stage. */
 void herd_pg_stage_ready(struct herd_pg *pg, int64_t timeout_ms, herd_pg_next_fn next);
+/* archive.h: what waits for the archive, and the last segment. Never fails. */
+void herd_pg_stage_archive(struct herd_pg *pg, bool last, herd_pg_next_fn next);
 /* Empties the data directory and what its links lead to. */
 void herd_pg_stage_remove(struct herd_pg *pg, herd_pg_next_fn next);
 /* Lets the server check the files; parameters that it refuses are left out. */

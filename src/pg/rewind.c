@@ -301,6 +301,15 @@ static void ask_source(struct herd_pg *pg, int rc, const struct herd_err *err)
 	}
 }
 
+/* pg_rewind removes what the archive has not got yet, and the leader's line may need it. */
+static void archive_first(struct herd_pg *pg, int rc, const struct herd_err *err)
+{
+	if (rc < 0)
+		herd_pg_op_end(pg, rc, err);
+	else
+		herd_pg_stage_archive(pg, false, ask_source);
+}
+
 static void recover_first(struct herd_pg *pg, int rc, const struct herd_err *err)
 {
 	char *label = herd_str_printf("%s/backup_label", pg->cfg.data_dir);
@@ -317,9 +326,9 @@ static void recover_first(struct herd_pg *pg, int rc, const struct herd_err *err
 	if (rc < 0)
 		end_with(pg, &own);
 	else if (herd_pg_control_dirty(&c) && !herd_pg_file_exists(label))
-		herd_pg_stage_single_user(pg, ask_source);
+		herd_pg_stage_single_user(pg, archive_first);
 	else
-		ask_source(pg, 0, NULL);
+		archive_first(pg, 0, NULL);
 	free(label);
 }
 

@@ -251,7 +251,37 @@ ROW(diverged_data_is_put_aside)
 		(struct herd_obs_probe){ .name = "b", .ok = true, .timeline = 2, .history = &h };
 	expect(&f, "follow.diverged; STOP fast");
 	f.obs.pg.run = HERD_RUN_DOWN;
-	expect(&f, "rewind.aside; WIPE");
+	expect(&f, "rewind.aside; WIPE=diverged");
+	CLOSE;
+}
+
+/* A new copy after a failed rewind is not what was judged: it must never be rewound. */
+ROW(copy_after_a_failed_rewind_is_started)
+{
+	struct herd_history_line line = { .timeline = 1, .lsn = 800 };
+	struct herd_history h = { 1, &line };
+	OPEN;
+	k.leader = "b";
+	see(&f, &k);
+	/* The leader has a new timeline, and its control file knows it. */
+	for (size_t i = 0; i < f.scope->groups[0].n_members; i++)
+		if (strcmp(f.scope->groups[0].members[i].name, "b") == 0)
+			f.scope->groups[0].members[i].role = HERD_ROLE_PRIMARY;
+	as_primary(&f);
+	f.obs.pg.run = HERD_RUN_DOWN;
+	f.obs.probe =
+		(struct herd_obs_probe){ .name = "b", .ok = true, .timeline = 2, .history = &h };
+	expect(&f, "rewind; REWIND b");
+	f.obs.task.last = HERD_TASK_REWIND;
+	f.obs.pg.data = HERD_DATA_BROKEN;
+	f.obs.now_ms += 100;
+	expect(&f, "bootstrap.clone; CLONE b");
+	f.obs.task.last = HERD_TASK_CLONE;
+	f.obs.task.last_ok = true;
+	f.obs.pg.data = HERD_DATA_VALID;
+	f.obs.pg.in_recovery = true;
+	f.obs.now_ms += 100;
+	expect(&f, "down.standby; START standby b");
 	CLOSE;
 }
 
@@ -273,6 +303,7 @@ int main(void)
 		cmocka_unit_test(circle_of_replicatefrom),
 		cmocka_unit_test(copy_without_a_leader),
 		cmocka_unit_test(diverged_data_is_put_aside),
+		cmocka_unit_test(copy_after_a_failed_rewind_is_started),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/str.h"
+#include "pg/archive.h"
 #include "pg/command.h"
 #include "pg/conf.h"
 #include "pg/conninfo.h"
@@ -424,15 +425,42 @@ static void quotes(void **state)
 	herd_buf_free(&b);
 }
 
+static void archive_words(void **state)
+{
+	static const struct {
+		const char *command, *want;
+	} rows[] = {
+		{ "cp %p /a/%f", "cp pg_wal/X /a/X" },
+		{ "a 100%% %x", "a 100% %x" },
+		{ "%", "%" },
+		{ "", "" },
+		{ "%f%f%p", "XXpg_wal/X" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char *got = herd_pg_archive_words(rows[i].command, "pg_wal/X", "X");
+
+		assert_string_equal(got, rows[i].want);
+		free(got);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(escapes),      cmocka_unit_test(conninfo_order),
-		cmocka_unit_test(urls),         cmocka_unit_test(pgpass),
-		cmocka_unit_test(conf_golden),  cmocka_unit_test(hba),
-		cmocka_unit_test(gucs_checked), cmocka_unit_test(protected_gucs),
-		cmocka_unit_test(listening),    cmocka_unit_test(auto_conf),
-		cmocka_unit_test(conf_parse),   cmocka_unit_test(split),
+		cmocka_unit_test(archive_words),
+		cmocka_unit_test(escapes),
+		cmocka_unit_test(conninfo_order),
+		cmocka_unit_test(urls),
+		cmocka_unit_test(pgpass),
+		cmocka_unit_test(conf_golden),
+		cmocka_unit_test(hba),
+		cmocka_unit_test(gucs_checked),
+		cmocka_unit_test(protected_gucs),
+		cmocka_unit_test(listening),
+		cmocka_unit_test(auto_conf),
+		cmocka_unit_test(conf_parse),
+		cmocka_unit_test(split),
 		cmocka_unit_test(quotes),
 	};
 
