@@ -37,13 +37,18 @@ _pgherd_ctl() {
 		esac
 	done
 	case $prev in
-	-c | --config-file | --apply | --replace)
+	-c | --config-file | --apply | --replace | --file)
+		# After query, -c is SQL.
 		[ -n "$verb" ] && [ "$prev" = -c ] || {
 			COMPREPLY=($(compgen -f -- "$cur"))
 			return
 		}
 		;;
 	-f | --format)
+		if [ "$verb" = query ] && [ "$prev" = -f ]; then
+			COMPREPLY=($(compgen -f -- "$cur"))
+			return
+		fi
 		COMPREPLY=($(compgen -W "pretty tsv json yaml yml" -- "$cur"))
 		return
 		;;
@@ -57,7 +62,7 @@ _pgherd_ctl() {
 		;;
 	esac
 	if [ -z "$verb" ]; then
-		COMPREPLY=($(compgen -W "list topology switchover failover restart reload reinit flush pause
+		COMPREPLY=($(compgen -W "list topology explain switchover failover restart reload reinit flush pause
 			resume edit-config show-config history version query dsn remove
 			demote-cluster promote-cluster
 			--config-file --dcs-url --insecure --help" -- "$cur"))
@@ -65,6 +70,9 @@ _pgherd_ctl() {
 		COMPREPLY=($(compgen -W "$(_pgherd_ctl_options "$verb")" -- "$cur"))
 	else
 		case $verb in
+		explain)
+			COMPREPLY=($(compgen -W "$(_pgherd_ctl_members)" -- "$cur"))
+			;;
 		restart | reload | reinit | version | flush)
 			local more=
 			[ "$verb" = flush ] && more="restart switchover"

@@ -361,7 +361,8 @@ static void describe(struct look *k, json_t *doc)
 					: k->m->state_text ? k->m->state_text
 							   : "unknown"));
 	json_object_set_new(doc, "position", position(k));
-	json_object_set(doc, "tags", k->m->tags.raw ? k->m->tags.raw : json_object());
+	json_object_set_new(doc, "tags",
+			    k->m->tags.raw ? json_incref(k->m->tags.raw) : json_object());
 	if (guard)
 		json_object_set_new(doc, "guard", json_string(guard));
 }
