@@ -76,7 +76,7 @@ const struct herd_schema_key herd_schema_local[] = {
 	{ "restapi.allowlist_include_members", BOOL, "", LIVE, "off", "all members of the herd may" },
 	{ "restapi.http_extra_headers", SETTINGS, "", LIVE, "", "headers of every answer" },
 	{ "restapi.https_extra_headers", SETTINGS, "", LIVE, "", "the same with TLS; wins over http_extra_headers" },
-	{ "restapi.request_queue_size", INT, "", START, "5", "connections that wait to be taken", .min = 0, .max = 4096 },
+	{ "restapi.request_queue_size", INT, "", LIVE, "the most", "connections that wait to be taken", .min = 0, .max = 4096 },
 	{ "restapi.server_tokens", CHOICE, "", LIVE, "original", "what the header Server tells", .choices = "original|productonly|minimal" },
 	{ "restapi.thread_pool_size", INT, "", UNUSED, "", "there are no threads", .min = 1 },
 
