@@ -139,7 +139,8 @@ int herd_pg_conninfo_build(const struct herd_pg_addr *addr, const struct herd_pg
 	word(&b, "sslcrldir", v >= 14 ? auth->sslcrldir : NULL);
 	word(&b, "application_name", opts->application_name);
 	word(&b, "krbsrvname", opts->krbsrvname);
-	word(&b, "gssencmode", auth->gssencmode != NULL ? auth->gssencmode : prefer);
+	if (v >= 12)
+		word(&b, "gssencmode", auth->gssencmode != NULL ? auth->gssencmode : prefer);
 	if (v >= 13)
 		word(&b, "channel_binding",
 		     auth->channel_binding != NULL ? auth->channel_binding : prefer);

@@ -370,12 +370,21 @@ enum herd_pg_datadir herd_pg_datadir(struct herd_pg *pg, struct herd_err *err)
 	return ret;
 }
 
-/* The same words again tell nothing new. */
+/* A line that was said about the last configuration, too, tells nothing new. */
 static void notice_once(struct herd_pg *pg, const char *lines)
 {
-	if (herd_str_eq(lines, pg->warned))
-		return;
-	herd_pg_notice_lines(pg, lines);
+	const char *said = pg->warned != NULL ? pg->warned : "";
+
+	for (const char *at = lines; *at != '\0';) {
+		size_t len = strcspn(at, "\n");
+		char *line = strndup(at, len + (at[len] == '\n'));
+		const char *found = line != NULL ? strstr(said, line) : said;
+
+		if (found == NULL || (found != said && found[-1] != '\n'))
+			herd_pg_notice_lines(pg, line);
+		free(line);
+		at += len + (at[len] == '\n');
+	}
 	herd_str_set(&pg->warned, lines);
 }
 
@@ -401,20 +410,18 @@ static void info(struct herd_pg *pg, const char *fmt, ...)
 static void tell_change(struct herd_pg *pg, const char *name, const char *old, const char *new)
 {
 	const struct herd_pg_guc *g = pg->gucs.n > 0 ? herd_pg_guc_find(&pg->gucs, name) : NULL;
-	const struct herd_pg_guc_fact *f = herd_pg_guc_fact(name);
-	struct herd_buf def = { 0 };
 
 	/* That one is the agent's own, and changes often. */
 	if (strcasecmp(name, "synchronous_standby_names") == 0)
 		return;
+	/* Of numbers and booleans the server does not describe the default truly. */
 	if (old == NULL && g != NULL &&
-	    herd_pg_guc_human(g->type, f != NULL ? f->unit : NULL, g->def, &def) == 0)
-		old = herd_buf_str(&def);
+	    (g->type == HERD_PG_GUC_ENUM || g->type == HERD_PG_GUC_STRING))
+		old = g->def;
 	info(pg, "Changed %s from '%s' to '%s'%s", name, old != NULL ? old : "None",
 	     new != NULL ? new : "None",
 	     g != NULL && strcmp(g->context, "postmaster") == 0 ? " (restart might be required)"
 								: "");
-	herd_buf_free(&def);
 }
 
 /* What is written otherwise than the last time, for a server that runs. */

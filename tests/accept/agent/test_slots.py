@@ -268,6 +268,38 @@ def test_wal_gone(herd):
         wait_for(lacks(m, "late"), 40, m.name)
 
 
+def test_failover_slots(herd):
+    """PostgreSQL 17 copies slots with `failover` by itself: they are left alone, and a demoted primary's
+    makes room for the copy."""
+    leader = herd.wait_healthy()
+    if int(leader.sql("show server_version_num")[0][0]) < 170000:
+        pytest.skip("PostgreSQL 17")
+    patch(herd, postgresql={"parameters": {"sync_replication_slots": "on", "hot_standby_feedback": "on"}})
+    leader.sql("select pg_create_logical_replication_slot('own', 'test_decoding', false, false, true)")
+    synced = lambda m: m.sql("select synced from pg_replication_slots where slot_name = 'own'"  # noqa: E731
+                             " and not temporary") == [(True,)]
+    for m in herd.replicas():
+        wait_for(lambda m=m: synced(m), 60, m.name)
+    old, new = leader, herd.replicas()[0]
+    assert herd.switchover(new.name)[0] == 200
+    herd.wait_leader(but=old)
+    herd.wait_healthy()
+    # PostgreSQL copies a slot only when that has moved on.
+    new.sql("create table own (i int)")
+
+    def moved():
+        new.sql("insert into own values (1)")
+        new.sql("select pg_log_standby_snapshot()")
+        new.sql("select count(*) from pg_logical_slot_get_changes('own', null, null)")
+        return synced(old)
+    wait_for(moved, 90, "the old primary has a copy", step=1)
+    assert has(new, "own")()
+    new.sql("select pg_drop_replication_slot('own')")
+    for m in herd.members:
+        wait_for(lacks(m, "own"), 60, m.name)
+    patch(herd, postgresql={"parameters": {"sync_replication_slots": None, "hot_standby_feedback": None}})
+
+
 def test_retained(herd):
     """The slot of a member that went stays for a while."""
     leader = herd.wait_healthy()

@@ -79,6 +79,35 @@ static void conninfo_order(void **state)
 	herd_buf_free(&b);
 }
 
+/* Each version gets the words it knows. */
+static void conninfo_versions(void **state)
+{
+	static const struct {
+		const char *word;
+		int from;
+	} rows[] = {
+		{ "sslmode=", 9 },          { "gssencmode=", 12 }, { "channel_binding=", 13 },
+		{ "sslpassword=", 13 },     { "sslcrldir=", 14 },  { "sslnegotiation=", 17 },
+		{ "application_name=", 9 }, { "user=", 9 },
+	};
+	struct herd_pg_addr addr = { .host = "h" };
+	struct herd_pg_auth auth = { .username = "rep", .sslcrldir = "/d", .sslpassword = "p" };
+
+	for (int version = 10; version <= 18; version++) {
+		struct herd_pg_conninfo_opts opts = { .application_name = "n1",
+						      .server_version = version,
+						      .defaults = true };
+		struct herd_buf b = { 0 };
+
+		assert_int_equal(herd_pg_conninfo_build(&addr, &auth, &opts, &b), 0);
+		for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
+			if ((strstr(herd_buf_str(&b), rows[i].word) != NULL) !=
+			    (version >= rows[i].from))
+				fail_msg("%s in %d: %s", rows[i].word, version, herd_buf_str(&b));
+		herd_buf_free(&b);
+	}
+}
+
 static void urls(void **state)
 {
 	struct herd_pg_addr a = { 0 };
@@ -448,19 +477,13 @@ static void archive_words(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(archive_words),
-		cmocka_unit_test(escapes),
-		cmocka_unit_test(conninfo_order),
-		cmocka_unit_test(urls),
-		cmocka_unit_test(pgpass),
-		cmocka_unit_test(conf_golden),
-		cmocka_unit_test(hba),
-		cmocka_unit_test(gucs_checked),
-		cmocka_unit_test(protected_gucs),
-		cmocka_unit_test(listening),
-		cmocka_unit_test(auto_conf),
-		cmocka_unit_test(conf_parse),
-		cmocka_unit_test(split),
+		cmocka_unit_test(archive_words),  cmocka_unit_test(escapes),
+		cmocka_unit_test(conninfo_order), cmocka_unit_test(urls),
+		cmocka_unit_test(pgpass),         cmocka_unit_test(conninfo_versions),
+		cmocka_unit_test(conf_golden),    cmocka_unit_test(hba),
+		cmocka_unit_test(gucs_checked),   cmocka_unit_test(protected_gucs),
+		cmocka_unit_test(listening),      cmocka_unit_test(auto_conf),
+		cmocka_unit_test(conf_parse),     cmocka_unit_test(split),
 		cmocka_unit_test(quotes),
 	};
 
