@@ -279,6 +279,9 @@ static void on_exited(void *arg, bool expected)
 {
 	struct herd_agent *a = arg;
 
+	/* A server that an earlier agent had started counts as ours for systemd, too. */
+	if (expected && !a->exiting && !a->want_exit)
+		herd_notify("READY=1");
 	if (!expected) {
 		a->crashed = true;
 		herd_warning(a->log, "PostgreSQL is not running any more");

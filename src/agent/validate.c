@@ -223,7 +223,9 @@ static void check_store(struct check *c)
 	bool any = has_section(c, "etcd3");
 
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-		if (!has_section(c, others[i]))
+		/* Patroni takes the first in the order of their names. */
+		if (!has_section(c, others[i]) ||
+		    (has_section(c, "etcd3") && strcmp(others[i], "etcd3") > 0))
 			continue;
 		any = true;
 		bad(c, others[i], "%s",

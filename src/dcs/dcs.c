@@ -92,12 +92,14 @@ static int open_etcd3(struct herd_loop *l, struct herd_etcd3_opts *o, const char
  */
 static int refuse_others(const json_t *config, struct herd_err *err)
 {
-	static const char *const names[] = { "consul", "etcd",      "exhibitor", "kubernetes",
-					     "raft",   "zookeeper", "consensus" };
+	static const char *const names[] = { "consensus", "consul",     "etcd", "etcd3",
+					     "exhibitor", "kubernetes", "raft", "zookeeper" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		if (!json_object_get(config, names[i]))
 			continue;
+		if (strcmp(names[i], "etcd3") == 0)
+			return 0;
 		if (strcmp(names[i], "etcd") == 0) {
 			herd_err_set(
 				err, -ENOTSUP,

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 
+import psycopg2
 import pytest
 import yaml
 
@@ -183,28 +184,43 @@ def test_reload(herd, systemd):
     wait_for(lambda: m.request("POST", "/reload")[0] == 202, 30, "no authentication again")
 
 
-def test_superuser_password(herd):
-    """A password changed in PostgreSQL and then in the files: no restart."""
+def auth_sql(herd, password, text):
+    with contextlib.closing(psycopg2.connect(host="127.0.0.1", port=herd.leader().port,
+                                             user="postgres", password=password,
+                                             dbname="postgres")) as c:
+        c.autocommit = True
+        with c.cursor() as cur:
+            cur.execute(text)
+            return cur.fetchall() if cur.description else None
+
+
+def line(password):
+    return ":replicator:" + password.replace("\\", "\\\\").replace(":", "\\:")
+
+
+def change_passwords(herd, old, new):
+    """In PostgreSQL, then in the files; every session that used the old ones is ended."""
+    auth_sql(herd, old, "".join(f"alter role {r} password '{new.replace(chr(39), chr(39) * 2)}';"
+                                for r in ("postgres", "replicator", "rewinder")))
+    for m in herd.members:
+        rewrite(m, lambda c: [c["postgresql"]["authentication"][k].update(password=new)
+                              for k in ("superuser", "replication", "rewind")])
+    wait_for(lambda: all(line(new) in (m.dir / "pgpass").read_text() for m in herd.replicas()), 30,
+             "the new password in pgpass")
+    auth_sql(herd, new, "select pg_terminate_backend(pid) from pg_stat_activity where "
+                        "pid <> pg_backend_pid() and backend_type in ('client backend', 'walsender')")
+    wait_for(lambda: auth_sql(herd, new, "select 1 from pg_stat_replication where "
+                                         "state = 'streaming'"), 60, "streaming again")
+    wait_for(lambda: auth_sql(herd, new, "select 1 from pg_stat_activity where "
+                                         "application_name = 'Patroni heartbeat'"), 30, "heartbeat")
+
+
+def test_passwords(herd):
+    """Changed without a restart of anything."""
     pid = {m.name: m.postmaster() for m in herd.members}
-    for m in herd.members:
-        rewrite(m, lambda c: c["postgresql"]["authentication"]["superuser"].update(password="new"))
-    herd.leader().sql("alter role postgres password 'new'")
-    try:
-        for m in herd.members:
-            wait_for(lambda m=m: m.status()["state"] == "running", 30, "state")
-    finally:
-        for m in herd.members:
-            rewrite(m, lambda c: c["postgresql"]["authentication"]["superuser"].update(
-                password=PASSWORD))
-        import psycopg2
-        with contextlib.closing(psycopg2.connect(
-                host="127.0.0.1", port=herd.leader().port, user="postgres", password="new",
-                dbname="postgres")) as c:
-            c.autocommit = True
-            c.cursor().execute(f"alter role postgres password '{PASSWORD}'")
-    for m in herd.members:
-        wait_for(lambda m=m: m.status()["state"] == "running", 30, "state")
-        assert m.postmaster() == pid[m.name]
+    change_passwords(herd, PASSWORD, "n'e:w\\")
+    change_passwords(herd, "n'e:w\\", PASSWORD)
+    assert pid == {m.name: m.postmaster() for m in herd.members}
 
 
 def test_systemd(herd, systemd):

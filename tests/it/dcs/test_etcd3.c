@@ -337,7 +337,8 @@ static void configuration(void **state)
 		{ "{\"etcd3\":{\"hosts\":[1]}}", "list of text" },
 		{ "{\"etcd3\":{\"srv\":\"no-such-domain.invalid\"}}", "SRV records of" },
 		{ "{\"etcd\":{\"host\":\"a\"}}", "API v2" },
-		{ "{\"etcd3\":{\"host\":\"a\"},\"raft\":{}}", "\"raft\" is not available" },
+		{ "{\"etcd3\":{\"host\":\"a\"},\"consul\":{}}", "\"consul\" is not available" },
+		{ "{\"etcd3\":{\"host\":[]},\"raft\":{}}", "no host of etcd" },
 	};
 	struct herd_loop *l = herd_loop_new();
 
