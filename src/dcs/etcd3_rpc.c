@@ -104,13 +104,23 @@ static void authenticate(struct etcd3_rpc *r)
 	json_decref(o);
 }
 
+/* Why etcd refuses. What stands before the gateway answers with a sentence, not with JSON. */
+static const char *message_of(const struct herd_http_response *resp, const json_t *reply)
+{
+	const char *text = herd_json_str(reply, "message", herd_json_str(reply, "error", NULL));
+
+	if (!text && !reply)
+		text = resp->body;
+	return text && *text ? text : "no reason given";
+}
+
 static void on_auth(void *arg, const struct herd_http_response *resp)
 {
 	struct etcd3_rpc *r = arg;
 	struct herd_err err = HERD_ERR_INIT;
 	json_t *v = resp->status ? json_loadb(resp->body, resp->len, 0, NULL) : NULL;
 	const char *token = resp->status == 200 ? herd_json_str(v, "token", NULL) : NULL;
-	const char *message = herd_json_str(v, "message", herd_json_str(v, "error", NULL));
+	const char *message = message_of(resp, v);
 
 	r->call = NULL;
 	r->authenticating = false;
@@ -121,9 +131,8 @@ static void on_auth(void *arg, const struct herd_http_response *resp)
 	}
 	if (resp->status == 0 || resp->status >= 500) {
 		if (resp->status)
-			herd_err_set(&err, -EIO, "etcd at %s could not authenticate: %s",
-				     r->e->urls[r->endpoint],
-				     message ? message : "no reason given");
+			herd_err_set(&err, -EIO, "etcd at %s could not authenticate: %.200s",
+				     r->e->urls[r->endpoint], message);
 		json_decref(v);
 		r->logged_in = false;
 		again(r, HERD_DCS_UNREACHABLE, resp->status ? &err : resp->err);
@@ -136,8 +145,8 @@ static void on_auth(void *arg, const struct herd_http_response *resp)
 		attempt(r);
 		return;
 	}
+	herd_err_set(&err, -EACCES, "etcd refused user \"%s\": %.200s", r->e->username, message);
 	json_decref(v);
-	herd_err_set(&err, -EACCES, "etcd refused user \"%s\"", r->e->username);
 	herd_err_hint(&err, "Check username and password in section etcd3.");
 	finish(r, HERD_DCS_REFUSED, NULL, &err);
 	herd_err_clear(&err);
@@ -164,14 +173,16 @@ static bool is_stale(struct etcd3 *e, const json_t *reply)
 }
 
 /* An answer that is an error: what it means for this call. */
-static void on_refusal(struct etcd3_rpc *r, int status, const json_t *reply)
+static void on_refusal(struct etcd3_rpc *r, const struct herd_http_response *resp,
+		       const json_t *reply)
 {
 	struct herd_err err = HERD_ERR_INIT;
-	const char *message = herd_json_str(reply, "message", herd_json_str(reply, "error", NULL));
+	const char *message = message_of(resp, reply);
+	int status = resp->status;
 	int64_t code = herd_json_i64(reply, "code", herd_json_i64(reply, "grpc_code", -1));
 
-	herd_err_set(&err, -EIO, "etcd at %s answered %d: %s", r->e->urls[r->endpoint], status,
-		     message ? message : "no reason given");
+	herd_err_set(&err, -EIO, "etcd at %s answered %d: %.200s", r->e->urls[r->endpoint], status,
+		     message);
 	if (says(message, "lease not found")) {
 		finish(r, HERD_DCS_LEASE_GONE, NULL, &err);
 	} else if (r->e->username && !r->logged_in &&
@@ -213,7 +224,7 @@ static void on_done(void *arg, const struct herd_http_response *resp)
 	if (resp->status != 200 || !json_is_object(reply) || json_object_get(reply, "error")) {
 		const json_t *inner = json_object_get(reply, "error");
 
-		on_refusal(r, resp->status, json_is_object(inner) ? inner : reply);
+		on_refusal(r, resp, json_is_object(inner) ? inner : reply);
 	} else if (is_stale(r->e, reply)) {
 		struct herd_err err = HERD_ERR_INIT;
 

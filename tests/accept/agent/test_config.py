@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 import yaml
 
-from herd import BIN_DIR, PASSWORD, PGHERD, Herd, own, wait_for
+from herd import BIN_DIR, PASSWORD, PGHERD, Herd, free_port, own, wait_for
 
 
 class Notifications:
@@ -413,3 +413,77 @@ def test_process_1(herd, place):
         log_has(m, "the agent ends")
         assert not (m.data / "postmaster.pid").exists()
         m.process = None
+
+
+def certificates(place):
+    """A CA, and a certificate of it for etcd and for its clients: ca.pem, one.pem, one.key. It has no
+    CN: with authentication on, etcd's gateway refuses clients that have one."""
+    def openssl(*words):
+        subprocess.run(["openssl", *words], cwd=place, check=True, capture_output=True)
+
+    new = ["req", "-new", "-newkey", "rsa:2048", "-nodes"]
+    openssl(*new, "-x509", "-days", "2", "-subj", "/CN=test-ca", "-keyout", "ca.key", "-out", "ca.pem")
+    openssl(*new, "-subj", "/O=no name", "-keyout", "one.key", "-out", "one.csr")
+    (place / "ext").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    openssl("x509", "-req", "-days", "2", "-in", "one.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+            "-CAcreateserial", "-extfile", "ext", "-out", "one.pem")
+    for f in place.iterdir():
+        f.chmod(0o644)
+    own(place)
+
+
+class SecureEtcd:
+    """TLS with certificates on both sides, and a user."""
+
+    def __init__(self, place):
+        self.place, self.port = place, free_port()
+        self.url, peer = f"https://127.0.0.1:{self.port}", f"http://127.0.0.1:{free_port()}"
+        self.argv = ["etcd", "--data-dir", str(place / "etcd"), "--listen-client-urls", self.url,
+                     "--advertise-client-urls", self.url, "--listen-peer-urls", peer,
+                     "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
+                     "--client-cert-auth", "--trusted-ca-file", str(place / "ca.pem"),
+                     "--cert-file", str(place / "one.pem"), "--key-file", str(place / "one.key")]
+        self.start()
+        for words in ("user add root:secret", "user grant-role root root", "auth enable"):
+            self.ctl(words)
+
+    def start(self):
+        self.process = subprocess.Popen(self.argv, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
+        wait_for(lambda: self.ctl("endpoint health", check=False) == 0, 30, "etcd with TLS")
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+    def ctl(self, words, check=True):
+        run = subprocess.run(
+            ["etcdctl", "--endpoints", self.url, "--cacert", self.place / "ca.pem", "--cert",
+             self.place / "one.pem", "--key", self.place / "one.key", *words.split()],
+            env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, text=True)
+        assert not check or run.returncode == 0, run.stderr
+        return run.returncode
+
+
+def test_etcd_with_tls_and_a_user(place):
+    certificates(place)
+    etcd = SecureEtcd(place)
+    patch = {"etcd3": {"url": f"https://root:secret@localhost:{etcd.port}", "hosts": None,
+                       "cacert": str(place / "ca.pem"), "cert": str(place / "one.pem"),
+                       "key": str(place / "one.key")}}
+    try:
+        with Herd(1, patch=patch, dcs={"ttl": 20, "retry_timeout": 5}) as h:
+            m = h.wait_leader()
+            # The tokens are gone with the server's memory; the agent gets a new one.
+            etcd.stop()
+            etcd.start()
+            seen = m.status()["dcs_last_seen"]
+            wait_for(lambda: m.status()["dcs_last_seen"] > seen + 2, 60, "the store again")
+            wait_for(lambda: m.request("PATCH", "/config", {"own_key": seen})[0] == 200, 60, "a write")
+            assert m.is_primary()
+            assert "secret" not in m.log.read_text()
+            run = subprocess.run([PGHERD, "ctl", "-c", str(m.dir / "config.yml"), "list"],
+                                 capture_output=True, text=True)
+            assert "Leader" in run.stdout, run.stderr
+    finally:
+        etcd.stop()
