@@ -421,9 +421,9 @@ def ctl(herd, *args, check=False, input=None, env=None):
 class Writer(threading.Thread):
     """Inserts 1, 2, 3 ... wherever the primary is; acked holds what was acknowledged."""
 
-    def __init__(self, herd, group=None, gap=0.005):
+    def __init__(self, herd, group=None, gap=0.005, first=1):
         super().__init__(daemon=True)
-        self.herd, self.group, self.gap = herd, group, gap
+        self.herd, self.group, self.gap, self.first = herd, group, gap, first
         self.acked, self.errors, self.stop_it = [], 0, threading.Event()
         self.last_ack = time.monotonic()
         self.longest = 0.0
@@ -431,7 +431,7 @@ class Writer(threading.Thread):
     def run(self):
         ports = ",".join(str(m.port) for m in self.herd.of(self.group))
         hosts = ",".join(m.host for m in self.herd.of(self.group))
-        c, i = None, 0
+        c, i = None, self.first - 1
         while not self.stop_it.is_set():
             try:
                 if c is None:
