@@ -31,7 +31,7 @@ struct herd_pg_start_stage {
 	bool raised;                      /* its values are higher than the configured ones */
 	struct herd_pg_settings settings; /* as written */
 	int refusals;
-	int64_t timeout_ms, began_ms;
+	int64_t timeout_ms, began_ms, wake_ms;
 	long log_offset;
 	herd_pg_next_fn next;
 };

@@ -172,6 +172,14 @@ bool herd_pg_proc_foreign(pid_t pid, const char *data_dir)
 }
 
 /* "postgres: checkpointer", with a cluster_name "postgres: batman: checkpointer". */
+static bool is_titled(const char *title, const char *what)
+{
+	const char *text = title + strlen("postgres: ");
+	const char *named = strstr(text, ": ");
+
+	return herd_str_starts(text, what) || (named != NULL && herd_str_starts(named + 2, what));
+}
+
 static bool is_client_title(const char *title)
 {
 	static const char *const own[] = {
@@ -181,14 +189,27 @@ static bool is_client_title(const char *title)
 		"logger",     "stats collector", "logical replication", "slotsync worker",
 		"io worker",  "bgworker",        "background worker",
 	};
-	const char *text = title + strlen("postgres: ");
-	const char *named = strstr(text, ": ");
 
 	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-		if (herd_str_starts(text, own[i]) ||
-		    (named != NULL && herd_str_starts(named + 2, own[i])))
+		if (is_titled(title, own[i]))
 			return false;
 	return true;
+}
+
+pid_t herd_pg_proc_titled(const char *data_dir, const char *what)
+{
+	enum { MANY = 4096, TITLE = 512 };
+	pid_t *pids = malloc(MANY * sizeof(*pids));
+	size_t n = pids != NULL ? herd_pg_proc_list(data_dir, 0, pids, MANY) : 0;
+	char title[TITLE];
+	pid_t found = 0;
+
+	for (size_t i = 0; i < n && i < MANY && found == 0; i++)
+		if (read_proc(pids[i], "cmdline", title, sizeof(title)) > 0 &&
+		    herd_str_starts(title, "postgres: ") && is_titled(title, what))
+			found = pids[i];
+	free(pids);
+	return found;
 }
 
 bool herd_pg_proc_has_clients(const char *data_dir)

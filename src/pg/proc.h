@@ -35,5 +35,7 @@ bool herd_pg_proc_has_clients(const char *data_dir);
  * 0: none. title is malloc'd, or NULL.
  */
 pid_t herd_pg_proc_stopped(const char *data_dir, char **title);
+/* The process of the server whose title begins so ("startup"); 0: none. */
+pid_t herd_pg_proc_titled(const char *data_dir, const char *what);
 /* The pid in a stale postmaster.pid is somebody else's: without help, postgres would not start. */
 bool herd_pg_proc_foreign(pid_t pid, const char *data_dir);

@@ -8,8 +8,27 @@
 #include "base/str.h"
 #include "pg/file.h"
 #include "pg/private.h"
+#include "pg/proc.h"
 
-enum { POLL_FAST_MS = 1, POLL_MS = 10, FAST_FOR_MS = 2000 };
+enum { POLL_FAST_MS = 1, POLL_MS = 10, FAST_FOR_MS = 2000, WAKE_MS = 10, WAKE_MAX_MS = 1000 };
+
+/*
+ * A startup process that gets the order while it waits for a WAL receiver it has just asked for
+ * takes note of it, and then sleeps out wal_retrieve_retry_interval (5 s by default) before it
+ * looks at the order again (WaitForWALToBecomeAvailable). SIGHUP wakes it; it has read its settings
+ * just now.
+ */
+static void wake_startup(struct herd_pg *pg, int64_t waited)
+{
+	pid_t pid;
+
+	if (waited < pg->start.wake_ms)
+		return;
+	pg->start.wake_ms = waited + (waited < WAKE_MAX_MS ? waited : WAKE_MAX_MS);
+	pid = herd_pg_proc_titled(pg->cfg.data_dir, "startup");
+	if (pid > 0)
+		kill(pid, SIGHUP);
+}
 
 /*
  * pg_control says "in production" from the moment when transactions are allowed: to look at it
@@ -34,6 +53,7 @@ static void poll_promoted(struct herd_pg *pg)
 		herd_err_clear(&err);
 		return;
 	}
+	wake_startup(pg, waited);
 	herd_pg_op_after(pg, waited < FAST_FOR_MS ? POLL_FAST_MS : POLL_MS, poll_promoted);
 }
 
@@ -83,6 +103,7 @@ int herd_pg_promote(struct herd_pg *pg, int64_t timeout_ms, herd_pg_done_fn done
 	pg->op.on_exit = on_exit_while_promoting;
 	pg->start.began_ms = herd_now_ms();
 	pg->start.timeout_ms = timeout_ms;
+	pg->start.wake_ms = WAKE_MS;
 	herd_pg_op_after(pg, 0, poll_promoted);
 	return 0;
 }

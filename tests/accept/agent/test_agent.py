@@ -75,6 +75,21 @@ def test_switchover(herd):
     assert history[-1][0] == 1 and history[-1][4] == new.name
 
 
+def test_promotion_does_not_wait_for_wal():
+    """The order to promote may come just when recovery is about to sleep: that sleep is cut short."""
+    with Herd(2, patch={"postgresql": {"parameters": {"wal_retrieve_retry_interval": "60s"}}}) as h:
+        h.wait_healthy()
+        with Writer(h) as writer:
+            for _ in range(3):
+                target = h.replicas()[0]
+                assert h.switchover(target.name)[0] == 200
+                n = len(writer.acked)
+                wait_for(lambda n=n: len(writer.acked) > n + 20, 30, "the writer goes on")
+                wait_for(lambda: h.replicas()[0].get("/replica")[0] == 200, 50, "the old leader follows")
+            writer.finish()
+            assert writer.lost() == []
+
+
 def test_switchover_refused(herd):
     leader = herd.leader()
     post = lambda path, body: leader.request("POST", path, body)  # noqa: E731
