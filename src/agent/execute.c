@@ -169,6 +169,13 @@ static void on_rows(void *arg, int rc, const struct herd_pg_rows *rows, const st
 
 static void on_slots(void *arg, int rc, const struct herd_err *err)
 {
+	struct pending *p = arg;
+
+	if (rc == 0 && p->slots.drop.n > 0)
+		herd_info(p->a->log, "Dropped replication slot '%s'", p->slots.drop.v[0]);
+	if (rc == 0 && p->slots.create.n > 0)
+		herd_info(p->a->log, "Created physical replication slot '%s'",
+			  p->slots.create.v[0]);
 	on_rows(arg, rc, NULL, err);
 }
 

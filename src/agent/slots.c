@@ -26,6 +26,7 @@ struct herd_agent_slot_work {
 	struct herd_agent *a;
 	struct herd_pg_session *session;
 	char *slot, *what;
+	bool makes;
 };
 
 static bool at_work(const struct herd_agent *a, const char *slot)
@@ -60,6 +61,8 @@ static void on_work(void *arg, int rc, const struct herd_pg_rows *rows, const st
 		return;
 	if (rc < 0)
 		herd_log_err(a->log, HERD_LOG_WARNING, err, "%s failed", w->what);
+	else if (w->makes)
+		herd_info(a->log, "Created logical replication slot '%s'", w->slot);
 	/* undefined_file: the WAL it needs has been removed here. Only a new copy helps. */
 	if (rc < 0 && strcmp(herd_pg_rows_sqlstate(rows), "58P01") == 0)
 		herd_names_add(&a->slots_stuck, w->slot);
@@ -76,7 +79,7 @@ static int send_work(struct herd_agent_slot_work *w, const struct herd_action *a
 		"SELECT pg_catalog.pg_replication_slot_advance(slot_name, $2::pg_lsn)"
 		" FROM pg_catalog.pg_replication_slots WHERE slot_name = $1::name AND NOT active"
 		" AND pg_catalog.pg_is_in_recovery() AND confirmed_flush_lsn < $2::pg_lsn";
-	bool makes = act->act == HERD_ACT_SLOT_CREATE;
+	bool makes = w->makes;
 	char lsn[HERD_LSN_TEXT];
 	const char *params[] = { act->slot, makes ? act->plugin : herd_lsn_print(act->lsn, lsn) };
 
@@ -96,6 +99,7 @@ void herd_agent_slot_work(struct herd_agent *a, const struct herd_action *act)
 		return;
 	*w = (struct herd_agent_slot_work){ .next = a->slot_work,
 					    .a = a,
+					    .makes = act->act == HERD_ACT_SLOT_CREATE,
 					    .slot = herd_str_dup(act->slot),
 					    .what = herd_action_print(act) };
 	a->slot_work = w;

@@ -15,6 +15,7 @@
 #include "pg/file.h"
 #include "pg/private.h"
 #include "pg/proc.h"
+#include "pg/slots.h"
 
 static void on_postmaster_exit(void *arg, pid_t pid)
 {
@@ -442,6 +443,23 @@ static void tell_changes(struct herd_pg *pg, const struct herd_pg_settings *new)
 			tell_change(pg, old->v[i].name, old->v[i].value, NULL);
 }
 
+/* The next start will ask for it: better a setting too much than no server. */
+static int raise_for_slots(struct herd_pg *pg, struct herd_pg_settings *s)
+{
+	struct herd_pg_slots_found found = herd_pg_slots_on_disk(pg->cfg.data_dir);
+	bool raised = false;
+	int rc = herd_pg_slots_raise(s, &found, &raised);
+
+	if (raised)
+		herd_pg_notice(pg,
+			       "replication slots that exist need wal_level=%s and "
+			       "max_replication_slots=%s, which is not what is configured",
+			       herd_pg_settings_get(s, "wal_level"),
+			       herd_pg_settings_get(s, "max_replication_slots"));
+	pg->start.raised |= raised;
+	return rc;
+}
+
 int herd_pg_write_role(struct herd_pg *pg, const struct herd_pg_role *role,
 		       const struct herd_pg_controldata *control, struct herd_pg_settings *ret,
 		       bool *changed, struct herd_err *err)
@@ -477,6 +495,8 @@ int herd_pg_write_role(struct herd_pg *pg, const struct herd_pg_role *role,
 	 */
 	if (rc == 0 && herd_pg_role_recovers(role) && control != NULL)
 		rc = herd_pg_conf_raise(&s, control, &pg->start.raised);
+	if (rc == 0 && ret != NULL)
+		rc = raise_for_slots(pg, &s);
 	if (rc == 0 && ret != NULL)
 		*ret = s;
 	else

@@ -1,7 +1,9 @@
 #include "pg/slots.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -188,5 +190,68 @@ int herd_pg_slot_put(const char *data_dir, const char *name, const char *state, 
 	free(file);
 	free(tmp);
 	free(tmp_file);
+	return rc;
+}
+
+/* The state begins with magic, checksum, version and length; then the name, and the database's OID,
+ * which a physical slot has not. */
+static bool is_logical(const char *file)
+{
+	enum { NAME_AT = 16, DATABASE_AT = NAME_AT + 64 };
+	unsigned char text[DATABASE_AT + 4];
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, text, sizeof(text)) : -1;
+	uint32_t database = 0;
+
+	if (fd >= 0)
+		close(fd);
+	if (n == (ssize_t)sizeof(text))
+		memcpy(&database, text + DATABASE_AT, sizeof(database));
+	return database != 0;
+}
+
+struct herd_pg_slots_found herd_pg_slots_on_disk(const char *data_dir)
+{
+	struct herd_pg_slots_found ret = { 0 };
+	char *path = herd_str_printf("%s/pg_replslot", data_dir);
+	DIR *dir = path != NULL ? opendir(path) : NULL;
+	struct dirent *entry;
+
+	while (dir != NULL && (entry = readdir(dir)) != NULL) {
+		char *file;
+
+		/* "name.tmp" is one that was not finished: a start removes it. */
+		if (strchr(entry->d_name, '.') != NULL)
+			continue;
+		file = herd_str_printf("%s/%s/state", path, entry->d_name);
+		ret.n++;
+		ret.logical += file != NULL && is_logical(file);
+		free(file);
+	}
+	if (dir != NULL)
+		closedir(dir);
+	free(path);
+	return ret;
+}
+
+int herd_pg_slots_raise(struct herd_pg_settings *s, const struct herd_pg_slots_found *found,
+			bool *raised)
+{
+	const char *max = herd_pg_settings_get(s, "max_replication_slots");
+	const char *level = herd_pg_settings_get(s, "wal_level");
+	int64_t n;
+	int rc = 0;
+
+	if (max != NULL && herd_str_to_i64(max, &n) == 0 && n < found->n) {
+		char text[16];
+
+		snprintf(text, sizeof(text), "%d", found->n);
+		rc = herd_pg_settings_set(s, "max_replication_slots", text);
+		*raised = true;
+	}
+	if (rc == 0 && found->logical > 0 && level != NULL && strcmp(level, "logical") != 0) {
+		rc = herd_pg_settings_set(s, "wal_level", "logical");
+		*raised = true;
+	}
 	return rc;
 }

@@ -25,3 +25,15 @@ int herd_pg_slots_apply(struct herd_pg_session *s, const struct herd_pg_slots_pl
  */
 int herd_pg_slot_put(const char *data_dir, const char *name, const char *state, size_t len,
 		     struct herd_err *err);
+
+/* Slots that lie in a data directory, used by a server or not. A start reads and counts them. */
+struct herd_pg_slots_found {
+	int n, logical;
+};
+struct herd_pg_slots_found herd_pg_slots_on_disk(const char *data_dir);
+/*
+ * A server does not start with fewer max_replication_slots than there are slots, or with logical
+ * ones below wal_level logical. s is for its command line; *raised is set when something was.
+ */
+int herd_pg_slots_raise(struct herd_pg_settings *s, const struct herd_pg_slots_found *found,
+			bool *raised);

@@ -268,6 +268,26 @@ def test_wal_gone(herd):
         wait_for(lacks(m, "late"), 40, m.name)
 
 
+def test_settings_that_slots_need(herd):
+    """A server with logical slots would not start below wal_level logical: it keeps what it needs."""
+    leader = herd.wait_healthy()
+    restart = lambda: leader.request("POST", "/restart", {})[0] == 200  # noqa: E731
+    patch(herd, slots={"needs": LOGICAL})
+    wait_for(has(leader, "needs"), what="made")
+    for m in herd.replicas():
+        wait_for(has(m, "needs"), 40, m.name)
+    patch(herd, postgresql={"parameters": {"wal_level": "replica"}})
+    wait_for(lambda: leader.status().get("pending_restart"), 30)
+    assert restart()
+    assert leader.sql("show wal_level") == [("logical",)]
+    wait_for(lambda: leader.status().get("pending_restart_reason") == {
+        "wal_level": {"old_value": "logical", "new_value": "replica"}}, 30, "still pending")
+    patch(herd, postgresql={"parameters": PARAMETERS}, slots=None)
+    for m in herd.members:
+        wait_for(lacks(m, "needs"), 40, m.name)
+        wait_for(lambda m=m: not m.status().get("pending_restart"), 30)
+
+
 def test_failover_slots(herd):
     """PostgreSQL 17 copies slots with `failover` by itself: they are left alone, and a demoted primary's
     makes room for the copy."""
