@@ -131,7 +131,7 @@ static void on_lease(void *arg, enum herd_dcs_result result, const char *lease, 
 		herd_log_err(a->log, HERD_LOG_WARNING, err, "could not renew the lease");
 	}
 	if (!p->waited)
-		herd_agent_wake(a);
+		herd_agent_wake_store(a);
 	pending_end(p, result == HERD_DCS_OK);
 }
 
@@ -263,6 +263,9 @@ static int wipe(struct herd_agent *a, const struct herd_action *act)
 /* 1: done already; 0: under way, its end comes by herd_agent_exec_done when it is waited for. */
 static int begin(struct herd_agent *a, const struct herd_action *act)
 {
+	/* What comes before in the list concerns the store and other members. */
+	if (act->act >= HERD_ACT_BOOTSTRAP)
+		a->st_stale = true;
 	switch (act->act) {
 	case HERD_ACT_LEASE_GRANT:
 	case HERD_ACT_LEASE_RENEW:

@@ -120,6 +120,9 @@ struct herd_agent {
 	struct herd_pg_status st; /* the last one that was read */
 	bool st_fresh;            /* read in this observation */
 	bool st_known;            /* ever read since the postmaster started */
+	int64_t st_ms;            /* when the last one was read */
+	bool st_stale;            /* something was done to the server since */
+	bool st_reuse;            /* the next observation may do with the last one */
 	struct herd_pg_controldata control;
 	bool control_known;
 	bool rewind_possible;
@@ -202,6 +205,8 @@ const struct herd_config *herd_agent_dynamic(const struct herd_agent *a);
 
 /* observe.c */
 void herd_agent_wake(struct herd_agent *a);
+/* Only something of the store has changed: the server is not asked again within a moment. */
+void herd_agent_wake_store(struct herd_agent *a);
 void herd_agent_observe_init(struct herd_agent *a);
 void herd_agent_heartbeat(void *arg);
 /* Fills obs from the agent's state; what it points to lives until the next event. */

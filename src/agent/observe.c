@@ -24,6 +24,7 @@
 /* A setting is in force everywhere by then. */
 #define SSN_AGAIN_MS 1000
 #define MIN_STEP_GAP_MS 2
+#define STATUS_REUSE_MS 50
 
 static void start(struct herd_agent *a, bool heartbeat);
 
@@ -112,6 +113,8 @@ static void on_status(void *arg, int rc, struct herd_pg_status *st, const struct
 		herd_pg_status_move(&a->st, st);
 		a->st_fresh = true;
 		a->st_known = true;
+		a->st_ms = herd_now_ms();
+		a->st_stale = false;
 		take_standby(a);
 		release_waiting_commits(a);
 		herd_agent_adopted(a);
@@ -168,12 +171,17 @@ static void start(struct herd_agent *a, bool heartbeat)
 	int64_t ttl = 1000 * herd_agent_config_i64(a->cfg, "ttl", 30);
 	int64_t limit = ttl / 12 < 250 ? 250 : ttl / 12 > 1000 ? 1000 : ttl / 12;
 
+	bool reuse = a->st_reuse && !heartbeat;
+
 	a->observing = true;
+	a->st_reuse = false;
 	a->wake_again = false;
 	a->st_fresh = false;
 	herd_timer_set(a->observe_timer, limit);
 	look_at_postmaster(a);
-	if (a->run == HERD_RUN_RUNNING && !a->pg_pending) {
+	if (reuse && a->run == HERD_RUN_RUNNING && !a->pg_pending && a->st_known) {
+		a->st_fresh = true;
+	} else if (a->run == HERD_RUN_RUNNING && !a->pg_pending) {
 		a->pg_pending = true;
 		if (herd_pg_status_query(herd_pg_session(a->pg), PG_QUERY_MS, on_status, a) < 0)
 			a->pg_pending = false;
@@ -197,6 +205,13 @@ void herd_agent_wake(struct herd_agent *a)
 		return;
 	}
 	start(a, false);
+}
+
+void herd_agent_wake_store(struct herd_agent *a)
+{
+	a->st_reuse = !a->exiting && !a->observing && !a->exec.waiting && !a->st_stale &&
+		      herd_now_ms() - a->st_ms < STATUS_REUSE_MS;
+	herd_agent_wake(a);
 }
 
 /* The step that is due, whatever the last plan still waits for. */

@@ -219,6 +219,7 @@ static void finish(struct herd_agent *a, int rc, const struct herd_err *err)
 	if (t == HERD_TASK_CLONE || t == HERD_TASK_REWIND)
 		end_rejoin(a, rc, err);
 
+	a->st_stale = true;
 	a->task.running = HERD_TASK_NONE;
 	a->task.id++;
 	a->task.failures = rc == 0 ? 0 : (a->task.last == t ? a->task.failures : 0) + 1;

@@ -135,6 +135,7 @@ bool herd_pg_proc_is_postmaster(pid_t pid, const char *data_dir)
 size_t herd_pg_proc_list(const char *data_dir, pid_t except, pid_t *pids, size_t max)
 {
 	struct dirent *entry;
+	pid_t self = getpid();
 	struct stat dir;
 	size_t n = 0;
 	DIR *proc;
@@ -151,8 +152,8 @@ size_t herd_pg_proc_list(const char *data_dir, pid_t except, pid_t *pids, size_t
 			continue;
 		pid = (pid_t)atoi(entry->d_name);
 		/* The directory first: it is what nearly all other processes fail. */
-		if (pid == except || pid == getpid() || !lives_in(pid, &dir) ||
-		    !runs_postgres(pid) || !herd_pg_proc_alive(pid))
+		if (pid == except || pid == self || !lives_in(pid, &dir) || !runs_postgres(pid) ||
+		    !herd_pg_proc_alive(pid))
 			continue;
 		if (n < max)
 			pids[n] = pid;
@@ -227,15 +228,39 @@ bool herd_pg_proc_has_clients(const char *data_dir)
 	return found;
 }
 
+/* The postmaster and its children; 0 when the kernel does not list them. */
+static size_t family(const char *data_dir, pid_t *pids, size_t max)
+{
+	struct herd_pg_pidfile f;
+	struct herd_buf text = { 0 };
+	char *path, *save = NULL;
+	size_t n = 0;
+
+	if (herd_pg_pidfile_read(data_dir, &f) < 0 || !herd_pg_proc_is_server(f.pid, data_dir))
+		return 0;
+	path = herd_str_printf("/proc/%d/task/%d/children", (int)f.pid, (int)f.pid);
+	if (path != NULL && herd_pg_file_read(path, &text, NULL) == 0) {
+		pids[n++] = f.pid;
+		for (char *w = strtok_r(text.data, " ", &save); w != NULL && n < max;
+		     w = strtok_r(NULL, " ", &save))
+			pids[n++] = (pid_t)atoi(w);
+	}
+	herd_buf_free(&text);
+	free(path);
+	return n;
+}
+
 pid_t herd_pg_proc_stopped(const char *data_dir, char **title)
 {
 	enum { MANY = 4096, TEXT = 512 };
 	pid_t *pids = malloc(MANY * sizeof(*pids));
-	size_t n = pids != NULL ? herd_pg_proc_list(data_dir, 0, pids, MANY) : 0;
+	size_t n = pids != NULL ? family(data_dir, pids, MANY) : 0;
 	char text[TEXT], *state;
 	pid_t found = 0;
 
 	*title = NULL;
+	if (n == 0 && pids != NULL)
+		n = herd_pg_proc_list(data_dir, 0, pids, MANY);
 	for (size_t i = 0; i < n && i < MANY && found == 0; i++) {
 		if (read_proc(pids[i], "stat", text, sizeof(text)) <= 0)
 			continue;

@@ -18,7 +18,8 @@ struct query {
 	char *sql;
 	char **params;
 	int nparams;
-	int64_t deadline_ms; /* NO_DEADLINE: none */
+	const char *statement; /* prepared under this name; NULL: not */
+	int64_t deadline_ms;   /* NO_DEADLINE: none */
 	herd_pg_query_fn fn;
 	void *arg;
 };
@@ -37,6 +38,8 @@ struct herd_pg_session {
 	struct herd_timer *timer;
 	struct herd_list queue; /* BUSY: the first one is on the wire */
 	PGresult *result;       /* of the query on the wire: the last one, or the first error */
+	const char *prepared;   /* the statement that this connection knows; NULL: none */
+	bool preparing;         /* what is on the wire prepares the first query */
 	int version;
 	int in_call; /* callbacks below us on the stack */
 	bool freed;
@@ -72,6 +75,8 @@ static void close_connection(struct herd_pg_session *s)
 	s->result = NULL;
 	PQfinish(s->conn);
 	s->conn = NULL;
+	s->prepared = NULL;
+	s->preparing = false;
 	s->state = CLOSED;
 }
 
@@ -247,7 +252,12 @@ static void send_first(struct herd_pg_session *s)
 	int ok;
 
 	s->state = BUSY;
-	if (q->params == NULL)
+	s->preparing = q->statement != NULL && s->prepared != q->statement;
+	if (s->preparing)
+		ok = PQsendPrepare(s->conn, q->statement, q->sql, 0, NULL);
+	else if (q->statement != NULL)
+		ok = PQsendQueryPrepared(s->conn, q->statement, 0, NULL, NULL, NULL, 0);
+	else if (q->params == NULL)
 		ok = PQsendQuery(s->conn, q->sql);
 	else
 		ok = PQsendQueryParams(s->conn, q->sql, q->nparams, NULL,
@@ -292,6 +302,12 @@ static void complete(struct herd_pg_session *s)
 
 	assert(s->state == BUSY && q != NULL);
 	s->result = NULL;
+	if (s->preparing && res != NULL && !is_error(res) && PQstatus(s->conn) != CONNECTION_BAD) {
+		PQclear(res);
+		s->prepared = q->statement;
+		send_first(s);
+		return;
+	}
 	if (PQstatus(s->conn) == CONNECTION_BAD && (res == NULL || is_error(res))) {
 		/* FATAL of a server that goes down; its words are the reason */
 		if (res != NULL)
@@ -538,8 +554,9 @@ int herd_pg_session_version(const struct herd_pg_session *s)
 	return s->version;
 }
 
-int herd_pg_query(struct herd_pg_session *s, const char *sql, int nparams,
-		  const char *const *params, int64_t timeout_ms, herd_pg_query_fn fn, void *arg)
+static int queue_query(struct herd_pg_session *s, const char *statement, const char *sql,
+		       int nparams, const char *const *params, int64_t timeout_ms,
+		       herd_pg_query_fn fn, void *arg)
 {
 	struct query *q;
 	bool ok;
@@ -549,6 +566,7 @@ int herd_pg_query(struct herd_pg_session *s, const char *sql, int nparams,
 	q = calloc(1, sizeof(*q));
 	if (q == NULL)
 		return -ENOMEM;
+	q->statement = statement;
 	q->sql = strdup(sql);
 	q->params = params != NULL ? calloc((size_t)nparams + 1, sizeof(char *)) : NULL;
 	ok = q->sql != NULL && (params == NULL || q->params != NULL);
@@ -571,6 +589,18 @@ int herd_pg_query(struct herd_pg_session *s, const char *sql, int nparams,
 	if (s->in_call == 0)
 		herd_timer_set(s->timer, 0);
 	return 0;
+}
+
+int herd_pg_query(struct herd_pg_session *s, const char *sql, int nparams,
+		  const char *const *params, int64_t timeout_ms, herd_pg_query_fn fn, void *arg)
+{
+	return queue_query(s, NULL, sql, nparams, params, timeout_ms, fn, arg);
+}
+
+int herd_pg_query_prepared(struct herd_pg_session *s, const char *statement, const char *sql,
+			   int64_t timeout_ms, herd_pg_query_fn fn, void *arg)
+{
+	return queue_query(s, statement, sql, 0, NULL, timeout_ms, fn, arg);
 }
 
 int herd_pg_rows_count(const struct herd_pg_rows *r)

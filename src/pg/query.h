@@ -45,6 +45,13 @@ int herd_pg_session_version(
 int herd_pg_query(struct herd_pg_session *s, const char *sql, int nparams,
 		  const char *const *params, int64_t timeout_ms, herd_pg_query_fn fn, void *arg);
 
+/*
+ * The same for a query that comes often: each connection prepares it once, so that the server does
+ * not parse and plan it every time. statement is its name, a constant (compared by address).
+ */
+int herd_pg_query_prepared(struct herd_pg_session *s, const char *statement, const char *sql,
+			   int64_t timeout_ms, herd_pg_query_fn fn, void *arg);
+
 int herd_pg_rows_count(const struct herd_pg_rows *r);
 int herd_pg_rows_columns(const struct herd_pg_rows *r);
 const char *herd_pg_rows_name(const struct herd_pg_rows *r, int col);

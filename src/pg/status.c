@@ -371,7 +371,7 @@ static void status_done(void *arg, int rc, const struct herd_pg_rows *rows,
 int herd_pg_status_query(struct herd_pg_session *s, int64_t timeout_ms, herd_pg_status_fn fn,
 			 void *arg)
 {
-	static const char *const none[] = { NULL };
+	static const char name[] = "herd_status";
 	struct status_call *call = calloc(1, sizeof(*call));
 	int rc;
 
@@ -379,7 +379,7 @@ int herd_pg_status_query(struct herd_pg_session *s, int64_t timeout_ms, herd_pg_
 		return -ENOMEM;
 	call->fn = fn;
 	call->arg = arg;
-	rc = herd_pg_query(s, status_sql, 0, none, timeout_ms, status_done, call);
+	rc = herd_pg_query_prepared(s, name, status_sql, timeout_ms, status_done, call);
 	if (rc < 0)
 		free(call);
 	return rc;
