@@ -145,13 +145,27 @@ static enum herd_pg_run run_of(struct herd_agent *a)
 	return HERD_RUN_DOWN;
 }
 
+/*
+ * A postmaster that was killed leaves sessions behind that finish their statement, and tell their
+ * client so. For the core DOWN means that nobody writes. Tasks end what they stop themselves.
+ */
+static void end_leftovers(struct herd_agent *a)
+{
+	enum herd_task t = a->task.running;
+
+	if (t == HERD_TASK_NONE || t == HERD_TASK_PROMOTE || t == HERD_TASK_CHECKPOINT)
+		herd_pg_kill(a->pg);
+}
+
 static void look_at_postmaster(struct herd_agent *a)
 {
 	enum herd_pg_run run = run_of(a);
 	int64_t now = herd_now_ms();
 
-	if (run == HERD_RUN_DOWN && a->run != HERD_RUN_DOWN)
+	if (run == HERD_RUN_DOWN && a->run != HERD_RUN_DOWN) {
 		a->down_since_ms = now;
+		end_leftovers(a);
+	}
 	if (run == HERD_RUN_STARTING && a->run != HERD_RUN_STARTING)
 		a->starting_since_ms = now;
 	if (run == HERD_RUN_DOWN)

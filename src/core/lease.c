@@ -276,7 +276,11 @@ static bool pause_primary(struct herd_step *s)
 		return herd_answer_regular(s, "pause.other",
 					   "PAUSE: continue to run as primary without lock");
 	}
-	if (!of_this_cluster(s) || !o->lease.id || s->key_mine)
+	/* One that others have left behind must not lead again because they are away. */
+	int64_t tl = herd_cluster_timeline(s->cl);
+	bool outdated = tl > 0 && o->pg.timeline > 0 && o->pg.timeline < tl;
+
+	if (!of_this_cluster(s) || !o->lease.id || s->key_mine || outdated)
 		return herd_answer_regular(s, "pause.foreign",
 					   "PAUSE: continue to run as primary without lock");
 	herd_take(s);

@@ -20,7 +20,8 @@
 
 /* The postmaster. */
 enum herd_pg_run {
-	HERD_RUN_DOWN = 0, /* no postmaster process (a zombie is none) */
+	/* No postmaster (a zombie is none), and what a dead one left behind was killed. */
+	HERD_RUN_DOWN = 0,
 	HERD_RUN_STARTING, /* a postmaster that refuses connections: recovery before consistency */
 	HERD_RUN_RUNNING,  /* accepts connections */
 	HERD_RUN_STOPPING, /* a shutdown was asked for and the postmaster is still there */

@@ -342,7 +342,8 @@ void herd_slots_step(struct herd_step *s)
 {
 	struct wants w;
 
-	if (!s->o->pg.slots_known)
+	/* Without a view there are no settings either: every slot would look like nobody's. */
+	if (!s->o->pg.slots_known || !s->o->scope)
 		return;
 	if (!list(s, &w)) {
 		s->p->failed = true;

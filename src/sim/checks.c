@@ -223,7 +223,7 @@ void sim_check_guard(struct sim *w, int node)
 	const struct sim_node *n = &w->nodes[node];
 	int64_t fresh = sim_local(n, w->now) - n->lease_sent_local;
 
-	if (n->agent_up && n->lease && n->frozen_until <= w->now && !n->lease_busy &&
+	if (n->agent_up && n->lease && n->task != HERD_TASK_STOP && n->frozen_until <= w->now && !n->lease_busy &&
 	    fresh < n->lease_ttl / 2 && w->now - n->steady_since > n->lease_ttl &&
 	    w->now - n->up_since > n->lease_ttl)
 		sim_fail(w,
@@ -239,7 +239,7 @@ void sim_check_drop(struct sim *w, int node, const struct sim_slot *slot)
 	int64_t kept = g->config.member_slots_ttl_ms;
 	int m = slot->type == HERD_SLOT_PHYSICAL ? sim_node_of(w, slot->name) : -1;
 
-	if (strcmp(slot->name, "foreign") == 0)
+	if (strcmp(slot->name, "foreign") == 0 && g->config.n_ignore > 0)
 		sim_fail(w, "%s drops slot %s, which ignore_slots names", n->name, slot->name);
 	if (w->now - g->lag_since < SLOT_SLACK_MS + 2 * g->config.ttl_ms)
 		return; /* other settings, a moment ago */
@@ -398,6 +398,7 @@ static void check_group_end(struct sim *w, struct sim_group *g)
 	if (w->now - g->last_ack_at > 3000)
 		sim_fail(w, "no commit was acknowledged at the end");
 	if (g->config.synchronous_mode != HERD_SYNC_OFF && could_sync > 0 &&
+	    g->config.maximum_lag_on_syncnode <= 0 &&
 	    (!herd_str_eq(c->sync.leader, w->nodes[leader].name) || c->sync.standby.n == 0))
 		sim_fail(w, "no synchronous standby at the end");
 	if (c->handover.id)

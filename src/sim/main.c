@@ -30,9 +30,13 @@ static const char usage[] =
 	"  --members N    so many members (2 to 8) instead of random ones\n"
 	"  --no-guard     without the guard process, as with guard: {mode: off}\n"
 	"  --report       how long writes stop after each kind of event, one event at a time\n"
+	"                 (without --config: ttl 5, loop_wait 1, retry_timeout 1; 3 members)\n"
 	"  --no-report    with --config: only the faults and checks\n"
 	"\n"
 	"Exit status: 0 every check held, 1 one did not (its seed is printed), 2 bad usage.\n";
+
+/* What `pgherd demo` writes; the report's timing when nobody gives another. */
+static const char demo_timing[] = "{\"ttl\":5,\"loop_wait\":1,\"retry_timeout\":1}";
 
 struct options {
 	struct sim_job job;
@@ -198,6 +202,8 @@ static int run(struct sim_job *job)
 		       (double)o.report.overlap_ms / 1000,
 		       job->opt.guard ? " (where nothing is left that could prevent it)"
 				      : " (there is no guard)");
+	if (job->opt.calm && o.report.n_lost > 0)
+		printf("%ld acknowledged commits were lost\n", o.report.n_lost);
 	if (!job->opt.calm && o.report.slowest_heal_ms > 0)
 		printf("after the last fault a leader took writes within %.1f s\n",
 		       (double)o.report.slowest_heal_ms / 1000);
@@ -228,6 +234,10 @@ int herd_sim_main(int argc, char **argv)
 		r = run(&o.job);
 	if ((o.report || (config && !o.no_report && !o.job.opt.trace && !o.job.minimize))) {
 		o.job.opt.calm = true;
+		if (!config) {
+			o.job.opt.config = demo_timing;
+			print_settings(&o.job.opt);
+		}
 		if (!o.job.opt.members)
 			o.job.opt.members = 3;
 		r |= run(&o.job);

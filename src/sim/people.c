@@ -87,7 +87,8 @@ static void make_slot(struct sim *w, int node, bool foreign)
 {
 	struct herd_action a = { .slot = foreign ? "foreign" : "stray" };
 
-	if (w->nodes[node].pg.n_slots < SIM_SLOTS - 4)
+	if (w->nodes[node].pg.n_slots < SIM_SLOTS - 4 &&
+	    (!foreign || sim_group_of(w, node)->config.n_ignore > 0))
 		sim_slot_create(w, node, &a);
 }
 

@@ -160,6 +160,38 @@ ROW(torn_data_is_replaced)
 	CLOSE;
 }
 
+/* Paused, a primary of an older timeline is free to run, but not to take the key. */
+ROW(outdated_primary_does_not_lead_in_a_pause)
+{
+	OPEN;
+	k.config = "{\"pause\":true}";
+	k.history = "[[1,900,\"no recovery target specified\"]]";
+	see(&f, &k);
+	as_primary(&f);
+	assert_false(plans(&f, "TAKE leader"));
+	f.obs.pg.timeline = 2;
+	assert_true(plans(&f, "TAKE leader"));
+	CLOSE;
+}
+
+/* The store is down and the agent has no view: it knows of no setting, and drops no slot. */
+ROW(no_slot_is_dropped_without_a_view)
+{
+	struct herd_obs_slot slot = { .name = "perm", .restart_lsn = 900 };
+	OPEN;
+
+	see(&f, &k);
+	f.obs.scope = NULL;
+	f.obs.dcs_ok = false;
+	f.obs.pg.slots = &slot;
+	f.obs.pg.n_slots = 1;
+	f.obs.pg.slots_known = true;
+	f.obs.failsafe.leader = "b";
+	f.obs.failsafe.asked_ms = NOW;
+	assert_false(plans(&f, "SLOT_DROP"));
+	CLOSE;
+}
+
 /* The leader is dead and its key is not gone yet: our data may be the last there is. */
 ROW(reinitialize_asks_the_source_first)
 {
@@ -189,6 +221,8 @@ int main(void)
 		cmocka_unit_test(first_status_keeps_retained_slots),
 		cmocka_unit_test(stale_key_without_a_lease),
 		cmocka_unit_test(torn_data_is_replaced),
+		cmocka_unit_test(outdated_primary_does_not_lead_in_a_pause),
+		cmocka_unit_test(no_slot_is_dropped_without_a_view),
 		cmocka_unit_test(reinitialize_asks_the_source_first),
 	};
 
