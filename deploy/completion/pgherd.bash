@@ -111,7 +111,7 @@ _pgherd_program() {
 		_pgherd_files yml yaml
 		return
 		;;
-	demo:--base-port | demo:--workers | demo:--replicas | sim:--seed | sim:--seeds)
+	demo:--base-port | demo:--workers | demo:--replicas | sim:--seed | sim:--seeds | sim:--members | sim:-j | sim:--jobs)
 		return
 		;;
 	esac
@@ -121,7 +121,7 @@ _pgherd_program() {
 			--generate-sample-config --generate-config --dsn --user --version --help" -- "$cur")) ;;
 		proxy) COMPREPLY=($(compgen -W "--daemon --quiet --user --verbose --version --help" -- "$cur")) ;;
 		demo) COMPREPLY=($(compgen -W "--dir --base-port --workers --replicas --force --help" -- "$cur")) ;;
-		sim) COMPREPLY=($(compgen -W "--seeds --seed --trace --config --help" -- "$cur")) ;;
+		sim) COMPREPLY=($(compgen -W "--seeds --seed --jobs --trace --minimize --config --members --no-guard --report --no-report --help" -- "$cur")) ;;
 		esac
 		return
 	fi

@@ -5,9 +5,8 @@
 #pragma once
 
 /*
- * `pgherd sim [--seeds N] [--seed N] [--trace] [--config FILE]`: runs seeds 1 to N (default 100),
- * or one; --trace prints what happens. FILE is YAML: a dynamic configuration, or an agent's file
- * with bootstrap.dcs, whose settings replace the random ones. Returns 0 when every check held, 1
- * when one did not (its seed is printed), 2 on bad usage.
+ * `pgherd sim`: runs seeds, or one with a trace, with random settings or those of a file; see
+ * docs/simulator.md and --help. Returns 0 when every check held, 1 when one did not (its seed is
+ * printed), 2 on bad usage.
  */
 int herd_sim_main(int argc, char **argv);
