@@ -223,8 +223,8 @@ void sim_check_guard(struct sim *w, int node)
 	const struct sim_node *n = &w->nodes[node];
 	int64_t fresh = sim_local(n, w->now) - n->lease_sent_local;
 
-	if (n->agent_up && n->lease && n->task != HERD_TASK_STOP && n->frozen_until <= w->now && !n->lease_busy &&
-	    fresh < n->lease_ttl / 2 && w->now - n->steady_since > n->lease_ttl &&
+	if (n->agent_up && n->lease && n->task != HERD_TASK_STOP && n->frozen_until <= w->now &&
+	    !n->lease_busy && fresh < n->lease_ttl / 2 && w->now - n->steady_since > n->lease_ttl &&
 	    w->now - n->up_since > n->lease_ttl)
 		sim_fail(w,
 			 "the guard of %s acts although its lease was renewed %" PRId64 " ms ago",
