@@ -234,9 +234,10 @@ static void source_ready(void *arg, int rc, const struct herd_pg_rows *rows,
 
 	if (rc == -ECANCELED)
 		return;
+	/* That it cannot be asked now says nothing about our data. */
 	if (rc < 0)
-		herd_err_set(&own, rc, "could not ask the source of pg_rewind: %s",
-			     herd_err_text(err));
+		rc = herd_err_set(&own, -EAGAIN, "could not ask the source of pg_rewind: %s",
+				  herd_err_text(err));
 	else
 		rc = run_rewind(pg, &own);
 	if (rc < 0)

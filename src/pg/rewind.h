@@ -47,7 +47,8 @@ bool herd_pg_rewind_possible(const struct herd_pg *pg, const struct herd_pg_cont
 /*
  * Stopped only. Finishes crash recovery in single-user mode when pg_control is dirty, makes the
  * source checkpoint when its control file is older than its timeline, runs pg_rewind. Failure:
- * the data directory is removed when configured so (err says it), else left as it is.
+ * the data directory is removed when configured so (err says it), else left as it is. -EAGAIN: the
+ * source cannot be asked or is in recovery, nothing was touched.
  */
 int herd_pg_rewind(struct herd_pg *pg, const struct herd_pg_addr *source, herd_pg_done_fn done,
 		   void *arg, struct herd_err *err);

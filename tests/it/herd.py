@@ -415,7 +415,7 @@ def ctl(herd, *args, check=False, input=None, env=None):
     """pgherd ctl against the herd's store; the completed process, output and errors as text."""
     return subprocess.run([PGHERD, "ctl", "-d", f"etcd3://127.0.0.1:{herd.etcd.port}", *args],
                           capture_output=True, text=True, input=input, check=check, timeout=120,
-                          env=dict(os.environ, **(env or {})), cwd=self.cwd)
+                          env=dict(os.environ, **(env or {})), cwd="/")
 
 
 class Writer(threading.Thread):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from herd import Herd, ctl, wait_for
+from herd import BIN_DIR, PASSWORD, Herd, ctl, own, wait_for
 
 
 def remote(member, **more):
@@ -168,8 +168,8 @@ def test_timeline_of_the_remote(main, site):
     assert site.switchover()[0] == 200
     second = site.wait_leader(but=first)
     replicates(second, follower, "after_switchover")
-    tl = second.sql("select timeline_id from pg_control_checkpoint()")[0][0]
-    wait_for(lambda: follower.status()["timeline"] == tl, 30, "the timeline")
+    wait_for(lambda: follower.status()["timeline"] == second.status()["timeline"], 30,
+             "the timeline")
     assert standby_leader(main) is follower
 
 
@@ -186,3 +186,61 @@ def test_demotion_of_what_has_diverged(main, site):
     replicates(other, leader, "after_rewind")
     assert leader.sql("select 1 from pg_class where relname = 'only_there'")
     assert not leader.sql("select 1 from pg_class where relname = 'only_here'")
+
+
+def test_remote_that_lost_what_we_have(main, site):
+    """The primary outside was replaced by one that had less: the whole site goes back to that."""
+    first = site.wait_healthy()
+    second = next(m for m in site.members if m is not first)
+    follower = standby_leader(main)
+    hosts = {"host": "127.0.0.1,127.0.0.1", "port": f"{first.port},{second.port}"}
+    assert follower.request("PATCH", "/config", {"standby_cluster": hosts})[0] == 200
+    wait_for(lambda: upstream_of(follower) == first.port, 60, "streams from the first")
+    second.kill()
+    second.kill_postgres()
+    wait_for(lambda: not second.postmaster(), 30, "its end")
+    first.sql("create table only_we_have_it (i int)")
+    wait_for(lambda: follower.sql("select 1 from pg_class where relname = 'only_we_have_it'"), 30,
+             "the table")
+    first.kill()
+    first.kill_postgres()
+    second.start()
+    assert site.wait_leader(but=first) is second
+    second.sql("create table after_the_loss (i int)")
+    wait_for(lambda: follower.sql("select 1 from pg_class where relname = 'after_the_loss'"), 90,
+             "back on its way")
+    assert not follower.sql("select 1 from pg_class where relname = 'only_we_have_it'")
+    assert follower.status()["rejoin"]["from"] == "standby_cluster"
+    first.start()
+
+
+def test_archive_alone(main, site):
+    """A standby cluster that knows the other one by its backups and its archive only."""
+    source = site.wait_leader()
+    work = site.dir / "archive"
+    work.mkdir()
+    own(work)
+    params = {"archive_mode": "on", "archive_command": f"cp %p {work}/%f"}
+    assert source.request("PATCH", "/config", {"postgresql": {"parameters": params}})[0] == 200
+    wait_for(lambda: source.status().get("pending_restart"), 30, "pending restart")
+    assert source.request("POST", "/restart", {})[0] == 200
+    fetch = site.dir / "fetch"
+    fetch.write_text(f"""#!/bin/bash
+for a in "$@"; do case $a in --datadir=*) data=${{a#*=}};; esac; done
+PGPASSWORD={PASSWORD} exec {BIN_DIR}/pg_basebackup -D $data -c fast -X none -h 127.0.0.1 \\
+    -p {source.port} -U postgres
+""")
+    fetch.chmod(0o755)
+    section = {"restore_command": f"cp {work}/%f %p", "create_replica_methods": ["fetch"]}
+    patch = {"postgresql": {"fetch": {"command": str(fetch), "no_leader": True}}}
+    with Herd(1, dcs={"standby_cluster": section}, patch=patch, prefix="x") as herd:
+        leader = standby_leader(herd)
+        source.sql("create table through_the_archive (i int)")
+        source.sql("select pg_switch_wal()")
+        wait_for(lambda: leader.sql("select 1 from pg_class where relname = 'through_the_archive'"),
+                 60, "the table")
+        wait_for(lambda: leader.status()["replication_state"] == "in archive recovery", 30, "state")
+        assert leader.sql("show primary_conninfo") == [("",)]
+        out = ctl(herd, "promote-cluster", "batman", "--force")
+        assert out.returncode == 0, out.stdout + out.stderr
+        assert leader.is_primary()
