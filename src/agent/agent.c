@@ -558,6 +558,8 @@ static int open_store(struct herd_agent *a, struct herd_err *err)
 		herd_err_clear(err);
 		sleep(5);
 	}
+	if (rc == 0 && herd_log_wants(a->log, "patroni.dcs", HERD_LOG_DEBUG))
+		a->dcs = herd_dcs_trace(a->dcs, a->log);
 	return rc;
 }
 

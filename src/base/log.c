@@ -127,6 +127,11 @@ static int level_of_part(const struct herd_log *log, const char *part)
 	return level;
 }
 
+bool herd_log_wants(const struct herd_log *log, const char *part, enum herd_log_level level)
+{
+	return (int)level >= (log->configured ? level_of_part(log, part) : log->level);
+}
+
 static void set_levels(struct herd_log *log, const struct herd_log_opts *o)
 {
 	const char *name;

@@ -67,6 +67,8 @@ struct herd_log_opts {
 int herd_log_configure(struct herd_log *log, const struct herd_log_opts *o, struct herd_err *err);
 /* Is it a format? 0 or -EINVAL with the field that is not known. */
 int herd_log_check_format(const char *format, struct herd_err *err);
+/* Would a line of that part and level be written? */
+bool herd_log_wants(const struct herd_log *log, const char *part, enum herd_log_level level);
 /* Writes what is queued as far as possible without waiting; returns the lines that are left. */
 size_t herd_log_flush(struct herd_log *log);
 size_t herd_log_queued(const struct herd_log *log);

@@ -1,6 +1,7 @@
 /*
  * dcs/trace.c - a store around a store: every call and every answer becomes a line of debug log.
  */
+#define HERD_LOG_PART "patroni.dcs"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
