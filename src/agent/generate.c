@@ -135,6 +135,17 @@ static int write_out(const json_t *c, const char *path, const char *head, struct
 	return rc;
 }
 
+/* What all members share, so that one sees that it belongs there. */
+static json_t *shared_defaults(void)
+{
+	return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:s}",
+			 "max_connections", 100, "max_locks_per_transaction", 64,
+			 "max_worker_processes", 8, "max_prepared_transactions", 0,
+			 "max_replication_slots", 10, "max_wal_senders", 10, "wal_level", "replica",
+			 "wal_keep_size", "128MB", "wal_log_hints", "on", "track_commit_timestamp",
+			 "off", "hot_standby", "on");
+}
+
 int herd_generate_sample(const char *path, struct herd_err *err)
 {
 	char *name = host_name(), *address = own_address();
@@ -145,6 +156,7 @@ int herd_generate_sample(const char *path, struct herd_err *err)
 	put_at(c, "postgresql.connect_address", address, 5432);
 	put_text(c, "postgresql.data_dir", FIXME);
 	put_text(c, "postgresql.bin_dir", FIXME);
+	put(c, "bootstrap.dcs.postgresql.parameters", shared_defaults());
 	put_auth(c, "superuser", "postgres", FIXME);
 	put_auth(c, "replication", "replicator", FIXME);
 	put_auth(c, "rewind", "rewind_user", FIXME);

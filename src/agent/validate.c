@@ -38,25 +38,59 @@ static const char *get(const struct check *c, const char *path)
 	return s && *s ? s : NULL;
 }
 
+/* "path value", the value of a password left out. */
+static void print_value(const struct check *c, const char *path)
+{
+	const json_t *v = herd_json_path(c->config, path);
+	bool compound = json_is_object(v) || json_is_array(v);
+	char *value = compound ? json_dumps(v, 0) : herd_value_text(v);
+	bool show = value && *value && !strstr(path, "password");
+
+	printf("%s%s%s", path, show ? " " : "", show ? value : "");
+	free(value);
+}
+
 static void bad(struct check *c, const char *path, const char *fmt, const char *arg)
 {
-	char *value = herd_value_text(herd_json_path(c->config, path));
 	char *reason = herd_str_printf(fmt, arg);
 
-	printf("%s%s%s didn't pass validation: %s\n", path, value && *value ? " " : "",
-	       value && !strstr(path, "password") ? value : "", reason ? reason : fmt);
-	free(value);
+	print_value(c, path);
+	printf(" didn't pass validation: %s\n", reason ? reason : fmt);
 	free(reason);
 	c->problems++;
+}
+
+/* A value of another type, in Patroni's words for it; else false. */
+static bool bad_type(struct check *c, const char *path, const char *reason)
+{
+	static const struct {
+		const char *ours, *words;
+	} types[] = {
+		{ "must be a text,", "is not a string" },
+		{ "must be an integer,", "is not an integer" },
+		{ "must be a boolean (on or off),", "is not a boolean" },
+		{ "must be a map,", "is not a dictionary" },
+		{ "must be a list of ", "is not a list" },
+	};
+
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		if (!herd_str_starts(reason, types[i].ours))
+			continue;
+		print_value(c, path);
+		printf(" %s\n", types[i].words);
+		c->problems++;
+		return true;
+	}
+	return false;
 }
 
 static void on_report(void *arg, bool fatal, const char *path, const char *reason)
 {
 	struct check *c = arg;
 
-	if (fatal)
+	if (fatal && !bad_type(c, path, reason))
 		bad(c, path, "%s", reason);
-	else
+	else if (!fatal)
 		fprintf(stderr, "%s %s\n", path, reason);
 }
 
@@ -66,6 +100,36 @@ static void on_warning(void *arg, const char *text)
 }
 
 /* --- what must be there ----------------------------------------------------------------------- */
+
+/*
+ * Tells of the first part of path that is not there, unless it is that of told, the path before;
+ * one of another type was told already.
+ */
+static const char *check_path(struct check *c, const char *path, const char *told)
+{
+	const json_t *at = c->config;
+	size_t n = 0;
+
+	while (json_is_object(at)) {
+		size_t len = strcspn(path + n, ".");
+		char *key = strndup(path + n, len);
+
+		at = key ? json_object_get(at, key) : NULL;
+		free(key);
+		n += len;
+		if (!at || json_is_null(at)) {
+			if (told && path[n] == '.' && strncmp(told, path, n + 1) == 0)
+				return told;
+			printf("%.*s is not defined.\n", (int)n, path);
+			c->problems++;
+			return path;
+		}
+		if (path[n] == '\0')
+			break;
+		n++;
+	}
+	return told;
+}
 
 static void check_required(struct check *c)
 {
@@ -81,14 +145,10 @@ static void check_required(struct check *c)
 		"postgresql.authentication.superuser.username",
 	};
 
-	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-		const json_t *v = herd_json_path(c->config, paths[i]);
+	const char *told = NULL;
 
-		if (v && !json_is_null(v))
-			continue;
-		printf("%s is not defined.\n", paths[i]);
-		c->problems++;
-	}
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+		told = check_path(c, paths[i], told);
 	const char *name = get(c, "name");
 
 	if (name && strcmp(name, "__patroni_strict_sync_replica_placeholder__") == 0)
@@ -237,7 +297,9 @@ static void check_store(struct check *c)
 		check_etcd(c);
 	if (any)
 		return;
-	printf("consul, etcd, etcd3, exhibitor, kubernetes, raft, zookeeper are not defined.\n");
+	printf("consul is not defined.\netcd is not defined.\netcd3 is not defined.\n"
+	       "exhibitor is not defined.\nkubernetes is not defined.\nraft is not defined.\n"
+	       "zookeeper is not defined.\n");
 	c->problems++;
 }
 
@@ -283,14 +345,19 @@ static void check_programs(struct check *c)
 	struct stat st;
 
 	if (dir && (stat(dir, &st) < 0 || !S_ISDIR(st.st_mode))) {
-		bad(c, "postgresql.bin_dir", "%s", "is not a directory");
+		printf("postgresql.bin_dir Directory '%s' does not exist.\n", dir);
+		c->problems++;
 		return;
 	}
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
 		char *path = bin_path(c, needed[i]);
+		const char *slash = path ? strrchr(path, '/') : NULL;
 
-		if (path && (strchr(path, '/') ? access(path, X_OK) < 0 : !in_path(path)))
-			bad(c, "postgresql.bin_dir", "program '%s' not found", path);
+		if (path && (slash ? access(path, X_OK) < 0 : !in_path(path))) {
+			printf("postgresql.bin_dir does not contain '%s' in '%s'\n",
+			       slash ? slash + 1 : path, dir ? dir : "PATH");
+			c->problems++;
+		}
 		free(path);
 	}
 }
@@ -393,7 +460,8 @@ static void check_data_dir(struct check *c)
 
 	if (wal && access(wal, F_OK) < 0)
 		bad(c, "postgresql.data_dir", "%s",
-		    "data directory is not empty, but doesn't contain \"pg_wal\"");
+		    "data dir for the cluster is not empty, but doesn't contain \"pg_wal\" "
+		    "directory");
 	free(wal);
 	check_version(c, version);
 	free(version);

@@ -276,6 +276,7 @@ def test_validate(herd, place):
     c["etcd3"]["hosts"] = ["127.0.0.1:1"]
     del c["postgresql"]["authentication"]["replication"]
     del c["name"]
+    c["log"], c["tags"], c["postgresql"]["parameters"] = {"file_num": "many"}, {"nofailover": 3}, [1]
     path = write(place, c)
     run = agent("--validate-config", path)
     assert run.returncode == 1
@@ -283,12 +284,15 @@ def test_validate(herd, place):
                  "in use.",
                  "restapi.connect_address localhost:8008 didn't pass validation: must not contain "
                  '"127.0.0.1", "0.0.0.0", "*", "::1", "localhost"',
+                 "log.file_num many is not an integer",
+                 "tags.nofailover 3 is not a boolean",
+                 "postgresql.parameters [1] is not a dictionary",
                  "postgresql.pg_ctl_timeout soon didn't pass validation: must be a time in seconds "
                  'or with a unit (ms, s, min, h, d), not "soon"',
-                 "postgresql.bin_dir /usr/bin/env didn't pass validation: is not a directory",
-                 "etcd3.hosts didn't pass validation: 127.0.0.1:1 is not reachable",
+                 "postgresql.bin_dir Directory '/usr/bin/env' does not exist.",
+                 "etcd3.hosts [\"127.0.0.1:1\"] didn't pass validation: 127.0.0.1:1 is not reachable",
                  "name is not defined.",
-                 "postgresql.authentication.replication.username is not defined."):
+                 "postgresql.authentication.replication is not defined."):
         assert line in run.stdout.splitlines(), (line, run.stdout)
     assert "already in use" not in agent("--validate-config", "-i", path).stdout
     c = good_config(herd)
@@ -297,12 +301,15 @@ def test_validate(herd, place):
     c["etcd"] = c.pop("etcd3")
     run = agent("--validate-config", write(place, c))
     assert run.returncode == 1
-    assert f"program '{place}/pg_ctl' not found" in run.stdout
+    assert f"postgresql.bin_dir does not contain 'pg_ctl' in '{place}'\n" in run.stdout
     assert "doesn't look like a valid data directory" in run.stdout
     assert "etcd didn't pass validation: this is etcd's API v2" in run.stdout
     del c["etcd"]
     run = agent("--validate-config", write(place, c))
-    assert "consul, etcd, etcd3, exhibitor, kubernetes, raft, zookeeper are not defined." in run.stdout
+    assert all(f"{s} is not defined.\n" in run.stdout for s in ("consul", "etcd3", "zookeeper"))
+    run = agent("--validate-config", write(place, "scope: x\npostgresql: 5\n"))
+    assert "postgresql 5 is not a dictionary\n" in run.stdout
+    assert "restapi is not defined.\n" in run.stdout and "restapi.listen" not in run.stdout
     # The data directory of a server that runs: right version, and another.
     c = good_config(herd)
     c["postgresql"]["data_dir"] = str(herd.members[0].data)
