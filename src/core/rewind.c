@@ -382,6 +382,23 @@ bool herd_keep_recovery(struct herd_step *s, const char *target)
 				   s->cl->leader);
 }
 
+/* Said once for each new leader: people look for it in the log of the one that did not win. */
+static const char *why_not_me(struct herd_step *s)
+{
+	const struct herd_member *m = herd_cluster_leader(s->cl);
+	int mine = herd_tags_failover_priority(&s->o->self->tags);
+	int theirs = m ? herd_tags_failover_priority(&m->tags) : mine;
+
+	if (mine <= 0)
+		return "following a different leader because I am not allowed to promote";
+	if (theirs <= mine)
+		return "following new leader after its promotion";
+	return herd_plan_text(s->p,
+			      "following a different leader because %s has equally tolerable WAL "
+			      "position and priority %d, while this node has priority %d",
+			      m->name, theirs, mine);
+}
+
 /* A standby that runs while another leads. */
 bool herd_rule_follow(struct herd_step *s)
 {
@@ -406,11 +423,11 @@ bool herd_rule_follow(struct herd_step *s)
 	if (!herd_str_eq(o->pg.following, target)) {
 		herd_plan_add(s, HERD_ACT_FOLLOW, true)->member =
 			target ? herd_plan_text(s->p, "%s", target) : NULL;
-		return herd_answer(s, "follow.new", "following new leader after its promotion");
+		return herd_answer(s, "follow.new", "%s", why_not_me(s));
 	}
 	if (herd_keep_recovery(s, target))
 		return true;
-	if (o->pg.replay_paused)
+	if (o->pg.replay_paused && !s->paused)
 		herd_plan_add(s, HERD_ACT_RESUME, true);
 	herd_slots_step(s);
 	if (o->want_restart) {
