@@ -434,6 +434,7 @@ static void adopt_lease(struct herd_agent *a)
 		return;
 	}
 	herd_str_set(&a->lease_id, c->leader_key.lease);
+	a->lease_adopted = c->leader_key.version;
 	a->lease_ttl_ms = c->config.ttl_ms;
 	a->lease_busy = true;
 	herd_dcs_lease_renew(a->dcs, a->lease_id, on_adopted, a);

@@ -20,7 +20,7 @@
 struct pending {
 	struct herd_agent *a;
 	unsigned gen;
-	bool waited;
+	bool waited, other_lease;
 	char *what;
 	struct herd_pg_slots_plan slots;
 };
@@ -34,6 +34,7 @@ static struct pending *pending_new(struct herd_agent *a, const struct herd_actio
 	p->a = a;
 	p->gen = a->exec.gen;
 	p->waited = act->wait;
+	p->other_lease = act->lease != NULL;
 	p->what = herd_action_print(act);
 	return p;
 }
@@ -75,7 +76,7 @@ static void on_change(void *arg, enum herd_dcs_result result, int64_t version,
 
 	if (result == HERD_DCS_OK || result == HERD_DCS_CONFLICT)
 		a->dcs_ok = true;
-	if (result == HERD_DCS_LEASE_GONE)
+	if (result == HERD_DCS_LEASE_GONE && !p->other_lease)
 		herd_str_set(&a->lease_id, NULL);
 	if (result != HERD_DCS_OK)
 		herd_log_err(a->log, HERD_LOG_INFO, err, "%s was not done", p->what);
@@ -95,7 +96,9 @@ static int change(struct herd_agent *a, const struct herd_action *act)
 			: act->cond == HERD_IF_VERSION ? HERD_DCS_AT_VERSION
 						       : HERD_DCS_ANY,
 		.version = act->version,
-		.lease = leased ? a->lease_id : NULL,
+		.lease = act->lease ? act->lease
+			 : leased   ? a->lease_id
+				    : NULL,
 	};
 	struct pending *p;
 
@@ -271,6 +274,7 @@ static int begin(struct herd_agent *a, const struct herd_action *act)
 	case HERD_ACT_LEASE_RENEW:
 		return lease(a, act);
 	case HERD_ACT_RELEASE:
+	case HERD_ACT_PASS:
 		herd_agent_gave_up(a);
 		return change(a, act);
 	case HERD_ACT_TAKE:

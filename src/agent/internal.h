@@ -114,7 +114,7 @@ struct herd_agent {
 	char *lease_id;
 	int64_t lease_sent_ms, lease_ttl_ms;
 	bool lease_busy;
-	bool lease_adopted; /* asked about a predecessor's lease already */
+	int64_t lease_adopted; /* version of the leader key when a lease of before was taken over */
 
 	struct herd_pg *pg;
 	struct herd_pg_status st; /* the last one that was read */

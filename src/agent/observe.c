@@ -687,7 +687,9 @@ int herd_agent_obs(struct herd_agent *a, struct herd_obs *obs, struct herd_agent
 		.sent_ms = a->lease_sent_ms,
 		.ttl_ms = a->lease_ttl_ms,
 		.busy = a->lease_busy,
+		.adopted_version = a->lease_adopted,
 	};
+	obs->can_pass = (herd_dcs_caps(a->dcs) & HERD_DCS_CAP_LEASE_SHARED) != 0;
 	obs->task = (struct herd_obs_task){
 		.running = a->task.running,
 		.since_ms = a->task.since_ms,

@@ -367,15 +367,17 @@ static bool peers_missing(const struct herd_step *s)
 }
 
 /*
- * The leader that went has said that we have everything: no question is open. The word of an
- * earlier leader does not count; with synchronous replication /sync names the last one.
+ * No question is open then. The word of an earlier leader does not count: with synchronous
+ * replication /sync names the last one, or already us.
  */
-static bool handed_over(const struct herd_step *s)
+bool herd_handed_over(const struct herd_step *s)
 {
 	const struct herd_handover *h = &s->cl->handover;
+	const char *last = s->cl->sync.leader;
 
 	return h->id && h->phase == HERD_HANDOVER_DONE && herd_str_eq(h->to, s->o->name) &&
-	       (!herd_sync_active(s) || herd_str_ieq(s->cl->sync.leader, h->from));
+	       (!herd_sync_active(s) || herd_str_ieq(last, h->from) ||
+		herd_str_ieq(last, s->o->name));
 }
 
 /*
@@ -421,7 +423,7 @@ bool herd_rule_race(struct herd_step *s)
 	why = unfit(s, manual);
 	if (why)
 		return no(s, "race.unfit", why);
-	if (handed_over(s))
+	if (herd_handed_over(s))
 		return win(s, "race.handover", "acquiring the leader key that was handed over");
 	if (s->paused && !herd_str_eq(f->candidate, o->name))
 		return no(s, "race.paused", "PAUSE: no action, the cluster has no leader");

@@ -6,6 +6,9 @@
 #include "base/str.h"
 #include "core/step.h"
 
+/* How long two requests of the same moment may lie apart. */
+enum { WORD_MS = 500 };
+
 /* A handover document that names somebody else must not outlive the start of our reign. */
 static void drop_foreign_handover(struct herd_step *s)
 {
@@ -87,8 +90,8 @@ bool herd_rule_down_leader(struct herd_step *s)
 	c->retry_ms = failed ? o->now_ms + 1000 : o->now_ms + 100;
 	drop_foreign_handover(s);
 	/* The first primary of a group: nobody may be elected who has less than it. */
-	if (!o->pg.in_recovery && !s->cl->sync.leader && !s->cl->sync_key.bad &&
-	    s->cfg->synchronous_mode != HERD_SYNC_OFF)
+	if (!o->pg.in_recovery && !herd_str_ieq(s->cl->sync.leader, o->name) &&
+	    !s->cl->sync_key.bad && s->cfg->synchronous_mode != HERD_SYNC_OFF)
 		claim_sync(s);
 	herd_start(s, o->pg.in_recovery, NULL);
 	if (o->want_restart)
@@ -161,6 +164,22 @@ static bool entitled(const struct herd_step *s)
 	       (cl->sync.quorum == 0 && herd_names_has(&cl->sync.standby, s->o->name));
 }
 
+/* The key was passed to us, and the word that we have everything is on its way beside it. */
+static bool awaits_word(struct herd_step *s)
+{
+	const struct herd_handover *h = &s->cl->handover;
+	struct herd_core *c = s->c;
+
+	if (!h->id || h->phase != HERD_HANDOVER_SHUTDOWN || !herd_str_eq(h->to, s->o->name)) {
+		c->passed_ms = 0;
+		return false;
+	}
+	if (c->passed_ms == 0)
+		c->passed_ms = s->o->now_ms;
+	herd_step_at(s, s->o->now_ms + 50);
+	return s->o->now_ms - c->passed_ms < WORD_MS;
+}
+
 /* The setting with which a new primary begins: it has no synchronous standby yet. */
 static bool first_ssn(struct herd_step *s)
 {
@@ -199,7 +218,17 @@ bool herd_rule_promote(struct herd_step *s)
 				   "released leader key because %s leads without DCS",
 				   o->failsafe.leader);
 	}
-	if (!entitled(s)) {
+	/* It may be promoted already: the last word of a standby is not its state. */
+	if (!o->pg.queryable) {
+		herd_step_at(s, o->now_ms + 20);
+		return herd_answer_regular(s, "promote.look", "updated leader lock");
+	}
+	bool right = entitled(s) || herd_handed_over(s);
+
+	if (!right && awaits_word(s))
+		return herd_answer_regular(s, "promote.word",
+					   "waiting for the word of the leader that hands over");
+	if (!right) {
 		herd_release(s);
 		return herd_answer(s, "promote.outdated",
 				   "Postponing promotion because synchronous replication state was "

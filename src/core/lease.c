@@ -32,19 +32,41 @@ void herd_take(struct herd_step *s)
 	a->version = s->cl->leader_key.version;
 }
 
-void herd_release(struct herd_step *s)
+/* We never lead under the key of this version again, whatever becomes of the request. */
+static void give_up(struct herd_step *s)
 {
-	struct herd_action *a = herd_plan_add(s, HERD_ACT_RELEASE, true);
+	struct herd_core *c = s->c;
+
+	if (s->cl->leader_key.version > c->released_version) {
+		c->released_version = s->cl->leader_key.version;
+		c->released_ms = s->o->now_ms;
+	}
+	c->decided = false;
+	c->fs_ok_ms = 0;
+}
+
+static struct herd_action *change_leader(struct herd_step *s, enum herd_act act)
+{
+	struct herd_action *a = herd_plan_add(s, act, true);
 
 	a->key = herd_plan_keep(s->p, herd_cluster_key(s->o->group, "leader"));
 	a->cond = HERD_IF_VERSION;
 	a->version = s->cl->leader_key.version;
-	if (s->cl->leader_key.version > s->c->released_version) {
-		s->c->released_version = s->cl->leader_key.version;
-		s->c->released_ms = s->o->now_ms;
-	}
-	s->c->decided = false;
-	s->c->fs_ok_ms = 0;
+	give_up(s);
+	return a;
+}
+
+void herd_release(struct herd_step *s)
+{
+	change_leader(s, HERD_ACT_RELEASE);
+}
+
+void herd_pass(struct herd_step *s, const char *to, const char *lease)
+{
+	struct herd_action *a = change_leader(s, HERD_ACT_PASS);
+
+	a->value = herd_plan_text(s->p, "%s", to);
+	a->lease = herd_plan_text(s->p, "%s", lease);
 }
 
 void herd_stop(struct herd_step *s, enum herd_stop mode)

@@ -147,6 +147,11 @@ struct herd_obs_lease {
 	int64_t sent_ms; /* when the last successful grant or renewal was SENT */
 	int64_t ttl_ms;  /* as granted */
 	bool busy;       /* a grant or renewal is under way */
+	/*
+	 * The lease is one of an earlier life of the agent, and this was the version of the leader
+	 * key then: a request of that life may still be under way and act on it. 0: no such.
+	 */
+	int64_t adopted_version;
 };
 
 /* What a polled member said (GET /patroni). */
@@ -220,6 +225,7 @@ struct herd_obs {
 	/* The store. */
 	const struct herd_scope *scope; /* the last view; NULL before the first */
 	int64_t view_ms;                /* when the request that gave it was sent */
+	bool can_pass;                  /* a key can be put on another member's lease */
 	bool dcs_ok; /* the last request was answered; false after the whole retry budget */
 	struct herd_obs_lease lease;
 	struct herd_obs_pg pg;

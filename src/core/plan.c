@@ -148,6 +148,7 @@ static const char *const act_texts[HERD_ACT_NR] = {
 	[HERD_ACT_LEASE_RENEW] = "LEASE_RENEW",
 	[HERD_ACT_TAKE] = "TAKE",
 	[HERD_ACT_RELEASE] = "RELEASE",
+	[HERD_ACT_PASS] = "PASS",
 	[HERD_ACT_PUT] = "PUT",
 	[HERD_ACT_DELETE] = "DELETE",
 	[HERD_ACT_POLL] = "POLL",
@@ -198,6 +199,8 @@ char *herd_action_print(const struct herd_action *a)
 		herd_buf_printf(&b, " if version %lld", (long long)a->version);
 	if (a->on_lease)
 		herd_buf_addstr(&b, " on lease");
+	if (a->lease)
+		herd_buf_printf(&b, " on lease %s", a->lease);
 	if (a->act == HERD_ACT_START)
 		herd_buf_addstr(&b, a->standby ? " standby" : " primary");
 	if (a->act == HERD_ACT_STOP)

@@ -31,6 +31,8 @@ enum herd_act {
 	HERD_ACT_LEASE_RENEW, /* not waited for. Seen as a newer obs.lease.sent_ms */
 	HERD_ACT_TAKE,    /* put the leader key on our lease. Seen in the view, never believed */
 	HERD_ACT_RELEASE, /* delete the leader key at a version */
+	HERD_ACT_PASS,    /* put the leader key of that version on another member's lease (lease),
+			     in its name (value). Only with obs.can_pass */
 	HERD_ACT_PUT,     /* any other key; on_lease: attached to our lease. Member and status
 			     documents are not waited for */
 	HERD_ACT_DELETE,
@@ -91,6 +93,7 @@ struct herd_action {
 	enum herd_cond cond;
 	int64_t version;
 	bool on_lease;
+	const char *lease; /* another's */
 	int64_t ttl_ms;
 	int64_t timeout_ms;
 	int64_t id;

@@ -167,7 +167,8 @@ static void look(struct herd_step *s)
 		s->times =
 			herd_lease_times(o->lease.sent_ms, o->lease.ttl_ms, s->cfg->loop_wait_ms);
 	if (herd_str_eq(s->cl->leader, o->name)) {
-		bool ours = o->lease.id && herd_str_eq(s->cl->leader_key.lease, o->lease.id);
+		bool ours = o->lease.id && herd_str_eq(s->cl->leader_key.lease, o->lease.id) &&
+			    s->cl->leader_key.version != o->lease.adopted_version;
 
 		s->key_stale = !ours;
 		s->key_mine = ours && s->cl->leader_key.version > c->released_version;

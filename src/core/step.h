@@ -55,6 +55,7 @@ struct herd_core {
 	int64_t race_ms;         /* ... when that was ... */
 	bool race_moved;         /* ... and whether it moved */
 	struct herd_names peers; /* members beside the leader, when there last was one */
+	int64_t passed_ms;       /* since when we have a key that was passed without a word */
 	int64_t promote_ms;      /* when a promotion was last ordered */
 	uint64_t promote_optime; /* how far the former leader had been then */
 	bool hard_stopped;       /* an immediate stop was ordered for this deadline */
@@ -189,13 +190,17 @@ struct herd_action *herd_put(struct herd_step *s, const char *key, const char *v
 void herd_delete(struct herd_step *s, const char *key, int64_t version);
 
 /* ---- shared by rules ---- */
-void herd_take(struct herd_step *s);                      /* lease.c */
-void herd_release(struct herd_step *s);                   /* lease.c */
+void herd_take(struct herd_step *s);    /* lease.c */
+void herd_release(struct herd_step *s); /* lease.c */
+/* lease.c: the leader key onto the lease of another */
+void herd_pass(struct herd_step *s, const char *to, const char *lease);
 void herd_stop(struct herd_step *s, enum herd_stop mode); /* lease.c */
 /* START as primary under the key, or as a standby following member (NULL: nobody). */
 void herd_start(struct herd_step *s, bool standby, const char *member);
 /* Asks all members but us, or those named. False: the answers of an equal question are in. */
 bool herd_poll(struct herd_step *s, enum herd_poll_use use, const char *only);
+/* election.c: the leader that went has said that we have everything, and nobody has led since. */
+bool herd_handed_over(const struct herd_step *s);
 bool herd_poll_answered(const struct herd_step *s, enum herd_poll_use use);
 /* Some polled member could lead in our place now. */
 bool herd_rescuer_answered(const struct herd_step *s);

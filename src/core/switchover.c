@@ -414,6 +414,33 @@ static bool on_stop(struct herd_step *s)
 	return herd_answer_regular(s, "switchover.stop", "updated leader lock during stop");
 }
 
+/*
+ * The key goes over without a moment in which nobody has it, and without two more writes in a row:
+ * it is put on the candidate's own lease, and /sync names it already, as it would do itself first.
+ * Should only a part of this arrive, the candidate does the rest, or there is an election. False:
+ * not possible.
+ */
+static bool pass_key(struct herd_step *s, const char *to)
+{
+	const struct herd_cluster *cl = s->cl;
+	struct herd_sync doc = { .leader = (char *)to };
+	const char *lease = NULL;
+
+	for (size_t i = 0; i < cl->n_members; i++)
+		/* Patroni's members take a key for theirs only when they have written it. */
+		if (herd_str_eq(cl->members[i].name, to) && cl->members[i].pgherd)
+			lease = cl->member_keys[i].lease;
+	if (!lease || !s->o->can_pass || s->cfg->standby_cluster ||
+	    (cl->failsafe.n > 0 && !herd_failsafe_url(&cl->failsafe, to)))
+		return false;
+	if (herd_sync_active(s))
+		herd_put(s, "sync", herd_plan_keep(s->p, herd_sync_print(&doc)),
+			 cl->sync_key.version)
+			->wait = s->o->want_exit;
+	herd_pass(s, to, lease);
+	return true;
+}
+
 static bool on_confirm(struct herd_step *s)
 {
 	struct herd_core *c = s->c;
@@ -447,7 +474,8 @@ static bool on_confirm(struct herd_step *s)
 		done->wait = o->want_exit;
 		done->cond = s->cl->handover_key.version ? HERD_IF_VERSION : HERD_IF_ABSENT;
 		done->version = s->cl->handover_key.version;
-		herd_release(s);
+		if (!pass_key(s, to))
+			herd_release(s);
 		phase(s, HERD_HO_RELEASED);
 		c->poll_use = HERD_POLL_NONE;
 		return herd_answer(s, "switchover.release", "%s: demoted myself, %s leads", what(s),

@@ -370,7 +370,7 @@ static void send_change(struct sim *w, struct sim_node *n, const struct herd_act
 	r->value = a->value ? strdup(a->value) : NULL;
 	r->cond = a->cond;
 	r->version = a->version;
-	r->lease = a->on_lease ? n->lease : 0;
+	r->lease = a->lease ? atoi(a->lease) : a->on_lease ? n->lease : 0;
 	r->plan = a->wait ? n->plan_serial : 0;
 	sim_store_send(w, r);
 }
@@ -392,6 +392,7 @@ static bool execute(struct sim *w, struct sim_node *n, const struct herd_action 
 		return !a->wait;
 	case HERD_ACT_TAKE:
 	case HERD_ACT_RELEASE:
+	case HERD_ACT_PASS:
 	case HERD_ACT_PUT:
 	case HERD_ACT_DELETE:
 		send_change(w, n, a);

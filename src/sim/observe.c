@@ -121,6 +121,7 @@ void sim_obs(struct sim *w, struct sim_node *n, struct herd_obs *o)
 		.self = &n->self,
 		.scope = n->scope,
 		.view_ms = n->view_local_ms,
+		.can_pass = w->can_pass,
 		.dcs_ok = n->dcs_ok,
 		.lease = { n->lease ? n->lease_text : NULL, n->lease_sent_local, n->lease_ttl,
 			   n->lease_busy },

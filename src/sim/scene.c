@@ -90,6 +90,7 @@ static void build_node(struct sim *w, int i, int group, bool tagged, int first)
 	n->self.api_url = herd_str_printf("http://10.0.0.%d:8008/patroni", i + 1);
 	n->self.version = strdup("4.1.0");
 	n->self.checkpoint_after_promote = -1;
+	n->self.pgherd = json_pack("{s:s}", "guard", "on");
 	if (tagged && i > first) {
 		char *text = random_tags(w, (int)sim_fate(w, first, i - 1));
 		json_t *tags = json_loads(text, 0, NULL);
@@ -154,6 +155,7 @@ void sim_scene(struct sim *w)
 
 	w->rewind = sim_fate(w, 0, 4) > 0;
 	w->with_proxy = sim_fate(w, 0, 1);
+	w->can_pass = sim_fate(w, 0, 9) < 8;
 	w->tempting = sim_fate(w, 0, 9) < 7;
 	w->pauses = sim_fate(w, 0, 9) == 0;
 	w->reconfigures = !w->opt->config && sim_fate(w, 0, 2) == 0;

@@ -297,6 +297,7 @@ struct sim {
 	/* The setting of this run. */
 	bool rewind;
 	bool with_proxy;
+	bool can_pass; /* the store lets a key be put on another's lease */
 	bool tempting; /* faults follow delicate moments */
 	bool faults;   /* they still happen */
 	bool pauses, reconfigures;

@@ -681,6 +681,82 @@ ROW(switchover)
 	CLOSE;
 }
 
+/* Between members of ours the key goes from lease to lease, and /sync with it. */
+ROW(the_key_is_passed)
+{
+	OPEN;
+	k.config = "{\"synchronous_mode\":\"quorum\"}";
+	k.sync = "{\"leader\":\"a\",\"sync_standby\":\"b\",\"quorum\":0}";
+	k.leader = "a";
+	k.leader_lease = "L1";
+	k.failover = "{\"leader\":\"a\",\"member\":\"b\"}";
+	see(&f, &k);
+	as_primary(&f);
+	f.obs.pg.ssn = "ANY 1 (b)";
+	f.obs.can_pass = true;
+	answers(&f, 1000, 0);
+	streams(&f, "b");
+	free(plan_of(&f));
+	f.obs.task.last = HERD_TASK_CHECKPOINT;
+	f.obs.task.last_ms = NOW;
+	free(plan_of(&f));
+	f.obs.task.running = HERD_TASK_STOP;
+	f.obs.pg.run = HERD_RUN_STOPPING;
+	f.obs.pg.control = HERD_CONTROL_SHUT_DOWN;
+	f.obs.pg.checkpoint_lsn = 1000;
+	f.answers[0].lsn = 1100;
+	f.scope->groups[0].members[1].pgherd = json_object();
+	char *text = plan_of(&f);
+
+	assert_non_null(strstr(text, "\"phase\":\"done\""));
+	assert_non_null(strstr(text, "; PUT sync={\"leader\":\"b\",\"quorum\":0,"
+				     "\"sync_standby\":null} if version 22"));
+	assert_non_null(strstr(text, "; PASS leader=b if version 16 on lease L2"));
+	free(text);
+	CLOSE;
+}
+
+ROW(who_got_the_key_promotes)
+{
+	OPEN;
+	k.config = "{\"synchronous_mode\":\"quorum\"}";
+	k.sync = "{\"leader\":\"a\",\"sync_standby\":null,\"quorum\":0}";
+	k.leader = "a";
+	k.leader_lease = "L1";
+	k.handover = "{\"id\":\"x\",\"from\":\"b\",\"to\":\"a\",\"phase\":\"shutdown\","
+		     "\"deadline_ms\":1}";
+	see(&f, &k);
+	expect(&f, "promote.word");
+	k.handover = "{\"id\":\"x\",\"from\":\"b\",\"to\":\"a\",\"phase\":\"done\","
+		     "\"deadline_ms\":1}";
+	see(&f, &k);
+	expect(&f, "promote; PROMOTE");
+	CLOSE;
+	/* The word does not come: nobody said that we have everything. */
+	fixture_open(&f);
+	k.handover = "{\"id\":\"x\",\"from\":\"b\",\"to\":\"a\",\"phase\":\"shutdown\","
+		     "\"deadline_ms\":1}";
+	see(&f, &k);
+	expect(&f, "promote.word");
+	f.obs.now_ms += 500;
+	expect(&f, "promote.outdated; RELEASE leader if version 16");
+	CLOSE;
+}
+
+/* What a former life of the agent sent may still arrive: its key is written anew first. */
+ROW(an_adopted_lease)
+{
+	OPEN;
+	k.leader = "a";
+	k.leader_lease = "L1";
+	see(&f, &k);
+	as_primary(&f);
+	f.obs.lease.adopted_version = 16;
+	expect(&f, "lease.regrant; TAKE leader=a if version 16 on lease");
+	assert_int_equal(f.plan.guard_ms, HERD_GUARD_KEEP);
+	CLOSE;
+}
+
 ROW(switchover_is_taken_back)
 {
 	OPEN;
@@ -828,6 +904,9 @@ int main(void)
 		cmocka_unit_test(replica_is_cloned),
 		cmocka_unit_test(foreign_data),
 		cmocka_unit_test(switchover),
+		cmocka_unit_test(the_key_is_passed),
+		cmocka_unit_test(who_got_the_key_promotes),
+		cmocka_unit_test(an_adopted_lease),
 		cmocka_unit_test(switchover_is_taken_back),
 		cmocka_unit_test(switchover_is_refused),
 		cmocka_unit_test(candidate_takes_what_is_handed_over),
