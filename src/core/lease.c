@@ -310,6 +310,16 @@ static bool pause_primary(struct herd_step *s)
 	return herd_answer(s, "pause.take", "PAUSE: acquired session lock as a leader");
 }
 
+/* Nobody has led since our server did: it has all that there is. */
+static bool was_last_primary(struct herd_step *s)
+{
+	const struct herd_obs_pg *pg = &s->o->pg;
+
+	return !pg->in_recovery && of_this_cluster(s) &&
+	       pg->checkpoint_tl >= herd_cluster_timeline(s->cl) &&
+	       (!herd_sync_active(s) || herd_str_ieq(s->cl->sync.leader, s->o->name));
+}
+
 /* Paused, and no server runs here. */
 static bool pause_down(struct herd_step *s)
 {
@@ -322,10 +332,10 @@ static bool pause_down(struct herd_step *s)
 		    (o->task.last == HERD_TASK_CLONE || o->task.last == HERD_TASK_REWIND ||
 		     o->task.last == HERD_TASK_STOP);
 
-	/* People want it started: as what it was. A primary needs the lock for that. */
-	if (o->want_restart && (s->key_mine || s->cl->leader || o->pg.in_recovery))
+	/* People want it started: the last primary as such, for which it needs the lock. */
+	if (o->want_restart && (s->key_mine || s->cl->leader || !was_last_primary(s)))
 		return false;
-	if (o->want_restart && of_this_cluster(s) && o->lease.id && o->now_ms < s->times.fast_ms) {
+	if (o->want_restart && o->lease.id && o->now_ms < s->times.fast_ms) {
 		herd_take(s);
 		return herd_answer(s, "pause.take-down", "acquired session lock as a leader");
 	}
