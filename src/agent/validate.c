@@ -38,12 +38,11 @@ static const char *get(const struct check *c, const char *path)
 	return s && *s ? s : NULL;
 }
 
-/* "path value", the value of a password left out. */
+/* "path value"; no passwords, and no maps, which may hold some. */
 static void print_value(const struct check *c, const char *path)
 {
 	const json_t *v = herd_json_path(c->config, path);
-	bool compound = json_is_object(v) || json_is_array(v);
-	char *value = compound ? json_dumps(v, 0) : herd_value_text(v);
+	char *value = json_is_array(v) ? json_dumps(v, 0) : herd_value_text(v);
 	bool show = value && *value && !strstr(path, "password");
 
 	printf("%s%s%s", path, show ? " " : "", show ? value : "");
