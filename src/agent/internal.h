@@ -145,8 +145,9 @@ struct herd_agent {
 	struct herd_agent_answers poll;
 	struct herd_agent_probe probe;
 	struct herd_agent_asked_slots ask;
-	struct herd_agent_slot_work *slot_work;   /* on logical ones, under way */
-	struct herd_names slots_stuck;            /* were moved in vain */
+	struct herd_agent_slot_work *slot_work; /* on logical ones, under way */
+	struct herd_names slots_stuck;          /* were moved in vain */
+	struct herd_names slots_lack;           /* were not copied because their WAL is not here */
 	struct herd_agent_slots_copy *slots_copy; /* of the task */
 	struct herd_agent_failsafe failsafe;
 	struct herd_helper *helper;

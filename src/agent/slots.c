@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "model/lsn.h"
 #include "pg/slots.h"
+#include "pg/wal.h"
 
 #define ASK_MS 3000
 #define READ_MS 10000
@@ -288,6 +289,22 @@ static void copy_stopped(struct herd_agent *a, int rc, const struct herd_err *er
 	herd_agent_task_do_start(a);
 }
 
+static bool lacks_wal(struct herd_agent *a, const char *slot, const char *segment)
+{
+	bool lacks = !segment || !herd_pg_wal_has(herd_pg_config(a->pg)->data_dir, segment);
+
+	if (lacks && !herd_names_has(&a->slots_lack, slot))
+		herd_warning(a->log,
+			     "logical replication slot \"%s\" is not copied now: this node has not "
+			     "all the WAL it needs",
+			     slot);
+	if (lacks)
+		herd_names_add(&a->slots_lack, slot);
+	else
+		herd_names_remove(&a->slots_lack, slot);
+	return lacks;
+}
+
 static void on_states(void *arg, int rc, const struct herd_pg_rows *rows,
 		      const struct herd_err *err)
 {
@@ -312,6 +329,10 @@ static void on_states(void *arg, int rc, const struct herd_pg_rows *rows,
 		/* PostgreSQL's own worker brings these, and would be stopped by ours. */
 		if (herd_pg_rows_bool(rows, i, 2) && a->st.slot_sync)
 			continue;
+		/* It could not be moved here, so it would be copied, with a restart, again and
+		 * again. It comes when its client has moved on. */
+		if (lacks_wal(a, name, herd_pg_rows_text(rows, i, 3)))
+			continue;
 		c->v[c->n] = (struct state){ herd_str_dup(name), herd_str_dup(hex) };
 		if (c->v[c->n].name && c->v[c->n].hex)
 			c->n++;
@@ -326,7 +347,7 @@ static void on_states(void *arg, int rc, const struct herd_pg_rows *rows,
 		herd_agent_task_finish(a, rc, err);
 	else
 		herd_agent_task_finish(
-			a, herd_err_set(&own, -ENOENT, "the primary has none of the slots"), &own);
+			a, herd_err_set(&own, -EAGAIN, "there is nothing to be copied now"), &own);
 	herd_err_clear(&own);
 }
 
@@ -335,7 +356,8 @@ void herd_agent_slots_copy(struct herd_agent *a, const struct herd_action *act)
 	static const char sql[] =
 		"SELECT slot_name, pg_catalog.encode(pg_catalog.pg_read_binary_file('pg_replslot/'"
 		" || slot_name || '/state'), 'hex'),"
-		" COALESCE((pg_catalog.to_jsonb(s) ->> 'failover')::bool, false)"
+		" COALESCE((pg_catalog.to_jsonb(s) ->> 'failover')::bool, false),"
+		" pg_catalog.substr(pg_catalog.pg_walfile_name(restart_lsn), 9)"
 		" FROM pg_catalog.pg_replication_slots s"
 		" WHERE NOT pg_catalog.pg_is_in_recovery() AND slot_type = 'logical'"
 		" AND NOT temporary AND slot_name = ANY($1::name[])";
@@ -368,4 +390,5 @@ void herd_agent_slots_clear(struct herd_agent *a)
 	while (a->slot_work)
 		work_end(a->slot_work);
 	herd_names_clear(&a->slots_stuck);
+	herd_names_clear(&a->slots_lack);
 }

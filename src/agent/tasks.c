@@ -228,8 +228,12 @@ static void finish(struct herd_agent *a, int rc, const struct herd_err *err)
 	a->task.last_again = rc == -EAGAIN;
 	a->task.last_ms = herd_now_ms();
 	herd_str_set(&a->task.error, rc == 0 ? NULL : herd_err_text(err));
+	/* Slots that are not there yet are asked for again and again. */
+	bool quiet = t == HERD_TASK_SLOTS_COPY && rc == -EAGAIN;
+
 	if (rc < 0)
-		herd_log_err(a->log, HERD_LOG_ERROR, err, "%s failed", herd_agent_task_text(t));
+		herd_log_err(a->log, quiet ? HERD_LOG_DEBUG : HERD_LOG_ERROR, err, "%s failed",
+			     herd_agent_task_text(t));
 	else
 		herd_debug(a->log, "%s has ended", herd_agent_task_text(t));
 	if (rc == 0)

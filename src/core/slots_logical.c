@@ -284,6 +284,10 @@ static void copy(struct herd_step *s, const struct herd_want_slot *want, size_t 
 	struct herd_action *a;
 	const char **names;
 	size_t count = 0, more = 0;
+	/* What was in vain is not likely to be better a moment later. */
+	int64_t again =
+		o->task.last_ms +
+		(!o->task.last_ok && s->cfg->loop_wait_ms < 5000 ? 5000 : s->cfg->loop_wait_ms);
 
 	for (size_t i = 0; i < n; i++) {
 		if (!to_copy(s, &want[i]))
@@ -295,9 +299,8 @@ static void copy(struct herd_step *s, const struct herd_want_slot *want, size_t 
 	    !o->pg.streaming || !s->cl->leader || herd_str_eq(s->cl->leader, o->name) ||
 	    !have_room(s, more))
 		return;
-	if (o->task.last == HERD_TASK_SLOTS_COPY &&
-	    o->now_ms - o->task.last_ms < s->cfg->loop_wait_ms) {
-		herd_step_at(s, o->task.last_ms + s->cfg->loop_wait_ms);
+	if (o->task.last == HERD_TASK_SLOTS_COPY && o->now_ms < again) {
+		herd_step_at(s, again);
 		return;
 	}
 	names = herd_plan_names(s->p, count);

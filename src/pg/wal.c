@@ -1,7 +1,9 @@
 #include "pg/wal.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -52,4 +54,21 @@ uint64_t herd_pg_wal_record_end(const char *data_dir, uint32_t tli, uint64_t lsn
 		ret = herd_pg_wal_end(lsn, tot_len, segment_bytes);
 	close(fd);
 	return ret;
+}
+
+bool herd_pg_wal_has(const char *data_dir, const char *segment)
+{
+	enum { TIMELINE = 8, NAME = 24 };
+	char *path = herd_str_printf("%s/pg_wal", data_dir);
+	DIR *dir = path != NULL ? opendir(path) : NULL;
+	struct dirent *entry;
+	bool found = false;
+
+	while (dir != NULL && !found && (entry = readdir(dir)) != NULL)
+		found = strlen(entry->d_name) == NAME &&
+			strcmp(entry->d_name + TIMELINE, segment) == 0;
+	if (dir != NULL)
+		closedir(dir);
+	free(path);
+	return found;
 }

@@ -239,6 +239,52 @@ def test_streaming_consumer(herd):
         wait_for(lacks(m, "feed"), 40, m.name)
 
 
+def remove_wal(m, segment):
+    """A segment, of whatever timeline: after a change of leader it is there twice."""
+    for path in (m.data / "pg_wal").glob("????????" + segment[8:]):
+        path.unlink()
+
+
+def go_on(m, slot):
+    """What a client does that has nothing to wait for: the slot needs less WAL then."""
+    m.sql("checkpoint")
+    m.sql("select count(*) from pg_logical_slot_get_changes(%s, null, null)", slot)
+
+
+def test_lagging_consumer(herd):
+    """A slot whose WAL a standby has no more is not copied in vain, again and again."""
+    leader = herd.wait_healthy()
+    replica = herd.replicas()[0]
+    patch(herd, slots={"lags": {**LOGICAL, "cluster_type": "standby"}})  # made by hand at first
+    patch(herd, ignore_slots=[{"name": "lags"}])
+    leader.sql("select pg_create_logical_replication_slot('lags', 'test_decoding')")
+    segment = leader.sql("select pg_walfile_name(restart_lsn) from pg_replication_slots"
+                         " where slot_name = 'lags'")[0][0]
+    for _ in range(2):
+        leader.sql("create table if not exists t3 (i int)")
+        leader.sql("insert into t3 values (1)")
+        leader.sql("select pg_switch_wal()")
+    lsn = leader.sql("select pg_current_wal_lsn() - '0/0'")[0][0]
+    wait_for(lambda: replica.sql("select pg_last_wal_replay_lsn() - '0/0'")[0][0] >= lsn, 30)
+    remove_wal(replica, segment)
+    postmaster = replica.postmaster()
+    patch(herd, slots={"lags": {**LOGICAL, "cluster_type": None}})
+    said = '"lags" is not copied now'
+    wait_for(lambda: said in replica.log.read_text(), 30, "it is said")
+    leader.sql("select count(*) from pg_logical_slot_get_changes('lags', null, null)")
+    leader.sql("insert into t3 values (2)")
+    assert replica.postmaster() == postmaster
+    # Its client goes on, and so can the standby.
+
+    def copied():
+        go_on(leader, "lags")
+        return has(replica, "lags")()
+    wait_for(copied, 60, "copied in the end", step=1)
+    patch(herd, slots=None, ignore_slots=None)
+    for m in herd.members:
+        wait_for(lacks(m, "lags"), 40, m.name)
+
+
 def test_wal_gone(herd):
     """A standby's slot that needs WAL which is not there any more is copied anew."""
     leader = herd.wait_healthy()
@@ -258,10 +304,14 @@ def test_wal_gone(herd):
         leader.sql("select pg_switch_wal()")
     lsn = leader.sql("select pg_current_wal_lsn() - '0/0'")[0][0]
     wait_for(lambda: replica.sql("select pg_last_wal_replay_lsn() - '0/0'")[0][0] >= lsn, 30)
-    (replica.data / "pg_wal" / at[0][0]).unlink()
+    remove_wal(replica, at[0][0])
     postmaster = replica.postmaster()
-    leader.sql("select count(*) from pg_logical_slot_get_changes('late', null, null)")
-    wait_for(lambda: replica.postmaster() not in (0, postmaster), 40, "a restart")
+
+
+    def again():
+        go_on(leader, "late")
+        return replica.postmaster() not in (0, postmaster)
+    wait_for(again, 60, "a restart", step=1)
     wait_for(lambda: position(replica, "late") >= position(leader, "late") - 8192, 40, "in its place")
     patch(herd, slots=None)
     for m in herd.members:
