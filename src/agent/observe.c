@@ -660,6 +660,25 @@ static const json_t *initial_dynamic(const struct herd_agent *a)
 		       : herd_agent_config_get(a->cfg, "bootstrap.dcs");
 }
 
+/*
+ * The same, read. A herd whose key config was deleted, or made unreadable, goes on with what it
+ * said: by that a standby cluster must not be promoted, nor one that was promoted be demoted.
+ */
+static void take_boot(struct herd_agent *a, const json_t *dcs)
+{
+	const struct herd_cluster *c = herd_agent_cluster(a);
+	struct herd_config fresh = { 0 };
+
+	if (c && c->config_key.version && !c->config_key.bad)
+		return;
+	if (a->boot.raw && dcs && json_equal(a->boot.raw, dcs))
+		return;
+	if (herd_config_from_json((json_t *)dcs, a->cfg->guard, &fresh) < 0)
+		return;
+	herd_config_clear(&a->boot);
+	a->boot = fresh;
+}
+
 int herd_agent_obs(struct herd_agent *a, struct herd_obs *obs, struct herd_agent_obs_buf **ret)
 {
 	struct herd_agent_obs_buf *buf = calloc(1, sizeof(*buf));
@@ -674,6 +693,7 @@ int herd_agent_obs(struct herd_agent *a, struct herd_obs *obs, struct herd_agent
 	}
 	buf->user_ssn = herd_str_dup(ssn);
 	buf->bootstrap = dcs ? herd_json_dump(dcs) : NULL;
+	take_boot(a, dcs);
 	obs->now_ms = herd_now_ms();
 	obs->wall_ms = herd_wall_ms();
 	obs->name = a->name;

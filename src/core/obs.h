@@ -243,7 +243,7 @@ struct herd_obs {
 	bool reclone_diverged, reclone_aside;
 	bool clone_without_leader;    /* some replica method needs no running server */
 	const char *bootstrap_config; /* JSON of bootstrap.dcs; NULL: {} */
-	/* The same, read; counts while the store has no configuration. NULL: defaults */
+	/* The same, read; counts while the store has no readable configuration. NULL: defaults */
 	const struct herd_config *bootstrap;
 	/* Requests of people. */
 	bool want_restart;       /* POST /restart whose conditions hold */

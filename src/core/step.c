@@ -155,7 +155,7 @@ static void look(struct herd_step *s)
 	if (!s->cl)
 		s->cl = &c->empty;
 	s->cfg = &s->cl->config;
-	if (!s->cl->config_key.version && o->bootstrap)
+	if ((!s->cl->config_key.version || s->cl->config_key.bad) && o->bootstrap)
 		s->cfg = o->bootstrap;
 	s->paused = s->cfg->pause;
 	s->busy = o->task.running != HERD_TASK_NONE;

@@ -1,5 +1,6 @@
 """Standby clusters: a herd that follows another one."""
 
+import base64
 import json
 
 import pytest
@@ -155,6 +156,16 @@ def test_promote_and_demote(main, site):
              "its own replica")
     history = json.loads(leader.get("/history")[1])
     assert history[-1][4] == leader.name
+
+
+def test_configuration_that_is_lost(site):
+    """It was bootstrapped as a standby cluster, and is none any more, also when /config is gone."""
+    leader = site.wait_leader()
+    site.etcd.call("kv/deleterange", {
+        "key": base64.b64encode(b"/service/batman/config").decode()})
+    wait_for(lambda: "/service/batman/config" in site.keys(), 30, "the key")
+    assert "standby_cluster" not in json.loads(site.keys()["/service/batman/config"])
+    assert leader.is_primary() and not leader.in_recovery()
 
 
 def test_timeline_of_the_remote(main, site):

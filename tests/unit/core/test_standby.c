@@ -166,6 +166,27 @@ ROW(standby_cluster_is_bootstrapped)
 	CLOSE;
 }
 
+ROW(unreadable_configuration_promotes_nobody)
+{
+	struct herd_config last = { 0 };
+	json_t *v = json_pack("{s:{s:s}}", "standby_cluster", "host", "h");
+	OPEN;
+	assert_int_equal(herd_config_from_json(v, true, &last), 0);
+	as_standby_leader(&f, &k);
+	expect(&f, "standby; " STATUS);
+	f.obs.bootstrap = &last;
+	k.status = "{\"optime\":1000,\"slots\":{\"a\":1000},\"retain_slots\":[\"a\"]}";
+	k.config = "{";
+	see(&f, &k);
+	expect(&f, "standby");
+	k.config = NULL;
+	see(&f, &k);
+	expect(&f, "standby.documents; PUT config={} if absent");
+	herd_config_clear(&last);
+	json_decref(v);
+	CLOSE;
+}
+
 ROW(agent_restart_keeps_the_standby_leader)
 {
 	OPEN;
@@ -297,6 +318,7 @@ int main(void)
 		cmocka_unit_test(standby_cluster_is_promoted),
 		cmocka_unit_test(key_moves_in_a_standby_cluster),
 		cmocka_unit_test(standby_cluster_is_bootstrapped),
+		cmocka_unit_test(unreadable_configuration_promotes_nobody),
 		cmocka_unit_test(agent_restart_keeps_the_standby_leader),
 		cmocka_unit_test(paused_standby_leader_stays),
 		cmocka_unit_test(nostream_follows_nobody),
