@@ -8,6 +8,8 @@
 #include "base/str.h"
 #include "sim/world.h"
 
+enum { STALLED_MS = 4000 }; /* probe.timeout and a look */
+
 static size_t senders(struct sim *w, const struct sim_node *n, struct herd_obs_sender *list)
 {
 	size_t k = 0;
@@ -62,6 +64,23 @@ static void slots(struct sim *w, struct sim_node *n)
 	pg->slots_known = s->run == HERD_RUN_RUNNING;
 }
 
+/* What the progress probe says: it looks now and then, and takes its time. */
+static const char *stalled(const struct sim *w, const struct sim_server *s)
+{
+	return s->stuck_since && w->now - s->stuck_since >= STALLED_MS ? "it stands still" : NULL;
+}
+
+static void look_at_progress(const struct sim *w, struct sim_server *s)
+{
+	bool stuck = s->run == HERD_RUN_RUNNING &&
+		     (s->full || s->frozen_until > w->now || s->postmaster_until > w->now);
+
+	if (!stuck)
+		s->stuck_since = 0;
+	else if (!s->stuck_since)
+		s->stuck_since = w->now;
+}
+
 void sim_observe(struct sim *w, struct sim_node *n)
 {
 	struct sim_server *s = &n->pg;
@@ -76,6 +95,7 @@ void sim_observe(struct sim *w, struct sim_node *n)
 		herd_history_clear(&seen->history);
 		herd_history_copy(&s->history, &seen->history);
 	}
+	look_at_progress(w, s);
 	seen->pg = (struct herd_obs_pg){
 		.data = s->data,
 		.run = s->run,
@@ -103,6 +123,7 @@ void sim_observe(struct sim *w, struct sim_node *n)
 		.max_slots = SIM_SLOTS,
 		.feedback = n->feedback,
 		.transactions = sim_chance(w, 300) ? 1 : 0,
+		.stalled = stalled(w, s),
 	};
 	slots(w, n);
 	seen->pg.n_senders = senders(w, n, seen->rows);
@@ -178,6 +199,7 @@ static struct herd_obs_answer ask(struct sim *w, int node, int other)
 		.lsn = sim_lsn(pg->log.n),
 		.timeline = pg->timeline,
 		.nofailover = herd_tags_failover_priority(&m->self.tags) <= 0,
+		.stalled = stalled(w, pg) != NULL,
 	};
 }
 

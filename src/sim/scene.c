@@ -35,13 +35,14 @@ char *sim_random_config(struct sim *w)
 		"\"synchronous_mode\":%s,\"synchronous_mode_strict\":%s,"
 		"\"synchronous_node_count\":%d,\"check_timeline\":%s,"
 		"\"primary_start_timeout\":%d,\"failsafe_mode\":%s,\"member_slots_ttl\":\"%s\","
-		"\"ignore_slots\":[{\"name\":\"foreign\"}]%s,"
+		"\"probe\":{\"mode\":\"%s\"},\"ignore_slots\":[{\"name\":\"foreign\"}]%s,"
 		"\"postgresql\":{\"use_pg_rewind\":true,\"use_slots\":%s}}",
 		ttl, ttl > 5 ? 2 : 1, ttl > 5 ? 3 : 1, (int)sim_fate(w, 0, 20) * SIM_RECORD,
 		sim_fate(w, 0, 3) ? -1 : 500, pick(w, modes, 5),
 		sim_fate(w, 0, 4) ? "false" : "true", (int)sim_fate(w, 1, 3),
 		sim_fate(w, 0, 1) ? "false" : "true", starts[sim_fate(w, 0, 3)],
-		sim_fate(w, 0, 9) < 4 ? "true" : "false", pick(w, kept, 4), pick(w, slots, 4),
+		sim_fate(w, 0, 9) < 4 ? "true" : "false", pick(w, kept, 4),
+		w->seed % 2 ? "report" : "failover", pick(w, slots, 4),
 		sim_fate(w, 0, 5) ? "true" : "false");
 }
 

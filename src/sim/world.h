@@ -107,6 +107,7 @@ struct sim_server {
 	bool marked; /* the mark of a rewind that did not end well */
 	bool torn;   /* a rewind or a copy broke off in the middle: looks usable, never starts */
 	bool full;   /* no space left: nothing can be written */
+	int64_t stuck_since; /* it runs and does nothing; 0: it does */
 	uint32_t timeline;
 	struct herd_history history;
 	int history_serial;
