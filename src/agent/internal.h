@@ -117,12 +117,13 @@ struct herd_agent {
 	int64_t lease_adopted; /* version of the leader key when a lease of before was taken over */
 
 	struct herd_pg *pg;
-	struct herd_pg_status st; /* the last one that was read */
-	bool st_fresh;            /* read in this observation */
-	bool st_known;            /* ever read since the postmaster started */
-	int64_t st_ms;            /* when the last one was read */
-	bool st_stale;            /* something was done to the server since */
-	bool st_reuse;            /* the next observation may do with the last one */
+	struct herd_pg_status st;        /* the last one that was read */
+	int64_t st_sent_ms, promoted_ms; /* the question asked last; the end of a promotion */
+	bool st_fresh;                   /* read in this observation */
+	bool st_known;                   /* ever read since the postmaster started */
+	int64_t st_ms;                   /* when the last one was read */
+	bool st_stale;                   /* something was done to the server since */
+	bool st_reuse;                   /* the next observation may do with the last one */
 	struct herd_pg_controldata control;
 	bool control_known;
 	bool rewind_possible;

@@ -108,7 +108,10 @@ static void on_status(void *arg, int rc, struct herd_pg_status *st, const struct
 	struct herd_agent *a = arg;
 
 	a->pg_pending = false;
-	if (rc == 0) {
+	if (rc == 0 && st->in_recovery && a->st_sent_ms <= a->promoted_ms) {
+		/* Asked before the end of a promotion: that was another server, so to speak. */
+		a->wake_again = true;
+	} else if (rc == 0) {
 		herd_pg_status_clear(&a->st);
 		herd_pg_status_move(&a->st, st);
 		a->st_fresh = true;
@@ -197,6 +200,7 @@ static void start(struct herd_agent *a, bool heartbeat)
 		a->st_fresh = true;
 	} else if (a->run == HERD_RUN_RUNNING && !a->pg_pending) {
 		a->pg_pending = true;
+		a->st_sent_ms = now;
 		if (herd_pg_status_query(herd_pg_session(a->pg), PG_QUERY_MS, on_status, a) < 0)
 			a->pg_pending = false;
 	}

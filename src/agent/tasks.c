@@ -242,8 +242,12 @@ static void finish(struct herd_agent *a, int rc, const struct herd_err *err)
 			(!a->task.standby && (t == HERD_TASK_START || t == HERD_TASK_RESTART))))
 		herd_sharding_after_promote(a->sharding);
 	/* Settings of the role; and primary_conninfo is nobody's any more. */
-	if (rc == 0 && t == HERD_TASK_PROMOTE)
+	if (rc == 0 && t == HERD_TASK_PROMOTE) {
 		a->conf_stale = true;
+		a->promoted_ms = herd_now_ms();
+		a->st.in_recovery = false;
+		a->st_fresh = false;
+	}
 	if (t == HERD_TASK_RESTART || t == HERD_TASK_START)
 		herd_rest_done_restart(a->rest, rc == 0);
 	if (t != HERD_TASK_CHECKPOINT)
