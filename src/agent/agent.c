@@ -159,12 +159,11 @@ void herd_agent_keep_cache(struct herd_agent *a)
 	const struct herd_cluster *c = herd_agent_cluster(a);
 	struct herd_err err = HERD_ERR_INIT;
 
-	if (!a->pg || !c || !c->config_key.version || c->config_key.bad ||
-	    herd_pg_datadir(a->pg, NULL) != HERD_PG_DATADIR_VALID)
-		return;
 	/* While a copy is made the directory is not ours to write into. */
-	if (a->task.running ||
-	    (a->cached == a->cfg->dynamic && herd_agent_config_is_cached(a->cfg)))
+	if (!a->pg || !c || !c->config_key.version || c->config_key.bad || a->task.running)
+		return;
+	if ((a->cached == a->cfg->dynamic && herd_agent_config_is_cached(a->cfg)) ||
+	    herd_pg_datadir(a->pg, NULL) != HERD_PG_DATADIR_VALID)
 		return;
 	if (herd_agent_config_cache_write(a->cfg, &err) == 0) {
 		json_decref(a->cached);

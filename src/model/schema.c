@@ -387,7 +387,8 @@ static bool is_method(const char *path, const json_t *v)
 static void refuse(struct walk *w, json_t *obj, const char *key, const char *path, const char *what)
 {
 	char *text = json_dumps(json_object_get(obj, key), JSON_COMPACT | JSON_ENCODE_ANY);
-	const char *secret = strstr(path, "password");
+	bool secret = strstr(path, "password") || strstr(path, "auth") ||
+		      (text && strstr(text, "password"));
 	char *why = herd_str_printf("must be %s, not %s", what, secret ? "what it is" : text);
 
 	report(w, true, path, why);
