@@ -122,7 +122,7 @@ int herd_pg_conf_text(const struct herd_pg_config *cfg, const struct herd_pg_rol
 		rc = own_files(cfg, role, &s, out);
 	if (rc == 0 && (role->standby || role->point_in_time)) {
 		rc = herd_pg_conf_recovery(cfg, role, server_version, &recovery);
-		herd_buf_addstr(out, "\n# recovery.conf\n");
+		herd_buf_addstr(out, "\n" HERD_PG_CONF_RECOVERY);
 		if (rc == 0)
 			rc = conf_lines(&recovery, out);
 	}

@@ -99,11 +99,13 @@ int herd_pg_conf_parse(const char *text, struct herd_pg_settings *ret);
  * Writes postgresql.conf (renaming the first to .base.conf), pg_hba.conf, pg_ident.conf and, for a
  * standby, the password file; cleans postgresql.auto.conf. Files that are right are not touched;
  * the others are replaced by rename, without fsync (they are written again before every start), and
- * *changed (may be NULL) is set to true.
+ * *changed (may be NULL) is set to true. running: of a primary's file the part about recovery is
+ * kept, which a server that was promoted has read.
  */
+#define HERD_PG_CONF_RECOVERY "# recovery.conf\n" /* begins it, at the end of the file */
 int herd_pg_conf_write(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
-		       const struct herd_pg_settings *settings, int server_version, bool *changed,
-		       struct herd_err *err);
+		       const struct herd_pg_settings *settings, int server_version, bool running,
+		       bool *changed, struct herd_err *err);
 /* standby.signal as the role wants it, no recovery.signal, no promote file. Stopped only. */
 int herd_pg_conf_write_signals(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
 			       struct herd_err *err);

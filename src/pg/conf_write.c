@@ -37,14 +37,35 @@ static int keep_base(const struct herd_pg_config *cfg, struct herd_err *err)
 	return rc;
 }
 
+/*
+ * A server that was promoted has read its settings of recovery, and some cannot be changed until it
+ * is started anew: what stands in the file stays.
+ */
+static int keep_recovery(const char *path, struct herd_buf *text)
+{
+	struct herd_buf old = { 0 };
+	int rc = herd_pg_file_read(path, &old, NULL);
+	const char *part = rc == 0 ? strstr(herd_buf_str(&old), "\n" HERD_PG_CONF_RECOVERY) : NULL;
+
+	if (part != NULL)
+		herd_buf_addstr(text, part);
+	if (old.data != NULL)
+		herd_str_wipe(old.data, old.len);
+	herd_buf_free(&old);
+	return herd_buf_ok(text) ? 0 : -ENOMEM;
+}
+
 static int write_conf(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
-		      const struct herd_pg_settings *settings, int server_version, bool *changed,
-		      struct herd_err *err)
+		      const struct herd_pg_settings *settings, int server_version, bool running,
+		      bool *changed, struct herd_err *err)
 {
 	struct herd_buf text = { 0 };
 	char *path = herd_pg_config_file(cfg, ".conf");
 	int rc = path != NULL ? herd_pg_conf_text(cfg, role, settings, server_version, &text)
 			      : -ENOMEM;
+
+	if (rc == 0 && running && !role->standby && !role->point_in_time)
+		rc = keep_recovery(path, &text);
 
 	if (rc < 0)
 		herd_err_set(err, rc, "could not write the text of postgresql.conf: %s",
@@ -152,8 +173,8 @@ int herd_pg_conf_write_signals(const struct herd_pg_config *cfg, const struct he
 }
 
 int herd_pg_conf_write(const struct herd_pg_config *cfg, const struct herd_pg_role *role,
-		       const struct herd_pg_settings *settings, int server_version, bool *changed,
-		       struct herd_err *err)
+		       const struct herd_pg_settings *settings, int server_version, bool running,
+		       bool *changed, struct herd_err *err)
 {
 	int rc = keep_base(cfg, err);
 
@@ -161,7 +182,7 @@ int herd_pg_conf_write(const struct herd_pg_config *cfg, const struct herd_pg_ro
 	    cfg->replication.password != NULL)
 		rc = herd_pg_pgpass_write(cfg->pgpass, &role->primary, &cfg->replication, err);
 	if (rc == 0)
-		rc = write_conf(cfg, role, settings, server_version, changed, err);
+		rc = write_conf(cfg, role, settings, server_version, running, changed, err);
 	if (rc == 0)
 		rc = write_hba(cfg, role, settings, changed, err);
 	if (rc == 0 && !role->keep_recovery)

@@ -488,7 +488,8 @@ int herd_pg_write_role(struct herd_pg *pg, const struct herd_pg_role *role,
 		if (role->standby)
 			herd_pg_conf_recovery(&pg->cfg, role, version, &pg->recovery);
 		notice_once(pg, herd_buf_str(&warnings));
-		rc = herd_pg_conf_write(&pg->cfg, role, &s, version, changed, err);
+		rc = herd_pg_conf_write(&pg->cfg, role, &s, version, herd_pg_pid(pg) > 0, changed,
+					err);
 	}
 	herd_buf_free(&warnings);
 	/* The file holds what is wanted, so that the server itself says that a restart is pending.

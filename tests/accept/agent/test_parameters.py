@@ -106,7 +106,14 @@ def test_roles(herd):
     wait_for(lambda: conf(leader).get("application_name") == "second", 30)
     wait_for(lambda: "# of a replica" in hba(leader) and "# of a replica" not in hba(replica))
     herd.wait_healthy()
-    assert show(replica, "application_name") is not None
+    # What the promoted server has read of recovery it cannot unlearn: it stays until the next start.
+    assert "recovery_target" in (replica.data / "postgresql.conf").read_text()
+    assert replica.sql("select count(*) from pg_settings where pending_restart") == [(0,)]
+    log = replica.log.read_text()
+    assert "cannot be changed without restarting" not in log and "contains errors" not in log
+    assert replica.request("POST", "/restart", {})[0] == 200
+    wait_for(lambda: "recovery_target" not in (replica.data / "postgresql.conf").read_text())
+    herd.wait_healthy()
 
 
 def test_reload(herd):
