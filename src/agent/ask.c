@@ -156,7 +156,8 @@ static void on_probe(void *arg, int rc, enum herd_pg_divergence d, const char *w
 		take_history(&leader->history, &a->probe.history);
 	} else {
 		herd_log_err(a->log, HERD_LOG_WARNING, err, "could not ask %s for its timeline",
-			     a->probe.name);
+			     herd_str_eq(a->probe.name, HERD_REMOTE) ? "the remote primary"
+								     : a->probe.name);
 	}
 	herd_agent_wake(a);
 }

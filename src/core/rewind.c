@@ -129,7 +129,9 @@ bool herd_judge_ask(struct herd_step *s)
 		if (c->verdict != HERD_JUDGE_UNKNOWN)
 			return false;
 	}
-	int64_t pause = c->probe_id ? 4000 : c->probe_failed ? 2000 : 200;
+	/* The one outside may be away for long. */
+	int64_t again = !c->probe_failed ? 200 : s->cfg->standby_cluster ? 5000 : 2000;
+	int64_t pause = c->probe_id ? 4000 : again;
 
 	if (now - c->probe_sent_ms < pause) {
 		herd_step_at(s, c->probe_sent_ms + pause);
