@@ -271,6 +271,15 @@ static bool of_this_cluster(struct herd_step *s)
 			   herd_plan_text(s->p, "%llu", (unsigned long long)s->o->pg.sysid));
 }
 
+/* A primary after which others have led must not lead again because they are away just now. */
+static bool left_behind(const struct herd_step *s)
+{
+	const struct herd_obs_pg *pg = &s->o->pg;
+	int64_t tl = pg->run == HERD_RUN_DOWN ? pg->checkpoint_tl : pg->timeline;
+
+	return tl > 0 && tl < herd_cluster_timeline(s->cl);
+}
+
 static bool pause_primary(struct herd_step *s)
 {
 	const struct herd_obs *o = s->o;
@@ -298,11 +307,7 @@ static bool pause_primary(struct herd_step *s)
 		return herd_answer_regular(s, "pause.other",
 					   "PAUSE: continue to run as primary without lock");
 	}
-	/* One that others have left behind must not lead again because they are away. */
-	int64_t tl = herd_cluster_timeline(s->cl);
-	bool outdated = tl > 0 && o->pg.timeline > 0 && o->pg.timeline < tl;
-
-	if (!of_this_cluster(s) || !o->lease.id || s->key_mine || outdated)
+	if (!of_this_cluster(s) || !o->lease.id || s->key_mine || left_behind(s))
 		return herd_answer_regular(s, "pause.foreign",
 					   "PAUSE: continue to run as primary without lock");
 	herd_take(s);

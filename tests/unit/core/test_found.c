@@ -171,6 +171,12 @@ ROW(outdated_primary_does_not_lead_in_a_pause)
 	assert_false(plans(&f, "TAKE leader"));
 	f.obs.pg.timeline = 2;
 	assert_true(plans(&f, "TAKE leader"));
+	/* Down, and people want it started. */
+	f.obs.pg.run = HERD_RUN_DOWN;
+	f.obs.want_restart = true;
+	assert_false(plans(&f, "TAKE leader"));
+	f.obs.pg.checkpoint_tl = 2;
+	assert_true(plans(&f, "TAKE leader"));
 	CLOSE;
 }
 
