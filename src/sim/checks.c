@@ -13,6 +13,9 @@
 /* How long a promise of /sync must have stood before a promotion is held to it. */
 enum { PROMISE_MS = 8000 };
 
+/* Beside two ttl: the longest until commits go on after the last fault. */
+enum { LEADER_MS = 12000 };
+
 /* A member's slot may go only that long after the member; agents learn of things a little late. */
 enum { SLOT_SLACK_MS = 6000 };
 
@@ -415,6 +418,11 @@ static void check_group_end(struct sim *w, struct sim_group *g)
 	    g->config.maximum_lag_on_syncnode <= 0 &&
 	    (!herd_str_eq(c->sync.leader, w->nodes[leader].name) || c->sync.standby.n == 0))
 		sim_fail(w, "no synchronous standby at the end");
+	/* A lease may have to end first, a server to recover, a copy to be made, and a race to be
+	 * lost. */
+	if (g->leader_at - w->heal_at > 2 * g->config.ttl_ms + LEADER_MS && !waits)
+		sim_fail(w, "no commit for %" PRId64 " ms after everything was healed",
+			 g->leader_at - w->heal_at);
 	if (c->handover.id)
 		sim_fail(w, "a handover document is left at the end");
 	if (c->failover.leader || c->failover.candidate)

@@ -158,6 +158,10 @@ static char *read_config(const char *file, bool *guard)
 	} else {
 		if (guard_off(all))
 			*guard = false;
+		if (json_object_del(dcs ? dcs : all, "standby_cluster") == 0)
+			fprintf(stderr,
+				"pgherd sim: warning: standby_cluster is left out: a cluster "
+				"that takes writes is simulated\n");
 		text = herd_json_dump(dcs ? dcs : all);
 	}
 	json_decref(all);
