@@ -159,6 +159,7 @@ void sim_scene(struct sim *w)
 	w->can_pass = sim_fate(w, 0, 9) < 8;
 	w->tempting = sim_fate(w, 0, 9) < 7;
 	w->pauses = sim_fate(w, 0, 9) == 0;
+	w->late = sim_fate(w, 0, 3) == 0 ? 100 : 15;
 	w->reconfigures = !w->opt->config && sim_fate(w, 0, 2) == 0;
 	if (groups) {
 		build_group(w, 0, (int)sim_fate(w, 2, 3));

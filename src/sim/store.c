@@ -315,7 +315,7 @@ static int64_t delay(struct sim *w)
 {
 	if (w->store.slow_until > w->now)
 		return sim_rand(w, 0, w->groups[0].config.retry_timeout_ms * 2 / 3);
-	if (w->faults && !w->opt->calm && sim_chance(w, 15))
+	if (w->faults && !w->opt->calm && sim_chance(w, w->late))
 		return sim_rand(w, 20, 4000);
 	return sim_rand(w, 0, 3);
 }

@@ -302,6 +302,7 @@ struct sim {
 	bool tempting; /* faults follow delicate moments */
 	bool faults;   /* they still happen */
 	bool pauses, reconfigures;
+	int late; /* permille of requests and replies that take long on their way to the store */
 	int64_t heal_at, end_at;
 	uint32_t next_id;
 	int n_inflicted; /* numbers the faults */

@@ -27,7 +27,9 @@ MUTANTS = {
     "lease-other-leads": ("lease.c", "\tif (cl->leader) {\n\t\tstop_now(s);", "\tif (cl->leader) {"),
     "key-released-early": ("switchover.c",
                            "if (o->pg.control == HERD_CONTROL_SHUT_DOWN && o->pg.run != HERD_RUN_RUNNING) {",
-                           "if (o->pg.run != HERD_RUN_RUNNING) {"),
+                           "if (o->pg.run != HERD_RUN_RUNNING) {",
+                           "if (o->pg.run == HERD_RUN_RUNNING || o->pg.control != HERD_CONTROL_SHUT_DOWN)",
+                           "if (o->pg.run == HERD_RUN_RUNNING)"),
     "handover-unconfirmed": ("switchover.c", "a->lsn > o->pg.checkpoint_lsn", "true"),
     # The election.
     "race-primary-alive": ("election.c", "\t\tif (!a->in_recovery)\n\t\t\treturn", "\t\tif (false)\n\t\t\treturn"),
@@ -73,6 +75,11 @@ MUTANTS = {
 # Not a fault of safety or liveness, or beyond what a simulated herd shows; why:
 EXPECTED = {}
 
+# Where another rule would catch it first, that one is taken away as well.
+ARGUMENTS = {
+    "lease-other-leads": ["--no-guard"],
+}
+
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FLAGS = ["-std=gnu11", "-O1", "-D_GNU_SOURCE", '-DPGHERD_VERSION="mutant"', "-I" + SOURCE + "/src", "-I" + SOURCE, "-w"]
 LIBS = ["-ljansson", "-lyaml", "-lcrypto", "-lssl", "-lpthread"]
@@ -116,12 +123,12 @@ def mutate(name, work, objects):
     subprocess.run(["cc", "-o", f"{work}/mutant", f"{work}/main.o", f"{work}/mutant.o", *rest, *LIBS], check=True)
 
 
-def first_failure(work, seeds, jobs):
+def first_failure(work, seeds, jobs, arguments):
     """(seed, text) of the first seed that fails, or None."""
     first, chunk = 1, 40
     while first <= seeds:
         last = min(first + chunk - 1, seeds)
-        run = subprocess.run([f"{work}/mutant", "--seeds", f"{first}-{last}", "-j", str(jobs)],
+        run = subprocess.run([f"{work}/mutant", "--seeds", f"{first}-{last}", "-j", str(jobs), *arguments],
                              capture_output=True, text=True)
         found = re.findall(r"^seed (\d+): (.*)$", run.stdout, re.M)
         if found:
@@ -145,7 +152,7 @@ def main():
         objects = build_base(work)
         for name in args.names or MUTANTS:
             mutate(name, work, objects)
-            found = first_failure(work, args.seeds, args.j)
+            found = first_failure(work, args.seeds, args.j, ARGUMENTS.get(name, []))
             if found:
                 print(f"{name:28} seed {found[0]:5}  {found[1]}", flush=True)
             else:
