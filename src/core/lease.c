@@ -275,9 +275,9 @@ static bool of_this_cluster(struct herd_step *s)
 static bool left_behind(const struct herd_step *s)
 {
 	const struct herd_obs_pg *pg = &s->o->pg;
-	int64_t tl = pg->run == HERD_RUN_DOWN ? pg->checkpoint_tl : pg->timeline;
 
-	return tl > 0 && tl < herd_cluster_timeline(s->cl);
+	return (pg->timeline > 0 && pg->timeline < herd_cluster_timeline(s->cl)) ||
+	       (herd_sync_active(s) && !herd_str_ieq(s->cl->sync.leader, s->o->name));
 }
 
 static bool pause_primary(struct herd_step *s)
