@@ -362,13 +362,98 @@ static void published(void **state)
 	}
 }
 
+/* What holds for every observation. */
+static void check(const struct fixture *f, const char *config, bool leader)
+{
+	bool paused = strstr(config, "pause") != NULL;
+
+	for (size_t i = 0; i < f->plan.n; i++) {
+		const struct herd_action *a = &f->plan.act[i];
+		const struct herd_obs_slot *slot = NULL;
+
+		for (size_t k = 0; a->slot && k < f->obs.pg.n_slots; k++)
+			if (strcmp(f->obs.pg.slots[k].name, a->slot) == 0)
+				slot = &f->obs.pg.slots[k];
+		if (a->act == HERD_ACT_SLOT_DROP) {
+			assert_non_null(slot);
+			assert_false(slot->active || slot->temporary || paused);
+			assert_false(slot->synced && slot->failover);
+		}
+		if (a->act == HERD_ACT_SLOT_CREATE) {
+			assert_string_not_equal(a->slot, "a");
+			assert_true(leader || a->slot_type == HERD_SLOT_PHYSICAL);
+		}
+		if (a->act == HERD_ACT_SLOT_ADVANCE) {
+			assert_non_null(slot);
+			assert_false(slot->active);
+			assert_true(a->lsn > slot->restart_lsn);
+			assert_true(a->lsn <=
+				    (leader ? f->obs.pg.flush_lsn : f->obs.pg.replay_lsn));
+			assert_true(!leader || slot->type == HERD_SLOT_PHYSICAL);
+		}
+		if (a->act == HERD_ACT_SLOTS_COPY)
+			assert_true(!leader && !paused && f->obs.pg.logical &&
+				    f->obs.pg.streaming && f->obs.dcs_ok);
+	}
+}
+
+static void invariants(void **state)
+{
+	static const char *const configs[] = { CONF(PHYSICAL), CONF(LOGICAL),
+					       CONF(LOGICAL ",\"pause\":true"),
+					       CONF(",\"member_slots_ttl\":0"),
+					       CONF(",\"slots\":{\"b\":0,\"a\":0,\"l\":0}") };
+	static const char *const statuses[] = { "{}", STATUS("\"b\":950,\"l\":5000,\"p\":10"),
+						"{\"optime\":1,\"slots\":{\"g\":950},"
+						"\"retain_slots\":[\"g\",\"a\"]}" };
+	static const char *const names[] = { "a", "b", "c", "g", "l", "p", "x", "y" };
+	unsigned seed = 1;
+
+#define PICK(n) ((seed = seed * 1103515245 + 12345) / 65536 % (n))
+	for (int round = 0; round < 3000; round++) {
+		struct row r = { .leader = PICK(2),
+				 .config = configs[PICK(5)],
+				 .status = statuses[PICK(3)],
+				 .tags = PICK(4) ? NULL : "{\"nofailover\":true}" };
+		struct fixture f;
+
+		for (unsigned i = 0, n = PICK(5); i < n; i++) {
+			r.slots[i] = (struct herd_obs_slot){
+				.name = names[PICK(2) + 2 * i],
+				.type = PICK(2) ? HERD_SLOT_LOGICAL : HERD_SLOT_PHYSICAL,
+				.database = "d",
+				.plugin = PICK(2) ? "o" : "q",
+				.restart_lsn = PICK(3) * 600,
+				.active = PICK(3) == 0,
+				.temporary = PICK(5) == 0,
+				.lost = PICK(4) == 0,
+				.failover = PICK(4) == 0,
+				.synced = PICK(2),
+				.has_xmin = PICK(2),
+				.stuck = PICK(4) == 0,
+				.catalog_xmin = PICK(3) * 100,
+			};
+			r.slots[i].failover &= r.slots[i].type == HERD_SLOT_LOGICAL;
+		}
+		open_row(&f, &r);
+		f.obs.pg.slot_sync = PICK(2);
+		f.obs.pg.streaming = PICK(4);
+		f.obs.pg.logical = PICK(4);
+		f.obs.pg.max_slots = (int)PICK(8);
+		free(plan_of(&f));
+		check(&f, r.config, r.leader);
+		close_row(&f);
+	}
+#undef PICK
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(actions),         cmocka_unit_test(safety),
 		cmocka_unit_test(promotion_warns), cmocka_unit_test(no_room),
 		cmocka_unit_test(feedback),        cmocka_unit_test(recovery_settings),
-		cmocka_unit_test(published),
+		cmocka_unit_test(published),       cmocka_unit_test(invariants),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
