@@ -194,6 +194,11 @@ const char *herd_fence_guard_state(const struct herd_agent *a)
 	return c && c->config.pause ? "paused" : "on";
 }
 
+bool herd_fence_guard_failed(const struct herd_agent *a)
+{
+	return a->fence->lost && required(a, "guard.mode");
+}
+
 unsigned herd_fence_fired(const struct herd_agent *a)
 {
 	return a->fence->guard ? herd_guard_fired(a->fence->guard) : 0;
@@ -420,7 +425,7 @@ void herd_fence_observe(struct herd_agent *a, struct herd_obs *obs)
 {
 	obs->guard = a->fence->guard && !a->fence->lost;
 	obs->watchdog_failed = herd_fence_watchdog_failed(a);
-	obs->guard_failed = a->fence->lost && required(a, "guard.mode");
+	obs->guard_failed = herd_fence_guard_failed(a);
 }
 
 bool herd_fence_move(struct herd_agent *a, const struct herd_plan *p)

@@ -310,6 +310,7 @@ bool herd_fence_move(struct herd_agent *a, const struct herd_plan *p);
 bool herd_fence_watchdog_failed(const struct herd_agent *a);
 /* "on", "off", "paused" or "failed": for member document, REST and ctl. */
 const char *herd_fence_guard_state(const struct herd_agent *a);
+bool herd_fence_guard_failed(const struct herd_agent *a); /* required, and not there */
 unsigned herd_fence_fired(const struct herd_agent *a);
 void herd_fence_free(struct herd_agent *a);
 

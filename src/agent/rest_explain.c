@@ -23,7 +23,7 @@ static struct herd_explain_local local(const struct herd_agent *a)
 		.leads = herd_rest_leads(a),
 		.lease_ms = lease > 0 ? lease : 0,
 		.guard = guard,
-		.guard_failed = strcmp(guard, "failed") == 0,
+		.guard_failed = herd_fence_guard_failed(a),
 		.watchdog_failed = herd_fence_watchdog_failed(a),
 		.dcs_ok = a->dcs_ok,
 		.dcs_age_ms = now - a->view_ms,

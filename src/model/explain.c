@@ -99,6 +99,18 @@ static void look_at_server(struct look *k)
 	       m->state_text ? m->state_text : "unknown");
 }
 
+/* The progress probe; a leader too is told about it. */
+static void look_at_progress(struct look *k)
+{
+	const char *why = k->m ? herd_json_str(k->m->pgherd, "stalled", NULL) : NULL;
+
+	if (why && k->c->config.probe_failover && !k->holder)
+		reason(k, "stalled", "See its PostgreSQL's log, its disk and its processes.",
+		       "its PostgreSQL makes no progress: %s", why);
+	else if (why)
+		note(k, "its PostgreSQL makes no progress: %s", why);
+}
+
 static void look_at_tags(struct look *k)
 {
 	const struct herd_tags *t = &k->m->tags;
@@ -218,6 +230,7 @@ static void look_at_all(struct look *k)
 		return;
 	}
 	look_at_server(k);
+	look_at_progress(k);
 	look_at_tags(k);
 	look_at_place(k);
 	look_at_sync(k);
@@ -230,6 +243,7 @@ static void look_at_leader(struct look *k)
 	const struct herd_cluster *c = k->c;
 	struct herd_buf can = { 0 }, cannot = { 0 };
 
+	look_at_progress(k);
 	for (size_t i = 0; i < c->n_members; i++) {
 		struct look o = { .c = c,
 				  .m = &c->members[i],

@@ -258,6 +258,28 @@ def test_pause(sync_herd):
     assert healthy(sync_herd) is leader
 
 
+def test_no_guard(sync_herd):
+    """Its file cannot be had: who requires a guard does not start, others have Patroni's limits."""
+    member = next(m for m in sync_herd.members if m is not healthy(sync_herd))
+    (page,) = guard_pages(member.dir)
+    assert member.stop() == 0
+    wait_for(lambda: not page.exists(), what="the page is removed")
+    page.symlink_to("/dev/null")
+    try:
+        member.patch = {"guard": {"mode": "required"}}
+        member.start()
+        assert member.process.wait(20) == 1
+        member.process, member.patch = None, {}
+        assert f'could not open "{page}"' in member.log.read_text(errors="replace")
+        member.start()
+        wait_for(lambda: member.status().get("guard") == "failed", 30, "it goes on without")
+        assert "it cannot be started; going on without" in member.log.read_text(errors="replace")
+    finally:
+        page.unlink()
+    wait_for(lambda: member.status().get("guard") == "on", 30, "one that could be started later")
+    healthy(sync_herd)
+
+
 # --- packets lost, not connections ended --------------------------------------------------------
 
 CLONE_NEWNET = 0x40000000

@@ -110,6 +110,7 @@ def test_stopped_process(herd):
         reported(herd, leader, "walwriter")
         reported(herd, replica, "postmaster")
         assert leader.get("/primary")[0] == 200  # reported, not more
+        assert "makes no progress: process" in leader.get("/explain")[1]
     wait_for(lambda: not stalled(leader) and not stalled(replica), 40, "all is well again")
 
 
