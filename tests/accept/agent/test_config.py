@@ -494,3 +494,47 @@ def test_etcd_with_tls_and_a_user(place):
             assert "Leader" in run.stdout, run.stderr
     finally:
         etcd.stop()
+
+
+class Forwarder:
+    """A TCP port that leads to another, until it is closed with all that goes through it."""
+
+    def __init__(self, to):
+        self.to, self.open = to, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                pair = [self.listener.accept()[0], socket.create_connection(("127.0.0.1", self.to))]
+                self.open += pair
+                for a, b in (pair, pair[::-1]):
+                    threading.Thread(target=self.copy, args=(a, b), daemon=True).start()
+
+    @staticmethod
+    def copy(a, b):
+        with contextlib.suppress(OSError):
+            while data := a.recv(65536):
+                b.sendall(data)
+            b.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        for s in [self.listener, *self.open]:
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RDWR)
+            s.close()
+
+
+def test_members_of_etcd():
+    """One server is named; when the way to it is cut, the one that etcd itself names is used."""
+    with Herd(1, start=False) as h:
+        way = Forwarder(h.etcd.port)
+        h.patch = {"etcd3": {"hosts": [f"127.0.0.1:{way.port}"]}}
+        m = h.members[0].start()
+        h.wait_leader()
+        way.close()
+        seen = m.status()["dcs_last_seen"]
+        wait_for(lambda: m.status()["dcs_last_seen"] > seen + 7, 60, "the store by another way")
+        wait_for(m.is_primary, 60, "a leader by another way")
