@@ -152,3 +152,53 @@ def test_initdb_options():
         text = (n.data / "pg_hba.conf").read_text()
         assert text.rstrip().endswith("host template1 all 127.0.0.1/32 reject")
         assert "# TYPE" in text, "what initdb wrote"
+
+
+@pytest.mark.skipif(not shutil.which("pgbackrest"), reason="pgbackrest is not installed")
+def test_pgbackrest():
+    """A replica by delta restore, and a new cluster at a point in time."""
+    with Herd(2, dcs={"postgresql": {"parameters": {"archive_mode": "on"}}}, start=False) as herd:
+        n1, n2 = herd.members
+        (herd.dir / "repo").mkdir()
+        conf = herd.dir / "pgbackrest.conf"
+        conf.write_text(f"[global]\nrepo1-path={herd.dir}/repo\nlog-path={herd.dir}\n"
+                        f"lock-path={herd.dir}/repo\nlog-level-file=off\nstart-fast=y\n"
+                        f"[main]\npg1-path={n1.data}\npg1-port={n1.port}\n"
+                        f"pg1-socket-path={n1.dir}\n")
+        own(herd.dir / "repo")
+        herd.dir.chmod(0o777)
+        tool = ["pgbackrest", f"--config={conf}", "--stanza=main"]
+        as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+
+        def run(*words):
+            subprocess.run([*as_postgres, *tool, *words], check=True, cwd="/", timeout=120)
+        merge(herd.dcs, {"postgresql": {"parameters": {
+            "archive_command": " ".join([*tool, "archive-push", "%p"])}}})
+        n1.start()
+        herd.wait_leader()
+        run("stanza-create")
+        run("backup")
+        n1.sql("select pg_sleep(1.5)")  # a backup ends in a whole second for pgBackRest
+        n1.sql("create table rows as select 1 as i")
+        moment = n1.sql("select clock_timestamp()::text")[0][0]
+        n1.sql("insert into rows values (2)")
+        last = n1.sql("select pg_walfile_name(pg_switch_wal())")[0][0]
+        wait_for(lambda: n1.sql("select last_archived_wal >= %s from pg_stat_archiver", last)[0][0],
+                 30, "the archive")
+        restore = " ".join([*tool, f"--pg1-path={n2.data}", "--delta", "--type=standby", "restore"])
+        n2.patch = {"postgresql": {
+            "create_replica_methods": ["pgbackrest", "basebackup"],
+            "pgbackrest": {"command": restore, "keep_data": True, "no_params": True},
+            "recovery_conf": {"restore_command": " ".join([*tool, "archive-get", "%f", '"%p"'])}}}
+        n2.start()
+        herd.wait_healthy()
+        assert n2.sql("select i from rows order by i") == [(1,), (2,)]
+        assert "pg_basebackup" not in n2.log.read_text()
+        with Herd(1, start=False) as other:
+            data = other["n1"].data
+            command = " ".join([*tool, f"--pg1-path={data}", "--type=time", f'--target="{moment}"',
+                                "--target-action=promote", "restore"])
+            other.patch = {"bootstrap": {"method": "pitr", "pitr": {
+                "command": command, "no_params": True, "keep_existing_recovery_conf": True}}}
+            other["n1"].start()
+            assert other.wait_leader().sql("select i from rows") == [(1,)]
