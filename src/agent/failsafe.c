@@ -203,8 +203,7 @@ static void take_question(struct herd_agent *a, const json_t *v, const char *nam
 	}
 }
 
-/* Does the server take writes, or may it do so any moment? */
-static bool is_primary(const struct herd_agent *a)
+bool herd_agent_is_primary(const struct herd_agent *a)
 {
 	char *path;
 	bool standby = a->st.in_recovery;
@@ -233,7 +232,7 @@ void herd_rest_failsafe(struct herd_rest *r, struct herd_http_exchange *x)
 	if (!v)
 		return;
 	switch (herd_failsafe_word(herd_agent_config_bool(a->cfg, "failsafe_mode", false), leads,
-				   is_primary(a))) {
+				   herd_agent_is_primary(a))) {
 	case HERD_FAILSAFE_OFF:
 		herd_rest_page(x, 502, NULL, "Failsafe mode is off");
 		break;

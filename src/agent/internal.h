@@ -286,6 +286,8 @@ void herd_agent_probe_start(struct herd_agent *a, const struct herd_action *act)
 void herd_agent_poll_clear(struct herd_agent_answers *p);
 
 /* failsafe.c */
+/* Does the server take writes, or may it do so any moment? */
+bool herd_agent_is_primary(const struct herd_agent *a);
 void herd_agent_failsafe_ask(struct herd_agent *a, const struct herd_action *act);
 void herd_agent_failsafe_clear(struct herd_agent_failsafe *f);
 

@@ -88,6 +88,10 @@ const char *herd_rest_role(const struct herd_agent *a)
 		return "primary";
 	if (herd_rest_leads(a) && herd_rest_standby_cluster(a))
 		return "standby_leader";
+	/* One that falls or starts as a primary is one, to who asks whether he may lead. */
+	if ((a->run != HERD_RUN_RUNNING || !a->st_known) &&
+	    (herd_rest_leads(a) || herd_agent_is_primary(a)))
+		return "primary";
 	return "replica";
 }
 

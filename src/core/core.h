@@ -51,13 +51,14 @@ struct herd_lease_times herd_lease_times(int64_t sent_ms, int64_t ttl_ms, int64_
  * Without the store a leader may go on by the word of all members, and there are still never two:
  *
  *  - The key failsafe names the members. Only the holder of the leader key writes it, always for a
- *    version it has read. Whoever is not in it may not win the leader key. The leader asks all that
- *    it names, and all that a write of ours may have put there unseen.
+ *    version it has read. The leader asks all that it names, and all that a write of ours may have
+ *    put there unseen. Whoever is not in it may win the leader key only when everybody in it
+ *    answers and says that it does not lead.
  *  - A member says yes only while it neither leads, nor runs as primary, nor becomes one. With its
  *    yes it promises: for ttl from then on it is not promoted, not even when an earlier request
  *    for the key turns out to have succeeded. A member that was started a moment ago may have
- *    promised in its former life: it waits for ttl, unless all others tell it that they are
- *    standbys.
+ *    promised in its former life: it waits for ttl, unless all others tell it that they do not
+ *    lead.
  *  - The leader counts from the moment when it SENT the first question of a round to which all said
  *    yes, as it does with the lease: no promise ends earlier than ttl after that. So the same
  *    twelfths hold (herd_lease_times), also for the guard. Who leads by the store did so after

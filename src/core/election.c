@@ -165,8 +165,6 @@ static const char *unfit(struct herd_step *s, bool manual)
 			       : "following a different leader because the watchdog does not work";
 	if (herd_tags_failover_priority(&o->self->tags) <= 0 && !manual)
 		return "following a different leader because I am not allowed to promote";
-	if (s->cl->failsafe.n > 0 && !herd_failsafe_url(&s->cl->failsafe, o->name))
-		return not_healthiest;
 	if (s->cl->sync_key.bad && s->cfg->synchronous_mode != HERD_SYNC_OFF)
 		return not_healthiest;
 	if (manual)

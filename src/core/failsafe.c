@@ -253,16 +253,17 @@ bool herd_failsafe_unsure(const struct herd_step *s)
 {
 	const struct herd_failsafe *f = &s->cl->failsafe;
 	const struct herd_obs_poll *p = &s->o->poll;
+	bool asked = f->n == 0 || herd_failsafe_url(f, s->o->name);
 
-	if (s->o->now_ms >= s->c->first_ms + s->cfg->ttl_ms)
+	/* A leader has to ask us, and we remember our word. */
+	if (asked && s->o->now_ms >= s->c->first_ms + s->cfg->ttl_ms)
 		return false;
 	for (size_t i = 0; i < f->n; i++) {
 		bool standby = herd_str_eq(f->member[i].name, s->o->name);
 
 		for (size_t k = 0; s->c->poll_id > 0 && k < p->n; k++)
 			standby |= herd_str_eq(p->answers[k].name, f->member[i].name) &&
-				   p->answers[k].reachable && p->answers[k].running &&
-				   p->answers[k].in_recovery;
+				   p->answers[k].reachable && p->answers[k].in_recovery;
 		if (!standby)
 			return true;
 	}

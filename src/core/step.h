@@ -218,8 +218,11 @@ void herd_failsafe_ask(struct herd_step *s);
 bool herd_failsafe_lost(const struct herd_step *s);
 /* As the leader: the key failsafe. True: it is being written. */
 bool herd_failsafe_publish(struct herd_step *s);
-/* Somebody whom we may have promised something before our start may still lead. The answers to the
- * race's poll must be in. */
+/*
+ * Somebody may lead without the store, and without having to ask us, or with a promise that we made
+ * before our start. Not when all whom the key failsafe names say that they do not. The answers to
+ * the race's poll must be in.
+ */
 bool herd_failsafe_unsure(const struct herd_step *s);
 /* Something that must stop us in need is required and does not work. */
 static inline bool herd_unfenced(const struct herd_obs *o)

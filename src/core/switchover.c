@@ -137,19 +137,33 @@ static bool better(const struct herd_step *s, const struct herd_obs_answer *a,
 	return px != py ? px > py : a->lsn > b->lsn;
 }
 
+/*
+ * One that has not turned to our timeline yet does so when it connects, which is waited for. What
+ * streams from another standby must be there.
+ */
+static bool off_timeline(const struct herd_step *s, const struct herd_member *m,
+			 const struct herd_obs_answer *a)
+{
+	int64_t tl = s->o->pg.timeline;
+
+	if (a->timeline == 0 || tl == 0)
+		return false;
+	return m->tags.replicatefrom || s->cfg->check_timeline || s->o->pg.in_recovery
+		       ? a->timeline != tl
+		       : a->timeline > tl;
+}
+
 /* The best of those who answered, or NULL. */
 static const char *choose(const struct herd_step *s)
 {
 	const struct herd_obs_answer *best = NULL;
-	int64_t tl = s->o->pg.timeline;
 
 	for (size_t i = 0; i < s->o->poll.n; i++) {
 		const struct herd_obs_answer *a = &s->o->poll.answers[i];
 		const struct herd_member *m = herd_cluster_member(s->cl, a->name);
 
 		if (!m || !allowed(s, m) || !a->reachable || !a->running || !a->in_recovery ||
-		    a->nofailover || a->watchdog_failed ||
-		    (a->timeline > 0 && tl > 0 && a->timeline != tl) ||
+		    a->nofailover || a->watchdog_failed || off_timeline(s, m, a) ||
 		    herd_lsn_lag(herd_obs_lsn(s->o), a->lsn) >
 			    (uint64_t)s->cfg->maximum_lag_on_failover)
 			continue;

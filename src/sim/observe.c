@@ -191,11 +191,13 @@ static struct herd_obs_answer ask(struct sim *w, int node, int other)
 	if (!sim_linked(w, node, other) || !m->agent_up || m->frozen_until > w->now ||
 	    m->cut_rest || w->nodes[node].cut_rest)
 		return (struct herd_obs_answer){ .name = m->name };
+	bool leads = m->plan.leader && sim_local(m, w->now) < m->plan.leader_until_ms;
+
 	return (struct herd_obs_answer){
 		.name = m->name,
 		.reachable = true,
 		.running = pg->run == HERD_RUN_RUNNING && pg->frozen_until <= w->now,
-		.in_recovery = pg->standby,
+		.in_recovery = !leads && (pg->standby || pg->run == HERD_RUN_DOWN),
 		.lsn = sim_lsn(pg->log.n),
 		.timeline = pg->timeline,
 		.nofailover = herd_tags_failover_priority(&m->self.tags) <= 0,
