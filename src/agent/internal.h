@@ -124,6 +124,7 @@ struct herd_agent {
 	int64_t st_ms;                   /* when the last one was read */
 	bool st_stale;                   /* something was done to the server since */
 	bool st_reuse;                   /* the next observation may do with the last one */
+	int st_failures;                 /* times in a row that it could not be read */
 	struct herd_pg_controldata control;
 	bool control_known;
 	bool rewind_possible;

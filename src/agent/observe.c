@@ -118,10 +118,12 @@ static void on_status(void *arg, int rc, struct herd_pg_status *st, const struct
 		a->st_known = true;
 		a->st_ms = herd_now_ms();
 		a->st_stale = false;
+		a->st_failures = 0;
 		take_standby(a);
 		release_waiting_commits(a);
 		herd_agent_adopted(a);
 	} else if (rc != -ECANCELED) {
+		a->st_failures++;
 		herd_debug(a->log, "status of PostgreSQL: %s", herd_err_text(err));
 	}
 	if (rc != -ECANCELED)

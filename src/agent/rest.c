@@ -222,6 +222,8 @@ static void on_place(void *arg, int rc, const struct herd_pg_rows *rows, const s
 {
 	struct place_question *q = arg;
 
+	if (rc == 0)
+		q->a->st_failures = 0;
 	if (rc == 0 && q->a->st_known)
 		take_place(&q->a->st, rows);
 	if (rc == -ECANCELED)
@@ -238,7 +240,8 @@ static void on_place(void *arg, int rc, const struct herd_pg_rows *rows, const s
 static void get_status(struct herd_rest *r, struct herd_http_exchange *x)
 {
 	struct herd_agent *a = r->a;
-	struct place_question *q = herd_rest_running(a) ? malloc(sizeof(*q)) : NULL;
+	struct place_question *q =
+		a->run == HERD_RUN_RUNNING && a->st_known ? malloc(sizeof(*q)) : NULL;
 
 	if (!q) {
 		reply_status(a, x, true);

@@ -25,14 +25,21 @@ static bool dcs_known(const struct herd_agent *a)
 	return a->scope && herd_now_ms() - a->view_ms < ttl;
 }
 
-bool herd_rest_running(const struct herd_agent *a)
+/* It ran when it was last asked. */
+static bool was_running(const struct herd_agent *a)
 {
 	return a->run == HERD_RUN_RUNNING && a->st_known;
 }
 
+bool herd_rest_running(const struct herd_agent *a)
+{
+	/* One answer that is late says nothing; a server that hangs serves nobody. */
+	return was_running(a) && a->st_failures < 2;
+}
+
 bool herd_rest_is_primary(const struct herd_agent *a)
 {
-	return herd_rest_running(a) && !a->st.in_recovery;
+	return was_running(a) && !a->st.in_recovery;
 }
 
 void herd_rest_sync_role(const struct herd_agent *a, bool *sync, bool *quorum)
@@ -65,7 +72,9 @@ const char *herd_rest_state(const struct herd_agent *a)
 	}
 	switch (a->run) {
 	case HERD_RUN_RUNNING:
-		return herd_member_state_text(HERD_STATE_RUNNING);
+		return herd_member_state_text(!a->st_known || herd_rest_running(a)
+						      ? HERD_STATE_RUNNING
+						      : HERD_STATE_UNKNOWN);
 	case HERD_RUN_STARTING:
 		return herd_member_state_text(HERD_STATE_STARTING);
 	case HERD_RUN_STOPPING:
@@ -156,10 +165,11 @@ json_t *herd_rest_status(struct herd_agent *a, bool answers)
 	struct herd_member self = { 0 };
 	bool sync, quorum;
 
+	answers = answers && herd_rest_running(a);
 	json_object_set_new(
 		v, "state",
-		json_string(answers || !herd_rest_running(a) ? herd_rest_state(a) : "unknown"));
-	if (herd_rest_running(a) && answers)
+		json_string(answers || !was_running(a) ? herd_rest_state(a) : "unknown"));
+	if (answers)
 		add_running(a, v);
 	else
 		json_object_set_new(v, "role", json_string(herd_rest_role(a)));

@@ -10,7 +10,14 @@ import time
 
 import pytest
 
-from herd import PGHERD, Herd, wait_for
+import herd as herds
+from herd import PGHERD, Herd
+
+
+def wait_for(fn, seconds=60, what="condition"):
+    """With patience: other suites may run beside this one."""
+    return herds.wait_for(fn, max(seconds, 60), what)
+
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +204,29 @@ def test_switchover_and_reinit(herd, ctl):
     wait_for(lambda: herd["n1"].get("/replica?lag=1MB")[0] == 200, 60)
     assert 'Successfully failed over to "n1"' in ctl("failover", "--candidate", "n1", typed="y\n")
     herd.wait_leader()
+
+
+def test_reinit_that_is_cancelled(herd, ctl):
+    """A copy that never ends: asked again, it says so, and is ended and begun anew on demand."""
+    leader = herd.wait_leader()
+    n3 = herd["n3"]
+    wait_for(lambda: n3.get("/replica")[0] == 200, 60)
+    own = n3.config
+    slow = {**own()}
+    slow["postgresql"] = {**slow["postgresql"], "create_replica_methods": ["slow"],
+                          "slow": {"command": "sleep 1000", "no_params": True}}
+    (n3.dir / "config.yml").write_text(json.dumps(slow))
+    assert n3.request("POST", "/reload")[0] == 202
+    wait_for(lambda: n3.log.read_text().count("reloading the configuration") >= 1, 30)
+    assert leader.request("POST", "/reinitialize") == (
+        503, "I am the leader, can not reinitialize")
+    assert n3.request("POST", "/reinitialize") == (200, "reinitialize started")
+    wait_for(lambda: n3.status()["state"] == "creating replica", 60)
+    status, text = n3.request("POST", "/reinitialize")
+    assert status == 503 and text.endswith(" already in progress")
+    (n3.dir / "config.yml").write_text(json.dumps(own()))
+    assert n3.request("POST", "/reload")[0] == 202
+    out = ctl("reinit", "batman", "n3", "--wait", typed="y\ny\n")
+    assert "already in progress. Do you want to cancel it and reinitialize anyway? [y/N]:" in out
+    assert "Reinitialize is completed on: n3" in out
+    wait_for(lambda: n3.get("/replica")[0] == 200, 60)

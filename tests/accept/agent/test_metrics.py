@@ -4,7 +4,14 @@ import re
 
 import pytest
 
-from herd import Herd, wait_for
+import herd as herds
+from herd import Herd
+
+
+def wait_for(fn, seconds=60, what="condition"):
+    """With patience: other suites may run beside this one."""
+    return herds.wait_for(fn, max(seconds, 60), what)
+
 
 NAMES = """patroni_version patroni_postgres_running patroni_postmaster_start_time patroni_primary
 patroni_xlog_location patroni_standby_leader patroni_replica patroni_sync_standby

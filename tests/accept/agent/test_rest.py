@@ -16,7 +16,14 @@ import time
 
 import pytest
 
-from herd import Herd, free_port, wait_for
+import herd as herds
+from herd import PGHERD, Herd, free_port
+
+
+def wait_for(fn, seconds=60, what="condition"):
+    """With patience: other suites may run beside this one."""
+    return herds.wait_for(fn, max(seconds, 60), what)
+
 
 HEALTH = ["/", "/primary", "/master", "/read-write", "/standby-leader", "/standby_leader",
           "/leader", "/replica", "/read-only", "/health", "/sync", "/synchronous", "/quorum",
@@ -351,6 +358,24 @@ def test_pause_and_states(herd):
     shows(replica, REPLICA, 60)
 
 
+def test_server_hangs(herd):
+    _, replica = pair(herd)
+    pm = replica.postmaster()
+    pids = [pm] + [int(p) for p in subprocess.run(["pgrep", "-P", str(pm)], text=True,
+                                                  capture_output=True).stdout.split()]
+    for p in pids:
+        os.kill(p, signal.SIGSTOP)
+    try:
+        shows(replica, {"/liveness"}, 60)
+        v = replica.status()
+        assert v["state"] == "unknown" and v["role"] == "replica" and "xlog" not in v
+        assert re.search(r"patroni_postgres_state\{.*\} -1\n", replica.get("/metrics")[1])
+    finally:
+        for p in pids:
+            os.kill(p, signal.SIGCONT)
+    shows(replica, REPLICA, 60)
+
+
 def test_store_away(herd):
     leader, replica = pair(herd)
     herd.etcd.stop()
@@ -481,8 +506,25 @@ def test_tls(tmp_path):
         assert ask("POST", "/reload", m.rest, auth="u:no")[:2] == (401, "not authenticated")
         assert ask("POST", "/reload", m.rest, auth="u:p:w")[0] == 202
 
+        # ctl and its settings: whom it trusts, what it shows, --insecure.
         path = m.dir / "config.yml"
         config = json.loads(path.read_text())
+        ctl_config = {k: config[k] for k in ("scope", "etcd3", "ctl")}
+        ctl_config["ctl"]["authentication"] = config["restapi"]["authentication"]
+
+        def ctl(*options, **changes):
+            settings = dict(ctl_config, ctl={**ctl_config["ctl"], **changes})
+            (tmp_path / "ctl.yml").write_text(json.dumps(settings))
+            done = subprocess.run([PGHERD, "ctl", "-c", f"{t}/ctl.yml", *options, "reload",
+                                   "batman", "--force"], capture_output=True, text=True, timeout=60)
+            return done.stdout + done.stderr
+        assert "Reload request received for member n1" in ctl()
+        assert "client certificate required" in ctl(certfile=None, keyfile=None)
+        assert "no auth header received" in ctl(authentication=None)
+        assert "Reload request received" not in ctl(cacert=f"{t}/client.crt")
+        assert "Reload request received" in ctl(cacert=f"{t}/client.crt", insecure=True)
+        assert "Reload request received" in ctl("-k", cacert=f"{t}/client.crt")
+
         config["restapi"].update(certfile=f"{t}/two.crt", keyfile=f"{t}/two.key",
                                  verify_client="required")
         path.write_text(json.dumps(config))
