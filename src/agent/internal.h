@@ -170,6 +170,7 @@ struct herd_agent {
 	bool reinit_force, reinit_from_leader; /* how want_reinit is meant */
 	bool leader; /* as the last plan said; only until leader_until_ms */
 	int64_t leader_until_ms;
+	int64_t act_until_ms;  /* by the last plan: nothing may be opened to writes from then on */
 	int64_t open_until_ms; /* see core/plan.h */
 	bool failsafe_active;  /* ours or another's lead rests on members' word */
 	int64_t next_run_ms;   /* when the next step is due: liveness */

@@ -815,6 +815,23 @@ static void log_plan(struct herd_agent *a, const struct herd_plan *p)
 	}
 }
 
+/*
+ * Until when the last plan's right to act as leader holds, for what a task does later: a sixth of
+ * ttl before the guard's deadline. Paused there is none, and the lease counts.
+ */
+static void set_act_until(struct herd_agent *a, const struct herd_plan *p)
+{
+	int64_t loop_wait = 1000 * herd_agent_config_i64(a->cfg, "loop_wait", 10);
+
+	if (p->guard_ms > 0)
+		a->act_until_ms = p->guard_ms - a->lease_ttl_ms / 6;
+	else if (p->guard_ms == 0)
+		a->act_until_ms =
+			p->leader ? herd_lease_times(a->lease_sent_ms, a->lease_ttl_ms, loop_wait)
+					    .fast_ms
+				  : 0;
+}
+
 static void step(void *arg)
 {
 	struct herd_agent *a = arg;
@@ -842,6 +859,7 @@ static void step(void *arg)
 		p->n = 0;
 		p->next_ms = now;
 	}
+	set_act_until(a, p);
 	a->leader = p->leader;
 	a->leader_until_ms = p->leader_until_ms;
 	a->open_until_ms = p->open_until_ms;

@@ -352,7 +352,7 @@ int herd_agent_source(struct herd_agent *a, const char *member, struct herd_pg_a
  */
 static int still_allowed(const struct herd_agent *a, struct herd_err *err)
 {
-	if (!a->task.leads || (a->leader && herd_now_ms() < a->open_until_ms))
+	if (!a->task.leads || herd_now_ms() < a->act_until_ms)
 		return 0;
 	return herd_err_set(err, -ETIME, "the leader lock may be lost meanwhile");
 }
