@@ -258,6 +258,7 @@ static int wipe(struct herd_agent *a, const struct herd_action *act)
 		herd_log_err(a->log, HERD_LOG_ERROR, &err,
 			     "could not move the data directory away");
 	herd_err_clear(&err);
+	a->aside_failed |= rc < 0;
 	return rc < 0 ? rc : 1;
 }
 

@@ -165,6 +165,7 @@ struct herd_agent {
 	int64_t heartbeat_ms; /* of the last step that read the store */
 
 	struct herd_config boot; /* bootstrap.dcs */
+	bool aside_failed;       /* the data directory cannot be moved: a mount point, or rights */
 	json_t *rejoin;          /* how we came back to the others last; NULL: never yet */
 	bool want_restart, want_reinit, want_exit, want_reload;
 	bool reinit_force, reinit_from_leader; /* how want_reinit is meant */

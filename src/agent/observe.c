@@ -648,7 +648,7 @@ static void take_repair(const struct herd_agent *a, struct herd_obs *obs)
 		said = said || herd_agent_config_get(a->cfg, keys[i]);
 	obs->reclone_diverged = herd_agent_config_bool(a->cfg, keys[0], false);
 	/* Once: what was put aside before is the user's to look at, and disks are finite. */
-	obs->reclone_aside = !said && !was_put_aside(a);
+	obs->reclone_aside = !said && !a->aside_failed && !was_put_aside(a);
 	obs->clone_without_leader = herd_pg_clone_without_leader(herd_pg_config(a->pg));
 }
 

@@ -215,6 +215,12 @@ static bool try_again(struct herd_step *s)
 	return herd_answer(s, "rewind.again", "asking again whether data has diverged");
 }
 
+static void warn_of_divergence(struct herd_step *s)
+{
+	herd_warn(s, "data has diverged from the leader and can be neither rewound nor replaced; "
+		     "reinitialize this member");
+}
+
 /* The data directory gives way to a copy. */
 static bool replace(struct herd_step *s, const char *source)
 {
@@ -260,8 +266,7 @@ static bool repair(struct herd_step *s)
 	}
 	if (o->reclone_diverged || o->reclone_aside)
 		return replace(s, source);
-	herd_warn(s, "data has diverged from the leader and can be neither rewound nor replaced; "
-		     "reinitialize this member");
+	warn_of_divergence(s);
 	c->verdict = HERD_JUDGE_GOOD;
 	c->rewound = false;
 	return false;
@@ -422,6 +427,8 @@ bool herd_rule_follow(struct herd_step *s)
 		return herd_answer(s, "follow.diverged",
 				   "stopping because data has diverged from the leader");
 	}
+	if (off)
+		warn_of_divergence(s);
 	if (!herd_str_eq(o->pg.following, target)) {
 		herd_plan_add(s, HERD_ACT_FOLLOW, true)->member =
 			target ? herd_plan_text(s->p, "%s", target) : NULL;

@@ -273,6 +273,19 @@ ROW(diverged_data_is_put_aside)
 	expect(&f, "follow.diverged; STOP fast");
 	f.obs.pg.run = HERD_RUN_DOWN;
 	expect(&f, "rewind.aside; WIPE=diverged");
+	/* It cannot be moved, or the user has said that it must stay. */
+	f.obs.reclone_aside = false;
+	expect(&f, "down.standby; START standby b");
+	CLOSE;
+	fixture_open(&f);
+	see(&f, &k);
+	f.obs.rewind_possible = false;
+	as_primary(&f);
+	f.obs.pg.run = HERD_RUN_DOWN;
+	f.obs.probe =
+		(struct herd_obs_probe){ .name = "b", .ok = true, .timeline = 2, .history = &h };
+	expect(&f, "down.standby; START standby b");
+	assert_non_null(f.plan.warning);
 	CLOSE;
 }
 
