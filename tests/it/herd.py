@@ -15,11 +15,10 @@ import json
 import os
 import pathlib
 import pwd
-import random
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -28,20 +27,14 @@ import urllib.request
 
 import psycopg2
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+
+from ports import free_port  # noqa: E402
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PGHERD = os.environ.get("PGHERD", str(ROOT / "build" / "pgherd"))
 BIN_DIR = os.environ.get("PG_BIN_DIR", "/usr/lib/postgresql/15/bin")
 PASSWORD = "herd-secret"
-
-
-def free_port():
-    """Free now, and below the range from which outgoing connections get theirs: a server that is
-    started again later must find it still free."""
-    while True:
-        port = random.SystemRandom().randrange(15000, 32000)
-        with socket.socket() as s, contextlib.suppress(OSError):
-            s.bind(("127.0.0.1", port))
-            return port
 
 
 def wait_for(fn, seconds=15, what="condition", step=0.05):

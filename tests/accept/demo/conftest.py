@@ -2,10 +2,9 @@
 import json
 import os
 import pathlib
-import random
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -13,23 +12,18 @@ import time
 import psycopg
 import pytest
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / 'lib'))
+
+from ports import free_ports  # noqa: E402
+
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 SEED_SQL = ('WITH inserted AS (INSERT INTO my_distributed_table(value) VALUES (random()) RETURNING id) '
             'SELECT now(), id FROM inserted')
 
 
 def free_base_port(count=40):
-    """A run of ports nobody listens on, below the range the kernel hands out by itself."""
-    for _ in range(200):
-        base = random.randrange(10000, 30000, 50)
-        try:
-            for port in range(base, base + count):
-                with socket.socket() as s:
-                    s.bind(('127.0.0.1', port))
-            return base
-        except OSError:
-            continue
-    raise RuntimeError('no free ports')
+    """A run of ports nobody listens on."""
+    return free_ports(count)
 
 
 class Writer(threading.Thread):

@@ -7,11 +7,16 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
 import psycopg
 import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../lib"))
+
+from ports import free_port  # noqa: E402
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../.."))
 PGHERD = os.environ.get("PGHERD", os.path.join(ROOT, "build/pgherd"))
@@ -19,12 +24,6 @@ BIN = os.environ.get("PG_BIN", "/usr/lib/postgresql/15/bin")
 AS_POSTGRES = []
 if os.getuid() == 0:
     AS_POSTGRES = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups"]
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def wait_for(what, timeout=20, every=0.02):
