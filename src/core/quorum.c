@@ -8,6 +8,9 @@
  *
  * at every moment, also between two changes. So voters and q grow before S and n change in ways
  *that need it, and shrink only after the nodes that stay have confirmed what was committed before.
+ *
+ * q is always less than |V|: a stock Patroni takes anything else for a fault and stops deciding. So
+ *the first nodes come the other way: while V is empty nobody may be elected, and S and n are free.
  */
 #include "base/str.h"
 #include "core/step.h"
@@ -50,6 +53,28 @@ static bool nobody(struct herd_step *s)
 	return herd_sync_set(s, &none);
 }
 
+/* V is empty: commits wait for the first n nodes; those become voters when they have everything. */
+static bool first_nodes(struct herd_step *s, const struct herd_names *want,
+			const struct herd_ssn *now, int n)
+{
+	struct herd_ssn ssn = { .kind = HERD_SSN_ANY, .num = n };
+	bool done = false;
+
+	for (int i = 0; i < n; i++)
+		if (herd_names_add(&ssn.names, want->name[i]) < 0)
+			goto out;
+	if (now->kind != HERD_SSN_ANY || now->num != n ||
+	    !herd_names_equal(&now->names, &ssn.names))
+		done = herd_sync_set(s, &ssn);
+	else if (herd_sync_confirmed(s, &ssn.names) >= n)
+		done = herd_sync_write(s, &ssn.names, 0);
+	else
+		herd_step_at(s, s->o->now_ms + 100);
+out:
+	herd_ssn_clear(&ssn);
+	return done;
+}
+
 bool herd_quorum_step(struct herd_step *s, const struct herd_names *want)
 {
 	const struct herd_sync *sync = &s->cl->sync;
@@ -73,6 +98,10 @@ bool herd_quorum_step(struct herd_step *s, const struct herd_names *want)
 		done = nobody(s);
 		goto out;
 	}
+	if (sync->standby.n == 0) {
+		done = first_nodes(s, want, &now, n_new);
+		goto out;
+	}
 	if (herd_names_copy(&sync->standby, &voters) < 0)
 		goto out;
 	for (size_t i = 0; i < want->n; i++)
@@ -86,7 +115,9 @@ bool herd_quorum_step(struct herd_step *s, const struct herd_names *want)
 		q = (int)n_union(&voters, want) - n_new;
 	if ((int)n_union(&voters, &now.names) > q + n_now)
 		q = (int)n_union(&voters, &now.names) - n_now;
-	if (voters.n != sync->standby.n || (!same_set && q != sync->quorum)) {
+	if (q >= (int)voters.n) {
+		done = herd_sync_write(s, NULL, 0);
+	} else if (voters.n != sync->standby.n || (!same_set && q != sync->quorum)) {
 		done = herd_sync_write(s, &voters, q);
 	} else if (!same_set) {
 		done = herd_sync_set(s, &ssn);

@@ -63,6 +63,8 @@ static void check(const struct walk *w)
 
 	if (doc.standby.n > 0 && ssn.kind != HERD_SSN_STAR)
 		assert_true((int)n_union(&doc.standby, &ssn.names) <= doc.quorum + n);
+	/* A stock Patroni takes anything else for a fault. */
+	assert_true(doc.standby.n == 0 ? doc.quorum == 0 : doc.quorum < (int)doc.standby.n);
 	herd_ssn_clear(&ssn);
 	herd_sync_clear(&doc);
 }
