@@ -53,7 +53,7 @@ struct herd_lease_times herd_lease_times(int64_t sent_ms, int64_t ttl_ms, int64_
  *  - The key failsafe names the members. Only the holder of the leader key writes it, always for a
  *    version it has read. The leader asks all that it names, and all that a write of ours may have
  *    put there unseen. Whoever is not in it may win the leader key only when everybody in it
- *    answers and says that it does not lead.
+ *    says for ttl that it does not lead and cannot.
  *  - A member says yes only while it neither leads, nor runs as primary, nor becomes one. With its
  *    yes it promises: for ttl from then on it is not promoted, not even when an earlier request
  *    for the key turns out to have succeeded. A member that was started a moment ago may have

@@ -249,23 +249,43 @@ bool herd_failsafe_publish(struct herd_step *s)
 	return write;
 }
 
-bool herd_failsafe_unsure(const struct herd_step *s)
+/* Do all that the key names, but for us, say that they do not lead? unable: nor can they. */
+static bool nobody_leads(const struct herd_step *s, bool unable)
 {
 	const struct herd_failsafe *f = &s->cl->failsafe;
 	const struct herd_obs_poll *p = &s->o->poll;
-	bool asked = f->n == 0 || herd_failsafe_url(f, s->o->name);
 
-	/* A leader has to ask us, and we remember our word. */
-	if (asked && s->o->now_ms >= s->c->first_ms + s->cfg->ttl_ms)
-		return false;
 	for (size_t i = 0; i < f->n; i++) {
-		bool standby = herd_str_eq(f->member[i].name, s->o->name);
+		bool said = herd_str_eq(f->member[i].name, s->o->name);
 
-		for (size_t k = 0; s->c->poll_id > 0 && k < p->n; k++)
-			standby |= herd_str_eq(p->answers[k].name, f->member[i].name) &&
-				   p->answers[k].reachable && p->answers[k].in_recovery;
-		if (!standby)
-			return true;
+		for (size_t k = 0; s->c->poll_id > 0 && k < p->n; k++) {
+			const struct herd_obs_answer *a = &p->answers[k];
+
+			said |= herd_str_eq(a->name, f->member[i].name) && a->reachable &&
+				a->in_recovery && !(unable && a->running && !a->nofailover);
+		}
+		if (!said)
+			return false;
 	}
-	return false;
+	return true;
+}
+
+bool herd_failsafe_unsure(struct herd_step *s)
+{
+	const struct herd_failsafe *f = &s->cl->failsafe;
+	struct herd_core *c = s->c;
+
+	if (f->n == 0 || herd_failsafe_url(f, s->o->name)) {
+		/* A leader has to ask us, and we remember our word. */
+		c->fs_outside_ms = 0;
+		return s->o->now_ms < c->first_ms + s->cfg->ttl_ms && !nobody_leads(s, false);
+	}
+	/* Those in the key come first: they have their time to come up. */
+	if (!nobody_leads(s, true)) {
+		c->fs_outside_ms = 0;
+		return true;
+	}
+	if (c->fs_outside_ms == 0)
+		c->fs_outside_ms = s->o->now_ms;
+	return s->o->now_ms - c->fs_outside_ms < s->cfg->ttl_ms;
 }

@@ -93,6 +93,7 @@ struct herd_core {
 	bool fs_lost;               /* gave up: nothing revives before the key is ours again */
 	struct herd_names fs_maybe; /* whom a write of the key may have added unseen ... */
 	int64_t fs_version;         /* ... to this version of it */
+	int64_t fs_outside_ms;      /* since when only we, whom it does not name, could lead */
 
 	/* Standby cluster. */
 	int64_t standby_version;    /* of the leader key under which we were standby leader */
@@ -223,7 +224,7 @@ bool herd_failsafe_publish(struct herd_step *s);
  * before our start. Not when all whom the key failsafe names say that they do not. The answers to
  * the race's poll must be in.
  */
-bool herd_failsafe_unsure(const struct herd_step *s);
+bool herd_failsafe_unsure(struct herd_step *s);
 /* Something that must stop us in need is required and does not work. */
 static inline bool herd_unfenced(const struct herd_obs *o)
 {

@@ -250,9 +250,19 @@ ROW(who_is_not_in_the_key)
 	f.answers[0].in_recovery = false;
 	f.obs.now_ms += 600;
 	expect(&f, "race.failsafe");
-	/* It says that it does not lead. */
+	/* It says that it does not lead; for ttl it may come up and do so. */
 	f.answers[0].in_recovery = true;
 	f.obs.now_ms += 600;
+	expect(&f, "race.failsafe");
+	f.obs.now_ms += 30000;
+	f.obs.lease.sent_ms += 30000;
+	f.answers[0].running = true;
+	expect(&f, "race.failsafe");
+	f.answers[0].running = false;
+	f.obs.now_ms += 600;
+	expect(&f, "race.failsafe");
+	f.obs.now_ms += 30000;
+	f.obs.lease.sent_ms += 30000;
 	expect(&f, "race.win; TAKE leader=a if absent on lease");
 	fixture_close(&f);
 }
