@@ -257,6 +257,10 @@ void sim_agent_task_done(struct sim *w, int node, enum herd_task task, bool ok)
 	if (!n->agent_up || n->task != task)
 		return;
 	n->failures = ok ? 0 : n->last_task == task && !n->last_ok ? n->failures + 1 : 1;
+	/* What was read before says nothing about the server as it is now; tasks.c does the same.
+	 */
+	if (ok && task == HERD_TASK_PROMOTE)
+		n->seen.pg.in_recovery = n->seen.pg.queryable = false;
 	n->last_task = task;
 	n->last_ok = ok;
 	n->last_task_at = w->now;
