@@ -167,7 +167,7 @@ bool herd_rule_no_view(struct herd_step *s)
 		herd_slots_step(s);
 	/* Serving reads needs no store; a server that comes back as a standby harms nobody. */
 	if (o->scope && !s->paused && o->pg.run == HERD_RUN_DOWN && !s->busy && !o->pg.fresh &&
-	    (!s->key_mine || o->now_ms >= s->right.expiry_ms || s->c->fs_lost) &&
+	    !o->pg.torn && (!s->key_mine || o->now_ms >= s->right.expiry_ms || s->c->fs_lost) &&
 	    o->pg.data == HERD_DATA_VALID && o->now_ms >= s->c->retry_ms) {
 		s->c->retry_ms = o->now_ms + 5000;
 		herd_start(s, true, s->promised ? s->cl->leader : NULL);

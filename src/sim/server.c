@@ -293,6 +293,8 @@ void sim_server_start(struct sim *w, int node, bool standby, int following)
 
 	assert(pg->run == HERD_RUN_DOWN && pg->data == HERD_DATA_VALID);
 	sim_server_kill_orphans(w, node);
+	if (pg->torn && pg->marked)
+		sim_fail(w, "%s starts what a rewind has left half done", w->nodes[node].name);
 	pg->standby = standby;
 	pg->fresh = false;
 	pg->following = following;

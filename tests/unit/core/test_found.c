@@ -157,6 +157,8 @@ ROW(torn_data_is_replaced)
 	k.leader_lease = "L2";
 	see(&f, &k);
 	expect(&f, "rewind.reclone; CLONE b");
+	f.obs.dcs_ok = false;
+	assert_false(plans(&f, "START"));
 	CLOSE;
 }
 
