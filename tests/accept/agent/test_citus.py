@@ -4,6 +4,7 @@ Citus itself is in no Debian archive, so an extension of that name takes its pla
 agent calls, and keeps a record of the calls.
 """
 
+import json
 import os
 import pathlib
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import pytest
 
 from herd import ROOT, Herd, wait_for
+from stock import PATIENT, Stock, our_ctl, swap
 
 CONTROL = """comment = 'what the agent calls of Citus, with a record of the calls'
 default_version = '1.0'
@@ -124,3 +126,45 @@ def test_citus(bin_dir):
                    for c in switched), said
         wait_for(lambda: (1, "127.0.0.1", old.port, "secondary") in coordinator.sql(
             NODES, dbname="citus"), 60, "the old primary's row")
+
+
+def synchronous(herd):
+    """The worker's leader has a synchronous standby."""
+    wait_for(lambda: json.loads(herd.keys()["/service/batman/1/sync"]).get("sync_standby"), 60,
+             "a synchronous standby of the worker")
+
+
+def test_mixed_groups(bin_dir):
+    """A worker and then the coordinator are led by a stock Patroni; either tells the other."""
+    try:
+        stock = Stock("trixie")
+    except subprocess.CalledProcessError:
+        pytest.skip("Debian's package patroni cannot be fetched")
+    with Herd(groups={0: 1, 1: 1}, bin_dir=bin_dir, dcs=PATIENT) as herd:
+        coordinator = herd.wait_leader(group=0)
+        ours = herd.wait_leader(group=1)
+        theirs = stock.member(herd, "p1")
+        theirs.group = 1
+        herd.members.append(theirs.start())
+        for also_coordinator in (False, True):
+            if also_coordinator:
+                coordinator = swap(herd, coordinator,
+                                   stock.member(herd, coordinator.name, of=coordinator))
+                herd.wait_leader(group=0)
+            for to in (theirs, ours):
+                herd.wait_healthy(group=1)
+                synchronous(herd)
+                wait_for(lambda: len(coordinator.sql(NODES, dbname="citus")) == 3, 60, "the rows")
+                last = calls(coordinator)[-1][0]
+                ctl = our_ctl if to is theirs else stock.ctl
+                out = ctl(herd, "switchover", "--group", "1", "--candidate", to.name, "--force")
+                assert f'over to "{to.name}"' in out
+                wait_for(lambda to=to: (1, "127.0.0.1", to.port, "primary") in coordinator.sql(
+                    NODES, dbname="citus"), 60, "the new primary's row")
+                said = calls(coordinator, last)
+                assert "-demoted:" in said[0][2], said
+                assert any(f"to 127.0.0.1:{to.port} force t" in c[2] and c[1] == said[0][1]
+                           for c in said), said
+            for ctl in (our_ctl, stock.ctl):
+                assert all(f"| {m.name} " in ctl(herd, "list") for m in herd.members)
+                assert "g0n1" not in ctl(herd, "list", "--group", "1")
