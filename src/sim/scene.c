@@ -22,8 +22,8 @@ char *sim_random_config(struct sim *w)
 		"",
 		"",
 		",\"slots\":{\"perm\":{\"type\":\"physical\"}}",
-		",\"slots\":{\"perm\":{\"type\":\"physical\"},\"logic\":{\"type\":\"logical\","
-		"\"database\":\"app\",\"plugin\":\"pgoutput\"}}",
+		(",\"slots\":{\"perm\":{\"type\":\"physical\"},\"logic\":{\"type\":\"logical\","
+		 "\"database\":\"app\",\"plugin\":\"pgoutput\"}}"),
 	};
 	static const char *const kept[] = { "0", "3", "30min", "30min" };
 	static const int starts[] = { 300, 300, 0, 4 };
