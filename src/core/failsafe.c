@@ -277,13 +277,18 @@ bool herd_failsafe_unsure(struct herd_step *s)
 
 	if (f->n == 0 || herd_failsafe_url(f, s->o->name)) {
 		/* A leader has to ask us, and we remember our word. */
-		c->fs_outside_ms = 0;
+		c->fs_outside_ms = c->fs_idle_ms = 0;
 		return s->o->now_ms < c->first_ms + s->cfg->ttl_ms && !nobody_leads(s, false);
 	}
 	/* Those in the key come first: they have their time to come up. */
 	if (!nobody_leads(s, true)) {
 		c->fs_outside_ms = 0;
-		return true;
+		if (!nobody_leads(s, false))
+			c->fs_idle_ms = 0;
+		else if (c->fs_idle_ms == 0)
+			c->fs_idle_ms = s->o->now_ms;
+		/* Not for ever: they may be waiting for us, who have more WAL or priority. */
+		return c->fs_idle_ms == 0 || s->o->now_ms - c->fs_idle_ms < 2 * s->cfg->ttl_ms;
 	}
 	if (c->fs_outside_ms == 0)
 		c->fs_outside_ms = s->o->now_ms;

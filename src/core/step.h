@@ -94,6 +94,7 @@ struct herd_core {
 	struct herd_names fs_maybe; /* whom a write of the key may have added unseen ... */
 	int64_t fs_version;         /* ... to this version of it */
 	int64_t fs_outside_ms;      /* since when only we, whom it does not name, could lead */
+	int64_t fs_idle_ms;         /* since when all in the key say that they lead nobody */
 
 	/* Standby cluster. */
 	int64_t standby_version;    /* of the leader key under which we were standby leader */

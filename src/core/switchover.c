@@ -632,7 +632,9 @@ bool herd_rule_exit(struct herd_step *s)
 		return herd_answer(s, "exit.task", "cancelling what runs");
 	}
 	if (o->pg.run != HERD_RUN_DOWN) {
-		bool clean = o->pg.control == HERD_CONTROL_SHUT_DOWN;
+		/* One that is just starting still has the word of its last shutdown. */
+		bool clean = o->pg.control == HERD_CONTROL_SHUT_DOWN &&
+			     o->pg.run == HERD_RUN_STOPPING && o->task.running == HERD_TASK_STOP;
 
 		stop_for_exit(s);
 		if (!clean || !s->holds || o->pg.run == HERD_RUN_RUNNING)

@@ -162,6 +162,26 @@ ROW(torn_data_is_replaced)
 	CLOSE;
 }
 
+/* A primary that starts still has "shut down" in its control file: the key is not given up yet. */
+ROW(end_while_the_primary_starts)
+{
+	OPEN;
+	k.leader = "a";
+	k.leader_lease = "L1";
+	k.status = published;
+	see(&f, &k);
+	as_primary(&f);
+	f.obs.pg.run = HERD_RUN_STARTING;
+	f.obs.pg.control = HERD_CONTROL_SHUT_DOWN;
+	f.obs.task.running = HERD_TASK_START;
+	f.obs.want_exit = true;
+	assert_false(plans(&f, "RELEASE"));
+	f.obs.pg.run = HERD_RUN_DOWN;
+	f.obs.task.running = HERD_TASK_NONE;
+	assert_true(plans(&f, "RELEASE"));
+	CLOSE;
+}
+
 /* Paused, a primary of an older timeline is free to run, but not to take the key. */
 ROW(outdated_primary_does_not_lead_in_a_pause)
 {
@@ -229,6 +249,7 @@ int main(void)
 		cmocka_unit_test(first_status_keeps_retained_slots),
 		cmocka_unit_test(stale_key_without_a_lease),
 		cmocka_unit_test(torn_data_is_replaced),
+		cmocka_unit_test(end_while_the_primary_starts),
 		cmocka_unit_test(outdated_primary_does_not_lead_in_a_pause),
 		cmocka_unit_test(no_slot_is_dropped_without_a_view),
 		cmocka_unit_test(reinitialize_asks_the_source_first),
