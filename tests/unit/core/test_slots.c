@@ -397,6 +397,12 @@ static void check(const struct fixture *f, const char *config, bool leader)
 	}
 }
 
+static unsigned pick(unsigned *seed, unsigned n)
+{
+	*seed = *seed * 1103515245 + 12345;
+	return *seed / 65536 % n;
+}
+
 static void invariants(void **state)
 {
 	static const char *const configs[] = { CONF(PHYSICAL), CONF(LOGICAL),
@@ -404,12 +410,12 @@ static void invariants(void **state)
 					       CONF(",\"member_slots_ttl\":0"),
 					       CONF(",\"slots\":{\"b\":0,\"a\":0,\"l\":0}") };
 	static const char *const statuses[] = { "{}", STATUS("\"b\":950,\"l\":5000,\"p\":10"),
-						"{\"optime\":1,\"slots\":{\"g\":950},"
-						"\"retain_slots\":[\"g\",\"a\"]}" };
+						("{\"optime\":1,\"slots\":{\"g\":950},"
+						 "\"retain_slots\":[\"g\",\"a\"]}") };
 	static const char *const names[] = { "a", "b", "c", "g", "l", "p", "x", "y" };
 	unsigned seed = 1;
 
-#define PICK(n) ((seed = seed * 1103515245 + 12345) / 65536 % (n))
+#define PICK(n) pick(&seed, n)
 	for (int round = 0; round < 3000; round++) {
 		struct row r = { .leader = PICK(2),
 				 .config = configs[PICK(5)],

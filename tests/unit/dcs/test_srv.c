@@ -93,7 +93,9 @@ static pid_t name_server(int *port)
 	*port = ntohs(a.sin_port);
 	pid = fork();
 	assert_true(pid >= 0);
-	for (; pid == 0;) {
+	const bool server = pid == 0;
+
+	while (server) {
 		unsigned char in[512], out[2048];
 		struct sockaddr_in from;
 		socklen_t from_len = sizeof(from);
