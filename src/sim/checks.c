@@ -115,7 +115,8 @@ void sim_acked(struct sim *w, int node, size_t place)
 	}
 	sim_check_primaries(w, node);
 	/* What a second primary or one that wakes up says counts for nothing. */
-	bool late = g->overlap_since > 0 || !acknowledges(w, &w->nodes[node]);
+	bool late = g->overlap_since > 0 || !acknowledges(w, &w->nodes[node]) ||
+		    (g->exempt_until > w->now && sim_leader(w, g) != node);
 
 	g->acks[g->n_acks++] = (struct sim_ack){ pg->log.rec[place].id, place, late };
 	w->report.n_commits++;
