@@ -204,7 +204,9 @@ bool herd_rule_regrant(struct herd_step *s)
 	if (!o->lease.id || o->now_ms >= s->times.fast_ms)
 		return o->pg.run == HERD_RUN_RUNNING &&
 		       herd_answer_regular(s, "lease.wait-stale", "waiting for a lease");
-	if (o->pg.data == HERD_DATA_VALID && (!o->pg.in_recovery || s->cfg->standby_cluster) &&
+	/* A promotion under way is a primary, too: a new ttl may have come with a new lease. */
+	if (o->pg.data == HERD_DATA_VALID &&
+	    (s->primary || !o->pg.in_recovery || s->cfg->standby_cluster) &&
 	    s->cl->leader_key.version > s->c->released_version) {
 		herd_take(s);
 		s->p->guard_ms = HERD_GUARD_KEEP;
