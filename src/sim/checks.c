@@ -272,6 +272,8 @@ void sim_check_drop(struct sim *w, int node, const struct sim_slot *slot)
 	    w->now - w->nodes[m].key_since > SLOT_SLACK_MS)
 		sim_fail(w, "%s drops the slot of %s, a member", n->name, slot->name);
 	else if (w->nodes[m].key_gone_at > 0 &&
+		 herd_names_has(&cluster(w, sim_group_of(w, node))->status.retain_slots,
+				slot->name) &&
 		 w->now - w->nodes[m].key_gone_at < kept - SLOT_SLACK_MS)
 		sim_fail(w, "%s drops the slot of %s, which went only %" PRId64 " ms ago", n->name,
 			 slot->name, w->now - w->nodes[m].key_gone_at);
