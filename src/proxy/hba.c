@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -155,8 +154,9 @@ static int parse_fields(struct line *l, struct herd_words *w, int n, struct herd
 	return parse_method(l, w + at, n - at, err);
 }
 
-static int parse_line(struct herd_hba *h, const char *text, struct herd_err *err)
+static int parse_line(void *arg, const char *text, struct herd_err *err)
 {
+	struct herd_hba *h = arg;
 	struct herd_words w[MAX_FIELDS] = { 0 };
 	struct line *l = calloc(1, sizeof(*l));
 	int n = 0, rc = l ? 0 : -ENOMEM;
@@ -184,33 +184,18 @@ static int parse_line(struct herd_hba *h, const char *text, struct herd_err *err
 
 int herd_hba_load(const char *path, struct herd_hba **ret, struct herd_err *err)
 {
-	FILE *f = fopen(path, "re");
-	char *line = NULL;
-	size_t cap = 0;
-	int rc = 0;
-
-	if (!f)
-		return herd_err_set(err, -errno, "could not open file \"%s\": %s", path,
-				    strerror(errno));
 	struct herd_hba *h = calloc(1, sizeof(*h));
+	int rc;
 
-	if (h)
-		h->last = &h->first;
-	else
-		rc = herd_err_set(err, -ENOMEM, "out of memory");
-	for (int no = 1; rc == 0 && getline(&line, &cap, f) >= 0; no++) {
-		rc = parse_line(h, line, err);
-		if (rc < 0)
-			herd_err_prefix(err, "%s:%d", path, no);
-	}
-	free(line);
-	fclose(f);
-	if (rc < 0) {
+	if (!h)
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	h->last = &h->first;
+	rc = herd_words_lines(path, parse_line, h, err);
+	if (rc < 0)
 		herd_hba_free(h);
-		return rc;
-	}
-	*ret = h;
-	return 0;
+	else
+		*ret = h;
+	return rc;
 }
 
 void herd_hba_free(struct herd_hba *h)

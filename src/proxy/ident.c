@@ -1,7 +1,6 @@
 #include "proxy/ident.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,8 +25,9 @@ static void free_line(struct line *l)
 	free(l);
 }
 
-static int parse_line(struct herd_ident *i, const char *text, struct herd_err *err)
+static int parse_line(void *arg, const char *text, struct herd_err *err)
 {
+	struct herd_ident *i = arg;
 	struct herd_words w[4] = { 0 };
 	struct line *l = NULL;
 	int rc = 0;
@@ -71,33 +71,18 @@ out:
 
 int herd_ident_load(const char *path, struct herd_ident **ret, struct herd_err *err)
 {
-	FILE *f = fopen(path, "re");
-	struct herd_ident *i;
-	char *line = NULL;
-	size_t cap = 0;
-	int rc = 0;
+	struct herd_ident *i = calloc(1, sizeof(*i));
+	int rc;
 
-	if (!f)
-		return herd_err_set(err, -errno, "could not open file \"%s\": %s", path,
-				    strerror(errno));
-	i = calloc(1, sizeof(*i));
-	if (i)
-		i->last = &i->first;
-	else
-		rc = herd_err_set(err, -ENOMEM, "out of memory");
-	for (int no = 1; rc == 0 && getline(&line, &cap, f) >= 0; no++) {
-		rc = parse_line(i, line, err);
-		if (rc < 0)
-			herd_err_prefix(err, "%s:%d", path, no);
-	}
-	free(line);
-	fclose(f);
-	if (rc < 0) {
+	if (!i)
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	i->last = &i->first;
+	rc = herd_words_lines(path, parse_line, i, err);
+	if (rc < 0)
 		herd_ident_free(i);
-		return rc;
-	}
-	*ret = i;
-	return 0;
+	else
+		*ret = i;
+	return rc;
 }
 
 void herd_ident_free(struct herd_ident *i)

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,6 +82,27 @@ void herd_words_free(struct herd_words *w)
 		free(w->word[i].text);
 	free(w->word);
 	*w = (struct herd_words){ 0 };
+}
+
+int herd_words_lines(const char *path, int (*fn)(void *arg, const char *line, struct herd_err *err),
+		     void *arg, struct herd_err *err)
+{
+	FILE *f = fopen(path, "re");
+	char *line = NULL;
+	size_t cap = 0;
+	int rc = 0;
+
+	if (!f)
+		return herd_err_set(err, -errno, "could not open file \"%s\": %s", path,
+				    strerror(errno));
+	for (int no = 1; rc == 0 && getline(&line, &cap, f) >= 0; no++) {
+		rc = fn(arg, line, err);
+		if (rc < 0)
+			herd_err_prefix(err, "%s:%d", path, no);
+	}
+	free(line);
+	fclose(f);
+	return rc;
 }
 
 bool herd_words_have(const struct herd_words *w, const char *text, bool keyword)

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/err.h"
+
 struct herd_word {
 	char *text;
 	bool quoted; /* no keyword */
@@ -22,6 +24,12 @@ struct herd_words {
 /* Reads the next field from *p. 0, -EINVAL (a quote is not closed) or -ENOMEM. */
 int herd_words_next(const char **p, struct herd_words *ret);
 void herd_words_free(struct herd_words *w);
+/*
+ * Calls fn for each line of a file until it returns an error, which gets "file:line" before it.
+ * 0, or a negative errno with err.
+ */
+int herd_words_lines(const char *path, int (*fn)(void *arg, const char *line, struct herd_err *err),
+		     void *arg, struct herd_err *err);
 /* Is text one of them? keyword: only when it stands without quotes. */
 bool herd_words_have(const struct herd_words *w, const char *text, bool keyword);
 /* The one word of a field that must have just one; NULL otherwise. */
