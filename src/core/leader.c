@@ -87,6 +87,10 @@ bool herd_rule_down_leader(struct herd_step *s)
 		herd_step_at(s, c->retry_ms);
 		return herd_answer_regular(s, "down.retry", "waiting before the next start");
 	}
+	/* A write that names another, on its way since a handover, must not come after this. */
+	if (!o->pg.in_recovery && herd_sync_settle(s))
+		return herd_answer_regular(s, "down.sync",
+					   "waiting for the end of a write of /sync");
 	c->retry_ms = failed ? o->now_ms + 1000 : o->now_ms + 100;
 	drop_foreign_handover(s);
 	/* The first primary of a group: nobody may be elected who has less than it. */

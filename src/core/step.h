@@ -275,8 +275,10 @@ bool herd_sync_write(struct herd_step *s, const struct herd_names *standby, int 
  * Writes /sync. Until it is seen there, the setting must not change: what is on its way may arrive
  * late, and its promise was made under this setting.
  */
-void herd_sync_put(struct herd_step *s, const struct herd_sync *doc);
+struct herd_action *herd_sync_put(struct herd_step *s, const struct herd_sync *doc);
 bool herd_sync_unsettled(const struct herd_step *s); /* such a write may still arrive */
+/* Makes the end of such a write certain. False: it is. */
+bool herd_sync_settle(struct herd_step *s);
 void herd_sync_order(struct herd_step *s, const char *text);
 /* The setting that was ordered is not in force yet; what is, is not known. */
 bool herd_sync_changing(const struct herd_step *s);

@@ -448,9 +448,7 @@ static bool pass_key(struct herd_step *s, const char *to)
 	    (cl->failsafe.n > 0 && !herd_failsafe_url(&cl->failsafe, to)))
 		return false;
 	if (herd_sync_active(s))
-		herd_put(s, "sync", herd_plan_keep(s->p, herd_sync_print(&doc)),
-			 cl->sync_key.version)
-			->wait = s->o->want_exit;
+		herd_sync_put(s, &doc)->wait = s->o->want_exit;
 	herd_pass(s, to, lease);
 	return true;
 }

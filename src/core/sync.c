@@ -146,21 +146,34 @@ int herd_sync_confirmed(const struct herd_step *s, const struct herd_names *name
 	return n;
 }
 
-void herd_sync_put(struct herd_step *s, const struct herd_sync *doc)
+struct herd_action *herd_sync_put(struct herd_step *s, const struct herd_sync *doc)
 {
 	struct herd_core *c = s->c;
+	struct herd_action *a = herd_put(s, "sync", herd_plan_keep(s->p, herd_sync_print(doc)),
+					 s->cl->sync_key.version);
 
-	herd_put(s, "sync", herd_plan_keep(s->p, herd_sync_print(doc)), s->cl->sync_key.version);
 	if (!herd_sync_unsettled(s))
 		c->sync_put_ms = s->o->now_ms;
 	c->sync_put = true;
 	c->sync_put_version = s->cl->sync_key.version;
 	herd_step_at(s, s->o->now_ms + 200);
+	return a;
 }
 
 bool herd_sync_unsettled(const struct herd_step *s)
 {
 	return s->c->sync_put && s->c->sync_put_version == s->cl->sync_key.version;
+}
+
+bool herd_sync_settle(struct herd_step *s)
+{
+	if (!herd_sync_unsettled(s))
+		return false;
+	/* A second write for the same version makes the first one's end certain. */
+	if (s->o->now_ms - s->c->sync_put_ms >= REORDER_MS)
+		herd_sync_put(s, &s->cl->sync);
+	herd_step_at(s, s->o->now_ms + 100);
+	return true;
 }
 
 void herd_sync_order(struct herd_step *s, const char *text)
@@ -198,13 +211,8 @@ bool herd_sync_set(struct herd_step *s, const struct herd_ssn *want)
 		herd_step_at(s, s->o->now_ms + 20);
 		return true;
 	}
-	if (herd_sync_unsettled(s)) {
-		/* A second write for the same version makes the first one's end certain. */
-		if (s->o->now_ms - s->c->sync_put_ms >= REORDER_MS)
-			herd_sync_put(s, &s->cl->sync);
-		herd_step_at(s, s->o->now_ms + 100);
+	if (herd_sync_settle(s))
 		return true;
-	}
 	herd_sync_order(s, text);
 	herd_step_at(s, s->o->now_ms + 200);
 	return true;

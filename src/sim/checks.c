@@ -172,13 +172,19 @@ void sim_check_waits(struct sim *w, int node)
 		check_overlap(w, node, &c->sync);
 }
 
-/* One that goes, and takes no writes any more, may act for the one it hands over to. */
+/*
+ * One that goes, and takes no writes any more, may act for the one it hands over to: as long as it
+ * has the key, and while the handover is written (which may come later than the rest).
+ */
 static bool hands_over(struct sim *w, const struct sim_group *g, int node, const char *to)
 {
 	const struct herd_cluster *c = cluster(w, g);
+	const char *name = w->nodes[node].name;
 
-	return c && herd_str_eq(c->handover.from, w->nodes[node].name) &&
-	       herd_str_eq(c->handover.to, to) && !acknowledges(w, &w->nodes[node]);
+	if (!c || acknowledges(w, &w->nodes[node]))
+		return false;
+	return herd_str_eq(c->leader, name) || herd_str_eq(c->leader, to) ||
+	       (herd_str_eq(c->handover.from, name) && herd_str_eq(c->handover.to, to));
 }
 
 static void check_sync_write(struct sim *w, struct sim_group *g, const struct sim_request *r)
