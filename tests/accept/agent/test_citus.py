@@ -114,7 +114,8 @@ def test_citus(bin_dir):
         assert f"add 127.0.0.1:{new.port} group 1 secondary default" in [c[2] for c in said]
         # A switchover of the worker: blocked under the name of nobody, and open with the new one,
         # in one transaction.
-        assert herd.switchover(new.name, group=1)[0] == 200
+        # Until the new standby is confirmed as a synchronous one there is nobody to switch over to.
+        wait_for(lambda: herd.switchover(new.name, group=1)[0] == 200, 30, "a switchover")
         wait_for(lambda: (1, "127.0.0.1", new.port, "primary") in coordinator.sql(
             NODES, dbname="citus"), 30, "the new primary's row")
         said = calls(coordinator, said[-1][0])

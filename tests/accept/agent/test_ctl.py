@@ -139,13 +139,13 @@ def test_watch_colours_and_pager(herd, ctl):
 
 
 def test_edit_restart_pending(herd, ctl):
-    out = ctl("edit-config", "-p", "max_connections=77", "-s", "x.y=[1, 2]", "--force")
-    assert "+    max_connections: 77\n" in out and out.endswith("Configuration changed\n")
-    wait_for(lambda: ctl("list").count("max_connections: 100->77") == 3, 30)
+    out = ctl("edit-config", "-p", "max_connections=177", "-s", "x.y=[1, 2]", "--force")
+    assert "+    max_connections: 177\n" in out and out.endswith("Configuration changed\n")
+    wait_for(lambda: ctl("list").count("max_connections: 100->177") == 3, 30)
     assert "x:\n  y:\n  - 1\n  - 2\n" in ctl("show-config")
     out = ctl("restart", "batman", "n3", "--pending", "--force")
     assert "Success: restart on member n3" in out
-    wait_for(lambda: ctl("list").count("max_connections: 100->77") == 2, 30)
+    wait_for(lambda: ctl("list").count("max_connections: 100->177") == 2, 30)
     assert ctl("restart", "batman", "n3", "--pending", "--force").count("Success") == 0
     out = ctl("restart", "batman", "n2", "--scheduled", "2036-01-01T00:00:00+00:00",
               "--pg-version", "99.1", "--force")
