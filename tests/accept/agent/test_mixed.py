@@ -43,10 +43,11 @@ def rows(text):
 
 
 def same_list(herd, stock):
-    """Both programs read the same out of the store."""
-    theirs, ours = rows(stock.ctl(herd, "list")), rows(our_ctl(herd, "list"))
-    assert theirs == ours
-    return ours
+    """Both programs read the same out of the store, which may change between the two."""
+    def read():
+        theirs, ours = rows(stock.ctl(herd, "list")), rows(our_ctl(herd, "list"))
+        return ours if theirs == ours else None
+    return wait_for(read, 30, "the same list by both")
 
 
 def settle(herd, leader=None):

@@ -38,13 +38,14 @@ class Nodes(herd.Cluster):
             return int(f.readline())
 
     def kill(self, node):
-        """kill -9 of the whole server: the postmaster first, then what it leaves."""
+        """kill -9 of the whole server at one moment: a backend that saw the postmaster's end would
+        leave by itself, and let others have its locks."""
         pid = self.postmaster(node)
         children = [int(p) for p in os.popen("pgrep -P %d" % pid).read().split()]
-        os.kill(pid, signal.SIGKILL)
-        for child in children:
+        for one, what in ([(c, signal.SIGSTOP) for c in children] + [(pid, signal.SIGKILL)] +
+                          [(c, signal.SIGKILL) for c in children]):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+                os.kill(one, what)
         if node in self.running:
             self.running.remove(node)
 
