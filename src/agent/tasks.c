@@ -319,9 +319,14 @@ int herd_agent_role(struct herd_agent *a, bool standby, const char *member,
 				herd_slots_need_feedback(c, a->name, &tags);
 		herd_tags_clear(&tags);
 	}
-	/* A standby has the setting already with which it would lead: a promotion waits for less.
+	/*
+	 * A standby has the setting already with which it would lead: a promotion waits for less.
+	 * One that was promoted keeps its settings of recovery, but commits of its reign must wait.
 	 */
-	if (standby && c && dyn->synchronous_mode != HERD_SYNC_OFF && !dyn->standby_cluster)
+	bool promoted = a->run == HERD_RUN_RUNNING && a->st_known && !a->st.in_recovery;
+
+	if (standby && !promoted && c && dyn->synchronous_mode != HERD_SYNC_OFF &&
+	    !dyn->standby_cluster)
 		herd_str_set(&a->ssn, dyn->synchronous_mode_strict ? "*" : "");
 	if (rc == 0 && a->ssn)
 		rc = herd_pg_settings_set(&role.parameters, "synchronous_standby_names", a->ssn);
