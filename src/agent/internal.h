@@ -118,6 +118,7 @@ struct herd_agent {
 
 	struct herd_pg *pg;
 	struct herd_pg_status st;        /* the last one that was read */
+	bool status_due;                 /* systemd has not got last_why */
 	int64_t st_sent_ms, promoted_ms; /* the question asked last; the end of a promotion */
 	bool st_fresh;                   /* read in this observation */
 	bool st_known;                   /* ever read since the postmaster started */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,11 +34,27 @@ void herd_notify_init(void)
 	unsetenv("NOTIFY_SOCKET");
 }
 
+static bool send_text(const char *text, int flags)
+{
+	/* What systemd waits for is worth a moment, when its queue is full. */
+	struct timeval patience = { .tv_usec = 100000 };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool sent = false;
+
+	if (fd >= 0) {
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+		sent = sendto(fd, text, strlen(text), MSG_NOSIGNAL | flags,
+			      (struct sockaddr *)&address, address_len) >= 0;
+		close(fd);
+	}
+	return sent;
+}
+
 void herd_notify(const char *fmt, ...)
 {
 	va_list ap;
 	char *text;
-	int fd, n;
+	int n;
 
 	if (!address_len)
 		return;
@@ -46,12 +63,22 @@ void herd_notify(const char *fmt, ...)
 	va_end(ap);
 	if (n < 0)
 		return;
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd >= 0) {
-		sendto(fd, text, (size_t)n, MSG_NOSIGNAL, (struct sockaddr *)&address, address_len);
-		close(fd);
-	}
+	send_text(text, 0);
 	free(text);
+}
+
+bool herd_notify_status(const char *status)
+{
+	char *text;
+	bool sent;
+
+	if (!address_len)
+		return true;
+	if (asprintf(&text, "STATUS=%s", status) < 0)
+		return false;
+	sent = send_text(text, MSG_DONTWAIT);
+	free(text);
+	return sent;
 }
 
 void herd_notify_reloading(void)

@@ -798,12 +798,15 @@ static void log_plan(struct herd_agent *a, const struct herd_plan *p)
 	if (p->why && *p->why &&
 	    (!same || (p->heartbeat && !once && now - a->last_why_ms >= loop_wait))) {
 		log_owner(a, p->why);
-		if (!same)
-			herd_notify("STATUS=%s", p->why);
+		a->status_due |= !same;
 		herd_info(a->log, "%s", p->why);
 		herd_str_set(&a->last_why, p->why);
 		a->last_why_ms = now;
 	}
+	/* The queue may be full when much happens at once: the last word must arrive all the same.
+	 */
+	if (a->status_due && a->last_why)
+		a->status_due = !herd_notify_status(a->last_why);
 	if (p->warning && !herd_str_eq(a->last_warning, p->warning))
 		herd_warning(a->log, "%s", p->warning);
 	herd_str_set(&a->last_warning, p->warning);

@@ -32,7 +32,8 @@ class Notifications:
             self.seen.append(self.socket.recv(4096).decode())
 
     def wait(self, text):
-        wait_for(lambda: any(text in line for line in self.seen), 30, f"notification {text}")
+        wait_for(lambda: any(text in line for line in self.seen), 30,
+                 f"notification {text} after {self.seen[-9:]}")
 
 
 @pytest.fixture(scope="module")
