@@ -24,7 +24,8 @@
 #include "base/str.h"
 #include "base/yaml.h"
 
-#define FIXME "#FIXME"
+/* What stands where only the user knows better; the word is Patroni's, scripts look for it. */
+#define TO_FILL_IN "#FIXME"
 
 /* --- this machine ----------------------------------------------------------------------------- */
 
@@ -33,7 +34,7 @@ static char *host_name(void)
 	char name[256]; /* more than a host name may have */
 
 	if (gethostname(name, sizeof(name)) < 0)
-		return herd_str_dup(FIXME);
+		return herd_str_dup(TO_FILL_IN);
 	name[sizeof(name) - 1] = '\0';
 	return herd_str_dup(name);
 }
@@ -89,7 +90,7 @@ static json_t *template(const char *scope, const char *name, const char *address
 	put_text(c, "name", name);
 	put_at(c, "restapi.listen", address, 8008);
 	put_at(c, "restapi.connect_address", address, 8008);
-	put(c, "etcd3.hosts", json_pack("[s]", FIXME));
+	put(c, "etcd3.hosts", json_pack("[s]", TO_FILL_IN));
 	put(c, "log",
 	    json_pack("{s:s, s:s}", "level", "INFO", "format",
 		      "%(asctime)s %(levelname)s: %(message)s"));
@@ -149,24 +150,24 @@ static json_t *shared_defaults(void)
 int herd_generate_sample(const char *path, struct herd_err *err)
 {
 	char *name = host_name(), *address = own_address();
-	json_t *c = template(FIXME, name, address);
+	json_t *c = template(TO_FILL_IN, name, address);
 	int rc;
 
 	put_at(c, "postgresql.listen", address, 5432);
 	put_at(c, "postgresql.connect_address", address, 5432);
-	put_text(c, "postgresql.data_dir", FIXME);
-	put_text(c, "postgresql.bin_dir", FIXME);
+	put_text(c, "postgresql.data_dir", TO_FILL_IN);
+	put_text(c, "postgresql.bin_dir", TO_FILL_IN);
 	put(c, "bootstrap.dcs.postgresql.parameters", shared_defaults());
-	put_auth(c, "superuser", "postgres", FIXME);
-	put_auth(c, "replication", "replicator", FIXME);
-	put_auth(c, "rewind", "rewind_user", FIXME);
+	put_auth(c, "superuser", "postgres", TO_FILL_IN);
+	put_auth(c, "replication", "replicator", TO_FILL_IN);
+	put_auth(c, "rewind", "rewind_user", TO_FILL_IN);
 	put(c, "postgresql.parameters", json_pack("{s:s}", "password_encryption", "scram-sha-256"));
 	put(c, "postgresql.pg_hba",
 	    json_pack("[s, s, s]", "local all all peer", "host all all all scram-sha-256",
 		      "host replication replicator all scram-sha-256"));
 	put_tags(c);
 	rc = write_out(c, path,
-		       "# A member of a herd. Replace every " FIXME
+		       "# A member of a herd. Replace every " TO_FILL_IN
 		       "; all settings are in docs/agent.md.\n"
 		       "# Check it with: pgherd agent --validate-config FILE\n",
 		       err);
@@ -430,7 +431,7 @@ static int put_places(json_t *c, PGconn *conn, struct herd_err *err)
 		*slash = '\0';
 	if (data) {
 		put_text(c, "postgresql.data_dir", data);
-		put_text(c, "postgresql.bin_dir", bin ? bin : FIXME);
+		put_text(c, "postgresql.bin_dir", bin ? bin : TO_FILL_IN);
 	}
 	if (slash && strcmp(conf, data) != 0)
 		put_text(c, "postgresql.config_dir", conf);
@@ -452,7 +453,7 @@ static void put_superuser(json_t *c, PGconn *conn)
 	PQconninfoOption *options = PQconninfo(conn);
 	const char *password = PQpass(conn);
 
-	put_auth(c, "superuser", PQuser(conn), password && *password ? password : FIXME);
+	put_auth(c, "superuser", PQuser(conn), password && *password ? password : TO_FILL_IN);
 	for (PQconninfoOption *o = options; o && o->keyword; o++) {
 		for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 			if (strcmp(o->keyword, words[i]) != 0 || !o->val || !*o->val ||
@@ -466,8 +467,8 @@ static void put_superuser(json_t *c, PGconn *conn)
 		}
 	}
 	PQconninfoFree(options);
-	put_auth(c, "replication", "replicator", FIXME);
-	put_auth(c, "rewind", "rewind_user", FIXME);
+	put_auth(c, "replication", "replicator", TO_FILL_IN);
+	put_auth(c, "rewind", "rewind_user", TO_FILL_IN);
 }
 
 static int describe(json_t *c, PGconn *conn, const char *address, struct herd_err *err)
@@ -509,12 +510,12 @@ int herd_generate(const char *path, const char *dsn, struct herd_err *err)
 	name = host_name();
 	address = own_address();
 	scope = ask_one(conn, "SHOW cluster_name", err);
-	c = template(scope && *scope ? scope : FIXME, name, address);
+	c = template(scope && *scope ? scope : TO_FILL_IN, name, address);
 	rc = describe(c, conn, address, err);
 	put_tags(c);
 	if (rc == 0)
 		rc = write_out(c, path,
-			       "# Out of a running server. Replace every " FIXME
+			       "# Out of a running server. Replace every " TO_FILL_IN
 			       "; all settings are in docs/agent.md.\n"
 			       "# Check it with: pgherd agent --validate-config -i FILE\n",
 			       err);
