@@ -327,7 +327,7 @@ int herd_agent_role(struct herd_agent *a, bool standby, const char *member,
 
 	if (standby && !promoted && c && dyn->synchronous_mode != HERD_SYNC_OFF &&
 	    !dyn->standby_cluster)
-		herd_str_set(&a->ssn, dyn->synchronous_mode_strict ? "*" : "");
+		herd_str_set(&a->ssn, herd_sync_first(dyn));
 	if (rc == 0 && a->ssn)
 		rc = herd_pg_settings_set(&role.parameters, "synchronous_standby_names", a->ssn);
 	if (rc < 0) {

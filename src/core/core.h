@@ -95,4 +95,6 @@ struct herd_ssn {
 };
 void herd_ssn_parse(const char *text, struct herd_ssn *ret); /* BAD when it cannot be read */
 char *herd_ssn_print(const struct herd_ssn *s);              /* malloc'd */
+/* The setting with which a primary begins while it has no synchronous standby; static. */
+const char *herd_sync_first(const struct herd_config *cfg);
 void herd_ssn_clear(struct herd_ssn *s);

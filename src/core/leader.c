@@ -190,9 +190,7 @@ static bool first_ssn(struct herd_step *s)
 	const char *want = s->o->pg.user_ssn ? s->o->pg.user_ssn : "";
 
 	if (s->cfg->synchronous_mode != HERD_SYNC_OFF)
-		want = !s->cfg->synchronous_mode_strict               ? ""
-		       : s->cfg->synchronous_mode == HERD_SYNC_QUORUM ? "ANY 1 (*)"
-								      : "*";
+		want = herd_sync_first(s->cfg);
 	if (s->o->pg.ssn && strcmp(s->o->pg.ssn, want) == 0 && !herd_sync_changing(s))
 		return false;
 	herd_sync_order(s, want);

@@ -87,11 +87,7 @@ bool herd_quorum_step(struct herd_step *s, const struct herd_names *want)
 
 	/* What is written now must hold for what commits wait for now. */
 	if (herd_sync_changing(s)) {
-		struct herd_ssn ordered;
-
-		herd_ssn_parse(s->c->ssn_ordered, &ordered);
-		done = herd_sync_set(s, &ordered);
-		herd_ssn_clear(&ordered);
+		done = herd_sync_set_text(s, herd_plan_text(s->p, "%s", s->c->ssn_ordered));
 		goto out;
 	}
 	if (want->n == 0) {

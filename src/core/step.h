@@ -284,6 +284,7 @@ void herd_sync_order(struct herd_step *s, const char *text);
 bool herd_sync_changing(const struct herd_step *s);
 /* The setting; false when it is in force already. */
 bool herd_sync_set(struct herd_step *s, const struct herd_ssn *want);
+bool herd_sync_set_text(struct herd_step *s, const char *text);
 void herd_slots_step(struct herd_step *s); /* slots.c; adds actions */
 /*
  * slots.c: takes over what the leader before us, or we in a former life, kept for members that are

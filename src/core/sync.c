@@ -200,7 +200,18 @@ bool herd_sync_write(struct herd_step *s, const struct herd_names *standby, int 
 
 bool herd_sync_set(struct herd_step *s, const struct herd_ssn *want)
 {
-	const char *text = herd_plan_keep(s->p, herd_ssn_print(want));
+	return herd_sync_set_text(s, herd_plan_keep(s->p, herd_ssn_print(want)));
+}
+
+const char *herd_sync_first(const struct herd_config *cfg)
+{
+	if (!cfg->synchronous_mode_strict)
+		return "";
+	return cfg->synchronous_mode == HERD_SYNC_QUORUM ? "ANY 1 (*)" : "*";
+}
+
+bool herd_sync_set_text(struct herd_step *s, const char *text)
+{
 	bool changing = herd_sync_changing(s);
 
 	if (!changing && herd_str_eq(s->o->pg.ssn, text))
