@@ -42,6 +42,19 @@ void herd_row_text(struct herd_row *row, const char *v); /* NULL: null */
 void herd_row_int(struct herd_row *row, int64_t v);
 void herd_row_end(struct herd_row *row);
 
+/* What there is to show, by concern, each ended by an entry without a name. */
+extern const struct herd_show herd_shows_conf[], herd_shows_lists[], herd_shows_pools[],
+	herd_shows_sockets[], herd_shows_stats[];
+
+/* For rows made while walking over pools. */
+struct herd_show_arg {
+	struct herd_worker *w;
+	struct herd_result *r;
+};
+void herd_show_each_db(struct herd_worker *w, struct herd_result *r,
+		       void (*fn)(struct herd_worker *w, struct herd_result *r,
+				  struct herd_db *db));
+
 const struct herd_show *herd_show_find(const char *what);
 /* The text of SHOW HELP. */
 const char *herd_show_help(void);

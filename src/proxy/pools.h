@@ -141,5 +141,5 @@ void herd_pool_drain(struct herd_worker *w, struct herd_pool *p);
 /* Closes what is idle or warm, whoever watched it. No worker runs any more. */
 void herd_pools_close(struct herd_worker *w);
 void herd_pools_free(struct herd_px *px);
-/* show.c: one stats period is over: computes the averages and logs them. Main thread. */
+/* show_stats.c: one stats period is over: computes the averages and logs them. Main thread. */
 void herd_stats_period(struct herd_px *px, int64_t elapsed_us);

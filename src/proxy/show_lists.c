@@ -1,0 +1,109 @@
+/* SHOW LISTS, MEM, and what has no rows. */
+#include "proxy/console.h"
+
+static const char *const lists_columns[] = { "list", "items:4", NULL };
+static const char *const mem_columns[] = {
+	"name", "size:4", "used:4", "free:4", "memtotal:8", NULL
+};
+static const char *const dns_columns[] = { "hostname", "ttl:8", "addrs", NULL };
+static const char *const zones_columns[] = { "zonename", "serial:8", "count:4", NULL };
+static const char *const peers_columns[] = { "peer_id:4", "host", "port:4", "pool_size:4", NULL };
+static const char *const peer_pools_columns[] = { "peer_id:4",
+						  "cl_active_cancel_req:4",
+						  "cl_waiting_cancel_req:4",
+						  "sv_active_cancel:4",
+						  "sv_login:4",
+						  NULL };
+
+struct server_sum {
+	int idle, used;
+};
+
+static void add_servers(struct herd_pool *p, void *arg)
+{
+	struct server_sum *sum = arg;
+
+	pthread_mutex_lock(&p->lock);
+	sum->idle += p->nidle;
+	sum->used += p->nactive + p->nopening + p->nclosing + p->nwarm;
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void show_lists(struct herd_worker *w, struct herd_result *r)
+{
+	struct server_sum sum = { 0, 0 };
+	int all = 0, logged = atomic_load(&w->px->nclients);
+
+	herd_pools_each(w->px, add_servers, &sum);
+	for (int i = 0; i < w->px->nworkers; i++)
+		all += atomic_load(&w->px->workers[i].nclients);
+	pthread_mutex_lock(&w->px->pools_lock);
+	const struct {
+		const char *name;
+		int64_t n;
+	} rows[] = { { "databases", (int64_t)herd_map_size(w->live->config->databases) + 1 },
+		     { "users", (int64_t)herd_map_size(w->live->config->users) },
+		     { "peers", 0 },
+		     { "pools", (int64_t)herd_map_size(w->px->pools) },
+		     { "peer_pools", 0 },
+		     { "free_clients", 0 },
+		     { "used_clients", logged },
+		     { "login_clients", all > logged ? all - logged : 0 },
+		     { "free_servers", sum.idle },
+		     { "used_servers", sum.used },
+		     { "dns_names", 0 },
+		     { "dns_zones", 0 },
+		     { "dns_queries", 0 },
+		     { "dns_pending", 0 } };
+
+	pthread_mutex_unlock(&w->px->pools_lock);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct herd_row row = herd_row_begin(r);
+
+		herd_row_text(&row, rows[i].name);
+		herd_row_int(&row, rows[i].n);
+		herd_row_end(&row);
+	}
+}
+
+static void show_mem(struct herd_worker *w, struct herd_result *r)
+{
+	struct server_sum sum = { 0, 0 };
+
+	herd_pools_each(w->px, add_servers, &sum);
+	const struct {
+		const char *name;
+		int64_t size, used;
+	} rows[] = { { "client_cache", sizeof(struct herd_client), atomic_load(&w->px->nclients) },
+		     { "server_cache", sizeof(struct herd_server), sum.idle + sum.used },
+		     { "pool_cache", sizeof(struct herd_pool),
+		       (int64_t)herd_map_size(w->px->pools) },
+		     { "db_cache", sizeof(struct herd_db), (int64_t)herd_map_size(w->px->dbs) } };
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct herd_row row = herd_row_begin(r);
+
+		herd_row_text(&row, rows[i].name);
+		herd_row_int(&row, rows[i].size);
+		herd_row_int(&row, rows[i].used);
+		herd_row_int(&row, 0);
+		herd_row_int(&row, rows[i].size * rows[i].used);
+		herd_row_end(&row);
+	}
+}
+
+static void show_nothing(struct herd_worker *w, struct herd_result *r)
+{
+	(void)w;
+	(void)r;
+}
+
+const struct herd_show herd_shows_lists[] = {
+	{ "dns_hosts", dns_columns, show_nothing, NULL, false },
+	{ "dns_zones", zones_columns, show_nothing, NULL, false },
+	{ "lists", lists_columns, show_lists, NULL, false },
+	{ "mem", mem_columns, show_mem, NULL, false },
+	{ "peer_pools", peer_pools_columns, show_nothing, NULL, false },
+	{ "peers", peers_columns, show_nothing, NULL, false },
+	{ NULL, NULL, NULL, NULL, false },
+};

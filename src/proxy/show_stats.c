@@ -1,0 +1,153 @@
+/* SHOW STATS and its sums, and the period over which averages are taken. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "proxy/console.h"
+
+#define STAT_TOTALS                                                                                \
+	"total_server_assignment_count:8", "total_xact_count:8", "total_query_count:8",            \
+		"total_received:8", "total_sent:8", "total_xact_time:8", "total_query_time:8",     \
+		"total_wait_time:8", "total_client_parse_count:8", "total_server_parse_count:8",   \
+		"total_bind_count:8", "total_client_login_count:8"
+#define STAT_AVERAGES                                                                              \
+	"avg_server_assignment_count:8", "avg_xact_count:8", "avg_query_count:8", "avg_recv:8",    \
+		"avg_sent:8", "avg_xact_time:8", "avg_query_time:8", "avg_wait_time:8",            \
+		"avg_client_parse_count:8", "avg_server_parse_count:8", "avg_bind_count:8",        \
+		"avg_client_login_count:8"
+static const char *const stats_columns[] = { "database", STAT_TOTALS, STAT_AVERAGES, NULL };
+static const char *const stats_totals_columns[] = { "database",
+						    "server_assignment_count:8",
+						    "xact_count:8",
+						    "query_count:8",
+						    "bytes_received:8",
+						    "bytes_sent:8",
+						    "xact_time:8",
+						    "query_time:8",
+						    "wait_time:8",
+						    "client_parse_count:8",
+						    "server_parse_count:8",
+						    "bind_count:8",
+						    "client_login_count:8",
+						    NULL };
+static const char *const stats_averages_columns[] = { "database",
+						      "server_assignment_count:8",
+						      "xact_count:8",
+						      "query_count:8",
+						      "bytes_received:8",
+						      "bytes_sent:8",
+						      "xact_time:8",
+						      "query_time:8",
+						      "wait_time:8",
+						      "avg_client_parse_count:8",
+						      "avg_server_parse_count:8",
+						      "avg_bind_count:8",
+						      "avg_client_login_count:8",
+						      NULL };
+static const char *const totals_columns[] = { "name", "value:8", NULL };
+
+static void sum_stats(const struct herd_px *px, const struct herd_db *db, uint64_t ret[HERD_NSTATS])
+{
+	memset(ret, 0, sizeof(uint64_t) * HERD_NSTATS);
+	for (int i = 0; i < px->nworkers; i++) {
+		const _Atomic uint64_t *v = &db->stats[i].server_assignment_count;
+
+		for (int k = 0; k < HERD_NSTATS; k++)
+			ret[k] += atomic_load_explicit(&v[k], memory_order_relaxed);
+	}
+}
+
+void herd_stats_period(struct herd_px *px, int64_t elapsed_us)
+{
+	size_t pos = 0;
+	const char *key;
+	void *value;
+
+	if (elapsed_us <= 0)
+		return;
+	pthread_mutex_lock(&px->pools_lock);
+	while (herd_map_next(px->dbs, &pos, &key, &value)) {
+		struct herd_db *db = value;
+		uint64_t now[HERD_NSTATS], d[HERD_NSTATS];
+
+		sum_stats(px, db, now);
+		for (int k = 0; k < HERD_NSTATS; k++) {
+			d[k] = now[k] - db->last[k];
+			db->last[k] = now[k];
+			/* 5, 6, 7 are times: per transaction, query, assignment. */
+			uint64_t per = k == 5 ? d[1] : k == 6 ? d[2] : k == 7 ? d[0] : 0;
+			uint64_t avg = k >= 5 && k <= 7 ? (per ? d[k] / per : 0)
+							: d[k] * 1000000 / (uint64_t)elapsed_us;
+
+			atomic_store(&db->avg[k], avg);
+		}
+		if (atomic_load(&px->live)->config->s.log_stats && d[2] > 0)
+			herd_info(px->log,
+				  "stats: %s: %llu xacts/s, %llu queries/s, in %llu B/s, out %llu "
+				  "B/s, xact %llu us, query %llu us, wait %llu us",
+				  db->name, (unsigned long long)db->avg[1],
+				  (unsigned long long)db->avg[2], (unsigned long long)db->avg[3],
+				  (unsigned long long)db->avg[4], (unsigned long long)db->avg[5],
+				  (unsigned long long)db->avg[6], (unsigned long long)db->avg[7]);
+	}
+	pthread_mutex_unlock(&px->pools_lock);
+}
+
+static void stat_row(struct herd_worker *w, struct herd_result *r, struct herd_db *db)
+{
+	bool totals = strcmp(r->show->what, "stats_averages") != 0;
+	bool averages = strcmp(r->show->what, "stats_totals") != 0;
+	uint64_t v[HERD_NSTATS];
+	struct herd_row row = herd_row_begin(r);
+
+	sum_stats(w->px, db, v);
+	herd_row_text(&row, db->name);
+	for (int k = 0; totals && k < HERD_NSTATS; k++)
+		herd_row_int(&row, (int64_t)v[k]);
+	for (int k = 0; averages && k < HERD_NSTATS; k++)
+		herd_row_int(&row, (int64_t)atomic_load(&db->avg[k]));
+	herd_row_end(&row);
+}
+
+static void show_stats(struct herd_worker *w, struct herd_result *r)
+{
+	herd_show_each_db(w, r, stat_row);
+}
+
+static void show_totals(struct herd_worker *w, struct herd_result *r)
+{
+	uint64_t sum[2 * HERD_NSTATS] = { 0 }, v[HERD_NSTATS];
+	size_t pos = 0;
+	const char *key;
+	void *value;
+
+	pthread_mutex_lock(&w->px->pools_lock);
+	while (herd_map_next(w->px->dbs, &pos, &key, &value)) {
+		struct herd_db *db = value;
+
+		sum_stats(w->px, db, v);
+		for (int k = 0; k < HERD_NSTATS; k++) {
+			sum[k] += v[k];
+			sum[HERD_NSTATS + k] += atomic_load(&db->avg[k]);
+		}
+	}
+	pthread_mutex_unlock(&w->px->pools_lock);
+	for (int k = 0; k < 2 * HERD_NSTATS; k++) {
+		struct herd_row row = herd_row_begin(r);
+		char *name = herd_str_printf("%.*s", (int)strcspn(stats_columns[k + 1], ":"),
+					     stats_columns[k + 1]);
+
+		herd_row_text(&row, name);
+		herd_row_int(&row, (int64_t)sum[k]);
+		herd_row_end(&row);
+		free(name);
+	}
+}
+
+const struct herd_show herd_shows_stats[] = {
+	{ "stats", stats_columns, show_stats, NULL, false },
+	{ "stats_averages", stats_averages_columns, show_stats, NULL, false },
+	{ "stats_totals", stats_totals_columns, show_stats, NULL, false },
+	{ "totals", totals_columns, show_totals, NULL, false },
+	{ NULL, NULL, NULL, NULL, false },
+};
