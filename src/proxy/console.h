@@ -43,8 +43,8 @@ void herd_row_int(struct herd_row *row, int64_t v);
 void herd_row_end(struct herd_row *row);
 
 /* What there is to show, by concern, each ended by an entry without a name. */
-extern const struct herd_show herd_shows_conf[], herd_shows_lists[], herd_shows_pools[],
-	herd_shows_sockets[], herd_shows_stats[];
+extern const struct herd_show herd_shows_conf[], herd_shows_herd[], herd_shows_lists[],
+	herd_shows_pools[], herd_shows_sockets[], herd_shows_stats[];
 
 /* For rows made while walking over pools. */
 struct herd_show_arg {

@@ -9,12 +9,13 @@
 #include "base/str.h"
 #include "pool/route.h"
 #include "proxy/client.h"
+#include "proxy/pools_internal.h"
 #include "proxy/server.h"
 #include "proxy/topology.h"
 
 enum { OTHER_THREAD_PATIENCE_US = 2000, SUSPECT_US = 2000000 };
 
-static const struct herd_database *conf_of(const struct herd_worker *w, const struct herd_pool *p)
+const struct herd_database *herd_pool_conf(const struct herd_worker *w, const struct herd_pool *p)
 {
 	return herd_db_conf(w->live, p->db);
 }
@@ -40,13 +41,13 @@ static int *slot_of(struct herd_pool *p, enum herd_server_count kind)
 	return NULL;
 }
 
-static void count_total(struct herd_pool *p, int by)
+void herd_pool_count_total(struct herd_pool *p, int by)
 {
 	atomic_fetch_add(&p->db->nconns, by);
 	atomic_fetch_add(&p->user_count->nconns, by);
 }
 
-static void count(struct herd_pool *p, struct herd_server *s, enum herd_server_count kind)
+void herd_pool_count_as(struct herd_pool *p, struct herd_server *s, enum herd_server_count kind)
 {
 	int *from = slot_of(p, s->counted), *to = slot_of(p, kind);
 
@@ -57,7 +58,7 @@ static void count(struct herd_pool *p, struct herd_server *s, enum herd_server_c
 	if (to)
 		(*to)++;
 	if (!to && from)
-		count_total(p, -1);
+		herd_pool_count_total(p, -1);
 	s->counted = kind;
 }
 
@@ -66,8 +67,8 @@ static int setting(int user, int db, int fallback)
 	return user >= 0 ? user : db >= 0 ? db : fallback;
 }
 
-static struct herd_pool_obs observe(const struct herd_worker *w, const struct herd_pool *p,
-				    const struct herd_database *conf)
+struct herd_pool_obs herd_pool_observe(const struct herd_worker *w, const struct herd_pool *p,
+				       const struct herd_database *conf)
 {
 	const struct herd_settings *s = herd_worker_settings(w);
 	const struct herd_user *u = herd_pconf_user(w->live->config, p->user);
@@ -204,10 +205,10 @@ static struct herd_server *first_idle(struct herd_pool *p, int self, bool oldest
 }
 
 /* Out of the idle list into the hands of a worker, which must adopt it. */
-static void take(struct herd_pool *p, struct herd_server *s, int worker)
+void herd_pool_take(struct herd_pool *p, struct herd_server *s, int worker)
 {
 	herd_list_remove(&s->pool_node);
-	count(p, s, HERD_COUNT_ACTIVE);
+	herd_pool_count_as(p, s, HERD_COUNT_ACTIVE);
 	atomic_store(&s->state, HERD_SERVER_ACTIVE);
 	atomic_store(&s->owner, worker);
 }
@@ -228,7 +229,7 @@ static void match(struct herd_worker *w, struct herd_pool *p)
 		struct herd_server *s =
 			first_idle(p, c->w->id, herd_worker_settings(w)->server_round_robin);
 
-		take(p, s, c->w->id);
+		herd_pool_take(p, s, c->w->id);
 		hand_over(p, s, c);
 	}
 }
@@ -258,7 +259,7 @@ static void evict_one(struct herd_pool *p, void *arg)
 	struct herd_server *s = p->nwaiting == 0 ? first_idle(p, e->w->id, true) : NULL;
 
 	if (s)
-		take(p, s, e->w->id);
+		herd_pool_take(p, s, e->w->id);
 	pthread_mutex_unlock(&p->lock);
 	if (!s)
 		return;
@@ -269,7 +270,7 @@ static void evict_one(struct herd_pool *p, void *arg)
 
 void herd_pool_kick(struct herd_worker *w, struct herd_pool *p)
 {
-	const struct herd_database *conf = conf_of(w, p);
+	const struct herd_database *conf = herd_pool_conf(w, p);
 	enum herd_pool_why why;
 	int open = 0;
 
@@ -278,7 +279,7 @@ void herd_pool_kick(struct herd_worker *w, struct herd_pool *p)
 	pthread_mutex_lock(&p->lock);
 	match(w, p);
 	for (;;) {
-		struct herd_pool_obs o = observe(w, p, conf);
+		struct herd_pool_obs o = herd_pool_observe(w, p, conf);
 
 		why = herd_pool_decide(&o);
 		if (why != HERD_POOL_OPEN && why != HERD_POOL_OPEN_RESERVE)
@@ -286,7 +287,7 @@ void herd_pool_kick(struct herd_worker *w, struct herd_pool *p)
 		if (why == HERD_POOL_OPEN_RESERVE)
 			herd_info(p->px->log, "taking connection from reserve_pool");
 		p->nopening++;
-		count_total(p, 1);
+		herd_pool_count_total(p, 1);
 		open++;
 	}
 	pthread_mutex_unlock(&p->lock);
@@ -325,7 +326,7 @@ void herd_pool_suspect(struct herd_worker *w, struct herd_pool *p, bool was_usab
  */
 static bool looks_dead(const struct herd_worker *w, const struct herd_server *s)
 {
-	const struct herd_database *conf = conf_of(w, s->pool);
+	const struct herd_database *conf = herd_pool_conf(w, s->pool);
 	char byte;
 
 	if (w->now_us >= atomic_load(&s->pool->suspect_until_us))
@@ -339,7 +340,7 @@ static bool looks_dead(const struct herd_worker *w, const struct herd_server *s)
 /* Refuses at once where an error is remembered (plain hosts only). */
 static bool refuse_cached(struct herd_worker *w, struct herd_pool *p, struct herd_client *c)
 {
-	const struct herd_database *conf = conf_of(w, p);
+	const struct herd_database *conf = herd_pool_conf(w, p);
 	char *text = NULL;
 	char state[6] = "08P01";
 
@@ -380,7 +381,7 @@ int herd_pool_checkout(struct herd_worker *w, struct herd_client *c)
 	pthread_mutex_lock(&p->lock);
 	while (p->nwaiting == 0 && p->nidle > 0 && may_hand_out(p)) {
 		s = first_idle(p, w->id, herd_worker_settings(w)->server_round_robin);
-		take(p, s, w->id);
+		herd_pool_take(p, s, w->id);
 		pthread_mutex_unlock(&p->lock);
 		if (herd_server_adopt(w, s) < 0) {
 			herd_server_drop(w, s, "could not watch the connection");
@@ -508,7 +509,7 @@ static bool expired(const struct herd_worker *w, const struct herd_server *s,
 static const char *unfit(const struct herd_worker *w, const struct herd_pool *p,
 			 struct herd_server *s)
 {
-	const struct herd_database *conf = conf_of(w, p);
+	const struct herd_database *conf = herd_pool_conf(w, p);
 
 	if (!conf)
 		return "database configuration changed";
@@ -553,14 +554,14 @@ void herd_pool_put(struct herd_worker *w, struct herd_server *s)
 	struct herd_client *c = may_hand_out(p) ? next_waiter(p, w->id) : NULL;
 
 	if (!c) {
-		count(p, s, HERD_COUNT_IDLE);
+		herd_pool_count_as(p, s, HERD_COUNT_IDLE);
 		atomic_store(&s->state, HERD_SERVER_IDLE);
 		atomic_store(&s->owner, -1);
 		herd_list_push_front(&p->idle[w->id], &s->pool_node);
 		pthread_mutex_unlock(&p->lock);
 		return;
 	}
-	count(p, s, HERD_COUNT_ACTIVE);
+	herd_pool_count_as(p, s, HERD_COUNT_ACTIVE);
 	atomic_store(&s->state, HERD_SERVER_ACTIVE);
 	if (c->w == w) {
 		dequeue(p, c);
@@ -579,13 +580,13 @@ void herd_pool_lost(struct herd_worker *w, struct herd_server *s, bool failed, c
 		    const char *text)
 {
 	struct herd_pool *p = s->pool;
-	const struct herd_database *conf = conf_of(w, p);
+	const struct herd_database *conf = herd_pool_conf(w, p);
 	bool cluster = conf && conf->route.cluster;
 
 	pthread_mutex_lock(&p->lock);
 	bool warm = s->counted == HERD_COUNT_WARM;
 
-	count(p, s, HERD_COUNT_NONE);
+	herd_pool_count_as(p, s, HERD_COUNT_NONE);
 	herd_list_remove(&s->pool_node);
 	herd_list_remove(&s->all_node);
 	if (failed && !warm) {
@@ -643,7 +644,7 @@ bool herd_pool_take_idle(struct herd_worker *w, struct herd_server *s)
 	       (atomic_load(&s->state) == HERD_SERVER_IDLE ||
 		atomic_load(&s->state) == HERD_SERVER_WARM);
 	if (mine && atomic_load(&s->state) == HERD_SERVER_IDLE) {
-		take(p, s, w->id);
+		herd_pool_take(p, s, w->id);
 		atomic_store(&s->state, HERD_SERVER_IDLE);
 	} else if (mine) {
 		herd_list_remove(&s->pool_node);
@@ -655,155 +656,13 @@ bool herd_pool_take_idle(struct herd_worker *w, struct herd_server *s)
 	return mine;
 }
 
-void herd_pool_warm(struct herd_worker *w, struct herd_server *s)
-{
-	struct herd_pool *p = s->pool;
-
-	herd_list_remove(&s->node);
-	pthread_mutex_lock(&p->lock);
-	atomic_store(&s->state, HERD_SERVER_WARM);
-	atomic_store(&s->owner, -1);
-	herd_list_push_front(&p->warm, &s->pool_node);
-	pthread_mutex_unlock(&p->lock);
-	(void)w;
-}
-
-/* A warm server of this worker whose member may lead by now. */
-static struct herd_server *take_warm(struct herd_worker *w, struct herd_pool *p)
-{
-	herd_list_for_each(it, &p->warm)
-	{
-		struct herd_server *s = herd_container_of(it, struct herd_server, pool_node);
-
-		if (atomic_load(&s->home) != w->id)
-			continue;
-		herd_list_remove(&s->pool_node);
-		atomic_store(&s->owner, w->id);
-		count(p, s, HERD_COUNT_OPENING);
-		return s;
-	}
-	return NULL;
-}
-
-/* How many more warm connections the announced handover wants. */
-static int warm_wanted(struct herd_worker *w, struct herd_pool *p, const struct herd_database *conf)
-{
-	int want = p->nactive + p->nidle + p->nwaiting;
-	struct herd_pool_obs o = observe(w, p, conf);
-
-	if (want > o.pool_size)
-		want = o.pool_size;
-	if (want == 0 && p->nclients > 0)
-		want = 1;
-	return want > p->nwarm ? want - p->nwarm : 0;
-}
-
-/* One worker's part of a change of topology, for one pool. */
-static void follow(struct herd_pool *p, void *arg)
-{
-	struct herd_worker *w = arg;
-	const struct herd_database *conf = conf_of(w, p);
-	struct herd_server *s;
-	int warm = 0;
-
-	if (!conf || !conf->route.cluster)
-		return;
-	for (;;) {
-		pthread_mutex_lock(&p->lock);
-		s = NULL;
-		herd_list_for_each(it, &p->idle[w->id])
-		{
-			struct herd_server *i =
-				herd_container_of(it, struct herd_server, pool_node);
-
-			if (!herd_topology_fits(p->px->topology, &conf->route, i->scope, i->group,
-						i->member)) {
-				s = i;
-				take(p, s, w->id);
-				break;
-			}
-		}
-		pthread_mutex_unlock(&p->lock);
-		if (!s)
-			break;
-		herd_server_adopt(w, s);
-		herd_server_drop(w, s, "no longer the right member");
-	}
-	while (!atomic_load(&p->held)) {
-		pthread_mutex_lock(&p->lock);
-		s = take_warm(w, p);
-		pthread_mutex_unlock(&p->lock);
-		if (!s)
-			break;
-		herd_list_push_back(&w->servers, &s->node);
-		herd_server_verify(w, s);
-	}
-	if (w->id != 0)
-		return;
-	if (atomic_load(&p->held) && herd_topology_warm(p->px->topology, &conf->route)) {
-		pthread_mutex_lock(&p->lock);
-		warm = warm_wanted(w, p, conf);
-		p->nwarm += warm;
-		count_total(p, warm);
-		pthread_mutex_unlock(&p->lock);
-	}
-	while (warm-- > 0)
-		herd_server_open(w, p, true);
-	herd_pool_kick(w, p);
-}
-
-static void follow_note(struct herd_worker *w, struct herd_note *n)
-{
-	free(n);
-	herd_pools_each(w->px, follow, w);
-}
-
-static void set_held(struct herd_pool *p, void *arg)
-{
-	const struct herd_live *live = arg;
-	const struct herd_database *conf = herd_db_conf(live, p->db);
-	const char *why = NULL;
-
-	if (!conf || !conf->route.cluster)
-		return;
-	bool held = herd_topology_held(p->px->topology, &conf->route, &why);
-
-	pthread_mutex_lock(&p->lock);
-	bool was = atomic_load(&p->held);
-
-	if (held && !was)
-		p->held_since_us = herd_clock_us();
-	p->held_why = why;
-	atomic_store(&p->held, held);
-	/* What failed with the former leader says nothing about the new one. */
-	p->fails = 0;
-	p->last_fail_us = 0;
-	atomic_store(&p->troubled, held);
-	pthread_mutex_unlock(&p->lock);
-	if (held != was)
-		herd_info(p->px->log, "pool %s/%s: %s: %s", p->db->name, p->user,
-			  held ? "holding clients" : "releasing clients", why ? why : "");
-}
-
-void herd_pools_topology(struct herd_px *px)
-{
-	herd_pools_each(px, set_held, atomic_load(&px->live));
-	for (int i = 0; i < px->nworkers; i++) {
-		struct herd_note *n = calloc(1, sizeof(*n));
-
-		if (!n)
-			continue; /* the janitor comes by anyway */
-		n->fn = follow_note;
-		herd_worker_post(&px->workers[i], n);
-	}
-}
-
 /* Idle servers of this worker's loop that are too old, or not needed. */
 static struct herd_server *take_stale(struct herd_worker *w, struct herd_pool *p,
 				      const struct herd_database *conf, const char **why)
 {
 	const struct herd_settings *set = herd_worker_settings(w);
-	struct herd_pool_obs o = observe(w, p, conf ? conf : &(struct herd_database){ 0 });
+	struct herd_pool_obs o =
+		herd_pool_observe(w, p, conf ? conf : &(struct herd_database){ 0 });
 
 	herd_list_for_each(it, &p->idle[w->id])
 	{
@@ -815,7 +674,7 @@ static struct herd_server *take_stale(struct herd_worker *w, struct herd_pool *p
 		    (!o.keep_min || o.idle + o.active + o.opening > o.min_size))
 			*why = "server idle timeout";
 		if (*why) {
-			take(p, s, w->id);
+			herd_pool_take(p, s, w->id);
 			return s;
 		}
 	}
@@ -825,7 +684,7 @@ static struct herd_server *take_stale(struct herd_worker *w, struct herd_pool *p
 static void janitor_pool(struct herd_pool *p, void *arg)
 {
 	struct herd_worker *w = arg;
-	const struct herd_database *conf = conf_of(w, p);
+	const struct herd_database *conf = herd_pool_conf(w, p);
 	const char *why = NULL;
 
 	for (;;) {
@@ -914,7 +773,7 @@ void herd_pool_drain(struct herd_worker *w, struct herd_pool *p)
 		struct herd_server *s = first_idle(p, w->id, false);
 
 		if (s)
-			take(p, s, w->id);
+			herd_pool_take(p, s, w->id);
 		pthread_mutex_unlock(&p->lock);
 		if (!s)
 			return;

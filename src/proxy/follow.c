@@ -1,0 +1,150 @@
+/* A change of topology, as the pools see it: hold, release, close, and warm connections. */
+#include <stdlib.h>
+
+#include "proxy/client.h"
+#include "proxy/pools_internal.h"
+#include "proxy/server.h"
+#include "proxy/topology.h"
+
+void herd_pool_warm(struct herd_worker *w, struct herd_server *s)
+{
+	struct herd_pool *p = s->pool;
+
+	herd_list_remove(&s->node);
+	pthread_mutex_lock(&p->lock);
+	atomic_store(&s->state, HERD_SERVER_WARM);
+	atomic_store(&s->owner, -1);
+	herd_list_push_front(&p->warm, &s->pool_node);
+	pthread_mutex_unlock(&p->lock);
+	(void)w;
+}
+
+/* A warm server of this worker whose member may lead by now. */
+static struct herd_server *take_warm(struct herd_worker *w, struct herd_pool *p)
+{
+	herd_list_for_each(it, &p->warm)
+	{
+		struct herd_server *s = herd_container_of(it, struct herd_server, pool_node);
+
+		if (atomic_load(&s->home) != w->id)
+			continue;
+		herd_list_remove(&s->pool_node);
+		atomic_store(&s->owner, w->id);
+		herd_pool_count_as(p, s, HERD_COUNT_OPENING);
+		return s;
+	}
+	return NULL;
+}
+
+/* How many more warm connections the announced handover wants. */
+static int warm_wanted(struct herd_worker *w, struct herd_pool *p, const struct herd_database *conf)
+{
+	int want = p->nactive + p->nidle + p->nwaiting;
+	struct herd_pool_obs o = herd_pool_observe(w, p, conf);
+
+	if (want > o.pool_size)
+		want = o.pool_size;
+	if (want == 0 && p->nclients > 0)
+		want = 1;
+	return want > p->nwarm ? want - p->nwarm : 0;
+}
+
+/* One worker's part of a change of topology, for one pool. */
+static void follow(struct herd_pool *p, void *arg)
+{
+	struct herd_worker *w = arg;
+	const struct herd_database *conf = herd_pool_conf(w, p);
+	struct herd_server *s;
+	int warm = 0;
+
+	if (!conf || !conf->route.cluster)
+		return;
+	for (;;) {
+		pthread_mutex_lock(&p->lock);
+		s = NULL;
+		herd_list_for_each(it, &p->idle[w->id])
+		{
+			struct herd_server *i =
+				herd_container_of(it, struct herd_server, pool_node);
+
+			if (!herd_topology_fits(p->px->topology, &conf->route, i->scope, i->group,
+						i->member)) {
+				s = i;
+				herd_pool_take(p, s, w->id);
+				break;
+			}
+		}
+		pthread_mutex_unlock(&p->lock);
+		if (!s)
+			break;
+		herd_server_adopt(w, s);
+		herd_server_drop(w, s, "no longer the right member");
+	}
+	while (!atomic_load(&p->held)) {
+		pthread_mutex_lock(&p->lock);
+		s = take_warm(w, p);
+		pthread_mutex_unlock(&p->lock);
+		if (!s)
+			break;
+		herd_list_push_back(&w->servers, &s->node);
+		herd_server_verify(w, s);
+	}
+	if (w->id != 0)
+		return;
+	if (atomic_load(&p->held) && herd_topology_warm(p->px->topology, &conf->route)) {
+		pthread_mutex_lock(&p->lock);
+		warm = warm_wanted(w, p, conf);
+		p->nwarm += warm;
+		herd_pool_count_total(p, warm);
+		pthread_mutex_unlock(&p->lock);
+	}
+	while (warm-- > 0)
+		herd_server_open(w, p, true);
+	herd_pool_kick(w, p);
+}
+
+static void follow_note(struct herd_worker *w, struct herd_note *n)
+{
+	free(n);
+	herd_pools_each(w->px, follow, w);
+}
+
+static void set_held(struct herd_pool *p, void *arg)
+{
+	const struct herd_live *live = arg;
+	const struct herd_database *conf = herd_db_conf(live, p->db);
+	const char *why = NULL;
+
+	if (!conf || !conf->route.cluster)
+		return;
+	bool held = herd_topology_held(p->px->topology, &conf->route, &why);
+
+	pthread_mutex_lock(&p->lock);
+	bool was = atomic_load(&p->held);
+
+	if (held && !was)
+		p->held_since_us = herd_clock_us();
+	p->held_why = why;
+	atomic_store(&p->held, held);
+	/* What failed with the former leader says nothing about the new one. */
+	p->fails = 0;
+	p->last_fail_us = 0;
+	atomic_store(&p->troubled, held);
+	pthread_mutex_unlock(&p->lock);
+	if (held != was)
+		herd_info(p->px->log, "pool %s/%s: %s: %s", p->db->name, p->user,
+			  held ? "holding clients" : "releasing clients", why ? why : "");
+}
+
+void herd_pools_topology(struct herd_px *px)
+{
+	herd_pools_each(px, set_held, atomic_load(&px->live));
+	for (int i = 0; i < px->nworkers; i++) {
+		struct herd_note *n = calloc(1, sizeof(*n));
+
+		if (!n)
+			continue; /* the janitor comes by anyway */
+		n->fn = follow_note;
+		herd_worker_post(&px->workers[i], n);
+	}
+}

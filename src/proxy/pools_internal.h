@@ -1,0 +1,18 @@
+/*
+ * proxy/pools_internal.h - what the files that work on pools share (pools.c, follow.c).
+ */
+#pragma once
+#include "proxy/pools.h"
+#include "proxy/server.h"
+
+const struct herd_database *herd_pool_conf(const struct herd_worker *w, const struct herd_pool *p);
+
+/* The pool's lock is held in all of these. */
+struct herd_pool_obs herd_pool_observe(const struct herd_worker *w, const struct herd_pool *p,
+				       const struct herd_database *conf);
+/* Connections of the database and user, all pools together. */
+void herd_pool_count_total(struct herd_pool *p, int by);
+/* From the count it is in to another one; NONE: it leaves the pool. */
+void herd_pool_count_as(struct herd_pool *p, struct herd_server *s, enum herd_server_count kind);
+/* Out of the idle list into the hands of a worker, which must adopt it. */
+void herd_pool_take(struct herd_pool *p, struct herd_server *s, int worker);
