@@ -1,0 +1,34 @@
+/*
+ * proxy/login.h - what the parts of a client's login share: startup (login.c), its parameters
+ * (params.c) and authentication (auth.c).
+ */
+#pragma once
+#include "proxy/client.h"
+#include "wire/auth.h"
+#include "wire/startup.h"
+
+enum { AUTH_OK = 0, AUTH_CLEAR = 3, AUTH_MD5 = 5, AUTH_SASL = 10, AUTH_SASL_MORE, AUTH_SASL_END };
+
+struct herd_login {
+	int method;   /* enum herd_auth */
+	bool admin;   /* for the console */
+	bool no_user; /* unknown: goes through the motions and fails */
+	bool asked;   /* auth_query had the last word on that */
+	char *map;    /* of names, from the line of the hba file; NULL: none */
+	char *secret; /* what is on record; NULL: nothing */
+	uint8_t salt[4];
+	bool scram; /* SCRAM is under way */
+	bool scram_first_done;
+	struct herd_scram_secret scram_secret;
+	struct herd_scram_server scram_server;
+	bool have_keys;
+	struct herd_scram_keys keys;
+	char *password; /* as the client sent it in clear */
+};
+
+/* params.c: the parameters of the startup packet. False when the login has failed. */
+bool herd_login_parameters(struct herd_client *c, const struct herd_startup *s);
+/* auth.c: finds what is on record for the user and asks it to prove who it is. */
+void herd_auth_begin(struct herd_client *c);
+/* login.c: the client is who it says it is. */
+void herd_login_authentic(struct herd_client *c);
