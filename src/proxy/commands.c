@@ -158,6 +158,12 @@ static int cmd_resume(struct herd_client *c, const char *db, struct herd_err *er
 	if (atomic_load(&c->w->px->stop) != HERD_STOP_NO)
 		return herd_err_set(err, -ESHUTDOWN, "pooler is shutting down");
 	if (db) {
+		struct herd_db *known = herd_pconf_database(c->w->live->config, db)
+						? herd_db_get(c->w->px, db, NULL)
+						: NULL;
+
+		if (known && !atomic_load(&known->paused))
+			return herd_err_set(err, -EALREADY, "database %s is not paused", db);
 		int rc = flag_db(c->w, db, PAUSED, false, err);
 
 		if (rc < 0)
@@ -281,9 +287,11 @@ int herd_command_run(struct herd_client *c, const struct herd_command *cmd, cons
 
 	while (verbs[i] && strcasecmp(verbs[i], cmd->word[0]) != 0)
 		i++;
-	if (!verbs[i])
+	if (!verbs[i] || cmd->more)
 		return herd_err_set(err, -ENOSYS, "invalid command '%s', use SHOW HELP;",
 				    cmd->text);
+	if (!c->console->full)
+		return herd_err_set(err, -EPERM, "admin access needed");
 	*tag = verbs[i];
 	switch (i) {
 	case 0:

@@ -146,9 +146,10 @@ const struct herd_user *herd_pconf_user(const struct herd_pconf *c, const char *
 /* The settings as a table, for SHOW CONFIG. */
 struct herd_setting_info {
 	const char *name, *fallback;
-	bool restart; /* changes at restart only */
-	bool silent;  /* accepted without effect */
-	bool ours;    /* of [pgherd] */
+	bool restart;       /* changes at restart only */
+	bool null_if_empty; /* SHOW CONFIG has a null for it */
+	bool silent;        /* accepted without effect */
+	bool ours;          /* of [pgherd] */
 };
 int herd_pconf_nsettings(void);
 struct herd_setting_info herd_pconf_setting(int i);

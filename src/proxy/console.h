@@ -6,9 +6,39 @@
 
 struct herd_result;
 
-enum herd_cell { HERD_CELL_TEXT = 0, HERD_CELL_INT4, HERD_CELL_INT8 };
+enum herd_cell {
+	HERD_CELL_TEXT = 0,
+	HERD_CELL_INT4,
+	HERD_CELL_INT8,
+	HERD_CELL_NUMERIC,
+	HERD_CELL_BYTEA
+};
 
-/* "name" is text, "name:4" an int4, "name:8" an int8; NULL at the end. */
+/* What one console client is about. */
+struct herd_console {
+	bool full;                 /* may change things, not only SHOW */
+	struct herd_map *prepared; /* name -> struct of admin_ext.c; NULL until the first Parse */
+	struct herd_map *portals;
+	uint64_t binary; /* columns that the client wants in binary, by bit */
+	bool skip;       /* an error came: ignore up to Sync */
+	bool extended;   /* the running command came by Execute */
+	bool busy;       /* a command runs on: nothing is read */
+	bool described;  /* RowDescription was sent by Describe */
+	char *wait_verb, *wait_db;
+};
+
+/* Runs one statement; its answer may come later. */
+void herd_console_execute(struct herd_client *c, const char *sql);
+/* What a statement would show; NULL: it is no SHOW, or not a known one. */
+const struct herd_show *herd_console_show_of(const char *sql);
+/* Ends the running statement with an error. */
+void herd_console_fail(struct herd_client *c, const char *state, const char *text);
+void herd_console_reply(struct herd_client *c, struct herd_buf *b);
+/* admin_ext.c: Parse, Bind, Describe, Execute, Close. */
+void herd_console_extended(struct herd_client *c, char type, const char *body, size_t n);
+
+/* "name" is text, "name:4" an int4, "name:8" an int8, "name:n" a numeric, "name:b" a bytea
+ * (only null); NULL at the end. */
 struct herd_show {
 	const char *what; /* SHOW what */
 	const char *const *columns;
@@ -24,7 +54,7 @@ struct herd_result {
 	const struct herd_show *show;
 	struct herd_buf rows;
 	int nrows;
-	bool binary; /* the client wants numbers in binary */
+	uint64_t binary; /* columns that the client wants in binary, by bit */
 	pthread_mutex_t lock;
 	struct herd_px *px;
 	uint64_t client;
@@ -41,6 +71,8 @@ struct herd_row herd_row_begin(struct herd_result *r);
 void herd_row_text(struct herd_row *row, const char *v); /* NULL: null */
 void herd_row_int(struct herd_row *row, int64_t v);
 void herd_row_end(struct herd_row *row);
+/* Their RowDescription. */
+void herd_show_columns(struct herd_buf *b, const struct herd_show *s, uint64_t binary);
 
 /* What there is to show, by concern, each ended by an entry without a name. */
 extern const struct herd_show herd_shows_conf[], herd_shows_herd[], herd_shows_lists[],
@@ -63,7 +95,8 @@ const char *herd_show_help(void);
 struct herd_command {
 	int n;
 	const char *word[4];
-	char *text; /* the whole statement */
+	bool more;        /* something follows behind the semicolon */
+	const char *text; /* the whole statement */
 };
 /*
  * Runs it. 0: done, tag is set; 1: goes on, herd_admin_check asks herd_command_done; 2: goes on,

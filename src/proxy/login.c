@@ -263,9 +263,11 @@ static void share_secrets(struct herd_client *c)
 static void enter_console(struct herd_client *c)
 {
 	const struct herd_settings *set = herd_worker_settings(c->w);
-	bool full = set->auth_type == HERD_AUTH_ANY ||
-		    herd_pconf_in_list(set->admin_users, c->user) ||
-		    (strcmp(c->user, "pgbouncer") == 0 && c->addr.family == AF_UNIX);
+	bool full = herd_pconf_in_list(set->admin_users, c->user) ||
+		    (set->auth_type == HERD_AUTH_ANY &&
+		     !herd_pconf_in_list(set->stats_users, c->user)) ||
+		    (strcmp(c->user, "pgbouncer") == 0 && c->addr.family == AF_UNIX &&
+		     c->peer_uid == getuid());
 
 	c->db = herd_db_get(c->w->px, "pgbouncer", NULL);
 	c->console_login = true;

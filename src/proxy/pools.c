@@ -741,18 +741,46 @@ void herd_pools_each(struct herd_px *px, void (*fn)(struct herd_pool *p, void *a
 	pthread_mutex_unlock(&px->pools_lock);
 }
 
-struct herd_pool_counts herd_pool_count(struct herd_pool *p, int64_t now_us)
+static void count_server(const struct herd_server *s, int64_t used_us, struct herd_pool_counts *n)
+{
+	n->cancels += atomic_load(&s->cancels);
+	switch (atomic_load(&s->state)) {
+	case HERD_SERVER_ACTIVE:
+		n->sv_active++;
+		break;
+	case HERD_SERVER_IDLE:
+		/* Its times are guarded by the pool's lock as long as nobody owns it. */
+		if (atomic_load(&s->owner) == -1 && s->released_us < used_us)
+			n->sv_used++;
+		else
+			n->sv_idle++;
+		break;
+	case HERD_SERVER_TESTED:
+	case HERD_SERVER_RESET:
+		n->sv_tested++;
+		break;
+	case HERD_SERVER_CANCELED:
+		n->sv_canceled++;
+		break;
+	case HERD_SERVER_WARM:
+		n->sv_warm++;
+		break;
+	default:
+		n->sv_login++;
+		break;
+	}
+}
+
+struct herd_pool_counts herd_pool_count(struct herd_pool *p, int64_t now_us, int64_t check_delay_us)
 {
 	struct herd_pool_counts n = { 0 };
+	int64_t used_us = check_delay_us > 0 ? now_us - check_delay_us : INT64_MIN;
 
 	pthread_mutex_lock(&p->lock);
 	n.cl_waiting = p->nwaiting;
 	n.cl_active = p->nclients - p->nwaiting;
-	n.sv_active = p->nactive;
-	n.sv_idle = p->nidle;
-	n.sv_login = p->nopening;
-	n.sv_canceled = p->nclosing;
-	n.sv_warm = p->nwarm;
+	herd_list_for_each(it, &p->all)
+		count_server(herd_container_of(it, struct herd_server, all_node), used_us, &n);
 	for (int i = 0; i < p->px->nworkers; i++) {
 		if (herd_list_empty(&p->waiting[i]))
 			continue;

@@ -132,10 +132,13 @@ void herd_pools_topology(struct herd_px *px);
 void herd_pools_each(struct herd_px *px, void (*fn)(struct herd_pool *p, void *arg), void *arg);
 
 struct herd_pool_counts {
-	int cl_active, cl_waiting, sv_active, sv_idle, sv_login, sv_canceled, sv_warm;
+	int cl_active, cl_waiting, sv_active, sv_idle, sv_used, sv_tested, sv_login;
+	int sv_canceled, sv_warm, cancels;
 	int64_t maxwait_us;
 };
-struct herd_pool_counts herd_pool_count(struct herd_pool *p, int64_t now_us);
+/* Idle ones count as used, as in PgBouncer, when check_delay_us has passed since. */
+struct herd_pool_counts herd_pool_count(struct herd_pool *p, int64_t now_us,
+					int64_t check_delay_us);
 /* Closes the idle servers (console RECONNECT, PAUSE, KILL); the others when they are returned. */
 void herd_pool_drain(struct herd_worker *w, struct herd_pool *p);
 /* Closes what is idle or warm, whoever watched it. No worker runs any more. */

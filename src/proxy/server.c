@@ -29,13 +29,13 @@ static const char verify_sql[] =
 const char *herd_server_state_name(int state)
 {
 	static const char *const names[] = {
-		[HERD_SERVER_CONNECTING] = "login",
-		[HERD_SERVER_SSL] = "login",
-		[HERD_SERVER_TLS] = "login",
-		[HERD_SERVER_LOGIN] = "login",
-		[HERD_SERVER_SETUP] = "login",
-		[HERD_SERVER_VERIFY] = "login",
-		[HERD_SERVER_POLL] = "login",
+		[HERD_SERVER_CONNECTING] = "new",
+		[HERD_SERVER_SSL] = "new",
+		[HERD_SERVER_TLS] = "new",
+		[HERD_SERVER_LOGIN] = "new",
+		[HERD_SERVER_SETUP] = "new",
+		[HERD_SERVER_VERIFY] = "new",
+		[HERD_SERVER_POLL] = "new",
 		[HERD_SERVER_WARM] = "warm",
 		[HERD_SERVER_IDLE] = "idle",
 		[HERD_SERVER_ACTIVE] = "active",

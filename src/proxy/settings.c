@@ -11,7 +11,7 @@
 #include "base/str.h"
 
 enum kind { TEXT, INT, BOOL, TIME, OCTAL, MODE, AUTH, SSLMODE };
-enum { RESTART = 1, SILENT = 2, OURS = 4 };
+enum { RESTART = 1, SILENT = 2, OURS = 4, NULLABLE = 8 };
 
 struct setting {
 	const char *name;
@@ -64,14 +64,14 @@ struct setting {
 static const struct setting table[] = {
 	FLG(application_name_add_host, "0", 0),
 	TXT(admin_users, "", 0),
-	TXT(auth_dbname, "", 0),
-	TXT(auth_file, "", 0),
+	TXT(auth_dbname, "", NULLABLE),
+	TXT(auth_file, "", NULLABLE),
 	TXT(auth_hba_file, "", 0),
-	TXT(auth_ident_file, "", 0),
+	TXT(auth_ident_file, "", NULLABLE),
 	NO_TXT("auth_ldap_options", ""),
 	TXT(auth_query, AUTH_QUERY, 0),
 	{ "auth_type", AUTH, AT(auth_type), "md5", 0, 0 },
-	TXT(auth_user, "", 0),
+	TXT(auth_user, "", NULLABLE),
 	TIM(autodb_idle_timeout, "3600", SILENT),
 	TIM(cancel_wait_timeout, "10", SILENT),
 	TIM(client_idle_timeout, "0", 0),
@@ -85,9 +85,9 @@ static const struct setting table[] = {
 	TXT(client_tls_key_file, "", 0),
 	TXT(client_tls_protocols, "secure", 0),
 	{ "client_tls_sslmode", SSLMODE, AT(client_tls_sslmode), "disable", 0, 0 },
-	TXT(conffile, "", RESTART),
+	TXT(conffile, "", NULLABLE),
 	NUM(default_pool_size, "20", 0),
-	FLG(disable_pqexec, "0", 0),
+	FLG(disable_pqexec, "0", RESTART),
 	TIM(dns_max_ttl, "15", 0),
 	TIM(dns_nxdomain_ttl, "15", SILENT),
 	NO_TIM("dns_zone_check_period", "0"),
@@ -111,7 +111,7 @@ static const struct setting table[] = {
 	NUM(max_user_client_connections, "0", 0),
 	NUM(max_user_connections, "0", 0),
 	NUM(min_pool_size, "0", 0),
-	{ "peer_id", INT, AT(peer_id), "0", RESTART | SILENT, 16383 },
+	{ "peer_id", INT, AT(peer_id), "0", SILENT, 16383 },
 	TXT(pidfile, "", RESTART),
 	NO_NUM("pkt_buf", "4096"),
 	TIM(pool_idle_timeout, "0", SILENT),
@@ -161,7 +161,7 @@ static const struct setting table[] = {
 	TXT(unix_socket_dir, "/tmp", RESTART),
 	TXT(unix_socket_group, "", RESTART),
 	{ "unix_socket_mode", OCTAL, AT(unix_socket_mode), "0777", RESTART, 07777 },
-	{ "user", TEXT, AT(run_as), "", RESTART, 0 },
+	{ "user", TEXT, AT(run_as), "", RESTART | NULLABLE, 0 },
 	NUM(verbose, "0", 0),
 	{ "dcs", TEXT, AT(dcs), "", OURS | RESTART, 0 },
 	{ "namespace", TEXT, AT(nspace), "service", OURS | RESTART, 0 },
@@ -187,6 +187,7 @@ struct herd_setting_info herd_pconf_setting(int i)
 	return (struct herd_setting_info){ .name = s->name,
 					   .fallback = s->fallback,
 					   .restart = s->flags & RESTART,
+					   .null_if_empty = s->flags & NULLABLE,
 					   .silent = s->flags & SILENT,
 					   .ours = s->flags & OURS };
 }

@@ -24,8 +24,8 @@ static const char *const databases_columns[] = { "name",
 						 "disabled:4",
 						 NULL };
 static const char *const users_columns[] = { "name",
-					     "pool_size:4",
-					     "reserve_pool_size:4",
+					     "pool_size",
+					     "reserve_pool_size",
 					     "pool_mode",
 					     "max_user_connections:4",
 					     "current_connections:4",
@@ -102,6 +102,7 @@ static void show_databases(struct herd_worker *w, struct herd_result *r)
 					 .port = herd_worker_settings(w)->listen_port,
 					 .pool_size = 2,
 					 .max_db_client_connections = -1,
+					 .server_lifetime = -1,
 					 .pool_mode = HERD_MODE_STATEMENT };
 	size_t pos = 0;
 	const char *name;
@@ -117,6 +118,15 @@ static void show_databases(struct herd_worker *w, struct herd_result *r)
 	database_row(w, r, "pgbouncer", &console, herd_db_get(w->px, "pgbouncer", NULL));
 }
 
+/* A number that is empty where the user has none of its own. */
+static void row_own(struct herd_row *row, int v)
+{
+	if (v >= 0)
+		herd_row_int(row, v);
+	else
+		herd_row_text(row, "");
+}
+
 static void user_row(struct herd_worker *w, struct herd_result *r, const char *name,
 		     const struct herd_user *u, struct herd_user_count *n)
 {
@@ -124,8 +134,8 @@ static void user_row(struct herd_worker *w, struct herd_result *r, const char *n
 	struct herd_row row = herd_row_begin(r);
 
 	herd_row_text(&row, name);
-	herd_row_int(&row, u->pool_size >= 0 ? u->pool_size : 0);
-	herd_row_int(&row, u->reserve_pool_size >= 0 ? u->reserve_pool_size : 0);
+	row_own(&row, u->pool_size);
+	row_own(&row, u->reserve_pool_size);
 	herd_row_text(&row, u->pool_mode == HERD_MODE_UNSET ? NULL : herd_mode_name(u->pool_mode));
 	herd_row_int(&row, u->max_user_connections >= 0 ? u->max_user_connections
 							: s->max_user_connections);
@@ -164,11 +174,11 @@ static void show_config(struct herd_worker *w, struct herd_result *r)
 	for (int i = 0; i < herd_pconf_nsettings(); i++) {
 		struct herd_setting_info info = herd_pconf_setting(i);
 		struct herd_row row = herd_row_begin(r);
-		bool secret = strstr(info.name, "password") != NULL;
+		const char *value = w->live->config->text[i];
 
 		herd_row_text(&row, info.name);
-		herd_row_text(&row, secret ? "****" : w->live->config->text[i]);
-		herd_row_text(&row, info.fallback);
+		herd_row_text(&row, info.null_if_empty && !*value ? NULL : value);
+		herd_row_text(&row, info.null_if_empty ? NULL : info.fallback);
 		herd_row_text(&row, info.restart ? "no" : "yes");
 		herd_row_end(&row);
 	}

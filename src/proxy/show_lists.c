@@ -1,4 +1,6 @@
 /* SHOW LISTS, MEM, and what has no rows. */
+#include <string.h>
+
 #include "proxy/console.h"
 
 static const char *const lists_columns[] = { "list", "items:4", NULL };
@@ -29,32 +31,59 @@ static void add_servers(struct herd_pool *p, void *arg)
 	pthread_mutex_unlock(&p->lock);
 }
 
+struct db_sum {
+	int clients, automatic;
+};
+
+/* px->pools_lock is held. */
+static struct db_sum sum_dbs(struct herd_worker *w)
+{
+	struct db_sum sum = { 0, 0 };
+	size_t pos = 0;
+	const char *key;
+	void *value;
+
+	while (herd_map_next(w->px->dbs, &pos, &key, &value)) {
+		const struct herd_db *db = value;
+		const struct herd_database *conf = herd_db_conf(w->live, db);
+
+		sum.clients += atomic_load(&db->nclients);
+		sum.automatic += conf && conf->fallback && strcmp(db->name, "pgbouncer") != 0;
+	}
+	return sum;
+}
+
 static void show_lists(struct herd_worker *w, struct herd_result *r)
 {
+	const struct herd_map *named = w->live->config->databases;
 	struct server_sum sum = { 0, 0 };
-	int all = 0, logged = atomic_load(&w->px->nclients);
+	int all = 0;
 
 	herd_pools_each(w->px, add_servers, &sum);
 	for (int i = 0; i < w->px->nworkers; i++)
 		all += atomic_load(&w->px->workers[i].nclients);
 	pthread_mutex_lock(&w->px->pools_lock);
+	struct db_sum dbs = sum_dbs(w);
 	const struct {
 		const char *name;
 		int64_t n;
-	} rows[] = { { "databases", (int64_t)herd_map_size(w->live->config->databases) + 1 },
-		     { "users", (int64_t)herd_map_size(w->live->config->users) },
+	} rows[] = { /* and the console, of which there is one of each */
+		     { "databases", (int64_t)herd_map_size(named) - !!herd_map_get(named, "*") +
+					    dbs.automatic + 1 },
+		     { "users", (int64_t)herd_map_size(w->live->config->users) + 1 },
 		     { "peers", 0 },
-		     { "pools", (int64_t)herd_map_size(w->px->pools) },
+		     { "pools", (int64_t)herd_map_size(w->px->pools) + 1 },
 		     { "peer_pools", 0 },
 		     { "free_clients", 0 },
-		     { "used_clients", logged },
-		     { "login_clients", all > logged ? all - logged : 0 },
+		     { "used_clients", dbs.clients },
+		     { "login_clients", all > dbs.clients ? all - dbs.clients : 0 },
 		     { "free_servers", sum.idle },
 		     { "used_servers", sum.used },
 		     { "dns_names", 0 },
 		     { "dns_zones", 0 },
 		     { "dns_queries", 0 },
-		     { "dns_pending", 0 } };
+		     { "dns_pending", 0 }
+	};
 
 	pthread_mutex_unlock(&w->px->pools_lock);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -69,17 +98,31 @@ static void show_lists(struct herd_worker *w, struct herd_result *r)
 static void show_mem(struct herd_worker *w, struct herd_result *r)
 {
 	struct server_sum sum = { 0, 0 };
+	int clients = 0;
 
 	herd_pools_each(w->px, add_servers, &sum);
+	for (int i = 0; i < w->px->nworkers; i++)
+		clients += atomic_load(&w->px->workers[i].nclients);
+	pthread_mutex_lock(&w->px->stmts_lock);
+	int64_t stmts = (int64_t)herd_stmts_count(w->px->stmts);
+	pthread_mutex_unlock(&w->px->stmts_lock);
+	pthread_mutex_lock(&w->px->pools_lock);
 	const struct {
 		const char *name;
 		int64_t size, used;
-	} rows[] = { { "client_cache", sizeof(struct herd_client), atomic_load(&w->px->nclients) },
-		     { "server_cache", sizeof(struct herd_server), sum.idle + sum.used },
+	} rows[] = { { "user_cache", sizeof(struct herd_user_count),
+		       (int64_t)herd_map_size(w->px->users) },
+		     { "credentials_cache", sizeof(struct herd_user),
+		       (int64_t)herd_map_size(w->live->config->users) },
+		     { "db_cache", sizeof(struct herd_db), (int64_t)herd_map_size(w->px->dbs) },
 		     { "pool_cache", sizeof(struct herd_pool),
 		       (int64_t)herd_map_size(w->px->pools) },
-		     { "db_cache", sizeof(struct herd_db), (int64_t)herd_map_size(w->px->dbs) } };
+		     { "server_cache", sizeof(struct herd_server), sum.idle + sum.used },
+		     { "client_cache", sizeof(struct herd_client), clients },
+		     { "iobuf_cache", HERD_SCRATCH_BYTES, w->px->nworkers },
+		     { "server_prepared_statement_cache", sizeof(struct herd_stmt), stmts } };
 
+	pthread_mutex_unlock(&w->px->pools_lock);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct herd_row row = herd_row_begin(r);
 

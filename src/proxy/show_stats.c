@@ -6,45 +6,58 @@
 #include "proxy/console.h"
 
 #define STAT_TOTALS                                                                                \
-	"total_server_assignment_count:8", "total_xact_count:8", "total_query_count:8",            \
-		"total_received:8", "total_sent:8", "total_xact_time:8", "total_query_time:8",     \
-		"total_wait_time:8", "total_client_parse_count:8", "total_server_parse_count:8",   \
-		"total_bind_count:8", "total_client_login_count:8"
+	"total_server_assignment_count:n", "total_xact_count:n", "total_query_count:n",            \
+		"total_received:n", "total_sent:n", "total_xact_time:n", "total_query_time:n",     \
+		"total_wait_time:n", "total_client_parse_count:n", "total_server_parse_count:n",   \
+		"total_bind_count:n", "total_client_login_count:n"
 #define STAT_AVERAGES                                                                              \
-	"avg_server_assignment_count:8", "avg_xact_count:8", "avg_query_count:8", "avg_recv:8",    \
-		"avg_sent:8", "avg_xact_time:8", "avg_query_time:8", "avg_wait_time:8",            \
-		"avg_client_parse_count:8", "avg_server_parse_count:8", "avg_bind_count:8",        \
-		"avg_client_login_count:8"
+	"avg_server_assignment_count:n", "avg_xact_count:n", "avg_query_count:n", "avg_recv:n",    \
+		"avg_sent:n", "avg_xact_time:n", "avg_query_time:n", "avg_wait_time:n",            \
+		"avg_client_parse_count:n", "avg_server_parse_count:n", "avg_bind_count:n",        \
+		"avg_client_login_count:n"
 static const char *const stats_columns[] = { "database", STAT_TOTALS, STAT_AVERAGES, NULL };
 static const char *const stats_totals_columns[] = { "database",
-						    "server_assignment_count:8",
-						    "xact_count:8",
-						    "query_count:8",
-						    "bytes_received:8",
-						    "bytes_sent:8",
-						    "xact_time:8",
-						    "query_time:8",
-						    "wait_time:8",
-						    "client_parse_count:8",
-						    "server_parse_count:8",
-						    "bind_count:8",
-						    "client_login_count:8",
+						    "server_assignment_count:n",
+						    "xact_count:n",
+						    "query_count:n",
+						    "bytes_received:n",
+						    "bytes_sent:n",
+						    "xact_time:n",
+						    "query_time:n",
+						    "wait_time:n",
+						    "client_parse_count:n",
+						    "server_parse_count:n",
+						    "bind_count:n",
+						    "client_login_count:n",
 						    NULL };
 static const char *const stats_averages_columns[] = { "database",
-						      "server_assignment_count:8",
-						      "xact_count:8",
-						      "query_count:8",
-						      "bytes_received:8",
-						      "bytes_sent:8",
-						      "xact_time:8",
-						      "query_time:8",
-						      "wait_time:8",
-						      "avg_client_parse_count:8",
-						      "avg_server_parse_count:8",
-						      "avg_bind_count:8",
-						      "avg_client_login_count:8",
+						      "server_assignment_count:n",
+						      "xact_count:n",
+						      "query_count:n",
+						      "bytes_received:n",
+						      "bytes_sent:n",
+						      "xact_time:n",
+						      "query_time:n",
+						      "wait_time:n",
+						      "avg_client_parse_count:n",
+						      "avg_server_parse_count:n",
+						      "avg_bind_count:n",
+						      "avg_client_login_count:n",
 						      NULL };
-static const char *const totals_columns[] = { "name", "value:8", NULL };
+/* As PgBouncer calls them here, and only here. */
+static const char *const totals_names[] = { "server_assignment_count",
+					    "xact_count",
+					    "query_count",
+					    "client_bytes",
+					    "server_bytes",
+					    "xact_time",
+					    "query_time",
+					    "wait_time",
+					    "ps_client_parse_count",
+					    "ps_server_parse_count",
+					    "ps_bind_count",
+					    "client_login_count" };
+static const char *const totals_columns[] = { "name", "value:n", NULL };
 
 static void sum_stats(const struct herd_px *px, const struct herd_db *db, uint64_t ret[HERD_NSTATS])
 {
@@ -134,8 +147,8 @@ static void show_totals(struct herd_worker *w, struct herd_result *r)
 	pthread_mutex_unlock(&w->px->pools_lock);
 	for (int k = 0; k < 2 * HERD_NSTATS; k++) {
 		struct herd_row row = herd_row_begin(r);
-		char *name = herd_str_printf("%.*s", (int)strcspn(stats_columns[k + 1], ":"),
-					     stats_columns[k + 1]);
+		char *name = herd_str_printf("%s_%s", k < HERD_NSTATS ? "total" : "avg",
+					     totals_names[k % HERD_NSTATS]);
 
 		herd_row_text(&row, name);
 		herd_row_int(&row, (int64_t)sum[k]);

@@ -30,7 +30,8 @@ COLUMNS = {
                     "server_parse_count bind_count client_login_count",
     "totals": "name value",
     "mem": "name size used free memtotal",
-    "fds": "fd task user database addr port cancel link",
+    "fds": "fd task user database addr port cancel link client_encoding std_strings datestyle "
+           "timezone password scram_client_key scram_server_key",
 }
 
 
@@ -40,7 +41,8 @@ def test_columns(make, what):
     assert px.sql("select 1") == [(1,)]
     with px.connect(db="pgbouncer", user="admin", cursor_factory=psycopg.ClientCursor) as c:
         cur = c.execute("show " + what)
-        assert [d.name for d in cur.description] == COLUMNS[what].split()
+        names = COLUMNS[what].split()
+        assert [d.name for d in cur.description][:len(names)] == names
         cur.fetchall()
     servers = px.psql("show servers", db="pgbouncer", user="admin").stdout
     assert servers.startswith("S|u_trust|db|none|idle|127.0.0.1|")
