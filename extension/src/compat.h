@@ -18,10 +18,14 @@
 #define herd_database_acl(dbid, userid, mode)                                                      \
 	object_aclcheck(DatabaseRelationId, (dbid), (userid), (mode))
 #define herd_set_new_file(rel) RelationSetNewRelfilenumber((rel), (rel)->rd_rel->relpersistence)
+#define herd_may_execute(funcid, userid)                                                           \
+	(object_aclcheck(ProcedureRelationId, (funcid), (userid), ACL_EXECUTE) == ACLCHECK_OK)
 #else
 #define herd_owns_relation(relid, userid) pg_class_ownercheck((relid), (userid))
 #define herd_database_acl(dbid, userid, mode) pg_database_aclcheck((dbid), (userid), (mode))
 #define herd_set_new_file(rel) RelationSetNewRelfilenode((rel), (rel)->rd_rel->relpersistence)
+#define herd_may_execute(funcid, userid)                                                           \
+	(pg_proc_aclcheck((funcid), (userid), ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
 #if PG_VERSION_NUM >= 170000

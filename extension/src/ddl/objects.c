@@ -1,5 +1,5 @@
 /*
- * Schemas, types, functions, extensions and roles: the same statement on every node.
+ * Schemas, types, functions, operators, extensions and roles: the same statement on every node.
  */
 #include "ddl/utility.h"
 
@@ -32,6 +32,12 @@ static enum reach reach_of_type(ObjectType type)
 	case OBJECT_AGGREGATE:
 	case OBJECT_TYPE:
 	case OBJECT_DOMAIN:
+	case OBJECT_COLLATION:
+	case OBJECT_OPERATOR:
+	case OBJECT_OPCLASS:
+	case OBJECT_OPFAMILY:
+	case OBJECT_TSCONFIGURATION:
+	case OBJECT_TSDICTIONARY:
 	case OBJECT_EXTENSION:
 	case OBJECT_VIEW:
 	case OBJECT_TABLE: /* GRANT .. ON ALL TABLES IN SCHEMA */
@@ -54,6 +60,13 @@ static enum reach reach_of_drop(const DropStmt *stmt)
 	case OBJECT_AGGREGATE:
 	case OBJECT_TYPE:
 	case OBJECT_DOMAIN:
+	case OBJECT_COLLATION:
+	case OBJECT_OPERATOR:
+	case OBJECT_OPCLASS:
+	case OBJECT_OPFAMILY:
+	case OBJECT_CAST:
+	case OBJECT_TSCONFIGURATION:
+	case OBJECT_TSDICTIONARY:
 	case OBJECT_VIEW:
 		return REACH_TRY;
 	case OBJECT_EXTENSION:
@@ -93,6 +106,19 @@ static enum reach reach_of(Node *stmt)
 		return castNode(ViewStmt, stmt)->view->relpersistence == RELPERSISTENCE_TEMP
 			       ? REACH_NONE
 			       : REACH_TRY;
+	case T_DefineStmt: /* aggregates, operators, base types, collations, text search */
+		return is_temporary(castNode(DefineStmt, stmt)->defnames) ? REACH_NONE : REACH_TRY;
+	case T_CreateRangeStmt:
+		return is_temporary(castNode(CreateRangeStmt, stmt)->typeName) ? REACH_NONE
+									       : REACH_TRY;
+	case T_CreateCastStmt:
+	case T_CreateOpClassStmt:
+	case T_CreateOpFamilyStmt:
+	case T_AlterOpFamilyStmt:
+	case T_AlterOperatorStmt:
+	case T_AlterTypeStmt:
+	case T_AlterTSConfigurationStmt:
+	case T_AlterTSDictionaryStmt:
 	case T_AlterEnumStmt:
 	case T_AlterDomainStmt:
 	case T_AlterFunctionStmt:

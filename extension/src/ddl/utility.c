@@ -148,6 +148,26 @@ static void refuse(const char *what, const char *name)
 			errmsg("%s on distributed table \"%s\" is not supported", what, name)));
 }
 
+static void refuse_publication(List *objects)
+{
+	ListCell *lc;
+
+	foreach (lc, objects) {
+		PublicationObjSpec *object = lfirst(lc);
+
+		if (object->pubobjtype == PUBLICATIONOBJ_TABLE && object->pubtable != NULL &&
+		    herd_utility_table(object->pubtable->relation, NoLock))
+			ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("distributed table \"%s\" cannot be published",
+					object->pubtable->relation->relname),
+				 errdetail("Its rows are in tables of their own on the nodes; the "
+					   "publication would be empty."),
+				 errhint("Publish the shards, on the node of each: see "
+					 "citus_shards.")));
+	}
+}
+
 /* What shards could not follow. */
 static void check_refused(Node *stmt)
 {
@@ -162,6 +182,11 @@ static void check_refused(Node *stmt)
 	} else if (IsA(stmt, CreatePolicyStmt)) {
 		if (herd_utility_table(castNode(CreatePolicyStmt, stmt)->table, NoLock))
 			refuse("CREATE POLICY", castNode(CreatePolicyStmt, stmt)->table->relname);
+	} else if (IsA(stmt, CreatePublicationStmt)) {
+		refuse_publication(castNode(CreatePublicationStmt, stmt)->pubobjects);
+	} else if (IsA(stmt, AlterPublicationStmt)) {
+		if (castNode(AlterPublicationStmt, stmt)->action != AP_DropObjects)
+			refuse_publication(castNode(AlterPublicationStmt, stmt)->pubobjects);
 	} else if (IsA(stmt, ClusterStmt)) {
 		if (castNode(ClusterStmt, stmt)->relation &&
 		    herd_utility_table(castNode(ClusterStmt, stmt)->relation, NoLock))

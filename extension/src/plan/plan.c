@@ -16,6 +16,7 @@
 #endif
 #include "utils/lsyscache.h"
 
+#include "agg/partial.h"
 #include "catalog/metadata.h"
 #include "ddl/local.h"
 #include "plan/leaves.h"
@@ -142,6 +143,10 @@ static bool check_walker(Node *node, void *context)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("WHERE CURRENT OF is not supported on distributed tables"),
 				errhint("Name the row by its primary key.")));
+	if (IsA(node, Aggref) && herd_agg_is_internal(((Aggref *)node)->aggfnoid))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				errmsg("citus_internal.combine_agg can only be called by plans of "
+				       "distributed queries")));
 	if (!IsA(node, Query))
 		return expression_tree_walker(node, check_walker, context);
 	foreach (lc, query->rtable) {

@@ -400,6 +400,12 @@ static const CustomExecMethods remote_exec_methods = {
 	.ExplainCustomScan = remote_explain,
 };
 
+bool herd_is_remote_scan(const PlanState *state)
+{
+	return IsA(state, CustomScanState) &&
+	       ((const CustomScanState *)state)->methods == &remote_exec_methods;
+}
+
 static Node *remote_create_state(CustomScan *scan)
 {
 	RemoteState *state = (RemoteState *)newNode(sizeof(RemoteState), T_CustomScanState);

@@ -55,6 +55,9 @@ extern HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, 
 extern ParamListInfo herd_remote_params(const HerdRemote *remote, List *exprs,
 					ExprContext *econtext);
 
+/* True for the node of such a plan. */
+extern bool herd_is_remote_scan(const PlanState *state);
+
 /* Registers the CustomScan methods. */
 extern void herd_remote_init(void);
 extern void herd_insert_init(void);

@@ -9,14 +9,19 @@
 #include "optimizer/optimizer.h"
 #include "optimizer/tlist.h"
 #include "parser/parse_func.h"
+#include "parser/parse_oper.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
+#include "agg/partial.h"
 #include "plan/rewrite.h"
 
 typedef struct SplitContext {
 	List *worker;
-	int ngroups; /* the first of worker are the GROUP BY expressions */
+	int ngroups;  /* the first of worker are the GROUP BY expressions */
+	List *groups; /* of SortGroupClause, for the worker: also the arguments of DISTINCT */
+	Index maxref;
+	bool regrouped; /* the worker's groups are finer than those of the query */
 	bool (*is_key)(Node *, void *);
 	void *key_context;
 	bool failed;
@@ -28,7 +33,8 @@ typedef enum SplitKind {
 	SPLIT_SAME, /* the same aggregate over the partial results */
 	SPLIT_SUM,  /* sum of the partial sums */
 	SPLIT_COUNT,
-	SPLIT_AVG
+	SPLIT_AVG,
+	SPLIT_STATE /* states of the aggregate, which are combined */
 } SplitKind;
 
 static const struct {
@@ -41,19 +47,34 @@ static const struct {
 	{ "bit_or", SPLIT_SAME },  { "bit_xor", SPLIT_SAME },
 };
 
+/* The average of these types is their sum by their number, to the last digit. */
+static bool average_is_quotient(const Aggref *agg)
+{
+	switch (linitial_oid(agg->aggargtypes)) {
+	case INT2OID:
+	case INT4OID:
+	case INT8OID:
+	case NUMERICOID:
+	case FLOAT8OID:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static SplitKind split_kind(const Aggref *agg)
 {
 	char *name;
 
-	if (agg->aggfnoid >= FirstNormalObjectId || agg->aggkind != AGGKIND_NORMAL ||
-	    agg->aggorder != NIL || agg->aggdistinct != NIL || agg->aggdirectargs != NIL ||
-	    agg->agglevelsup != 0 || agg->aggvariadic)
+	if (agg->aggkind != AGGKIND_NORMAL || agg->aggorder != NIL || agg->aggdistinct != NIL ||
+	    agg->aggdirectargs != NIL || agg->agglevelsup != 0 || agg->aggvariadic)
 		return SPLIT_NONE;
-	name = get_func_name(agg->aggfnoid);
+	name = agg->aggfnoid < FirstNormalObjectId ? get_func_name(agg->aggfnoid) : NULL;
 	for (size_t i = 0; name != NULL && i < lengthof(splits); i++)
-		if (strcmp(name, splits[i].name) == 0)
+		if (strcmp(name, splits[i].name) == 0 &&
+		    (splits[i].kind != SPLIT_AVG || average_is_quotient(agg)))
 			return splits[i].kind;
-	return SPLIT_NONE;
+	return herd_agg_can_split(agg) ? SPLIT_STATE : SPLIT_NONE;
 }
 
 static Var *worker_column(SplitContext *cxt, Expr *expr)
@@ -152,17 +173,6 @@ static Expr *combine_average(SplitContext *cxt, const Aggref *agg)
 	Var *sums, *counts;
 	Expr *total, *number;
 
-	switch (argtype) {
-	case INT2OID:
-	case INT4OID:
-	case INT8OID:
-	case NUMERICOID:
-	case FLOAT8OID:
-		break;
-	default:
-		cxt->failed = true;
-		return NULL;
-	}
 	sums = worker_column(cxt, (Expr *)sibling_aggregate(agg, "sum"));
 	counts = worker_column(cxt, (Expr *)count_of(agg));
 	total = (Expr *)make_aggregate("sum", (Expr *)sums);
@@ -183,12 +193,68 @@ static bool is_count_of_keys(SplitContext *cxt, const Aggref *agg)
 	       cxt->is_key((Node *)((TargetEntry *)linitial(agg->args))->expr, cxt->key_context);
 }
 
+/* A column by which the worker groups too, so that equal values come once from each shard. */
+static Var *grouped_column(SplitContext *cxt, Expr *expr, const SortGroupClause *like)
+{
+	SortGroupClause *clause;
+	TargetEntry *tle;
+	Var *var = worker_column(cxt, expr);
+
+	tle = list_nth_node(TargetEntry, cxt->worker, var->varattno - 1);
+	if (tle->ressortgroupref != 0)
+		return var;
+	clause = copyObject((SortGroupClause *)like);
+	clause->tleSortGroupRef = tle->ressortgroupref = ++cxt->maxref;
+	cxt->groups = lappend(cxt->groups, clause);
+	return var;
+}
+
+static SortGroupClause *boolean_clause(void)
+{
+	SortGroupClause *clause = makeNode(SortGroupClause);
+	bool hashable;
+
+	get_sort_group_operators(BOOLOID, false, true, false, &clause->sortop, &clause->eqop, NULL,
+				 &hashable);
+	clause->hashable = hashable;
+	return clause;
+}
+
+/* DISTINCT: each shard sends every value once for each group; the aggregate is computed here. */
+static Expr *combine_distinct(SplitContext *cxt, Aggref *agg)
+{
+	Aggref *same = copyObject(agg);
+	ListCell *lc;
+
+	foreach (lc, same->args) {
+		TargetEntry *arg = lfirst(lc);
+		SortGroupClause *clause;
+
+		if (!contain_var_clause((Node *)arg->expr))
+			continue;
+		clause = arg->ressortgroupref == 0
+				 ? NULL
+				 : get_sortgroupref_clause_noerr(arg->ressortgroupref,
+								 agg->aggdistinct);
+		if (clause == NULL || get_typtype(exprType((Node *)arg->expr)) == TYPTYPE_PSEUDO) {
+			cxt->failed = true;
+			return NULL;
+		}
+		arg->expr = (Expr *)grouped_column(cxt, arg->expr, clause);
+	}
+	if (same->aggfilter != NULL && contain_var_clause((Node *)same->aggfilter))
+		same->aggfilter = (Expr *)grouped_column(cxt, same->aggfilter, boolean_clause());
+	return (Expr *)same;
+}
+
 static Expr *combine_aggregate(SplitContext *cxt, Aggref *agg)
 {
 	Aggref *same;
 
-	if (is_count_of_keys(cxt, agg))
+	if (!cxt->regrouped && is_count_of_keys(cxt, agg))
 		return combine_counts(worker_column(cxt, (Expr *)agg));
+	if (agg->aggdistinct != NIL && agg->aggkind == AGGKIND_NORMAL && agg->agglevelsup == 0)
+		return combine_distinct(cxt, agg);
 	switch (split_kind(agg)) {
 	case SPLIT_COUNT:
 		return combine_counts(worker_column(cxt, (Expr *)agg));
@@ -202,6 +268,9 @@ static Expr *combine_aggregate(SplitContext *cxt, Aggref *agg)
 			makeTargetEntry((Expr *)worker_column(cxt, (Expr *)agg), 1, NULL, false));
 		same->aggfilter = NULL;
 		return (Expr *)same;
+	case SPLIT_STATE:
+		return (Expr *)herd_agg_combine(agg,
+						worker_column(cxt, (Expr *)herd_agg_partial(agg)));
 	case SPLIT_NONE:
 		break;
 	}
@@ -229,11 +298,22 @@ static Node *split_mutator(Node *node, void *context)
 	}
 	if (IsA(node, Aggref))
 		return (Node *)combine_aggregate(cxt, (Aggref *)node);
-	if (IsA(node, Var) || IsA(node, SubLink) || IsA(node, GroupingFunc)) {
+	if (IsA(node, Var) || IsA(node, SubLink) ||
+	    (IsA(node, GroupingFunc) && ((GroupingFunc *)node)->agglevelsup > 0)) {
 		cxt->failed = true;
 		return NULL;
 	}
 	return expression_tree_mutator(node, split_mutator, context);
+}
+
+static bool regroups_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Aggref))
+		return ((Aggref *)node)->aggdistinct != NIL &&
+		       !is_count_of_keys(context, (Aggref *)node);
+	return expression_tree_walker(node, regroups_walker, context);
 }
 
 static bool volatile_in_aggregates_walker(Node *node, void *context)
@@ -251,7 +331,7 @@ bool herd_split_aggregates(Query *query, HerdSplit *split, bool (*is_key)(Node *
 	SplitContext cxt = { .is_key = is_key, .key_context = context };
 	ListCell *lc;
 
-	if (query->groupingSets != NIL || query->hasTargetSRFs ||
+	if (query->hasTargetSRFs ||
 	    volatile_in_aggregates_walker((Node *)query->targetList, NULL) ||
 	    volatile_in_aggregates_walker(query->havingQual, NULL))
 		return false;
@@ -271,10 +351,17 @@ bool herd_split_aggregates(Query *query, HerdSplit *split, bool (*is_key)(Node *
 		cxt.worker = lappend(cxt.worker, column);
 		cxt.ngroups++;
 	}
-	split->groups = copyObject(query->groupClause);
+	cxt.groups = copyObject(query->groupClause);
+	foreach (lc, query->targetList)
+		cxt.maxref = Max(cxt.maxref, ((TargetEntry *)lfirst(lc))->ressortgroupref);
+	/* a key that is in several of the finer groups would be counted in each */
+	cxt.regrouped = query->groupingSets != NIL ||
+			regroups_walker((Node *)query->targetList, &cxt) ||
+			regroups_walker(query->havingQual, &cxt);
 	split->targetlist = (List *)split_mutator((Node *)query->targetList, &cxt);
 	split->having = split_mutator(query->havingQual, &cxt);
 	split->worker = cxt.worker;
+	split->groups = cxt.groups;
 	foreach (lc, cxt.worker) {
 		Oid type = exprType((Node *)((TargetEntry *)lfirst(lc))->expr);
 

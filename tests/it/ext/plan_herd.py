@@ -20,6 +20,13 @@ create table r (id int primary key, name text, grp int);
 create table r2 (id int, label text);
 create table l (id int, note text);
 """
+# their states combine; the one of keep_first is null until a strict function has seen a value
+AGGREGATES = """
+create aggregate total(numeric) (sfunc = numeric_add, stype = numeric, initcond = '0',
+	combinefunc = numeric_add);
+create aggregate total(int) (sfunc = int4_sum, stype = bigint, initcond = '0', combinefunc = int8pl);
+create aggregate keep_first(text) (sfunc = text_smaller, stype = text, combinefunc = text_smaller);
+"""
 ROWS = """
 insert into a select i % 40, nullif(i % 7, 3), 's' || (i % 11), i * 0.25, i * 1.125,
 	'2024-01-01 00:00:00+00'::timestamptz + i * interval '7 hours', i % 3 = 0
@@ -76,6 +83,7 @@ class Herd:
                 con.execute("create schema %s" % schema)
                 con.execute("set search_path = %s" % schema)
                 con.execute(TABLES)
+                con.execute(AGGREGATES)
                 if schema == DISTRIBUTED:
                     for line in DISTRIBUTE.strip().splitlines():
                         con.execute(line)

@@ -1,4 +1,5 @@
 """SELECTs give the same rows over distributed tables as over plain ones."""
+import psycopg
 import pytest
 
 import plan_herd
@@ -39,6 +40,24 @@ select bool_and(flag), bool_or(flag), every(flag), bit_and(x), bit_or(x) from a
 select stddev(x), variance(x), stddev_pop(n), var_samp(f) from a where k < 20
 select count(distinct x), count(distinct s), count(distinct k) from a
 select sum(distinct x), avg(distinct x), count(distinct x % 2) from a
+select count(distinct x), count(distinct k), count(*), sum(n), stddev(n) from a
+select x, count(distinct s), count(distinct k), avg(f), variance(x) from a group by x
+select count(distinct s) filter (where x > 2), count(distinct s) filter (where flag), count(*) from a
+select flag, string_agg(distinct s, ',' order by s), count(*) from a group by flag
+select flag, string_agg(distinct s, ',' order by s) filter (where x > 1), max(s) from a group by flag
+select count(distinct n), count(distinct ts), min(ts) from a where k < 0
+select avg(f::real), avg(ts - '2024-01-01'::timestamptz), sum(ts - '2024-01-01'::timestamptz) from a
+select stddev(k), stddev_pop(k::bigint), var_pop(n), variance(f::real), stddev(x::smallint) from a
+select regr_count(x, f), regr_avgx(x, f), regr_r2(x, f), covar_samp(n::float8, f), corr(f, k) from a
+select x, stddev(n), regr_intercept(f, k) from a group by x having stddev(n) > 3
+select avg(f::real), stddev(n), count(*) from a where k < 0
+select s, x, count(distinct k), sum(n), stddev(f) from a group by rollup(s, x)
+select grouping(s, x), s, x, count(distinct flag), avg(n) from a group by grouping sets ((s), (x), ()) having count(*) > 3
+select grouping(flag), count(*) from a where k < 0 group by grouping sets ((flag), ())
+select x % 2, s, count(*) from a group by cube(x % 2, s) having grouping(s) = 0 or count(*) > 20
+select total(n), total(k) from a
+select x, total(n), keep_first(s) is null from a group by x
+select total(n) from a where k < 0
 select string_agg(s, ',' order by s) from a
 select array_agg(x order by x, k) from a
 select json_agg(x order by x nulls last) from a where k < 4
@@ -318,3 +337,52 @@ LINES = [q for q in QUERIES.strip().splitlines() if q]
 @pytest.mark.parametrize("query", LINES)
 def test_same_rows(con, query):
     plan_herd.compare(con, query.lstrip("!"), ordered=query.startswith("!"))
+
+
+def explained(con, sql):
+    con.execute("set search_path = %s" % plan_herd.DISTRIBUTED)
+    return "\n".join(r[0] for r in con.execute("explain (costs off) " + sql))
+
+
+@pytest.mark.parametrize("sql, there", [
+    ("select stddev(n) from a", "partial_agg('pg_catalog.stddev(numeric)'"),
+    ("select avg(ts - now()) from a", "partial_agg('pg_catalog.avg("),
+    ("select count(distinct s) from a", "Group Key: s\n"),
+    ("select s, x, sum(n) from a group by rollup(s, x)", "Group Key: s, x\n"),
+])
+def test_shards_do_their_part(con, sql, there):
+    assert there in explained(con, sql)
+
+
+def test_states_of_aggregates_are_not_taken_from_anybody(herd, con):
+    con.execute("create role plain_user login")
+    with herd.connect() as other:
+        other.execute("set role plain_user")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="only be called by plans"):
+            other.execute("select citus_internal.combine_agg('pg_catalog.sum(numeric)', '\\x00', "
+                          "null::numeric)")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="only be called by plans"):
+        con.execute("select citus_internal.combine_agg('pg_catalog.sum(numeric)', s::bytea, "
+                    "null::numeric) from %s.a" % plan_herd.DISTRIBUTED)
+    for call, error in [
+            ("partial_agg('pg_catalog.sum(numeric)', 5)", "not those of aggregate"),
+            ("partial_agg('pg_catalog.sum(numeric)', 5.0, 6)", "not those of aggregate"),
+            ("partial_agg('pg_catalog.abs(int)', 5)", "is not an aggregate"),
+            ("partial_agg('pg_catalog.json_agg(anyelement)', 5)", "cannot be combined"),
+            ("partial_agg(null, 5)", "the name of the aggregate is null"),
+            ("combine_agg('pg_catalog.sum(numeric)', '\\x00', null::int)", "another result type"),
+            ("combine_agg('pg_catalog.sum(numeric)', '\\x00', null::numeric)", "")]:
+        with pytest.raises(psycopg.Error, match=error):
+            con.execute("select citus_internal." + call)
+    con.execute("drop role plain_user")
+
+
+def test_a_publication_would_be_empty(con):
+    con.execute("set search_path = %s" % plan_herd.DISTRIBUTED)
+    for sql in ["create publication p for table l, a", "create publication p for table a (k, x)"]:
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match='"a" cannot be published'):
+            con.execute(sql)
+    con.execute("create publication p for table l")
+    with pytest.raises(psycopg.errors.FeatureNotSupported, match='"b" cannot be published'):
+        con.execute("alter publication p add table b")
+    con.execute("drop publication p")
