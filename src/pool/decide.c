@@ -13,7 +13,12 @@ static bool wanted(const struct herd_pool_obs *o)
 {
 	if (o->waiting > o->opening + o->idle)
 		return true;
-	return o->keep_min && o->idle + o->active + o->opening < o->min_size;
+	int open = o->idle + o->active + o->opening;
+
+	/* One member serves a pool by any connection. */
+	if (o->members > 1 && open < o->members && open + o->closing < o->pool_size)
+		return true;
+	return o->keep_min && open < o->min_size;
 }
 
 enum herd_pool_why herd_pool_decide(const struct herd_pool_obs *o)

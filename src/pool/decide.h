@@ -18,6 +18,7 @@ struct herd_pool_obs {
 	int64_t oldest_wait_ms; /* how long the first in the queue waits; 0 when none */
 	/* limits; 0 means none for the last three and for reserve_size */
 	int pool_size, min_size, reserve_size;
+	int members; /* the pool is spread over so many: it has a connection to each when used */
 	int max_db_conns, max_user_conns;
 	int64_t reserve_timeout_ms;
 	/* state */

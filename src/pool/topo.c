@@ -34,10 +34,13 @@ static void free_group(struct herd_topo_group *g)
 		free(m->host);
 		free(m->role);
 		free(m->state);
+		free(m->zone);
+		free(m->api_url);
 	}
 	free(g->members);
 	free(g->scope);
 	free(g->leader);
+	free(g->no_leader);
 	free(g->system_id);
 	free(g->handover_id);
 	free(g->handover_from);
@@ -82,7 +85,9 @@ struct herd_topo_member *herd_topo_add_member(struct herd_topo_group *g, const c
 	g->members = members;
 	struct herd_topo_member *m = &members[g->n];
 
-	*m = (struct herd_topo_member){ .name = strdup(name), .host = strdup(host), .port = port };
+	*m = (struct herd_topo_member){
+		.name = strdup(name), .host = strdup(host), .port = port, .lag = -1, .lag_ms = -1
+	};
 	if (!m->name || !m->host) {
 		free(m->name);
 		free(m->host);

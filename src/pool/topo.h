@@ -23,19 +23,25 @@ struct herd_topo_member {
 	bool standby;       /* its own idea: role is not primary/master */
 	int64_t timeline;   /* 0: not told */
 	int64_t lsn;        /* replayed or written, 0: not told */
+	int64_t lag;        /* bytes that it has to replay; -1: not known */
+	int64_t lag_ms;     /* age of what it shows; -1: not known */
 	char *role, *state; /* as told, for the console */
+	char *zone;         /* tag; NULL: none */
+	char *api_url;      /* of its REST API; NULL: not told */
 };
 
 struct herd_topo_group {
 	char *scope;
 	int group;          /* -1: the cluster is not sharded */
 	char *leader;       /* member that holds the leader key, NULL: nobody */
+	char *no_leader;    /* why nobody leads, when there is more to say; NULL otherwise */
 	int64_t leader_ver; /* version of the leader key: grows at every change */
 	char *system_id;    /* NULL: not known */
 	size_t n;
 	struct herd_topo_member *members;
 	enum herd_topo_phase phase;
 	char *handover_id, *handover_from, *handover_to;
+	bool by_rest; /* told by the members themselves, not by the store */
 };
 
 struct herd_topo {

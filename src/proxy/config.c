@@ -134,6 +134,12 @@ static int database_value(struct herd_database *d, const char *key, const char *
 		return herd_settings_time(value, &d->server_lifetime);
 	if (strcmp(key, "role") == 0)
 		return herd_route_role_parse(value, &d->route.role);
+	if (strcmp(key, "max_lag") == 0)
+		return herd_route_lag_parse(value, &d->route);
+	if (strcmp(key, "fallback") == 0) {
+		d->route.fallback_primary = strcmp(value, "primary") == 0;
+		return d->route.fallback_primary || strcmp(value, "none") == 0 ? 0 : -EINVAL;
+	}
 	if (strcmp(key, "load_balance_hosts") == 0) {
 		d->round_robin = strcmp(value, "round-robin") == 0;
 		return d->round_robin || strcmp(value, "disable") == 0 ? 0 : -EINVAL;
@@ -184,8 +190,17 @@ static int check_route(struct herd_database *d, struct herd_err *err)
 	if (!d->cluster) {
 		if (d->route.group >= 0)
 			return herd_err_set(err, -EINVAL, "\"group\" needs \"cluster\"");
+		if (d->route.max_lag > 0 || d->route.max_lag_ms > 0)
+			return herd_err_set(err, -EINVAL, "\"max_lag\" needs \"cluster\"");
+		if (d->route.fallback_primary)
+			return herd_err_set(err, -EINVAL, "\"fallback\" needs \"cluster\"");
 		return 0;
 	}
+	if ((d->route.max_lag > 0 || d->route.max_lag_ms > 0) &&
+	    d->route.role != HERD_ROUTE_REPLICA && d->route.role != HERD_ROUTE_ANY)
+		return herd_err_set(err, -EINVAL, "\"max_lag\" needs role \"replica\" or \"any\"");
+	if (d->route.fallback_primary && d->route.role != HERD_ROUTE_REPLICA)
+		return herd_err_set(err, -EINVAL, "\"fallback\" needs role \"replica\"");
 	if (d->host)
 		return herd_err_set(err, -EINVAL, "\"cluster\" and \"host\" exclude each other");
 	if (d->route.role == HERD_ROUTE_WORKERS && d->route.group >= 0)

@@ -52,7 +52,7 @@ struct herd_settings {
 	char *client_tls_protocols, *client_tls_ciphers, *client_tls13_ciphers;
 	char *server_tls_key_file, *server_tls_cert_file, *server_tls_ca_file;
 	char *server_tls_protocols, *server_tls_ciphers, *server_tls13_ciphers;
-	char *dcs, *nspace, *proxy_id;
+	char *dcs, *nspace, *proxy_id, *zone;
 	char *ignored_text; /* takes what has no effect */
 	int listen_port, listen_backlog, unix_socket_mode, pool_mode, auth_type;
 	int max_client_conn, default_pool_size, min_pool_size, reserve_pool_size;

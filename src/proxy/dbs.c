@@ -168,6 +168,7 @@ static void free_pool(struct herd_pool *p)
 	free(p->password);
 	free(p->user);
 	free(p->fail_text);
+	free(p->held_why);
 	herd_buf_free(&p->welcome);
 	herd_vars_free(&p->defaults);
 	free(p);

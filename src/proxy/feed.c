@@ -55,9 +55,31 @@ static enum herd_topo_phase phase_of(const struct herd_cluster *c, int64_t wall_
 	return HERD_HANDOVER_HOLD;
 }
 
-static bool add_member(struct herd_topo_group *g, const struct herd_member *m)
+static uint64_t position_of(const struct herd_member *m)
+{
+	return m->replay_lsn ? m->replay_lsn : m->xlog_location;
+}
+
+/* How far the group has written, as far as the store knows. */
+static uint64_t end_of_wal(const struct herd_cluster *c)
+{
+	const struct herd_member *leader = herd_cluster_leader(c);
+	uint64_t end = c->status.optime;
+
+	return leader && leader->xlog_location > end ? leader->xlog_location : end;
+}
+
+static char *zone_of(const struct herd_member *m)
+{
+	const json_t *zone = json_object_get(m->tags.raw, "zone");
+
+	return json_is_string(zone) ? herd_str_dup(json_string_value(zone)) : NULL;
+}
+
+static bool add_member(struct herd_topo_group *g, const struct herd_member *m, uint64_t end)
 {
 	struct herd_topo_member *t;
+	uint64_t at = position_of(m);
 
 	if (!m->host)
 		return true;
@@ -68,7 +90,11 @@ static bool add_member(struct herd_topo_group *g, const struct herd_member *m)
 	t->noloadbalance = m->tags.noloadbalance;
 	t->standby = m->role != HERD_ROLE_PRIMARY;
 	t->timeline = m->timeline;
-	t->lsn = (int64_t)(m->xlog_location ? m->xlog_location : m->replay_lsn);
+	t->lsn = (int64_t)at;
+	if (end > 0 && at > 0)
+		t->lag = at < end ? (int64_t)(end - at) : 0;
+	t->zone = zone_of(m);
+	t->api_url = herd_str_dup(m->api_url);
 	t->role = herd_str_dup(herd_role_text(m->role));
 	t->state = herd_str_dup(m->replication_state ? m->replication_state : m->state_text);
 	return true;
@@ -94,7 +120,7 @@ bool herd_feed_add(struct herd_topo *t, const char *name, const struct herd_scop
 			g->handover_to = herd_str_dup(c->handover.to);
 		}
 		for (size_t k = 0; k < c->n_members; k++) {
-			if (!add_member(g, &c->members[k]))
+			if (!add_member(g, &c->members[k], end_of_wal(c)))
 				return false;
 		}
 	}

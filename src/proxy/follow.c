@@ -68,7 +68,8 @@ static void follow(struct herd_pool *p, void *arg)
 				herd_container_of(it, struct herd_server, pool_node);
 
 			if (!herd_topology_fits(p->px->topology, &conf->route, i->scope, i->group,
-						i->member)) {
+						i->member) ||
+			    herd_pool_leaves(w, i, conf)) {
 				s = i;
 				herd_pool_take(p, s, w->id);
 				break;
@@ -109,36 +110,52 @@ static void follow_note(struct herd_worker *w, struct herd_note *n)
 	herd_pools_each(w->px, follow, w);
 }
 
+/* What set_held is told: the configuration, and whether it is the topology that changed. */
+struct herd_news {
+	const struct herd_live *live;
+	bool snapshot;
+};
+
 static void set_held(struct herd_pool *p, void *arg)
 {
-	const struct herd_live *live = arg;
-	const struct herd_database *conf = herd_db_conf(live, p->db);
-	const char *why = NULL;
+	const struct herd_news *news = arg;
+	const struct herd_database *conf = herd_db_conf(news->live, p->db);
+	char *why = NULL;
 
 	if (!conf || !conf->route.cluster)
 		return;
 	bool held = herd_topology_held(p->px->topology, &conf->route, &why);
+	int choices = conf->route.role == HERD_ROUTE_PRIMARY
+			      ? 1
+			      : herd_topology_choices(p->px->topology, &conf->route,
+						      news->live->config->s.zone);
 
 	pthread_mutex_lock(&p->lock);
 	bool was = atomic_load(&p->held);
 
 	if (held && !was)
 		p->held_since_us = herd_clock_us();
+	free(p->held_why);
 	p->held_why = why;
+	atomic_store(&p->choices, choices);
 	atomic_store(&p->held, held);
 	/* What failed with the former leader says nothing about the new one. */
-	p->fails = 0;
-	p->last_fail_us = 0;
-	atomic_store(&p->troubled, held);
+	if (news->snapshot) {
+		p->fails = 0;
+		p->last_fail_us = 0;
+		atomic_store(&p->troubled, held);
+	}
 	pthread_mutex_unlock(&p->lock);
 	if (held != was)
 		herd_info(p->px->log, "pool %s/%s: %s: %s", p->db->name, p->user,
 			  held ? "holding clients" : "releasing clients", why ? why : "");
 }
 
-void herd_pools_topology(struct herd_px *px)
+static void tell(struct herd_px *px, bool snapshot)
 {
-	herd_pools_each(px, set_held, atomic_load(&px->live));
+	struct herd_news news = { atomic_load(&px->live), snapshot };
+
+	herd_pools_each(px, set_held, &news);
 	for (int i = 0; i < px->nworkers; i++) {
 		struct herd_note *n = calloc(1, sizeof(*n));
 
@@ -147,4 +164,92 @@ void herd_pools_topology(struct herd_px *px)
 		n->fn = follow_note;
 		herd_worker_post(&px->workers[i], n);
 	}
+}
+
+void herd_pools_topology(struct herd_px *px)
+{
+	tell(px, true);
+}
+
+void herd_pools_members(struct herd_px *px)
+{
+	tell(px, false);
+}
+
+bool herd_pool_leaves(const struct herd_worker *w, const struct herd_server *s,
+		      const struct herd_database *conf)
+{
+	return s->mate && atomic_load(&s->mate->leave) &&
+	       !herd_topology_favours(w->px->topology, &conf->route, herd_worker_settings(w)->zone,
+				      s->scope, s->group, s->member);
+}
+
+enum { BALANCED_MEMBERS = 32 }; /* of more, the rest is left as it is */
+
+struct share {
+	struct herd_mate *mate;
+	int n;
+};
+
+/* How many connections the pool has to each member. The pool's lock is held. */
+static int shares_of(const struct herd_pool *p, struct share *shares)
+{
+	int n = 0;
+
+	herd_list_for_each(it, &p->all)
+	{
+		struct herd_server *s = herd_container_of(it, struct herd_server, all_node);
+		int i = 0;
+
+		if (!s->mate)
+			continue;
+		while (i < n && shares[i].mate != s->mate)
+			i++;
+		if (i == n && n == BALANCED_MEMBERS)
+			continue;
+		if (i == n)
+			shares[n++] = (struct share){ .mate = s->mate };
+		shares[i].n++;
+	}
+	return n;
+}
+
+/* The member that has more of the pool's connections than it should; NULL: none. */
+static struct herd_mate *overloaded(struct herd_worker *w, struct herd_pool *p,
+				    const struct herd_database *conf, int choices)
+{
+	struct share shares[BALANCED_MEMBERS], *most = NULL, *least = NULL;
+
+	pthread_mutex_lock(&p->lock);
+	int n = shares_of(p, shares);
+
+	pthread_mutex_unlock(&p->lock);
+	for (int i = 0; i < n; i++) {
+		struct herd_mate *m = shares[i].mate;
+
+		if (!herd_topology_favours(w->px->topology, &conf->route,
+					   herd_worker_settings(w)->zone, m->scope, m->group,
+					   m->member))
+			return m;
+		if (!most || shares[i].n > most->n)
+			most = &shares[i];
+		if (!least || shares[i].n < least->n)
+			least = &shares[i];
+	}
+	if (!most || choices == 0)
+		return NULL;
+	return most->n - (n < choices ? 0 : least->n) >= 2 ? most->mate : NULL;
+}
+
+void herd_pool_balance(struct herd_worker *w, struct herd_pool *p)
+{
+	const struct herd_database *conf = herd_pool_conf(w, p);
+
+	if (!conf || !conf->route.cluster || conf->route.role == HERD_ROUTE_PRIMARY)
+		return;
+	int choices =
+		herd_topology_choices(w->px->topology, &conf->route, herd_worker_settings(w)->zone);
+
+	atomic_store(&p->choices, choices);
+	atomic_store(&p->shed, overloaded(w, p, conf, choices));
 }

@@ -86,6 +86,7 @@ struct herd_pool_obs herd_pool_observe(const struct herd_worker *w, const struct
 		.topology = conf->route.cluster != NULL,
 		.pool_size = setting(u ? u->pool_size : -1, conf->pool_size, s->default_pool_size),
 		.min_size = setting(-1, conf->min_pool_size, s->min_pool_size),
+		.members = p->nclients > 0 ? atomic_load(&p->choices) : 0,
 		.reserve_size = setting(u ? u->reserve_pool_size : -1, conf->reserve_pool_size,
 					s->reserve_pool_size),
 		.max_db_conns = setting(-1, conf->max_db_connections, s->max_db_connections),
@@ -221,13 +222,18 @@ static void hand_over(struct herd_pool *p, struct herd_server *s, struct herd_cl
 	notify(c, s, NULL, NULL);
 }
 
+/* Not the one used last but the one used longest ago: what several members serve is spread. */
+static bool in_turn(const struct herd_worker *w, const struct herd_pool *p)
+{
+	return herd_worker_settings(w)->server_round_robin || atomic_load(&p->choices) > 1;
+}
+
 /* Idle servers to those who wait; happens after a hold, a pause or a test. */
 static void match(struct herd_worker *w, struct herd_pool *p)
 {
 	while (p->nwaiting > 0 && p->nidle > 0 && may_hand_out(p)) {
 		struct herd_client *c = next_waiter(p, w->id);
-		struct herd_server *s =
-			first_idle(p, c->w->id, herd_worker_settings(w)->server_round_robin);
+		struct herd_server *s = first_idle(p, c->w->id, in_turn(w, p));
 
 		herd_pool_take(p, s, c->w->id);
 		hand_over(p, s, c);
@@ -310,11 +316,13 @@ static bool wants_test(const struct herd_worker *w, const struct herd_server *s)
 	       w->now_us - s->released_us > set->server_check_delay;
 }
 
-void herd_pool_suspect(struct herd_worker *w, struct herd_pool *p, bool was_usable)
+void herd_pool_suspect(struct herd_worker *w, struct herd_server *s, bool was_usable)
 {
-	if (was_usable)
-		atomic_store(&p->doubt_us, w->now_us);
-	atomic_store(&p->suspect_until_us, w->now_us + SUSPECT_US);
+	struct herd_mate *m = s->mate;
+
+	if (m && was_usable)
+		atomic_store(&m->doubt_us, w->now_us);
+	atomic_store(m ? &m->suspect_until_us : &s->pool->suspect_until_us, w->now_us + SUSPECT_US);
 }
 
 /*
@@ -326,12 +334,12 @@ void herd_pool_suspect(struct herd_worker *w, struct herd_pool *p, bool was_usab
  */
 static bool looks_dead(const struct herd_worker *w, const struct herd_server *s)
 {
-	const struct herd_database *conf = herd_pool_conf(w, s->pool);
+	struct herd_mate *m = s->mate;
 	char byte;
 
-	if (w->now_us >= atomic_load(&s->pool->suspect_until_us))
+	if (w->now_us >= atomic_load(m ? &m->suspect_until_us : &s->pool->suspect_until_us))
 		return false;
-	if (conf && conf->route.cluster && s->opened_us <= atomic_load(&s->pool->doubt_us))
+	if (m && s->opened_us <= atomic_load(&m->doubt_us))
 		return true;
 	return recv(s->conn.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
 	       (errno != EAGAIN && errno != EWOULDBLOCK);
@@ -380,7 +388,7 @@ int herd_pool_checkout(struct herd_worker *w, struct herd_client *c)
 	assert(!c->server && !c->queued);
 	pthread_mutex_lock(&p->lock);
 	while (p->nwaiting == 0 && p->nidle > 0 && may_hand_out(p)) {
-		s = first_idle(p, w->id, herd_worker_settings(w)->server_round_robin);
+		s = first_idle(p, w->id, in_turn(w, p));
 		herd_pool_take(p, s, w->id);
 		pthread_mutex_unlock(&p->lock);
 		if (herd_server_adopt(w, s) < 0) {
@@ -528,7 +536,11 @@ static const char *unfit(const struct herd_worker *w, const struct herd_pool *p,
 			return "no longer the right member";
 		s->fits_serial = serial;
 	}
-	return NULL;
+	if (s->mate && atomic_load(&p->shed) == s->mate) {
+		atomic_store(&p->shed, NULL);
+		return "evening out the members";
+	}
+	return conf->route.cluster && herd_pool_leaves(w, s, conf) ? "its member fails" : NULL;
 }
 
 void herd_pool_put(struct herd_worker *w, struct herd_server *s)
@@ -696,6 +708,8 @@ static void janitor_pool(struct herd_pool *p, void *arg)
 		herd_server_adopt(w, s);
 		herd_server_drop(w, s, why);
 	}
+	if (conf && w->id == 0)
+		herd_pool_balance(w, p);
 	/* One is enough, but after a failure the one that failed comes first. */
 	if (conf && (w->id == 0 || atomic_load(&p->troubled)))
 		herd_pool_kick(w, p);

@@ -65,8 +65,9 @@ struct herd_pool {
 	_Atomic bool
 		troubled; /* held, or attempts at a cluster fail: clients wait by hold_timeout */
 	_Atomic int64_t suspect_until_us; /* one died unasked: look at the others before use */
-	_Atomic int64_t doubt_us;         /* when the last one died that had been usable */
-	const char *held_why;
+	_Atomic int choices; /* members of a cluster that serve it equally well; 1 if it is fixed */
+	_Atomic(struct herd_mate *) shed; /* has more than its share: one goes at its return */
+	char *held_why;
 	int64_t held_since_us;
 	int64_t last_fail_us;
 	int fails;
@@ -109,9 +110,10 @@ void herd_pool_lost(struct herd_worker *w, struct herd_server *s, bool failed, c
 		    const char *text);
 /*
  * A server died of itself: for a moment its siblings are not trusted without a look.
- * was_usable: it had logged in, so that those of the same age may die with it.
+ * was_usable: it had logged in, so that those of the same age may die with it. Siblings are those
+ * of its pool, of a cluster all that go to the same member.
  */
-void herd_pool_suspect(struct herd_worker *w, struct herd_pool *p, bool was_usable);
+void herd_pool_suspect(struct herd_worker *w, struct herd_server *s, bool was_usable);
 /* A login on a server succeeded: its parameters greet clients from now on. */
 void herd_pool_greeting(struct herd_worker *w, struct herd_server *s);
 /* Takes an idle server for closing or testing (an event came for it). False: it is not idle here.
@@ -128,6 +130,8 @@ void herd_pool_kick(struct herd_worker *w, struct herd_pool *p);
 void herd_pools_janitor(struct herd_worker *w);
 /* The topology changed: hold, release, close and warm. Any thread; work is posted to workers. */
 void herd_pools_topology(struct herd_px *px);
+/* A member was ejected or readmitted; otherwise the same. */
+void herd_pools_members(struct herd_px *px);
 /* Runs fn for every pool, with only px->pools_lock held. */
 void herd_pools_each(struct herd_px *px, void (*fn)(struct herd_pool *p, void *arg), void *arg);
 

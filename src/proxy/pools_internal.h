@@ -7,6 +7,12 @@
 
 const struct herd_database *herd_pool_conf(const struct herd_worker *w, const struct herd_pool *p);
 
+/* follow.c: has its member failed, and is there a better one? */
+bool herd_pool_leaves(const struct herd_worker *w, const struct herd_server *s,
+		      const struct herd_database *conf);
+/* Several members serve the pool: notes what is to be evened out between them. */
+void herd_pool_balance(struct herd_worker *w, struct herd_pool *p);
+
 /* The pool's lock is held in all of these. */
 struct herd_pool_obs herd_pool_observe(const struct herd_worker *w, const struct herd_pool *p,
 				       const struct herd_database *conf);

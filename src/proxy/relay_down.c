@@ -394,7 +394,7 @@ static void server_died(struct herd_worker *w, struct herd_server *s, const char
 		memcpy(state, s->error_state, sizeof(state));
 	s->client = NULL;
 	c->server = NULL;
-	herd_pool_suspect(w, c->pool, true);
+	herd_pool_suspect(w, s, true);
 	herd_server_drop(w, s, message);
 	if (c->internal && cluster) {
 		/* Our own queries only read: they are asked again, of whoever leads then. */

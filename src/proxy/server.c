@@ -129,6 +129,8 @@ void herd_server_close(struct herd_worker *w, struct herd_server *s, const char 
 	herd_vars_free(&s->vars);
 	herd_buf_free(&s->params);
 	herd_scram_client_free(&s->scram);
+	if (s->mate)
+		atomic_fetch_sub(&s->mate->conns, 1);
 	atomic_store(&s->state, HERD_SERVER_CLOSED);
 	herd_retire(w->px, s, free_server);
 }
@@ -139,14 +141,31 @@ void herd_server_drop(struct herd_worker *w, struct herd_server *s, const char *
 	herd_server_close(w, s, why);
 }
 
+/*
+ * A member that cannot be used is left alone for a while, if others can serve: a primary cannot be
+ * replaced by choice. True when this is news.
+ */
+static bool blame(struct herd_server *s, const char *state, const char *text)
+{
+	bool full = strcmp(state, "53300") == 0;
+	bool its_fault = full || strncmp(state, "08", 2) == 0 || strncmp(state, "57P", 3) == 0;
+
+	return herd_mate_failed(s->mate, text, its_fault && !s->only_choice, !full);
+}
+
 /* It never became usable, or died on duty before anybody used it. */
 static void fail(struct herd_worker *w, struct herd_server *s, const char *state, const char *text)
 {
 	if (herd_worker_settings(w)->log_pooler_errors)
 		herd_server_log(w, s, HERD_LOG_WARNING, "server login failed: %s%s",
 				s->errored ? "FATAL " : "", text);
+	bool moved = s->mate && blame(s, state, text);
+	struct herd_px *px = w->px;
+
 	herd_pool_lost(w, s, true, state, text);
 	herd_server_close(w, s, text);
+	if (moved)
+		herd_pools_members(px);
 }
 
 /* The configuration's host list: one of them, in turn. Freed by the caller. */
@@ -163,7 +182,10 @@ static char *one_host(const struct herd_database *conf, uint64_t turn)
 	return strndup(p, strcspn(p, ","));
 }
 
-/* Where to: fills target, member and what to verify. 0 or -EAGAIN (nobody) or -ENOMEM. */
+/*
+ * Where to: fills target, member and what to verify. 0 or -EAGAIN (nobody) or -ENOMEM. The pool's
+ * lock is held, so that connections opened at the same time see each other's choice.
+ */
 static int choose(struct herd_worker *w, struct herd_server *s, const struct herd_database *conf,
 		  uint64_t turn, int *port)
 {
@@ -183,17 +205,28 @@ static int choose(struct herd_worker *w, struct herd_server *s, const struct her
 		pick.kind = pick.member ? HERD_PICK_GO : HERD_PICK_HOLD;
 		pick.want_primary = true;
 	} else {
-		pick = herd_route_pick(t, &conf->route, turn);
+		struct herd_mates_view mates = { herd_topology_mates(w->px->topology), s->pool };
+		struct herd_route_view view = { .turn = turn,
+						.zone = herd_worker_settings(w)->zone,
+						.look = herd_mates_look,
+						.arg = &mates };
+
+		pick = herd_route_pick(t, &conf->route, &view);
 	}
 	if (pick.kind == HERD_PICK_GO) {
+		s->mate = herd_mates_get(herd_topology_mates(w->px->topology), pick.group->scope,
+					 pick.group->group, pick.member->name);
 		s->target_host = herd_str_dup(pick.member->host);
 		s->scope = herd_str_dup(pick.group->scope);
 		s->member = herd_str_dup(pick.member->name);
 		s->group = pick.group->group;
 		s->want_primary = pick.want_primary;
+		s->only_choice = conf->route.role == HERD_ROUTE_PRIMARY;
 		s->want_standby = pick.want_standby;
 		*port = pick.member->port;
-		rc = s->target_host && s->scope && s->member ? 0 : -ENOMEM;
+		rc = s->mate && s->target_host && s->scope && s->member ? 0 : -ENOMEM;
+		if (s->mate)
+			atomic_fetch_add(&s->mate->conns, 1);
 	}
 	herd_topo_unref(t);
 	return rc;
@@ -244,10 +277,8 @@ void herd_server_open(struct herd_worker *w, struct herd_pool *p, bool warming)
 	}
 	pthread_mutex_lock(&p->lock);
 	herd_list_push_back(&p->all, &s->all_node);
-	uint64_t turn = p->turn++;
+	int rc = conf ? choose(w, s, conf, p->turn++, &port) : -ENOENT;
 	pthread_mutex_unlock(&p->lock);
-
-	int rc = conf ? choose(w, s, conf, turn, &port) : -ENOENT;
 
 	if (rc == 0)
 		rc = herd_dial(w, s->target_host, port, &s->conn.fd, &s->addr, &err);
@@ -348,6 +379,8 @@ static void become_ready(struct herd_worker *w, struct herd_server *s)
 		s->warming = false;
 		s->polls = 0;
 	}
+	if (s->mate && herd_mate_worked(s->mate))
+		herd_server_log(w, s, HERD_LOG_INFO, "member \"%s\" can be used again", s->member);
 	herd_pool_put(w, s);
 }
 
@@ -580,7 +613,7 @@ static void ended(struct herd_worker *w, struct herd_server *s)
 	int state = atomic_load(&s->state);
 	const char *text = s->error_text ? s->error_text : "server closed the connection";
 
-	herd_pool_suspect(w, s->pool, s->login_done);
+	herd_pool_suspect(w, s, s->login_done);
 	if (!s->login_done || state == HERD_SERVER_SETUP || state == HERD_SERVER_VERIFY ||
 	    state == HERD_SERVER_POLL)
 		fail(w, s, s->error_text ? s->error_state : "08006", text);

@@ -56,7 +56,9 @@ struct herd_server {
 	char *target_host;    /* as configured: for TLS names */
 	char *scope, *member; /* of the herd; NULL: plain host */
 	int group;
+	struct herd_mate *mate; /* what is known of that member; NULL: plain host */
 	bool want_primary, want_standby, warming;
+	bool only_choice; /* of its route: no failure makes another member the better one */
 	bool login_done;
 	bool used;      /* a client had it */
 	bool ready;     /* last message was ReadyForQuery and nothing was sent since */

@@ -165,6 +165,7 @@ static const struct setting table[] = {
 	NUM(verbose, "0", 0),
 	{ "dcs", TEXT, AT(dcs), "", OURS | RESTART, 0 },
 	{ "namespace", TEXT, AT(nspace), "service", OURS | RESTART, 0 },
+	TXT(zone, "", OURS),
 	{ "proxy_id", TEXT, AT(proxy_id), "", OURS | RESTART, 0 },
 	{ "dcs_timeout", TIME, AT(dcs_timeout), "10", OURS | RESTART, 0 },
 	{ "worker_threads", INT, AT(worker_threads), "0", OURS | RESTART, HERD_MAX_WORKERS },

@@ -14,6 +14,7 @@ struct herd_topology {
 	struct herd_topo *now;
 	_Atomic uint64_t serial;
 	struct herd_feed *feed;
+	struct herd_mates *mates;
 };
 
 struct herd_topology *herd_topology_new(struct herd_px *px)
@@ -23,6 +24,11 @@ struct herd_topology *herd_topology_new(struct herd_px *px)
 	if (!t)
 		return NULL;
 	t->px = px;
+	t->mates = herd_mates_new();
+	if (!t->mates) {
+		free(t);
+		return NULL;
+	}
 	pthread_mutex_init(&t->lock, NULL);
 	return t;
 }
@@ -33,6 +39,7 @@ void herd_topology_free(struct herd_topology *t)
 		return;
 	herd_feed_free(t->feed);
 	herd_topo_unref(t->now);
+	herd_mates_free(t->mates);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
 }
@@ -59,6 +66,11 @@ struct herd_topo *herd_topology_get(struct herd_topology *t)
 	return now;
 }
 
+struct herd_mates *herd_topology_mates(struct herd_topology *t)
+{
+	return t->mates;
+}
+
 uint64_t herd_topology_serial(struct herd_topology *t)
 {
 	return atomic_load(&t->serial);
@@ -74,14 +86,44 @@ bool herd_topology_fits(struct herd_topology *t, const struct herd_route *r, con
 	return fits;
 }
 
-bool herd_topology_held(struct herd_topology *t, const struct herd_route *r, const char **why)
+static struct herd_pick pick_for(struct herd_topology *t, const struct herd_topo *now,
+				 const struct herd_route *r, const char *zone)
+{
+	struct herd_mates_view mates = { .mates = t->mates };
+	struct herd_route_view view = { .zone = zone, .look = herd_mates_look, .arg = &mates };
+
+	return herd_route_pick(now, r, &view);
+}
+
+bool herd_topology_held(struct herd_topology *t, const struct herd_route *r, char **why)
 {
 	struct herd_topo *now = herd_topology_get(t);
-	struct herd_pick pick = herd_route_pick(now, r, 0);
+	struct herd_pick pick = pick_for(t, now, r, NULL);
 
-	*why = pick.why;
+	*why = herd_str_dup(pick.why);
 	herd_topo_unref(now);
 	return pick.kind == HERD_PICK_HOLD;
+}
+
+int herd_topology_choices(struct herd_topology *t, const struct herd_route *r, const char *zone)
+{
+	struct herd_topo *now = herd_topology_get(t);
+	struct herd_pick pick = pick_for(t, now, r, zone);
+
+	herd_topo_unref(now);
+	return pick.choices;
+}
+
+bool herd_topology_favours(struct herd_topology *t, const struct herd_route *r, const char *zone,
+			   const char *scope, int group, const char *member)
+{
+	struct herd_mates_view mates = { .mates = t->mates };
+	struct herd_route_view view = { .zone = zone, .look = herd_mates_look, .arg = &mates };
+	struct herd_topo *now = herd_topology_get(t);
+	bool favours = now && herd_route_favours(now, r, &view, scope, group, member);
+
+	herd_topo_unref(now);
+	return favours;
 }
 
 bool herd_topology_warm(struct herd_topology *t, const struct herd_route *r)

@@ -7,6 +7,7 @@
 #pragma once
 #include "pool/route.h"
 #include "pool/topo.h"
+#include "proxy/mates.h"
 #include "proxy/worker.h"
 
 struct herd_loop;
@@ -21,13 +22,22 @@ void herd_topology_free(struct herd_topology *t);
 void herd_topology_publish(struct herd_topology *t, struct herd_topo *snapshot);
 /* A reference to the last snapshot; NULL before the first. */
 struct herd_topo *herd_topology_get(struct herd_topology *t);
+/* What this process has met of the members. */
+struct herd_mates *herd_topology_mates(struct herd_topology *t);
 /* Grows with every snapshot; no lock. */
 uint64_t herd_topology_serial(struct herd_topology *t);
 
 /* Questions about the last snapshot. */
 bool herd_topology_fits(struct herd_topology *t, const struct herd_route *r, const char *scope,
 			int group, const char *member);
-bool herd_topology_held(struct herd_topology *t, const struct herd_route *r, const char **why);
+/* *why is malloc'd (NULL when out of memory). */
+bool herd_topology_held(struct herd_topology *t, const struct herd_route *r, char **why);
+/* How many members would do equally well: what serves several of them keeps a connection to each.
+ */
+int herd_topology_choices(struct herd_topology *t, const struct herd_route *r, const char *zone);
+/* Would a new connection go there, load aside? */
+bool herd_topology_favours(struct herd_topology *t, const struct herd_route *r, const char *zone,
+			   const char *scope, int group, const char *member);
 /* Is there a candidate to connect to in advance? */
 bool herd_topology_warm(struct herd_topology *t, const struct herd_route *r);
 

@@ -142,19 +142,33 @@ static void routes(void **state)
 	struct herd_route other = { .cluster = "else", .group = 0, .role = HERD_ROUTE_PRIMARY };
 	const struct herd_topo_group *g;
 
-	assert_int_equal(herd_route_pick(NULL, &primary, 0).kind, HERD_PICK_HOLD);
-	assert_int_equal(herd_route_pick(t, &other, 0).kind, HERD_PICK_HOLD);
-	struct herd_pick p = herd_route_pick(t, &primary, 5);
+	assert_int_equal(
+		herd_route_pick(NULL, &primary, &(struct herd_route_view){ .turn = 0 }).kind,
+		HERD_PICK_HOLD);
+	assert_int_equal(herd_route_pick(t, &other, &(struct herd_route_view){ .turn = 0 }).kind,
+			 HERD_PICK_HOLD);
+	struct herd_pick p = herd_route_pick(t, &primary, &(struct herd_route_view){ .turn = 5 });
 
 	assert_string_equal(p.member->name, "m00");
 	assert_true(p.want_primary);
-	assert_string_equal(herd_route_pick(t, &replica, 0).member->name, "m01");
-	assert_string_equal(herd_route_pick(t, &replica, 1).member->name, "m02");
-	assert_true(herd_route_pick(t, &replica, 1).want_standby);
-	assert_string_equal(herd_route_pick(t, &any, 3).member->name, "m10");
-	assert_string_equal(herd_route_pick(t, &workers, 3).member->name, "m10");
+	assert_string_equal(
+		herd_route_pick(t, &replica, &(struct herd_route_view){ .turn = 0 }).member->name,
+		"m01");
+	assert_string_equal(
+		herd_route_pick(t, &replica, &(struct herd_route_view){ .turn = 1 }).member->name,
+		"m02");
+	assert_true(
+		herd_route_pick(t, &replica, &(struct herd_route_view){ .turn = 1 }).want_standby);
+	assert_string_equal(
+		herd_route_pick(t, &any, &(struct herd_route_view){ .turn = 3 }).member->name,
+		"m10");
+	assert_string_equal(
+		herd_route_pick(t, &workers, &(struct herd_route_view){ .turn = 3 }).member->name,
+		"m10");
 	t->groups[0].members[1].noloadbalance = true;
-	assert_string_equal(herd_route_pick(t, &replica, 0).member->name, "m02");
+	assert_string_equal(
+		herd_route_pick(t, &replica, &(struct herd_route_view){ .turn = 0 }).member->name,
+		"m02");
 	assert_true(herd_route_fits(t, &primary, "demo", 0, "m00"));
 	assert_false(herd_route_fits(t, &primary, "demo", 0, "m01"));
 	assert_false(herd_route_fits(t, &replica, "demo", 0, "m00"));
@@ -164,18 +178,22 @@ static void routes(void **state)
 	t->groups[0].phase = HERD_HANDOVER_HOLD;
 	t->groups[0].handover_from = strdup("m00");
 	t->groups[0].handover_to = strdup("m02");
-	p = herd_route_pick(t, &primary, 0);
+	p = herd_route_pick(t, &primary, &(struct herd_route_view){ .turn = 0 });
 	assert_int_equal(p.kind, HERD_PICK_HOLD);
 	assert_string_equal(p.why, "handover announced");
 	assert_string_equal(herd_route_warm(t, &primary, &g)->name, "m02");
-	assert_int_equal(herd_route_pick(t, &replica, 0).kind, HERD_PICK_GO);
+	assert_int_equal(herd_route_pick(t, &replica, &(struct herd_route_view){ .turn = 0 }).kind,
+			 HERD_PICK_GO);
 	/* The candidate holds the key: released, though the document is still there. */
 	free(t->groups[0].leader);
 	t->groups[0].leader = strdup("m02");
-	assert_string_equal(herd_route_pick(t, &primary, 0).member->name, "m02");
+	assert_string_equal(
+		herd_route_pick(t, &primary, &(struct herd_route_view){ .turn = 0 }).member->name,
+		"m02");
 	free(t->groups[0].leader);
 	t->groups[0].leader = NULL;
-	assert_int_equal(herd_route_pick(t, &primary, 0).kind, HERD_PICK_HOLD);
+	assert_int_equal(herd_route_pick(t, &primary, &(struct herd_route_view){ .turn = 0 }).kind,
+			 HERD_PICK_HOLD);
 	herd_topo_unref(t);
 }
 
