@@ -1,8 +1,9 @@
-/* libFuzzer: the lexer over any bytes: it ends, moves on, and stays within the text. */
+/* libFuzzer: lexer and classifier over any bytes: they end, move on, and stay within the text. */
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sql/classify.h"
 #include "sql/lex.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -20,6 +21,17 @@ static void tokens(const char *text, size_t n, bool backslash, enum herd_sql_byt
 	}
 }
 
+static void classify(const char *text, size_t n, struct herd_sql_dialect d)
+{
+	struct herd_sql_acts *acts = NULL;
+
+	if (herd_sql_classify(text, n, d, &acts) < 0 || !acts)
+		return;
+	for (size_t i = 0; i < acts->n; i++)
+		assert(acts->act[i].from + acts->act[i].len <= n);
+	herd_sql_acts_unref(acts);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	const char *text = (const char *)data;
@@ -32,6 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		struct herd_sql_lex l = herd_sql_lex_init(text, n, backslash, bytes);
 
 		tokens(text, n, backslash, bytes);
+		classify(text, n, (struct herd_sql_dialect){ backslash, bytes });
 		while (herd_sql_statement(&l, &s))
 			assert(s.len > 0 && s.p >= text && s.p + s.len <= text + n);
 	}
