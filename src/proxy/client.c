@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "pool/decide.h"
 #include "proxy/admin.h"
+#include "proxy/cancel.h"
 #include "proxy/dial.h"
 #include "wire/msg.h"
 
@@ -25,6 +26,8 @@ const char *herd_client_state_name(const struct herd_client *c)
 		return "waiting";
 	case HERD_CLIENT_IDLE:
 		return "idle";
+	case HERD_CLIENT_CANCEL:
+		return herd_cancel_state_name(c);
 	case HERD_CLIENT_ACTIVE:
 	case HERD_CLIENT_ADMIN:
 		return "active";
@@ -250,6 +253,8 @@ void herd_client_close(struct herd_client *c, const char *why)
 			herd_client_log(c, HERD_LOG_INFO, "closing because: %s (age=%llds)", why,
 					(long long)((w->now_us - c->connect_us) / 1000000));
 		herd_pool_leave(w, c);
+		herd_key_forget(c);
+		herd_cancel_abandon(c);
 		c->state = HERD_CLIENT_CLOSED;
 		uncount(c);
 		herd_list_remove(&c->node);
@@ -545,6 +550,7 @@ static void check(struct herd_client *c)
 	case HERD_CLIENT_ADMIN:
 		herd_admin_check(c);
 		break;
+	case HERD_CLIENT_CANCEL: /* see herd_cancel_janitor */
 	case HERD_CLIENT_CLOSED:
 		break;
 	}

@@ -16,10 +16,12 @@ enum herd_client_state {
 	HERD_CLIENT_WAITING, /* in the queue for a server */
 	HERD_CLIENT_ACTIVE,  /* linked to a server */
 	HERD_CLIENT_ADMIN,
+	HERD_CLIENT_CANCEL, /* came with a cancel request, waits for its end */
 	HERD_CLIENT_CLOSED
 };
 
 struct herd_login;
+struct herd_cancel;
 struct herd_console;
 
 /* For queries of the proxy itself, which wait in a queue like everybody (auth_query). */
@@ -53,6 +55,9 @@ struct herd_client {
 	struct herd_map *fresh;    /* those of them that are being parsed; borrowed */
 	struct herd_map *doubtful; /* those whose Parse failed; borrowed */
 	uint8_t key[8];
+	struct herd_client *key_next; /* in w->keys */
+	struct herd_cancel *cancel;   /* of HERD_CLIENT_CANCEL */
+	bool keyed, long_key;
 	bool counted; /* in the numbers of clients of its database and user */
 	bool replication;
 	bool console_login;

@@ -267,6 +267,46 @@ static int add_listener(struct herd_pconf *c, const char *name, const char *valu
 	return 0;
 }
 
+static int on_peer_word(void *arg, const char *section, const char *key, const char *value,
+			struct herd_err *err)
+{
+	struct herd_peer *p = arg;
+	int rc = -ENOENT;
+
+	(void)section;
+	if (strcmp(key, "host") == 0)
+		return herd_str_set(&p->host, value) ? 0
+						     : herd_err_set(err, -ENOMEM, "out of memory");
+	if (strcmp(key, "port") == 0)
+		rc = to_int(value, 65535, &p->port);
+	else if (strcmp(key, "pool_size") == 0)
+		rc = to_int(value, 1 << 30, &p->pool_size);
+	if (rc == -ENOENT)
+		return herd_err_set(err, -EINVAL, "unrecognized connection parameter: %s", key);
+	return rc < 0 ? bad_value(err, key, value) : 0;
+}
+
+static int add_peer(struct herd_pconf *c, const char *name, const char *value, struct herd_err *err)
+{
+	struct herd_peer *more = realloc(c->peers, (c->npeers + 1) * sizeof(*more));
+	int id;
+
+	if (!more)
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	c->peers = more;
+	if (to_int(name, HERD_MAX_PEER_ID, &id) < 0 || id < 1)
+		return herd_err_set(err, -EINVAL, "invalid peer_id \"%s\": 1 to %d is possible",
+				    name, HERD_MAX_PEER_ID);
+	struct herd_peer *p = &c->peers[c->npeers++];
+
+	*p = (struct herd_peer){ .id = id, .port = 6432, .pool_size = -1 };
+	int rc = herd_ini_conninfo(value, on_peer_word, p, err);
+
+	if (rc == 0 && !p->host)
+		rc = herd_err_set(err, -EINVAL, "peer %d needs \"host\"", id);
+	return rc;
+}
+
 static int on_user_word(void *arg, const char *section, const char *key, const char *value,
 			struct herd_err *err)
 {
@@ -330,7 +370,7 @@ static int on_key(void *arg, const char *section, const char *key, const char *v
 	if (strcmp(section, "listeners") == 0)
 		return add_listener(c, key, value, err);
 	if (strcmp(section, "peers") == 0)
-		return 0; /* cancel requests need no peers where one process owns the port */
+		return add_peer(c, key, value, err);
 	if (strcmp(section, "users") == 0) {
 		struct herd_user *u = get_user(c, key);
 
@@ -523,6 +563,9 @@ void herd_pconf_unref(struct herd_pconf *c)
 		free_database(c->listeners[i].db);
 	}
 	free(c->listeners);
+	for (size_t i = 0; i < c->npeers; i++)
+		free(c->peers[i].host);
+	free(c->peers);
 	herd_hba_free(c->hba);
 	herd_ident_free(c->ident);
 	free(c);
@@ -533,6 +576,15 @@ const struct herd_database *herd_pconf_database(const struct herd_pconf *c, cons
 	const struct herd_database *d = herd_map_get(c->databases, name);
 
 	return d ? d : herd_map_get(c->databases, "*");
+}
+
+const struct herd_peer *herd_pconf_peer(const struct herd_pconf *c, int id)
+{
+	for (size_t i = 0; i < c->npeers; i++) {
+		if (c->peers[i].id == id)
+			return &c->peers[i];
+	}
+	return NULL;
 }
 
 const struct herd_user *herd_pconf_user(const struct herd_pconf *c, const char *name)

@@ -113,6 +113,14 @@ struct herd_listener {
 	struct herd_database *db; /* where any database name on this port goes */
 };
 
+/* One line of [peers]: another process that shares our clients. */
+struct herd_peer {
+	int id;
+	char *host;
+	int port;
+	int pool_size; /* -1: default */
+};
+
 struct herd_hba;
 struct herd_ident;
 
@@ -125,6 +133,8 @@ struct herd_pconf {
 	struct herd_map *users;     /* name -> struct herd_user */
 	size_t nlisteners;
 	struct herd_listener *listeners;
+	size_t npeers;
+	struct herd_peer *peers;
 	struct herd_hba *hba;     /* NULL: none */
 	struct herd_ident *ident; /* NULL: none */
 };
@@ -141,6 +151,7 @@ struct herd_pconf *herd_pconf_ref(struct herd_pconf *c);
 void herd_pconf_unref(struct herd_pconf *c);
 
 const struct herd_database *herd_pconf_database(const struct herd_pconf *c, const char *name);
+const struct herd_peer *herd_pconf_peer(const struct herd_pconf *c, int id);
 const struct herd_user *herd_pconf_user(const struct herd_pconf *c, const char *name);
 
 /* The settings as a table, for SHOW CONFIG. */

@@ -110,6 +110,7 @@ static struct herd_pool *new_pool(struct herd_px *px, struct herd_db *db, const 
 	herd_list_init(&p->welcoming);
 	herd_list_init(&p->warm);
 	herd_list_init(&p->all);
+	herd_cancel_queue_init(&p->cancels);
 	return p;
 }
 
@@ -162,6 +163,7 @@ int herd_pool_mode(const struct herd_live *live, const struct herd_pool *p)
 static void free_pool(struct herd_pool *p)
 {
 	pthread_mutex_destroy(&p->lock);
+	pthread_mutex_destroy(&p->cancels.lock);
 	if (p->password)
 		herd_str_wipe(p->password, strlen(p->password));
 	herd_str_wipe(&p->keys, sizeof(p->keys));

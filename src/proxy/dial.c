@@ -14,14 +14,6 @@
 #include "base/str.h"
 #include "wire/startup.h"
 
-struct herd_cancel {
-	struct herd_conn conn;      /* first */
-	struct herd_list node;      /* w->cancels */
-	struct herd_server *server; /* NULL: it went away */
-	struct herd_buf packet;
-	int64_t since_us;
-};
-
 void herd_dial_tune(const struct herd_settings *set, int fd, sa_family_t family)
 {
 	int on = 1;
@@ -172,95 +164,4 @@ int herd_dial(struct herd_worker *w, const char *host, int port, int *fd, struct
 	}
 	*fd = sock;
 	return 0;
-}
-
-static void free_cancel(void *p)
-{
-	free(p);
-}
-
-static void end_cancel(struct herd_worker *w, struct herd_cancel *c)
-{
-	struct herd_server *s = c->server;
-
-	herd_list_remove(&c->node);
-	herd_conn_close(&c->conn);
-	herd_buf_free(&c->packet);
-	herd_retire(w->px, c, free_cancel);
-	if (!s)
-		return;
-	atomic_fetch_sub(&s->cancels, 1);
-	if (atomic_load(&s->state) == HERD_SERVER_CANCELED && atomic_load(&s->cancels) == 0)
-		herd_server_release(w, s);
-}
-
-void herd_cancel_forget(struct herd_worker *w, struct herd_server *s)
-{
-	if (atomic_load(&s->cancels) == 0)
-		return;
-	herd_list_for_each(it, &w->cancels)
-	{
-		struct herd_cancel *c = herd_container_of(it, struct herd_cancel, node);
-
-		if (c->server == s)
-			c->server = NULL;
-	}
-}
-
-void herd_server_cancel(struct herd_worker *w, struct herd_server *s)
-{
-	struct herd_cancel *c = calloc(1, sizeof(*c));
-	struct herd_addr addr;
-	struct herd_err err = HERD_ERR_INIT;
-
-	if (!c)
-		return;
-	c->conn.kind = HERD_CONN_CANCEL;
-	c->conn.fd = -1;
-	c->since_us = w->now_us;
-	herd_list_push_back(&w->cancels, &c->node);
-	if (herd_dial(w, s->target_host, s->addr.port, &c->conn.fd, &addr, &err) < 0 ||
-	    herd_worker_watch(w, &c->conn) < 0) {
-		herd_server_log(w, s, HERD_LOG_WARNING, "cancel request failed: %s",
-				herd_err_text(&err));
-		herd_err_clear(&err);
-		end_cancel(w, c);
-		return;
-	}
-	herd_wr_cancel(&c->packet, s->backend_pid, s->cancel_key, s->cancel_key_len);
-	c->server = s;
-	atomic_fetch_add(&s->cancels, 1);
-}
-
-void herd_cancel_event(struct herd_worker *w, struct herd_conn *conn)
-{
-	struct herd_cancel *c = herd_container_of(conn, struct herd_cancel, conn);
-	char rest[64];
-
-	if (c->packet.len > 0 && conn->can_write)
-		herd_conn_send_buf(conn, &c->packet);
-	/* The server says nothing and closes when the signal was sent. */
-	while (conn->can_read) {
-		ssize_t got = herd_conn_read(conn, rest, sizeof(rest));
-
-		if (got == -EAGAIN)
-			return;
-		if (got <= 0) {
-			end_cancel(w, c);
-			return;
-		}
-	}
-	if (conn->broken)
-		end_cancel(w, c);
-}
-
-void herd_cancel_stop(struct herd_worker *w)
-{
-	while (!herd_list_empty(&w->cancels)) {
-		struct herd_cancel *c =
-			herd_container_of(w->cancels.next, struct herd_cancel, node);
-
-		c->server = NULL;
-		end_cancel(w, c);
-	}
 }

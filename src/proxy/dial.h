@@ -1,5 +1,5 @@
 /*
- * proxy/dial.h - opening sockets to servers, and the short connections that carry cancel requests.
+ * proxy/dial.h - opening sockets to servers.
  */
 #pragma once
 #include "proxy/server.h"
@@ -10,9 +10,5 @@
  */
 int herd_dial(struct herd_worker *w, const char *host, int port, int *fd, struct herd_addr *addr,
 	      struct herd_err *err);
-/* The server goes away: cancel requests under way have nobody to report to. */
-void herd_cancel_forget(struct herd_worker *w, struct herd_server *s);
-/* Gives all of them up: the worker ends. */
-void herd_cancel_stop(struct herd_worker *w);
 /* Keepalive and buffer settings for a socket of a client or server. */
 void herd_dial_tune(const struct herd_settings *set, int fd, sa_family_t family);

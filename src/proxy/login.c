@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "proxy/admin.h"
+#include "proxy/cancel.h"
 #include "proxy/login.h"
 #include "proxy/tls.h"
 #include "wire/msg.h"
@@ -112,6 +113,7 @@ static void start_login(struct herd_client *c, const struct herd_startup *s)
 	if (!herd_login_parameters(c, s))
 		return;
 	herd_wr_negotiate(&b, s);
+	c->long_key = s->minor >= HERD_PROTOCOL_MINOR;
 	herd_conn_send_buf(&c->conn, &b);
 	herd_buf_free(&b);
 	c->login->admin = is_console(c->dbname);
@@ -143,49 +145,6 @@ static void start_login(struct herd_client *c, const struct herd_startup *s)
 			return;
 	}
 	herd_auth_begin(c);
-}
-
-/* A cancel request found its worker. */
-struct cancel_note {
-	struct herd_note note;
-	uint8_t key[8];
-};
-
-static void cancel_note(struct herd_worker *w, struct herd_note *n)
-{
-	struct cancel_note *cn = herd_container_of(n, struct cancel_note, note);
-
-	herd_list_for_each(it, &w->clients)
-	{
-		struct herd_client *c = herd_container_of(it, struct herd_client, node);
-
-		if (memcmp(c->key, cn->key, sizeof(c->key)) != 0 || c->internal)
-			continue;
-		if (c->server)
-			herd_server_cancel(w, c->server);
-		else
-			herd_relay_cancel_queued(c);
-		break;
-	}
-	free(cn);
-}
-
-static void take_cancel(struct herd_client *c, const struct herd_startup *s)
-{
-	struct cancel_note *cn = calloc(1, sizeof(*cn));
-
-	if (cn && s->cancel_key_len == 4) {
-		for (int i = 0; i < 4; i++)
-			cn->key[i] = (uint8_t)(s->cancel_pid >> (24 - 8 * i));
-		memcpy(cn->key + 4, s->cancel_key, 4);
-		if (cn->key[7] < c->w->px->nworkers) {
-			cn->note.fn = cancel_note;
-			herd_worker_post(&c->w->px->workers[cn->key[7]], &cn->note);
-			cn = NULL;
-		}
-	}
-	free(cn);
-	herd_client_close(c, NULL);
 }
 
 static void take_ssl_request(struct herd_client *c, bool ssl)
@@ -231,7 +190,7 @@ void herd_login_startup(struct herd_client *c)
 			take_ssl_request(c, s.kind == HERD_STARTUP_SSL);
 			break;
 		case HERD_STARTUP_CANCEL:
-			take_cancel(c, &s);
+			herd_cancel_take(c, &s);
 			return;
 		case HERD_STARTUP_LOGIN:
 			/* s points into the buffer, which start_login does not touch. */
@@ -348,19 +307,17 @@ void herd_login_finish(struct herd_client *c)
 	const char *tls = c->conn.tls ? SSL_get_version(c->conn.tls) : "no";
 	struct herd_buf b = { 0 };
 
-	if (RAND_bytes(c->key, sizeof(c->key)) != 1) {
-		herd_client_fail(c, "58000", "could not generate random bytes");
+	if (herd_key_assign(c) < 0) {
+		herd_client_fail(c, "58000", "could not make a cancel key");
 		return;
 	}
-	c->key[0] &= 0x7f;
-	c->key[7] = (uint8_t)c->w->id;
 	herd_wr_auth(&b, AUTH_OK, NULL, 0);
 	pthread_mutex_lock(&c->pool->lock);
 	greet(c, &b);
 	pthread_mutex_unlock(&c->pool->lock);
 	size_t mark = herd_wr_begin(&b, 'K');
 
-	herd_buf_add(&b, c->key, sizeof(c->key));
+	herd_key_write(c, &b);
 	herd_wr_end(&b, mark);
 	herd_wr_ready(&b, 'I');
 	if (herd_conn_send_buf(&c->conn, &b) < 0) {

@@ -757,7 +757,6 @@ void herd_pools_each(struct herd_px *px, void (*fn)(struct herd_pool *p, void *a
 
 static void count_server(const struct herd_server *s, int64_t used_us, struct herd_pool_counts *n)
 {
-	n->cancels += atomic_load(&s->cancels);
 	switch (atomic_load(&s->state)) {
 	case HERD_SERVER_ACTIVE:
 		n->sv_active++;
@@ -785,6 +784,15 @@ static void count_server(const struct herd_server *s, int64_t used_us, struct he
 	}
 }
 
+void herd_pool_canceled(struct herd_server *s, bool yes)
+{
+	struct herd_pool *p = s->pool;
+
+	pthread_mutex_lock(&p->lock);
+	herd_pool_count_as(p, s, yes ? HERD_COUNT_CLOSING : HERD_COUNT_ACTIVE);
+	pthread_mutex_unlock(&p->lock);
+}
+
 struct herd_pool_counts herd_pool_count(struct herd_pool *p, int64_t now_us, int64_t check_delay_us)
 {
 	struct herd_pool_counts n = { 0 };
@@ -805,6 +813,11 @@ struct herd_pool_counts herd_pool_count(struct herd_pool *p, int64_t now_us, int
 			n.maxwait_us = now_us - c->wait_us;
 	}
 	pthread_mutex_unlock(&p->lock);
+	pthread_mutex_lock(&p->cancels.lock);
+	n.cl_active_cancel = p->cancels.nactive;
+	n.cl_waiting_cancel = p->cancels.nwaiting;
+	n.sv_active_cancel = p->cancels.nactive;
+	pthread_mutex_unlock(&p->cancels.lock);
 	return n;
 }
 

@@ -28,6 +28,15 @@ static inline void herd_stat_add(_Atomic uint64_t *slot, uint64_t n)
 			      memory_order_relaxed);
 }
 
+/* Cancel requests for the servers of a pool, or for a peer (cancel.c). */
+struct herd_cancel_queue {
+	pthread_mutex_t lock;
+	struct herd_list waiting; /* first come first */
+	int nwaiting, nactive;    /* nactive: have a connection of their own */
+	int nlogin;               /* those of them that are not connected yet */
+};
+void herd_cancel_queue_init(struct herd_cancel_queue *q);
+
 /* A database by the name under which clients meet it. Lives as long as the proxy. */
 struct herd_db {
 	char *name;
@@ -74,6 +83,7 @@ struct herd_pool {
 	char *fail_text; /* the last failure, and its SQLSTATE */
 	char fail_state[6];
 	uint64_t turn;
+	struct herd_cancel_queue cancels;
 	struct herd_buf welcome; /* ParameterStatus messages of the last login */
 	struct herd_vars defaults;
 	bool have_welcome;
@@ -135,9 +145,13 @@ void herd_pools_members(struct herd_px *px);
 /* Runs fn for every pool, with only px->pools_lock held. */
 void herd_pools_each(struct herd_px *px, void (*fn)(struct herd_pool *p, void *arg), void *arg);
 
+/* The server is free but for cancel requests on their way to it (or not so any more). */
+void herd_pool_canceled(struct herd_server *s, bool yes);
+
 struct herd_pool_counts {
 	int cl_active, cl_waiting, sv_active, sv_idle, sv_used, sv_tested, sv_login;
-	int sv_canceled, sv_warm, cancels;
+	int sv_canceled, sv_warm;
+	int cl_active_cancel, cl_waiting_cancel, sv_active_cancel; /* requests */
 	int64_t maxwait_us;
 };
 /* Idle ones count as used, as in PgBouncer, when check_delay_us has passed since. */

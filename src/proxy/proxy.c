@@ -19,6 +19,7 @@
 #include "base/str.h"
 #include "loop/loop.h"
 #include "proxy/admin.h"
+#include "proxy/cancel.h"
 #include "proxy/doors.h"
 #include "proxy/pools.h"
 #include "proxy/topology.h"
@@ -323,7 +324,8 @@ static struct herd_px *new_proxy(const struct options *o, struct herd_err *err)
 	px->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	atomic_store(&px->verbose, o->verbose);
 	if (px->log && px->config_path && px->stmts && px->dbs && px->pools && px->users &&
-	    px->names && px->topology && px->stop_fd >= 0 && RAND_bytes(px->mock_seed, 16) == 1)
+	    px->names && px->topology && px->stop_fd >= 0 && RAND_bytes(px->mock_seed, 16) == 1 &&
+	    RAND_bytes(px->cancel_secret, sizeof(px->cancel_secret)) == 1)
 		return px;
 nomem:
 	herd_err_set(err, -ENOMEM, "out of memory");
@@ -336,6 +338,7 @@ static void free_proxy(struct herd_px *px)
 
 	herd_topology_free(px->topology);
 	herd_retire_sweep(px, true);
+	herd_peer_pools_free(px);
 	herd_pools_free(px);
 	herd_stmts_free(px->stmts);
 	herd_map_free(px->scram);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "proxy/cancel.h"
 #include "proxy/client.h"
 #include "proxy/dial.h"
 #include "proxy/tls.h"
@@ -474,6 +475,7 @@ void herd_server_release(struct herd_worker *w, struct herd_server *s)
 		herd_pool_kick(w, s->pool);
 	} else if (atomic_load(&s->cancels) > 0) {
 		atomic_store(&s->state, HERD_SERVER_CANCELED);
+		herd_pool_canceled(s, true);
 	} else if ((session || set->server_reset_query_always) && *set->server_reset_query &&
 		   !atomic_load(&s->close_needed)) {
 		ask(w, s, set->server_reset_query, HERD_SERVER_RESET);
@@ -807,10 +809,6 @@ static const char *overdue(struct herd_worker *w, struct herd_server *s)
 	case HERD_SERVER_RESET:
 		return limit > 0 && w->now_us - s->request_us > limit ? "test query timed out"
 								      : NULL;
-	case HERD_SERVER_CANCELED:
-		if (atomic_load(&s->cancels) == 0)
-			herd_server_release(w, s);
-		return NULL;
 	default:
 		return NULL;
 	}

@@ -98,10 +98,6 @@ void herd_server_verify(struct herd_worker *w, struct herd_server *s);
 void herd_server_test(struct herd_worker *w, struct herd_server *s);
 void herd_server_janitor(struct herd_worker *w);
 void herd_server_polls(struct herd_worker *w);
-/* Sends a cancel request for what it runs. */
-void herd_server_cancel(struct herd_worker *w, struct herd_server *s);
-/* A cancel connection of ours had an event. */
-void herd_cancel_event(struct herd_worker *w, struct herd_conn *conn);
 void herd_server_log(struct herd_worker *w, const struct herd_server *s, enum herd_log_level level,
 		     const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 

@@ -4,7 +4,7 @@
 #pragma once
 #include "proxy/config.h"
 
-enum { HERD_MAX_WORKERS = 16 };
+enum { HERD_MAX_WORKERS = 16, HERD_MAX_PEER_ID = 16383 };
 
 /* Index of the setting or -1; ours: of [pgherd]. */
 int herd_settings_find(const char *name, bool ours);

@@ -1,6 +1,7 @@
 /* SHOW LISTS, MEM, and what has no rows. */
 #include <string.h>
 
+#include "proxy/cancel.h"
 #include "proxy/console.h"
 
 static const char *const lists_columns[] = { "list", "items:4", NULL };
@@ -9,13 +10,6 @@ static const char *const mem_columns[] = {
 };
 static const char *const dns_columns[] = { "hostname", "ttl:8", "addrs", NULL };
 static const char *const zones_columns[] = { "zonename", "serial:8", "count:4", NULL };
-static const char *const peers_columns[] = { "peer_id:4", "host", "port:4", "pool_size:4", NULL };
-static const char *const peer_pools_columns[] = { "peer_id:4",
-						  "cl_active_cancel_req:4",
-						  "cl_waiting_cancel_req:4",
-						  "sv_active_cancel:4",
-						  "sv_login:4",
-						  NULL };
 
 struct server_sum {
 	int idle, used;
@@ -71,9 +65,9 @@ static void show_lists(struct herd_worker *w, struct herd_result *r)
 		     { "databases", (int64_t)herd_map_size(named) - !!herd_map_get(named, "*") +
 					    dbs.automatic + 1 },
 		     { "users", (int64_t)herd_map_size(w->live->config->users) + 1 },
-		     { "peers", 0 },
+		     { "peers", (int64_t)w->live->config->npeers },
 		     { "pools", (int64_t)herd_map_size(w->px->pools) + 1 },
-		     { "peer_pools", 0 },
+		     { "peer_pools", (int64_t)herd_peer_pools_count(w->px) },
 		     { "free_clients", 0 },
 		     { "used_clients", dbs.clients },
 		     { "login_clients", all > dbs.clients ? all - dbs.clients : 0 },
@@ -146,7 +140,5 @@ const struct herd_show herd_shows_lists[] = {
 	{ "dns_zones", zones_columns, show_nothing, NULL, false },
 	{ "lists", lists_columns, show_lists, NULL, false },
 	{ "mem", mem_columns, show_mem, NULL, false },
-	{ "peer_pools", peer_pools_columns, show_nothing, NULL, false },
-	{ "peers", peers_columns, show_nothing, NULL, false },
 	{ NULL, NULL, NULL, NULL, false },
 };

@@ -39,10 +39,10 @@ static void pool_row(struct herd_pool *p, void *arg)
 	herd_row_text(&row, p->user);
 	herd_row_int(&row, n.cl_active);
 	herd_row_int(&row, n.cl_waiting);
-	herd_row_int(&row, n.cancels);
-	herd_row_int(&row, 0);
+	herd_row_int(&row, n.cl_active_cancel);
+	herd_row_int(&row, n.cl_waiting_cancel);
 	herd_row_int(&row, n.sv_active);
-	herd_row_int(&row, n.cancels);
+	herd_row_int(&row, n.sv_active_cancel);
 	herd_row_int(&row, n.sv_canceled);
 	herd_row_int(&row, n.sv_idle);
 	herd_row_int(&row, n.sv_used);

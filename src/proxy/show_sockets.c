@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "loop/loop.h"
+#include "proxy/cancel.h"
 #include "proxy/console.h"
 
 #define SOCKET_COLUMNS                                                                             \
@@ -148,6 +149,36 @@ static void idle_rows(struct herd_pool *p, void *arg)
 	pthread_mutex_unlock(&p->lock);
 }
 
+static void cancel_row(void *arg, const struct herd_cancel_info *i)
+{
+	struct herd_show_arg *a = arg;
+	struct herd_row row = herd_row_begin(a->r);
+
+	herd_row_text(&row, "S");
+	herd_row_text(&row, i->user);
+	herd_row_text(&row, i->database);
+	herd_row_text(&row, "none");
+	herd_row_text(&row, "active_cancel");
+	herd_row_text(&row, i->addr->host);
+	herd_row_int(&row, i->addr->port);
+	herd_row_text(&row, "");
+	herd_row_int(&row, 0);
+	row_time(&row, a->w, i->since_us);
+	row_time(&row, a->w, i->since_us);
+	herd_row_int(&row, 0);
+	herd_row_int(&row, 0);
+	herd_row_int(&row, 0);
+	row_ptr(&row, i->id);
+	row_ptr(&row, i->server);
+	herd_row_int(&row, 0);
+	herd_row_text(&row, i->tls);
+	herd_row_text(&row, "");
+	herd_row_int(&row, 0);
+	herd_row_int(&row, (int64_t)i->id);
+	more_columns(&row, i->conn);
+	herd_row_end(&row);
+}
+
 static void each_servers(struct herd_worker *w, struct herd_result *r)
 {
 	struct herd_show_arg a = { w, r };
@@ -155,6 +186,7 @@ static void each_servers(struct herd_worker *w, struct herd_result *r)
 
 	herd_list_for_each(it, &w->servers)
 		server_row(w, r, herd_container_of(it, struct herd_server, node));
+	herd_cancel_each(w, cancel_row, &a);
 	if (!active)
 		herd_pools_each(w->px, idle_rows, &a);
 }

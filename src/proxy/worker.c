@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proxy/cancel.h"
 #include "proxy/client.h"
 #include "proxy/dial.h"
 #include "proxy/pools.h"
@@ -190,6 +191,7 @@ static void *loop(void *arg)
 			w->next_janitor_us = w->now_us + JANITOR_US;
 			herd_client_janitor(w);
 			herd_server_janitor(w);
+			herd_cancel_janitor(w);
 			herd_pools_janitor(w);
 		}
 	}
@@ -218,6 +220,7 @@ static int init_worker(struct herd_px *px, struct herd_worker *w, int id)
 	herd_list_init(&w->run);
 	herd_list_init(&w->polls);
 	herd_list_init(&w->cancels);
+	herd_list_init(&w->askers);
 	w->scratch = malloc(HERD_SCRATCH_BYTES);
 	w->epfd = epoll_create1(EPOLL_CLOEXEC);
 	w->wake = (struct herd_conn){ .kind = HERD_CONN_WAKE,
@@ -281,6 +284,7 @@ void herd_workers_stop(struct herd_px *px)
 				w, herd_container_of(w->servers.next, struct herd_server, node),
 				NULL);
 		herd_cancel_stop(w);
+		herd_keys_free(w);
 		herd_buf_free(&w->aux);
 		free(w->scratch);
 		close(w->epfd);

@@ -22,6 +22,7 @@
 #include "proxy/conn.h"
 #include "proxy/settings.h"
 
+struct herd_client;
 struct herd_topology;
 struct herd_worker;
 
@@ -72,10 +73,12 @@ struct herd_px {
 	struct herd_map *dbs;       /* struct herd_db */
 	struct herd_map *pools;     /* struct herd_pool, key "db\nuser" */
 	struct herd_map *users;     /* struct herd_user_count */
+	struct herd_map *peers;     /* struct herd_peer_pool (cancel.h); NULL until the first */
 
 	pthread_mutex_t scram_lock;
-	struct herd_map *scram; /* derived secrets of plain passwords, by user (login.c) */
-	uint8_t mock_seed[16];  /* makes the salts of users that do not exist */
+	struct herd_map *scram;    /* derived secrets of plain passwords, by user (login.c) */
+	uint8_t mock_seed[16];     /* makes the salts of users that do not exist */
+	uint8_t cancel_secret[32]; /* makes long cancel keys (keys.c) */
 
 	pthread_mutex_t names_lock;
 	struct herd_map *names; /* resolved host names (dial.c) */
@@ -94,6 +97,12 @@ struct herd_px {
 	pthread_mutex_t retire_lock;
 	struct herd_retired *retired;
 	_Atomic uint64_t main_passes;
+};
+
+/* This worker's clients by their cancel keys (keys.c). */
+struct herd_keys {
+	struct herd_client **bucket;
+	uint32_t cap, count;
 };
 
 struct herd_worker {
@@ -115,7 +124,9 @@ struct herd_worker {
 	struct herd_list servers; /* struct herd_server.node: opening, active, busy for us */
 	struct herd_list run;     /* struct herd_client.run_node: has work left */
 	struct herd_list polls;   /* struct herd_server.poll_node: asks again at poll_us */
-	struct herd_list cancels;
+	struct herd_list cancels; /* requests that it carries (cancel.c) */
+	struct herd_list askers;  /* struct herd_client.wait_node: came with a request */
+	struct herd_keys keys;
 	char *scratch;
 	struct herd_buf aux;
 };

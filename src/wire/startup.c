@@ -131,11 +131,12 @@ void herd_wr_negotiate(struct herd_buf *b, const struct herd_startup *s)
 
 	for (int i = 0; i < s->nparams; i++)
 		count += strncmp(s->params[i].name, "_pq_.", 5) == 0;
-	if (s->minor == 0 && count == 0)
+	if (s->minor <= HERD_PROTOCOL_MINOR && count == 0)
 		return;
 	size_t mark = herd_wr_begin(b, 'v');
 
-	herd_wr_u32(b, PROTOCOL_3_0);
+	herd_wr_u32(b, PROTOCOL_3_0 |
+			       (s->minor < HERD_PROTOCOL_MINOR ? s->minor : HERD_PROTOCOL_MINOR));
 	herd_wr_u32(b, count);
 	for (int i = 0; i < s->nparams; i++) {
 		if (strncmp(s->params[i].name, "_pq_.", 5) == 0)

@@ -9,7 +9,8 @@
 
 enum {
 	HERD_STARTUP_MAX_BYTES = 10000, /* PostgreSQL's own limit */
-	HERD_STARTUP_MAX_PARAMS = 128
+	HERD_STARTUP_MAX_PARAMS = 128,
+	HERD_PROTOCOL_MINOR = 2 /* the newest: cancel keys may be long */
 };
 
 enum herd_startup_kind {
@@ -45,7 +46,7 @@ void herd_wr_startup(struct herd_buf *b, const char *const *pairs);
 void herd_wr_ssl_request(struct herd_buf *b);
 void herd_wr_cancel(struct herd_buf *b, uint32_t pid, const void *key, size_t key_len);
 /*
- * NegotiateProtocolVersion: what we speak is 3.0; s names the minor version and the "_pq_."
+ * NegotiateProtocolVersion: what we speak is 3.0 to 3.2; s names the minor version and the "_pq_."
  * parameters that the client asked for. Writes nothing when there is nothing to tell.
  */
 void herd_wr_negotiate(struct herd_buf *b, const struct herd_startup *s);
