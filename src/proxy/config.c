@@ -207,6 +207,8 @@ static int check_route(struct herd_database *d, struct herd_err *err)
 		return herd_err_set(err, -EINVAL,
 				    "\"group\" and role \"workers\" exclude each other");
 	d->route.cluster = d->cluster;
+	d->reads = d->route;
+	d->reads.role = HERD_ROUTE_REPLICA;
 	return 0;
 }
 

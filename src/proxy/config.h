@@ -92,7 +92,8 @@ struct herd_database {
 	bool round_robin; /* load_balance_hosts */
 	bool fallback;    /* made from "*" or by a listener: name is filled in by the login */
 	struct herd_route route;
-	char *cluster; /* owns route.cluster */
+	struct herd_route reads; /* the replicas beside a route to the primary */
+	char *cluster;           /* owns route.cluster */
 };
 
 /* [users] and auth_file together. */

@@ -114,9 +114,11 @@ static struct herd_pool *new_pool(struct herd_px *px, struct herd_db *db, const 
 	return p;
 }
 
-struct herd_pool *herd_pool_get(struct herd_px *px, struct herd_db *db, const char *user)
+static struct herd_pool *find_pool(struct herd_px *px, struct herd_db *db, const char *user,
+				   struct herd_pool *home)
 {
-	char *key = herd_str_printf("%s\n%s\n%s", db->name, db->listener ? db->listener : "", user);
+	char *key = herd_str_printf("%s\n%s\n%s%s", db->name, db->listener ? db->listener : "",
+				    user, home ? "\nreads" : "");
 	struct herd_pool *p = NULL;
 
 	if (!key)
@@ -125,12 +127,24 @@ struct herd_pool *herd_pool_get(struct herd_px *px, struct herd_db *db, const ch
 	p = herd_map_get(px->pools, key);
 	if (!p) {
 		p = new_pool(px, db, user);
+		if (p)
+			p->home = home;
 		if (p && herd_map_put(px->pools, key, p) < 0)
 			p = NULL;
 	}
 	pthread_mutex_unlock(&px->pools_lock);
 	free(key);
 	return p;
+}
+
+struct herd_pool *herd_pool_get(struct herd_px *px, struct herd_db *db, const char *user)
+{
+	return find_pool(px, db, user, NULL);
+}
+
+struct herd_pool *herd_pool_reads(struct herd_pool *home)
+{
+	return find_pool(home->px, home->db, home->user, home);
 }
 
 void herd_pool_remember_keys(struct herd_pool *p, const struct herd_scram_keys *keys)

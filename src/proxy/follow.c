@@ -67,8 +67,8 @@ static void follow(struct herd_pool *p, void *arg)
 			struct herd_server *i =
 				herd_container_of(it, struct herd_server, pool_node);
 
-			if (!herd_topology_fits(p->px->topology, &conf->route, i->scope, i->group,
-						i->member) ||
+			if (!herd_topology_fits(p->px->topology, herd_pool_route(p, conf), i->scope,
+						i->group, i->member) ||
 			    herd_pool_leaves(w, i, conf)) {
 				s = i;
 				herd_pool_take(p, s, w->id);
@@ -92,7 +92,8 @@ static void follow(struct herd_pool *p, void *arg)
 	}
 	if (w->id != 0)
 		return;
-	if (atomic_load(&p->held) && herd_topology_warm(p->px->topology, &conf->route)) {
+	if (atomic_load(&p->held) &&
+	    herd_topology_warm(p->px->topology, herd_pool_route(p, conf))) {
 		pthread_mutex_lock(&p->lock);
 		warm = warm_wanted(w, p, conf);
 		p->nwarm += warm;
@@ -124,10 +125,10 @@ static void set_held(struct herd_pool *p, void *arg)
 
 	if (!conf || !conf->route.cluster)
 		return;
-	bool held = herd_topology_held(p->px->topology, &conf->route, &why);
-	int choices = conf->route.role == HERD_ROUTE_PRIMARY
+	bool held = herd_topology_held(p->px->topology, herd_pool_route(p, conf), &why);
+	int choices = herd_pool_route(p, conf)->role == HERD_ROUTE_PRIMARY
 			      ? 1
-			      : herd_topology_choices(p->px->topology, &conf->route,
+			      : herd_topology_choices(p->px->topology, herd_pool_route(p, conf),
 						      news->live->config->s.zone);
 
 	pthread_mutex_lock(&p->lock);
@@ -145,10 +146,15 @@ static void set_held(struct herd_pool *p, void *arg)
 		p->last_fail_us = 0;
 		atomic_store(&p->troubled, held);
 	}
+	if (p->home && held)
+		herd_pool_send_away(p);
 	pthread_mutex_unlock(&p->lock);
-	if (held != was)
+	if (held != was && !p->home)
 		herd_info(p->px->log, "pool %s/%s: %s: %s", p->db->name, p->user,
 			  held ? "holding clients" : "releasing clients", why ? why : "");
+	else if (held != was)
+		herd_info(p->px->log, "pool %s/%s: reads go to %s: %s", p->db->name, p->user,
+			  held ? "the primary" : "replicas", why ? why : "");
 }
 
 static void tell(struct herd_px *px, bool snapshot)
@@ -180,8 +186,8 @@ bool herd_pool_leaves(const struct herd_worker *w, const struct herd_server *s,
 		      const struct herd_database *conf)
 {
 	return s->mate && atomic_load(&s->mate->leave) &&
-	       !herd_topology_favours(w->px->topology, &conf->route, herd_worker_settings(w)->zone,
-				      s->scope, s->group, s->member);
+	       !herd_topology_favours(w->px->topology, herd_pool_route(s->pool, conf),
+				      herd_worker_settings(w)->zone, s->scope, s->group, s->member);
 }
 
 enum { BALANCED_MEMBERS = 32 }; /* of more, the rest is left as it is */
@@ -227,7 +233,7 @@ static struct herd_mate *overloaded(struct herd_worker *w, struct herd_pool *p,
 	for (int i = 0; i < n; i++) {
 		struct herd_mate *m = shares[i].mate;
 
-		if (!herd_topology_favours(w->px->topology, &conf->route,
+		if (!herd_topology_favours(w->px->topology, herd_pool_route(p, conf),
 					   herd_worker_settings(w)->zone, m->scope, m->group,
 					   m->member))
 			return m;
@@ -245,10 +251,10 @@ void herd_pool_balance(struct herd_worker *w, struct herd_pool *p)
 {
 	const struct herd_database *conf = herd_pool_conf(w, p);
 
-	if (!conf || !conf->route.cluster || conf->route.role == HERD_ROUTE_PRIMARY)
+	if (!conf || !conf->route.cluster || herd_pool_route(p, conf)->role == HERD_ROUTE_PRIMARY)
 		return;
-	int choices =
-		herd_topology_choices(w->px->topology, &conf->route, herd_worker_settings(w)->zone);
+	int choices = herd_topology_choices(w->px->topology, herd_pool_route(p, conf),
+					    herd_worker_settings(w)->zone);
 
 	atomic_store(&p->choices, choices);
 	atomic_store(&p->shed, overloaded(w, p, conf, choices));

@@ -102,6 +102,10 @@ struct herd_pool_obs herd_pool_observe(const struct herd_worker *w, const struct
 	/* Logins need one server to learn what it reports. */
 	if (p->nwelcoming > 0 && o.idle + o.active == 0)
 		o.waiting++;
+	/* Replicas that failed are tried without clients, who are served by the primary meanwhile.
+	 */
+	if (p->home && atomic_load(&p->troubled) && o.idle + o.active == 0)
+		o.waiting++;
 	for (int i = 0; i < p->px->nworkers; i++) {
 		if (herd_list_empty(&p->waiting[i]))
 			continue;
@@ -168,6 +172,19 @@ static void fail_all(struct herd_pool *p, const char *state, const char *text)
 		c->queued = false;
 		p->nwelcoming--;
 		notify(c, NULL, state, text);
+	}
+}
+
+void herd_pool_send_away(struct herd_pool *p)
+{
+	for (int i = 0; i < p->px->nworkers; i++) {
+		while (!herd_list_empty(&p->waiting[i])) {
+			struct herd_client *c = herd_container_of(p->waiting[i].next,
+								  struct herd_client, wait_node);
+
+			dequeue(p, c);
+			notify(c, NULL, NULL, NULL);
+		}
 	}
 }
 
@@ -374,7 +391,7 @@ static bool too_many_held(struct herd_worker *w, struct herd_pool *p, struct her
 {
 	int max = herd_worker_settings(w)->hold_max_clients;
 
-	if (max == 0 || !atomic_load(&p->troubled) || atomic_load(&p->px->nheld) < max)
+	if (max == 0 || p->home || !atomic_load(&p->troubled) || atomic_load(&p->px->nheld) < max)
 		return false;
 	herd_client_fail(c, "53300", "too many clients wait for a primary (hold_max_clients)");
 	return true;
@@ -531,8 +548,8 @@ static const char *unfit(const struct herd_worker *w, const struct herd_pool *p,
 	if (conf->route.cluster && s->fits_serial != herd_topology_serial(p->px->topology)) {
 		uint64_t serial = herd_topology_serial(p->px->topology);
 
-		if (!herd_topology_fits(p->px->topology, &conf->route, s->scope, s->group,
-					s->member))
+		if (!herd_topology_fits(p->px->topology, herd_pool_route(p, conf), s->scope,
+					s->group, s->member))
 			return "no longer the right member";
 		s->fits_serial = serial;
 	}
@@ -616,8 +633,11 @@ void herd_pool_lost(struct herd_worker *w, struct herd_server *s, bool failed, c
 				w->next_janitor_us = again;
 		}
 		/* A refused login is refused for all who wait, whatever still runs. */
-		if ((!cluster && (p->nidle + p->nactive == 0 || strncmp(state, "28", 2) == 0)) ||
-		    (cluster && strncmp(state, "08", 2) != 0 && !herd_hold_sqlstate(state)))
+		if (p->home)
+			herd_pool_send_away(p);
+		else if ((!cluster &&
+			  (p->nidle + p->nactive == 0 || strncmp(state, "28", 2) == 0)) ||
+			 (cluster && strncmp(state, "08", 2) != 0 && !herd_hold_sqlstate(state)))
 			fail_all(p, state, text);
 	}
 	pthread_mutex_unlock(&p->lock);
@@ -800,7 +820,7 @@ struct herd_pool_counts herd_pool_count(struct herd_pool *p, int64_t now_us, int
 
 	pthread_mutex_lock(&p->lock);
 	n.cl_waiting = p->nwaiting;
-	n.cl_active = p->nclients - p->nwaiting;
+	n.cl_active = p->home ? p->nactive : p->nclients - p->nwaiting;
 	herd_list_for_each(it, &p->all)
 		count_server(herd_container_of(it, struct herd_server, all_node), used_us, &n);
 	for (int i = 0; i < p->px->nworkers; i++) {

@@ -57,6 +57,11 @@ struct herd_pool {
 	struct herd_db *db;
 	char *user; /* as the servers know it */
 	struct herd_user_count *user_count;
+	/*
+	 * Of a pool for the reads that a database lets its replicas serve: the pool of its primary,
+	 * which has the secrets. NULL of every other pool.
+	 */
+	struct herd_pool *home;
 
 	pthread_mutex_t lock;
 	char *password; /* to log in with; NULL: none known */
@@ -100,6 +105,14 @@ const struct herd_database *herd_db_conf(const struct herd_live *live, const str
 const char *herd_db_server_name(const struct herd_db *db, const struct herd_database *conf);
 
 struct herd_pool *herd_pool_get(struct herd_px *px, struct herd_db *db, const char *user);
+/* The pool for reads beside that of the primary, made when needed; NULL when out of memory. */
+struct herd_pool *herd_pool_reads(struct herd_pool *home);
+/* Where the servers of the pool are found. */
+static inline const struct herd_route *herd_pool_route(const struct herd_pool *p,
+						       const struct herd_database *conf)
+{
+	return p->home ? &conf->reads : &conf->route;
+}
 /* What is counted of that user, made when needed; NULL when out of memory. */
 struct herd_user_count *herd_user_count_get(struct herd_px *px, const char *user);
 void herd_pool_remember_keys(struct herd_pool *p, const struct herd_scram_keys *keys);

@@ -16,6 +16,8 @@ void herd_pool_balance(struct herd_worker *w, struct herd_pool *p);
 /* The pool's lock is held in all of these. */
 struct herd_pool_obs herd_pool_observe(const struct herd_worker *w, const struct herd_pool *p,
 				       const struct herd_database *conf);
+/* Those who wait try again: they may want another pool now. */
+void herd_pool_send_away(struct herd_pool *p);
 /* Connections of the database and user, all pools together. */
 void herd_pool_count_total(struct herd_pool *p, int by);
 /* From the count it is in to another one; NONE: it leaves the pool. */

@@ -202,7 +202,7 @@ static int choose(struct herd_worker *w, struct herd_server *s, const struct her
 	int rc = -EAGAIN;
 
 	if (s->warming) {
-		pick.member = herd_route_warm(t, &conf->route, &pick.group);
+		pick.member = herd_route_warm(t, herd_pool_route(s->pool, conf), &pick.group);
 		pick.kind = pick.member ? HERD_PICK_GO : HERD_PICK_HOLD;
 		pick.want_primary = true;
 	} else {
@@ -212,7 +212,7 @@ static int choose(struct herd_worker *w, struct herd_server *s, const struct her
 						.look = herd_mates_look,
 						.arg = &mates };
 
-		pick = herd_route_pick(t, &conf->route, &view);
+		pick = herd_route_pick(t, herd_pool_route(s->pool, conf), &view);
 	}
 	if (pick.kind == HERD_PICK_GO) {
 		s->mate = herd_mates_get(herd_topology_mates(w->px->topology), pick.group->scope,
@@ -222,7 +222,7 @@ static int choose(struct herd_worker *w, struct herd_server *s, const struct her
 		s->member = herd_str_dup(pick.member->name);
 		s->group = pick.group->group;
 		s->want_primary = pick.want_primary;
-		s->only_choice = conf->route.role == HERD_ROUTE_PRIMARY;
+		s->only_choice = herd_pool_route(s->pool, conf)->role == HERD_ROUTE_PRIMARY;
 		s->want_standby = pick.want_standby;
 		*port = pick.member->port;
 		rc = s->mate && s->target_host && s->scope && s->member ? 0 : -ENOMEM;
@@ -427,8 +427,8 @@ void herd_server_polls(struct herd_worker *w)
 		if (s->poll_us > w->now_us)
 			continue;
 		herd_list_remove(&s->poll_node);
-		if (!conf || !herd_topology_fits(w->px->topology, &conf->route, s->scope, s->group,
-						 s->member))
+		if (!conf || !herd_topology_fits(w->px->topology, herd_pool_route(s->pool, conf),
+						 s->scope, s->group, s->member))
 			herd_server_drop(w, s, "no longer the right member");
 		else
 			herd_server_verify(w, s);

@@ -55,7 +55,9 @@ static void pool_row(struct herd_pool *p, void *arg)
 				    ? conf->round_robin ? "round-robin" : "disable"
 				    : NULL);
 	herd_row_text(&row, conf ? conf->cluster : NULL);
-	herd_row_text(&row, conf && conf->cluster ? herd_route_role_name(conf->route.role) : NULL);
+	herd_row_text(&row, conf && conf->cluster
+				    ? herd_route_role_name(herd_pool_route(p, conf)->role)
+				    : NULL);
 	herd_row_text(&row, p->db->listener);
 	herd_row_text(&row, atomic_load(&p->held) ? "yes" : "no");
 	herd_row_int(&row, n.sv_warm);

@@ -29,6 +29,8 @@ static struct secret find_secret(struct herd_worker *w, struct herd_pool *p)
 		s.text = herd_str_dup(conf->password);
 	else if (u && u->password && *u->password)
 		s.text = herd_str_dup(u->password);
+	if (p->home)
+		p = p->home;
 	pthread_mutex_lock(&p->lock);
 	if (!s.text && p->password)
 		s.text = herd_str_dup(p->password);
