@@ -11,6 +11,7 @@
 #include "proxy/ident.h"
 #include "proxy/login.h"
 #include "proxy/lookup.h"
+#include "proxy/repl.h"
 #include "wire/msg.h"
 
 struct derived {
@@ -248,7 +249,7 @@ static bool choose_method(struct herd_client *c)
 	if (l->method != HERD_AUTH_HBA)
 		return true;
 	l->method = herd_hba_find(conf->hba, (const struct sockaddr *)&c->peer, c->conn.tls != NULL,
-				  c->replication, c->dbname, c->user, &map);
+				  herd_repl_physical(c), c->dbname, c->user, &map);
 	return herd_str_set(&l->map, map);
 }
 

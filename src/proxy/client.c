@@ -14,6 +14,7 @@
 #include "proxy/admin.h"
 #include "proxy/cancel.h"
 #include "proxy/dial.h"
+#include "proxy/repl.h"
 #include "wire/msg.h"
 
 enum { ACCEPT_BATCH = 64, LOGIN_MAX_BYTES = 64 * 1024 };
@@ -213,7 +214,9 @@ static void let_go_of_server(struct herd_client *c)
 		return;
 	}
 	/* A long statement for nobody: stop it, so that the backend goes away soon. */
-	herd_server_drop(c->w, s, "client disconnect while server was not ready");
+	herd_server_drop(c->w, s,
+			 c->repl ? "replication client was closed"
+				 : "client disconnect while server was not ready");
 	herd_pool_kick(c->w, c->pool);
 }
 
@@ -266,6 +269,8 @@ void herd_client_close(struct herd_client *c, const char *why)
 		herd_buf_free(&c->replay);
 		herd_login_free(c->login);
 		c->login = NULL;
+		herd_repl_free(c->repl);
+		c->repl = NULL;
 		herd_admin_close(c);
 	}
 	if (c->pool) {

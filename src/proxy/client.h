@@ -23,6 +23,7 @@ enum herd_client_state {
 struct herd_login;
 struct herd_cancel;
 struct herd_console;
+struct herd_repl;
 
 /* For queries of the proxy itself, which wait in a queue like everybody (auth_query). */
 struct herd_internal {
@@ -50,6 +51,7 @@ struct herd_client {
 	struct herd_login *login;     /* until logged in */
 	struct herd_console *console; /* of HERD_CLIENT_ADMIN */
 	struct herd_internal *internal;
+	struct herd_repl *repl; /* of a replication connection (repl.h) */
 	struct herd_vars vars;
 	struct herd_map *stmts;    /* name -> struct herd_stmt, NULL until the first */
 	struct herd_map *fresh;    /* those of them that are being parsed; borrowed */
@@ -59,7 +61,6 @@ struct herd_client {
 	struct herd_cancel *cancel;   /* of HERD_CLIENT_CANCEL */
 	bool keyed, long_key;
 	bool counted; /* in the numbers of clients of its database and user */
-	bool replication;
 	bool console_login;
 
 	/* in the queue: guarded by the pool's lock */

@@ -343,7 +343,7 @@ static void look(struct herd_pool *p, void *arg)
 			d->busy |= atomic_load(&s->close_needed);
 		}
 	} else {
-		d->busy |= p->nactive + p->nidle + p->nopening + p->nclosing > 0;
+		d->busy |= p->nactive + p->nidle + p->nopening + p->nclosing + p->nrepl > 0;
 	}
 	pthread_mutex_unlock(&p->lock);
 }

@@ -108,6 +108,7 @@ static struct herd_pool *new_pool(struct herd_px *px, struct herd_db *db, const 
 		herd_list_init(&p->waiting[i]);
 	}
 	herd_list_init(&p->welcoming);
+	herd_list_init(&p->replicating);
 	herd_list_init(&p->warm);
 	herd_list_init(&p->all);
 	herd_cancel_queue_init(&p->cancels);

@@ -249,6 +249,30 @@ static bool type_fits(const struct line *l, const struct sockaddr *sa, bool tls)
 	return false;
 }
 
+/* The field's keywords are no names unless they are quoted. */
+static bool database_fits(const struct line *l, bool replication, const char *database,
+			  const char *user)
+{
+	static const char *const keywords[] = { "all", "sameuser", "samerole", "samegroup",
+						"replication" };
+	bool found = false;
+
+	if (replication)
+		return herd_words_have(&l->databases, "replication", true);
+	if (herd_words_have(&l->databases, "all", true) ||
+	    (herd_words_have(&l->databases, "sameuser", true) && strcmp(database, user) == 0))
+		return true;
+	for (size_t i = 0; i < l->databases.n && !found; i++) {
+		const struct herd_word *w = &l->databases.word[i];
+		bool keyword = false;
+
+		for (size_t k = 0; k < sizeof(keywords) / sizeof(keywords[0]); k++)
+			keyword |= !w->quoted && strcmp(w->text, keywords[k]) == 0;
+		found = !keyword && strcmp(w->text, database) == 0;
+	}
+	return found;
+}
+
 int herd_hba_find(const struct herd_hba *h, const struct sockaddr *sa, bool tls, bool replication,
 		  const char *database, const char *user, const char **map)
 {
@@ -256,14 +280,9 @@ int herd_hba_find(const struct herd_hba *h, const struct sockaddr *sa, bool tls,
 	for (const struct line *l = h ? h->first : NULL; l; l = l->next) {
 		if (!type_fits(l, sa, tls) || (l->type != LOCAL && !address_fits(l, sa)))
 			continue;
-		bool db = replication ? herd_words_have(&l->databases, "replication", true)
-				      : herd_words_have(&l->databases, "all", true) ||
-						herd_words_have(&l->databases, database, false) ||
-						(herd_words_have(&l->databases, "sameuser", true) &&
-						 strcmp(database, user) == 0);
-
-		if (!db || !(herd_words_have(&l->users, "all", true) ||
-			     herd_words_have(&l->users, user, false)))
+		if (!database_fits(l, replication, database, user) ||
+		    !(herd_words_have(&l->users, "all", true) ||
+		      herd_words_have(&l->users, user, false)))
 			continue;
 		*map = l->map;
 		return l->method;

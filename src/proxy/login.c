@@ -9,6 +9,7 @@
 #include "proxy/admin.h"
 #include "proxy/cancel.h"
 #include "proxy/login.h"
+#include "proxy/repl.h"
 #include "proxy/tls.h"
 #include "wire/msg.h"
 
@@ -127,11 +128,6 @@ static void start_login(struct herd_client *c, const struct herd_startup *s)
 			return;
 		}
 	} else {
-		if (c->replication) {
-			herd_client_fail(c, "0A000",
-					 "replication connections are not supported by the proxy");
-			return;
-		}
 		if (atomic_load(&c->w->px->stop) != HERD_STOP_NO) {
 			herd_client_fail(c, "57P01", "server shutting down");
 			return;
@@ -271,7 +267,9 @@ void herd_login_authentic(struct herd_client *c)
 	c->pool->nclients++;
 	pthread_mutex_unlock(&c->pool->lock);
 	herd_stat_add(&c->db->stats[w->id].client_login_count, 1);
-	if (herd_pool_welcome(w, c))
+	if (c->repl)
+		herd_repl_begin(c);
+	else if (herd_pool_welcome(w, c))
 		herd_login_finish(c);
 }
 
@@ -283,8 +281,9 @@ static void greet(struct herd_client *c, struct herd_buf *b)
 	bool leads =
 		conf && conf->route.cluster &&
 		(conf->route.role == HERD_ROUTE_PRIMARY || conf->route.role == HERD_ROUTE_WORKERS);
-	const char *data = herd_buf_str(&p->welcome);
-	size_t left = p->welcome.len;
+	const struct herd_buf *from = c->repl ? &c->server->params : &p->welcome;
+	const char *data = herd_buf_str(from);
+	size_t left = from->len;
 	struct herd_msg_head h;
 
 	while (herd_msg_head_parse(data, left, &h) == 0) {
@@ -299,7 +298,8 @@ static void greet(struct herd_client *c, struct herd_buf *b)
 		data += HERD_MSG_HEAD_BYTES + h.len;
 		left -= HERD_MSG_HEAD_BYTES + h.len;
 	}
-	herd_vars_fill(&c->vars, &p->defaults, &c->w->px->vars);
+	if (!c->repl)
+		herd_vars_fill(&c->vars, &p->defaults, &c->w->px->vars);
 }
 
 void herd_login_finish(struct herd_client *c)
@@ -327,11 +327,12 @@ void herd_login_finish(struct herd_client *c)
 	}
 	herd_buf_free(&b);
 	if (herd_worker_settings(c->w)->log_connections)
-		herd_client_log(c, HERD_LOG_INFO, "login attempt: db=%s user=%s tls=%s", c->dbname,
-				c->user, tls);
+		herd_client_log(c, HERD_LOG_INFO,
+				"login attempt: db=%s user=%s tls=%s replication=%s", c->dbname,
+				c->user, tls, herd_repl_word(c));
 	herd_login_free(c->login);
 	c->login = NULL;
-	c->state = HERD_CLIENT_IDLE;
+	c->state = c->repl ? HERD_CLIENT_ACTIVE : HERD_CLIENT_IDLE;
 	c->query_us = c->w->now_us;
 	herd_client_wake(c);
 }

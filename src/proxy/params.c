@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 #include "proxy/login.h"
+#include "proxy/repl.h"
 
 static bool set_parameter(struct herd_client *c, const char *name, const char *value)
 {
@@ -78,19 +79,40 @@ static bool set_options(struct herd_client *c, const char *text, bool lenient)
 	return ok;
 }
 
+/* Is it a replication connection? False when it failed. */
+static bool take_replication(struct herd_client *c, const struct herd_startup *s)
+{
+	const char *value = herd_startup_get(s, "replication");
+	int kind = value ? herd_repl_parse(value) : 0;
+
+	if (kind < 0) {
+		herd_client_fail(c, "22023", "invalid value for parameter \"replication\": \"%s\"",
+				 value);
+		return false;
+	}
+	if (kind > 0 && herd_repl_new(c, (enum herd_repl_kind)kind, s) < 0) {
+		herd_client_fail(c, "53200", "out of memory");
+		return false;
+	}
+	return true;
+}
+
 bool herd_login_parameters(struct herd_client *c, const struct herd_startup *s)
 {
 	const struct herd_settings *set = herd_worker_settings(c->w);
 
+	if (!take_replication(c, s))
+		return false;
 	for (int i = 0; i < s->nparams; i++) {
 		const char *name = s->params[i].name, *value = s->params[i].value;
 
 		if (strcmp(name, "user") == 0 || strcmp(name, "database") == 0)
 			continue;
-		if (strcmp(name, "replication") == 0) {
-			c->replication =
-				strcmp(value, "0") != 0 && strcasecmp(value, "false") != 0 &&
-				strcasecmp(value, "off") != 0 && strcasecmp(value, "no") != 0;
+		if (strcmp(name, "replication") == 0)
+			continue;
+		if (c->repl) {
+			/* Its server is its own and gets all of them. */
+			set_parameter(c, name, value);
 			continue;
 		}
 		if (strcmp(name, "options") == 0) {

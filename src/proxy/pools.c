@@ -10,6 +10,7 @@
 #include "pool/route.h"
 #include "proxy/client.h"
 #include "proxy/pools_internal.h"
+#include "proxy/repl.h"
 #include "proxy/server.h"
 #include "proxy/topology.h"
 
@@ -35,6 +36,8 @@ static int *slot_of(struct herd_pool *p, enum herd_server_count kind)
 		return &p->nclosing;
 	case HERD_COUNT_WARM:
 		return &p->nwarm;
+	case HERD_COUNT_REPL:
+		return &p->nrepl;
 	case HERD_COUNT_NONE:
 		break;
 	}
@@ -77,7 +80,7 @@ struct herd_pool_obs herd_pool_observe(const struct herd_worker *w, const struct
 		.idle = p->nidle,
 		.active = p->nactive,
 		.opening = p->nopening,
-		.closing = p->nclosing,
+		.closing = p->nclosing + p->nrepl, /* take room, and are for nobody else */
 		.db_conns = atomic_load(&p->db->nconns),
 		.user_conns = atomic_load(&p->user_count->nconns),
 		.waiting = p->nwaiting,
@@ -130,11 +133,13 @@ static void dequeue(struct herd_pool *p, struct herd_client *c)
 	assert(c->queued);
 	herd_list_remove(&c->wait_node);
 	c->queued = false;
-	if (c->wait_welcome)
+	if (c->repl)
+		p->nreplicating--;
+	else if (c->wait_welcome)
 		p->nwelcoming--;
 	else
 		p->nwaiting--;
-	assert(p->nwaiting >= 0 && p->nwelcoming >= 0);
+	assert(p->nwaiting >= 0 && p->nwelcoming >= 0 && p->nreplicating >= 0);
 }
 
 /* Wakes the client's thread with a server, an error, or neither: try again. */
@@ -149,6 +154,12 @@ static void notify(struct herd_client *c, struct herd_server *s, const char *sta
 		strncpy(c->fail_state, state, sizeof(c->fail_state) - 1);
 	}
 	herd_worker_post(c->w, &c->note);
+}
+
+void herd_pool_notify(struct herd_pool *p, struct herd_client *c)
+{
+	dequeue(p, c);
+	notify(c, NULL, NULL, NULL);
 }
 
 static void fail_all(struct herd_pool *p, const char *state, const char *text)
@@ -291,6 +302,20 @@ static void evict_one(struct herd_pool *p, void *arg)
 	herd_server_drop(e->w, s, "evicted");
 }
 
+void herd_pool_evict_own(struct herd_worker *w, struct herd_pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	struct herd_server *s = first_idle(p, w->id, true);
+
+	if (s)
+		herd_pool_take(p, s, w->id);
+	pthread_mutex_unlock(&p->lock);
+	if (!s)
+		return;
+	herd_server_adopt(w, s);
+	herd_server_drop(w, s, "evicted");
+}
+
 void herd_pool_kick(struct herd_worker *w, struct herd_pool *p)
 {
 	const struct herd_database *conf = herd_pool_conf(w, p);
@@ -313,9 +338,13 @@ void herd_pool_kick(struct herd_worker *w, struct herd_pool *p)
 		herd_pool_count_total(p, 1);
 		open++;
 	}
+	bool replicating = p->nreplicating > 0;
+
 	pthread_mutex_unlock(&p->lock);
 	while (open-- > 0)
 		herd_server_open(w, p, false);
+	if (replicating)
+		herd_repl_kick(w, p);
 	if (limits_reached_elsewhere(why)) {
 		struct evict e = { .w = w, .but = p, .same_db = why == HERD_POOL_DB_FULL };
 
@@ -502,6 +531,8 @@ void herd_pool_client_note(struct herd_worker *w, struct herd_note *n)
 		herd_client_close(c, NULL);
 	} else if (text) {
 		herd_client_fail(c, c->fail_state, "%s", text);
+	} else if (c->repl) {
+		herd_repl_begin(c);
 	} else if (c->state == HERD_CLIENT_WELCOME) {
 		assert(!s);
 		herd_login_finish(c);
@@ -819,8 +850,8 @@ struct herd_pool_counts herd_pool_count(struct herd_pool *p, int64_t now_us, int
 	int64_t used_us = check_delay_us > 0 ? now_us - check_delay_us : INT64_MIN;
 
 	pthread_mutex_lock(&p->lock);
-	n.cl_waiting = p->nwaiting;
-	n.cl_active = p->home ? p->nactive : p->nclients - p->nwaiting;
+	n.cl_waiting = p->nwaiting + p->nreplicating;
+	n.cl_active = p->home ? p->nactive : p->nclients - n.cl_waiting;
 	herd_list_for_each(it, &p->all)
 		count_server(herd_container_of(it, struct herd_server, all_node), used_us, &n);
 	for (int i = 0; i < p->px->nworkers; i++) {

@@ -71,9 +71,10 @@ struct herd_pool {
 	struct herd_list
 		waiting[HERD_MAX_WORKERS]; /* struct herd_client.wait_node, first come first */
 	struct herd_list welcoming;        /* logins that wait for the first server */
+	struct herd_list replicating;      /* replication connections that wait for room */
 	struct herd_list warm;             /* checked connections to a candidate */
 	struct herd_list all;              /* struct herd_server.all_node */
-	int nidle, nactive, nopening, nclosing, nwarm, nwaiting, nwelcoming;
+	int nidle, nactive, nopening, nclosing, nwarm, nrepl, nwaiting, nwelcoming, nreplicating;
 	int nclients;
 	_Atomic bool held; /* nobody to connect to */
 	_Atomic bool

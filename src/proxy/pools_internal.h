@@ -1,5 +1,5 @@
 /*
- * proxy/pools_internal.h - what the files that work on pools share (pools.c, follow.c).
+ * proxy/pools_internal.h - what the files that work on pools share (pools.c, follow.c, repl.c).
  */
 #pragma once
 #include "proxy/pools.h"
@@ -24,3 +24,8 @@ void herd_pool_count_total(struct herd_pool *p, int by);
 void herd_pool_count_as(struct herd_pool *p, struct herd_server *s, enum herd_server_count kind);
 /* Out of the idle list into the hands of a worker, which must adopt it. */
 void herd_pool_take(struct herd_pool *p, struct herd_server *s, int worker);
+/* Takes the client out of its queue and wakes its thread: it tries again. */
+void herd_pool_notify(struct herd_pool *p, struct herd_client *c);
+
+/* The lock is not held: closes an idle server to make room, if there is one. */
+void herd_pool_evict_own(struct herd_worker *w, struct herd_pool *p);

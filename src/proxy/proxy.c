@@ -240,7 +240,7 @@ static void count_busy(struct herd_pool *p, void *arg)
 	int *busy = arg;
 
 	pthread_mutex_lock(&p->lock);
-	*busy += p->nactive + p->nwaiting;
+	*busy += p->nactive + p->nrepl + p->nwaiting;
 	pthread_mutex_unlock(&p->lock);
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 #include "proxy/relay.h"
+#include "proxy/repl.h"
 #include "wire/msg.h"
 
 struct down {
@@ -427,6 +428,10 @@ void herd_relay_from_server(struct herd_worker *w, struct herd_server *s)
 	struct herd_client *c = s->client;
 	struct herd_chunk chunk;
 
+	if (c->repl) {
+		herd_repl_from_server(w, s);
+		return;
+	}
 	if (herd_conn_blocked(&s->conn) && s->conn.can_write) {
 		herd_conn_flush(&s->conn);
 		if (!herd_conn_blocked(&s->conn))

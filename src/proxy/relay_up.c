@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 #include "proxy/relay.h"
+#include "proxy/repl.h"
 #include "wire/msg.h"
 
 void herd_relay_read(struct herd_worker *w, struct herd_conn *c, struct herd_chunk *ret)
@@ -623,6 +624,10 @@ void herd_relay_from_client(struct herd_client *c)
 {
 	struct herd_chunk chunk;
 
+	if (c->repl) {
+		herd_repl_from_client(c);
+		return;
+	}
 	for (int loops = 0;; loops++) {
 		bool closed = false;
 

@@ -13,6 +13,7 @@
 #include "proxy/cancel.h"
 #include "proxy/client.h"
 #include "proxy/dial.h"
+#include "proxy/repl.h"
 #include "proxy/tls.h"
 #include "proxy/topology.h"
 #include "wire/msg.h"
@@ -136,10 +137,22 @@ void herd_server_close(struct herd_worker *w, struct herd_server *s, const char 
 	herd_retire(w->px, s, free_server);
 }
 
+/* The replication client that waits for this server, if there is one. */
+static struct herd_client *takes_for(const struct herd_server *s)
+{
+	struct herd_client *c = s->client;
+
+	return c && c->repl && c->state == HERD_CLIENT_WELCOME ? c : NULL;
+}
+
 void herd_server_drop(struct herd_worker *w, struct herd_server *s, const char *why)
 {
+	struct herd_client *c = takes_for(s);
+
 	herd_pool_lost(w, s, false, NULL, NULL);
 	herd_server_close(w, s, why);
+	if (c)
+		herd_repl_failed(c, NULL, NULL);
 }
 
 /*
@@ -160,11 +173,18 @@ static void fail(struct herd_worker *w, struct herd_server *s, const char *state
 	if (herd_worker_settings(w)->log_pooler_errors)
 		herd_server_log(w, s, HERD_LOG_WARNING, "server login failed: %s%s",
 				s->errored ? "FATAL " : "", text);
+	struct herd_client *c = takes_for(s);
 	bool moved = s->mate && blame(s, state, text);
 	struct herd_px *px = w->px;
+	char *copy = strdup(text), code[6] = "";
 
-	herd_pool_lost(w, s, true, state, text);
-	herd_server_close(w, s, text);
+	memcpy(code, state, strnlen(state, sizeof(code) - 1));
+	/* What is refused to one replication connection says nothing about other clients. */
+	herd_pool_lost(w, s, !c, state, text);
+	herd_server_close(w, s, c ? "login failed" : text);
+	if (c)
+		herd_repl_failed(c, code, copy ? copy : "out of memory");
+	free(copy);
 	if (moved)
 		herd_pools_members(px);
 }
@@ -258,7 +278,8 @@ static struct herd_server *new_server(struct herd_worker *w, struct herd_pool *p
 	return s;
 }
 
-void herd_server_open(struct herd_worker *w, struct herd_pool *p, bool warming)
+static void open_one(struct herd_worker *w, struct herd_pool *p, bool warming,
+		     struct herd_client *c)
 {
 	const struct herd_database *conf = herd_db_conf(w->live, p->db);
 	struct herd_server *s = new_server(w, p, warming);
@@ -267,14 +288,23 @@ void herd_server_open(struct herd_worker *w, struct herd_pool *p, bool warming)
 
 	if (!s) {
 		pthread_mutex_lock(&p->lock);
-		if (warming)
+		if (c)
+			p->nrepl--;
+		else if (warming)
 			p->nwarm--;
 		else
 			p->nopening--;
 		pthread_mutex_unlock(&p->lock);
 		atomic_fetch_sub(&p->db->nconns, 1);
 		atomic_fetch_sub(&p->user_count->nconns, 1);
+		if (c)
+			herd_client_fail(c, "53200", "out of memory");
 		return;
+	}
+	if (c) {
+		s->counted = HERD_COUNT_REPL;
+		s->client = c;
+		c->server = s;
 	}
 	pthread_mutex_lock(&p->lock);
 	herd_list_push_back(&p->all, &s->all_node);
@@ -291,6 +321,16 @@ void herd_server_open(struct herd_worker *w, struct herd_pool *p, bool warming)
 		return;
 	}
 	herd_server_log(w, s, HERD_LOG_DEBUG, "connecting");
+}
+
+void herd_server_open(struct herd_worker *w, struct herd_pool *p, bool warming)
+{
+	open_one(w, p, warming, NULL);
+}
+
+void herd_server_open_for(struct herd_worker *w, struct herd_pool *p, struct herd_client *c)
+{
+	open_one(w, p, false, c);
 }
 
 int herd_server_adopt(struct herd_worker *w, struct herd_server *s)
@@ -334,7 +374,7 @@ void herd_server_verify(struct herd_worker *w, struct herd_server *s)
 		free(s->verify_row[i]);
 		s->verify_row[i] = NULL;
 	}
-	ask(w, s, verify_sql, HERD_SERVER_VERIFY);
+	ask(w, s, herd_repl_verify_sql(s, verify_sql), HERD_SERVER_VERIFY);
 }
 
 void herd_server_test(struct herd_worker *w, struct herd_server *s)
@@ -382,11 +422,16 @@ static void become_ready(struct herd_worker *w, struct herd_server *s)
 	}
 	if (s->mate && herd_mate_worked(s->mate))
 		herd_server_log(w, s, HERD_LOG_INFO, "member \"%s\" can be used again", s->member);
-	herd_pool_put(w, s);
+	if (s->client)
+		herd_repl_linked(w, s);
+	else
+		herd_pool_put(w, s);
 }
 
 static void verified(struct herd_worker *w, struct herd_server *s)
 {
+	herd_repl_verified(s);
+
 	bool in_recovery = s->verify_row[0] && *s->verify_row[0] == 't';
 	int64_t hold_us = herd_worker_settings(w)->hold_timeout;
 
@@ -442,7 +487,7 @@ static void next_step(struct herd_worker *w, struct herd_server *s)
 
 	if (!conf)
 		herd_server_drop(w, s, "database configuration changed");
-	else if (atomic_load(&s->state) == HERD_SERVER_LOGIN && conf->connect_query)
+	else if (atomic_load(&s->state) == HERD_SERVER_LOGIN && conf->connect_query && !s->client)
 		ask(w, s, conf->connect_query, HERD_SERVER_SETUP);
 	else if (conf->route.cluster)
 		herd_server_verify(w, s);
@@ -458,7 +503,8 @@ static void logged_in(struct herd_worker *w, struct herd_server *s)
 	s->connected_us = w->now_us;
 	herd_server_log(w, s, HERD_LOG_INFO, "new connection to server (from %s:%d)%s%s",
 			s->local.host, s->local.port, tls ? ", tls=" : "", tls ? tls : "");
-	herd_pool_greeting(w, s);
+	if (!s->client)
+		herd_pool_greeting(w, s);
 	next_step(w, s);
 }
 

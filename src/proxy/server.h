@@ -29,7 +29,8 @@ enum herd_server_count {
 	HERD_COUNT_ACTIVE,
 	HERD_COUNT_IDLE,
 	HERD_COUNT_CLOSING,
-	HERD_COUNT_WARM
+	HERD_COUNT_WARM,
+	HERD_COUNT_REPL /* of a replication connection, from the start */
 };
 
 struct herd_server {
@@ -83,6 +84,8 @@ struct herd_server {
 const char *herd_server_state_name(int state);
 /* Begins to open one. The pool has counted it already, as opening or as warm. */
 void herd_server_open(struct herd_worker *w, struct herd_pool *p, bool warming);
+/* One for a replication connection alone; counted as opening. */
+void herd_server_open_for(struct herd_worker *w, struct herd_pool *p, struct herd_client *c);
 /* Something happened on its socket. */
 void herd_server_event(struct herd_worker *w, struct herd_server *s);
 /* Makes it this worker's (which holds it exclusively): moves the registration when needed. */

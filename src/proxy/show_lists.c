@@ -21,7 +21,7 @@ static void add_servers(struct herd_pool *p, void *arg)
 
 	pthread_mutex_lock(&p->lock);
 	sum->idle += p->nidle;
-	sum->used += p->nactive + p->nopening + p->nclosing + p->nwarm;
+	sum->used += p->nactive + p->nopening + p->nclosing + p->nwarm + p->nrepl;
 	pthread_mutex_unlock(&p->lock);
 }
 

@@ -7,6 +7,7 @@
 #include "loop/loop.h"
 #include "proxy/cancel.h"
 #include "proxy/console.h"
+#include "proxy/repl.h"
 
 #define SOCKET_COLUMNS                                                                             \
 	"type", "user", "database", "replication", "state", "addr", "port:4", "local_addr",        \
@@ -66,7 +67,7 @@ static void client_row(struct herd_worker *w, struct herd_result *r, struct herd
 	herd_row_text(&row, "C");
 	herd_row_text(&row, c->user ? c->user : "(nouser)");
 	herd_row_text(&row, c->dbname ? c->dbname : "(nodb)");
-	herd_row_text(&row, "none");
+	herd_row_text(&row, herd_repl_name(c));
 	herd_row_text(&row, herd_client_state_name(c));
 	herd_row_text(&row, c->addr.host);
 	herd_row_int(&row, c->addr.port);
@@ -96,7 +97,7 @@ static void server_row(struct herd_worker *w, struct herd_result *r, struct herd
 	herd_row_text(&row, "S");
 	herd_row_text(&row, s->pool->user);
 	herd_row_text(&row, s->pool->db->name);
-	herd_row_text(&row, "none");
+	herd_row_text(&row, s->client ? herd_repl_name(s->client) : "none");
 	herd_row_text(&row, herd_server_state_name(atomic_load(&s->state)));
 	herd_row_text(&row, s->addr.host);
 	herd_row_int(&row, s->addr.port);

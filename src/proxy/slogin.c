@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "proxy/repl.h"
 #include "proxy/server.h"
 #include "wire/auth.h"
 #include "wire/msg.h"
@@ -57,6 +58,15 @@ int herd_server_startup(struct herd_worker *w, struct herd_server *s)
 
 	if (!conf)
 		return -ENOENT;
+	if (s->client) {
+		int rc = herd_repl_startup(s, conf, &b);
+
+		if (rc == 0)
+			rc = herd_conn_send_buf(&s->conn, &b);
+		herd_buf_free(&b);
+		atomic_store(&s->state, HERD_SERVER_LOGIN);
+		return rc;
+	}
 	pairs[n++] = "user";
 	pairs[n++] = s->pool->user;
 	pairs[n++] = "database";
