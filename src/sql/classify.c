@@ -751,6 +751,8 @@ static void end_statement(struct scan *s, size_t first)
 {
 	if (s->on_commit_drop)
 		s->pins &= ~(unsigned)HERD_PIN_TEMP;
+	/* Which of them comes last cannot be told. */
+	s->unpin &= ~s->pins;
 	add_pins(s, HERD_ACT_PIN, s->pins);
 	add_pins(s, HERD_ACT_MAYBE, s->maybe);
 	add_pins(s, HERD_ACT_UNPIN, s->unpin);
