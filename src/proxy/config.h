@@ -52,7 +52,7 @@ struct herd_settings {
 	char *client_tls_protocols, *client_tls_ciphers, *client_tls13_ciphers;
 	char *server_tls_key_file, *server_tls_cert_file, *server_tls_ca_file;
 	char *server_tls_protocols, *server_tls_ciphers, *server_tls13_ciphers;
-	char *dcs, *nspace, *proxy_id, *zone;
+	char *resolv_conf, *dcs, *nspace, *proxy_id, *zone;
 	char *ignored_text; /* takes what has no effect */
 	int listen_port, listen_backlog, unix_socket_mode, pool_mode, auth_type;
 	int max_client_conn, default_pool_size, min_pool_size, reserve_pool_size;
@@ -69,7 +69,7 @@ struct herd_settings {
 	int64_t reserve_pool_timeout, stats_period, server_check_delay, server_lifetime;
 	int64_t server_idle_timeout, server_connect_timeout, server_login_retry;
 	int64_t client_login_timeout, autodb_idle_timeout, pool_idle_timeout;
-	int64_t dns_max_ttl, dns_nxdomain_ttl, query_wait_notify;
+	int64_t dns_max_ttl, dns_nxdomain_ttl, dns_zone_check_period, query_wait_notify;
 	int64_t query_timeout, query_wait_timeout, cancel_wait_timeout, client_idle_timeout;
 	int64_t idle_transaction_timeout, transaction_timeout, suspend_timeout;
 	int64_t hold_timeout, dcs_timeout, ignored_time;

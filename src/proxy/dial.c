@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "proxy/dns.h"
 #include "wire/startup.h"
 
 void herd_dial_tune(const struct herd_settings *set, int fd, sa_family_t family)
@@ -59,13 +60,6 @@ static int unix_address(const char *host, int port, struct sockaddr_un *un, sock
 	return 0;
 }
 
-/* A name that was resolved; the port is not part of it. */
-struct name {
-	struct sockaddr_storage ss;
-	socklen_t len;
-	int64_t until_us;
-};
-
 static void set_port(struct sockaddr_storage *ss, int port)
 {
 	if (ss->ss_family == AF_INET)
@@ -74,64 +68,42 @@ static void set_port(struct sockaddr_storage *ss, int port)
 		((struct sockaddr_in6 *)(void *)ss)->sin6_port = htons((uint16_t)port);
 }
 
-static bool remembered(struct herd_worker *w, const char *host, struct sockaddr_storage *ss,
-		       socklen_t *len)
-{
-	pthread_mutex_lock(&w->px->names_lock);
-	const struct name *n = herd_map_get(w->px->names, host);
-	bool hit = n && n->until_us > w->now_us;
-
-	if (hit) {
-		*ss = n->ss;
-		*len = n->len;
-	}
-	pthread_mutex_unlock(&w->px->names_lock);
-	return hit;
-}
-
-static void remember(struct herd_worker *w, const char *host, const struct sockaddr_storage *ss,
-		     socklen_t len)
-{
-	struct name *n = malloc(sizeof(*n));
-
-	if (!n)
-		return;
-	*n = (struct name){ .ss = *ss,
-			    .len = len,
-			    .until_us = w->now_us + herd_worker_settings(w)->dns_max_ttl };
-	pthread_mutex_lock(&w->px->names_lock);
-	if (herd_map_put(w->px->names, host, n) < 0)
-		free(n);
-	pthread_mutex_unlock(&w->px->names_lock);
-}
-
-static int resolve(struct herd_worker *w, const char *host, int port, struct sockaddr_storage *ss,
-		   socklen_t *len, struct herd_err *err)
+/* A numeric address; this never asks anybody. */
+static bool numeric(const char *host, struct sockaddr_storage *ss, socklen_t *len)
 {
 	struct addrinfo hints = { .ai_family = AF_UNSPEC,
 				  .ai_socktype = SOCK_STREAM,
 				  .ai_flags = AI_NUMERICHOST };
 	struct addrinfo *ai = NULL;
-	int rc = getaddrinfo(host, NULL, &hints, &ai);
-	bool name = rc == EAI_NONAME;
 
-	if (name && remembered(w, host, ss, len)) {
-		set_port(ss, port);
-		return 0;
-	}
-	if (name) {
-		hints.ai_flags = AI_ADDRCONFIG;
-		rc = getaddrinfo(host, NULL, &hints, &ai);
-	}
-	if (rc != 0)
-		return herd_err_set(err, -EHOSTUNREACH, "could not resolve host name \"%s\": %s",
-				    host, gai_strerror(rc));
+	if (getaddrinfo(host, NULL, &hints, &ai) != 0)
+		return false;
 	memset(ss, 0, sizeof(*ss));
 	memcpy(ss, ai->ai_addr, ai->ai_addrlen);
 	*len = ai->ai_addrlen;
 	freeaddrinfo(ai);
-	if (name)
-		remember(w, host, ss, *len);
+	return true;
+}
+
+bool herd_dial_is_address(const char *host)
+{
+	struct sockaddr_storage ss;
+	socklen_t len;
+
+	return *host == '/' || *host == '@' || numeric(host, &ss, &len);
+}
+
+static int find(struct herd_worker *w, const char *host, int port, struct sockaddr_storage *ss,
+		socklen_t *len, struct herd_err *err)
+{
+	if (!numeric(host, ss, len)) {
+		if (herd_dns_peek(w, host, ss) < 0)
+			return herd_err_set(err, -EAGAIN,
+					    "the address of host name \"%s\" is not known yet",
+					    host);
+		*len = ss->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+						 : sizeof(struct sockaddr_in);
+	}
 	set_port(ss, port);
 	return 0;
 }
@@ -146,7 +118,7 @@ int herd_dial(struct herd_worker *w, const char *host, int port, int *fd, struct
 	if (*host == '/' || *host == '@')
 		rc = unix_address(host, port, (struct sockaddr_un *)(void *)&ss, &len, err);
 	else
-		rc = resolve(w, host, port, &ss, &len, err);
+		rc = find(w, host, port, &ss, &len, err);
 	if (rc < 0)
 		return rc;
 	int sock = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -20,8 +20,10 @@
 #include "loop/loop.h"
 #include "proxy/admin.h"
 #include "proxy/cancel.h"
+#include "proxy/dns.h"
 #include "proxy/doors.h"
 #include "proxy/pools.h"
+#include "proxy/target.h"
 #include "proxy/topology.h"
 
 enum { TICK_MS = 200, DEFAULT_MAX_WORKERS = 4 };
@@ -279,6 +281,7 @@ static void on_tick(void *arg)
 	const struct herd_settings *s = &atomic_load(&m->px->live)->config->s;
 
 	herd_retire_sweep(m->px, false);
+	herd_dns_tick(m->px->dns);
 	if (s->stats_period > 0 && now - m->period_us >= s->stats_period) {
 		herd_stats_period(m->px, now - m->period_us);
 		m->period_us = now;
@@ -313,8 +316,8 @@ static struct herd_px *new_proxy(const struct options *o, struct herd_err *err)
 	pthread_mutexattr_destroy(&recursive);
 	pthread_mutex_init(&px->scram_lock, NULL);
 	pthread_mutex_init(&px->retire_lock, NULL);
-	pthread_mutex_init(&px->names_lock, NULL);
-	px->names = herd_map_new(free);
+	px->dns = herd_dns_new(px);
+	px->targets = herd_targets_new();
 	px->stmts = herd_stmts_new();
 	px->dbs = herd_map_new(NULL);
 	px->pools = herd_map_new(NULL);
@@ -324,7 +327,8 @@ static struct herd_px *new_proxy(const struct options *o, struct herd_err *err)
 	px->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	atomic_store(&px->verbose, o->verbose);
 	if (px->log && px->config_path && px->stmts && px->dbs && px->pools && px->users &&
-	    px->names && px->topology && px->stop_fd >= 0 && RAND_bytes(px->mock_seed, 16) == 1 &&
+	    px->dns && px->targets && px->topology && px->stop_fd >= 0 &&
+	    RAND_bytes(px->mock_seed, 16) == 1 &&
 	    RAND_bytes(px->cancel_secret, sizeof(px->cancel_secret)) == 1)
 		return px;
 nomem:
@@ -342,7 +346,8 @@ static void free_proxy(struct herd_px *px)
 	herd_pools_free(px);
 	herd_stmts_free(px->stmts);
 	herd_map_free(px->scram);
-	herd_map_free(px->names);
+	herd_dns_free(px->dns);
+	herd_targets_free(px->targets);
 	herd_var_names_free(&px->vars);
 	if (l) {
 		herd_pconf_unref(l->config);
@@ -420,6 +425,8 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 			  px->doors[i].listener ? px->doors[i].listener : "");
 	rc = set_up_loop(&m, err);
 	if (rc == 0)
+		rc = herd_dns_start(px->dns, m.loop, c->s.resolv_conf, err);
+	if (rc == 0)
 		rc = herd_workers_start(
 			px, c->s.worker_threads > 0 ? c->s.worker_threads : default_workers(), err);
 	if (rc == 0) {
@@ -431,7 +438,10 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 			herd_loop_run(m.loop);
 		}
 		herd_topology_stop(px->topology);
+		herd_dns_stop(px->dns);
 		herd_workers_stop(px);
+	} else {
+		herd_dns_stop(px->dns);
 	}
 	herd_doors_close(px);
 	tear_down_loop(&m);

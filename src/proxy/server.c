@@ -13,7 +13,9 @@
 #include "proxy/cancel.h"
 #include "proxy/client.h"
 #include "proxy/dial.h"
+#include "proxy/dns.h"
 #include "proxy/repl.h"
+#include "proxy/target.h"
 #include "proxy/tls.h"
 #include "proxy/topology.h"
 #include "wire/msg.h"
@@ -120,6 +122,8 @@ void herd_server_close(struct herd_worker *w, struct herd_server *s, const char 
 	herd_list_remove(&s->node);
 	herd_list_remove(&s->poll_node);
 	herd_cancel_forget(w, s);
+	herd_dns_forget(s->lookup);
+	s->lookup = NULL;
 	if (s->login_done && !s->conn.broken && s->ready) {
 		herd_wr_empty(&bye, 'X');
 		herd_conn_send_buf(&s->conn, &bye);
@@ -175,32 +179,28 @@ static void fail(struct herd_worker *w, struct herd_server *s, const char *state
 				s->errored ? "FATAL " : "", text);
 	struct herd_client *c = takes_for(s);
 	bool moved = s->mate && blame(s, state, text);
+	bool elsewhere = !s->mate && herd_target_failed(w, s, state);
 	struct herd_px *px = w->px;
+	struct herd_pool *p = s->pool;
 	char *copy = strdup(text), code[6] = "";
 
 	memcpy(code, state, strnlen(state, sizeof(code) - 1));
 	/* What is refused to one replication connection says nothing about other clients. */
-	herd_pool_lost(w, s, !c, state, text);
+	herd_pool_lost(w, s, !c && !elsewhere, state, text);
 	herd_server_close(w, s, c ? "login failed" : text);
 	if (c)
 		herd_repl_failed(c, code, copy ? copy : "out of memory");
+	else if (elsewhere)
+		herd_pool_kick(w, p);
 	free(copy);
 	if (moved)
 		herd_pools_members(px);
 }
 
-/* The configuration's host list: one of them, in turn. Freed by the caller. */
-static char *one_host(const struct herd_database *conf, uint64_t turn)
+void herd_server_failed(struct herd_worker *w, struct herd_server *s, const char *state,
+			const char *text)
 {
-	int n = 1;
-
-	for (const char *c = conf->host; *c; c++)
-		n += *c == ',';
-	const char *p = conf->host;
-
-	for (uint64_t skip = conf->round_robin ? turn % (uint64_t)n : 0; skip > 0; skip--)
-		p = strchr(p, ',') + 1;
-	return strndup(p, strcspn(p, ","));
+	fail(w, s, state, text);
 }
 
 /*
@@ -213,7 +213,7 @@ static int choose(struct herd_worker *w, struct herd_server *s, const struct her
 	if (!conf->route.cluster) {
 		*port = conf->port;
 		s->target_host = conf->host
-					 ? one_host(conf, turn)
+					 ? herd_target_pick(w, conf, turn)
 					 : herd_str_dup(herd_worker_settings(w)->unix_socket_dir);
 		return s->target_host ? 0 : -ENOMEM;
 	}
@@ -311,10 +311,9 @@ static void open_one(struct herd_worker *w, struct herd_pool *p, bool warming,
 	int rc = conf ? choose(w, s, conf, p->turn++, &port) : -ENOENT;
 	pthread_mutex_unlock(&p->lock);
 
+	s->target_port = port;
 	if (rc == 0)
-		rc = herd_dial(w, s->target_host, port, &s->conn.fd, &s->addr, &err);
-	if (rc == 0)
-		rc = herd_worker_watch(w, &s->conn);
+		rc = herd_target_connect(w, s, &err);
 	if (rc < 0) {
 		fail(w, s, "08006", err.msg ? err.msg : "connect failed");
 		herd_err_clear(&err);
@@ -416,6 +415,7 @@ static const char *imposter(struct herd_worker *w, struct herd_server *s, bool i
 
 static void become_ready(struct herd_worker *w, struct herd_server *s)
 {
+	herd_target_worked(w, s);
 	if (s->warming) {
 		s->warming = false;
 		s->polls = 0;

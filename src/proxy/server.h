@@ -33,6 +33,8 @@ enum herd_server_count {
 	HERD_COUNT_REPL /* of a replication connection, from the start */
 };
 
+struct herd_dns_wait;
+
 struct herd_server {
 	struct herd_conn conn; /* first */
 	enum herd_server_count counted;
@@ -54,8 +56,10 @@ struct herd_server {
 	struct herd_buf params; /* ParameterStatus seen during login */
 	struct herd_scram_client scram;
 	struct herd_addr addr, local;
-	char *target_host;    /* as configured: for TLS names */
-	char *scope, *member; /* of the herd; NULL: plain host */
+	char *target_host; /* as configured: for TLS names */
+	int target_port;
+	struct herd_dns_wait *lookup; /* its name is being asked for; NULL: it is not */
+	char *scope, *member;         /* of the herd; NULL: plain host */
 	int group;
 	struct herd_mate *mate; /* what is known of that member; NULL: plain host */
 	bool want_primary, want_standby, warming;
@@ -96,6 +100,9 @@ void herd_server_release(struct herd_worker *w, struct herd_server *s);
 void herd_server_close(struct herd_worker *w, struct herd_server *s, const char *why);
 /* Counts it out of the pool and closes it. */
 void herd_server_drop(struct herd_worker *w, struct herd_server *s, const char *why);
+/* It never became usable: closes it, and tells those who wait when nothing else can be tried. */
+void herd_server_failed(struct herd_worker *w, struct herd_server *s, const char *state,
+			const char *text);
 /* Asks it again whether it leads; it goes to the pool when it does. */
 void herd_server_verify(struct herd_worker *w, struct herd_server *s);
 void herd_server_test(struct herd_worker *w, struct herd_server *s);

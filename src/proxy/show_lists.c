@@ -3,6 +3,7 @@
 
 #include "proxy/cancel.h"
 #include "proxy/console.h"
+#include "proxy/dns.h"
 
 static const char *const lists_columns[] = { "list", "items:4", NULL };
 static const char *const mem_columns[] = {
@@ -51,6 +52,7 @@ static void show_lists(struct herd_worker *w, struct herd_result *r)
 {
 	const struct herd_map *named = w->live->config->databases;
 	struct server_sum sum = { 0, 0 };
+	struct herd_dns_counts dns = herd_dns_count(w->px->dns);
 	int all = 0;
 
 	herd_pools_each(w->px, add_servers, &sum);
@@ -73,9 +75,9 @@ static void show_lists(struct herd_worker *w, struct herd_result *r)
 		     { "login_clients", all > dbs.clients ? all - dbs.clients : 0 },
 		     { "free_servers", sum.idle },
 		     { "used_servers", sum.used },
-		     { "dns_names", 0 },
-		     { "dns_zones", 0 },
-		     { "dns_queries", 0 },
+		     { "dns_names", (int64_t)dns.names },
+		     { "dns_zones", (int64_t)dns.zones },
+		     { "dns_queries", (int64_t)dns.queries },
 		     { "dns_pending", 0 }
 	};
 
@@ -129,15 +131,40 @@ static void show_mem(struct herd_worker *w, struct herd_result *r)
 	}
 }
 
-static void show_nothing(struct herd_worker *w, struct herd_result *r)
+static void name_row(void *arg, const char *host, int64_t ttl_us, const char *addrs)
 {
-	(void)w;
-	(void)r;
+	struct herd_row row = herd_row_begin(arg);
+
+	herd_row_text(&row, host);
+	herd_row_int(&row, ttl_us / 1000000);
+	herd_row_text(&row, addrs);
+	herd_row_end(&row);
+}
+
+static void show_dns_hosts(struct herd_worker *w, struct herd_result *r)
+{
+	herd_dns_each_name(w->px->dns, w->now_us, name_row, r);
+}
+
+/* No serial: the names themselves are asked for, not their zone. */
+static void zone_row(void *arg, const char *zone, size_t count)
+{
+	struct herd_row row = herd_row_begin(arg);
+
+	herd_row_text(&row, zone);
+	herd_row_int(&row, 0);
+	herd_row_int(&row, (int64_t)count);
+	herd_row_end(&row);
+}
+
+static void show_dns_zones(struct herd_worker *w, struct herd_result *r)
+{
+	herd_dns_each_zone(w->px->dns, zone_row, r);
 }
 
 const struct herd_show herd_shows_lists[] = {
-	{ "dns_hosts", dns_columns, show_nothing, NULL, false },
-	{ "dns_zones", zones_columns, show_nothing, NULL, false },
+	{ "dns_hosts", dns_columns, show_dns_hosts, NULL, false },
+	{ "dns_zones", zones_columns, show_dns_zones, NULL, false },
 	{ "lists", lists_columns, show_lists, NULL, false },
 	{ "mem", mem_columns, show_mem, NULL, false },
 	{ NULL, NULL, NULL, NULL, false },

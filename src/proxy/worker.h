@@ -23,6 +23,8 @@
 #include "proxy/settings.h"
 
 struct herd_client;
+struct herd_dns;
+struct herd_targets;
 struct herd_topology;
 struct herd_worker;
 
@@ -80,8 +82,8 @@ struct herd_px {
 	uint8_t mock_seed[16];     /* makes the salts of users that do not exist */
 	uint8_t cancel_secret[32]; /* makes long cancel keys (keys.c) */
 
-	pthread_mutex_t names_lock;
-	struct herd_map *names; /* resolved host names (dial.c) */
+	struct herd_dns *dns;         /* addresses of host names */
+	struct herd_targets *targets; /* hosts of lists, as met */
 
 	struct herd_topology *topology;
 	_Atomic int nclients;

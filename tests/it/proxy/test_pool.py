@@ -294,7 +294,7 @@ def test_host_name(make, server):
         assert px.sql("select 1", db="named") == [(1,)]
         px.console("reconnect")
     assert px.sql("select inet_server_addr()", db="sock") == [(None,)]
-    with pytest.raises(psycopg.OperationalError, match="could not resolve host name"):
+    with pytest.raises(psycopg.OperationalError, match="server DNS lookup failed"):
         px.sql("select 1", db="nowhere")
 
 
@@ -383,9 +383,11 @@ def eviction(c):
     with c.pipeline() as p:
         curs = [c.cursor() for _ in range(3)]
         curs[0].execute("select 1", prepare=True)
-        curs[1].execute("bad query", prepare=True)
+        # The error may be there before all is sent.
         with pytest.raises(psycopg.errors.SyntaxError):
+            curs[1].execute("bad query", prepare=True)
             p.sync()
+        p.sync()
         assert curs[0].fetchall() == [(1,)]
         curs[0].execute("select 1", prepare=True)
         p.sync()
