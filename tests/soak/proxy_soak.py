@@ -272,7 +272,8 @@ class Soak:
                 assert self.proxy.process.poll() is None, self.proxy.log()[-3000:]
                 time.sleep(self.rng.uniform(0.2, self.args.every))
             last = self.calm()
-        self.check_growth()
+        if not self.args.no_growth:
+            self.check_growth()
         assert last["statements"] > 0
         self.say(f"faults: {self.counts}")
         if self.args.csv:
@@ -289,6 +290,7 @@ def main():
     p.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     p.add_argument("--every", type=float, default=1.5, help="seconds between faults at most")
     p.add_argument("--calm", type=float, default=30, help="seconds between calm moments")
+    p.add_argument("--no-growth", action="store_true", help="do not compare memory (sanitizers)")
     p.add_argument("--csv", help="write the samples there")
     soak = Soak(p.parse_args())
     soak.say(f"seed {soak.args.seed}, {' '.join(AS_POSTGRES) or 'as ourselves'}")

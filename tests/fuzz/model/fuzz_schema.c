@@ -21,7 +21,7 @@ static void on_report(void *arg, bool fatal, const char *path, const char *reaso
 {
 	const struct text *t = arg;
 
-	assert(*path && *reason);
+	assert(path && *reason); /* the path of an empty key is empty */
 	herd_yaml_line(t->data, t->len, path);
 }
 
