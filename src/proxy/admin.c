@@ -10,6 +10,7 @@
 
 #include "base/str.h"
 #include "proxy/console.h"
+#include "proxy/reconf.h"
 #include "proxy/tls.h"
 #include "wire/msg.h"
 
@@ -433,6 +434,7 @@ int herd_live_replace(struct herd_px *px, struct herd_pconf *config, struct herd
 
 	if (old) {
 		herd_admin_apply_log(px);
+		herd_reconf_servers(px, old, l);
 		herd_retire(px, old, free_live);
 	}
 	return 0;

@@ -12,6 +12,7 @@
 #include "proxy/login.h"
 #include "proxy/lookup.h"
 #include "proxy/repl.h"
+#include "proxy/tls.h"
 #include "wire/msg.h"
 
 struct derived {
@@ -195,17 +196,13 @@ static void start_auth(struct herd_client *c)
 		start_scram(c);
 		return;
 	case HERD_AUTH_CERT: {
-		X509 *cert = c->conn.tls ? SSL_get1_peer_certificate(c->conn.tls) : NULL;
-		char cn[256] = "";
+		char *name = c->conn.tls ? herd_tls_common_name(c->conn.tls) : NULL;
 
-		if (cert && SSL_get_verify_result(c->conn.tls) == X509_V_OK)
-			X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, cn,
-						  sizeof(cn));
-		X509_free(cert);
-		if (*cn && !l->no_user && may_be(c, cn))
+		if (name && !l->no_user && may_be(c, name))
 			herd_login_authentic(c);
 		else
 			herd_client_fail(c, "28000", "TLS certificate name mismatch");
+		free(name);
 		return;
 	}
 	case HERD_AUTH_PEER:

@@ -15,6 +15,7 @@
 #include "proxy/cancel.h"
 #include "proxy/dial.h"
 #include "proxy/repl.h"
+#include "proxy/tls.h"
 #include "wire/msg.h"
 
 enum { ACCEPT_BATCH = 64, LOGIN_MAX_BYTES = 64 * 1024 };
@@ -375,7 +376,11 @@ static void tls_handshake(struct herd_client *c)
 	struct herd_err err = HERD_ERR_INIT;
 	int rc = herd_conn_handshake(&c->conn, &err);
 
-	if (rc == 1) {
+	if (rc == 1 && c->direct_tls && !herd_tls_speaks_postgresql(c->conn.tls)) {
+		herd_client_fail(c, "08P01",
+				 "received direct SSL connection request without ALPN protocol "
+				 "negotiation extension");
+	} else if (rc == 1) {
 		c->state = HERD_CLIENT_STARTUP;
 		c->conn.can_read = true;
 	} else if (rc < 0) {
@@ -394,7 +399,7 @@ void herd_client_run(struct herd_worker *w, struct herd_client *c)
 		before = c->state;
 		switch (c->state) {
 		case HERD_CLIENT_STARTUP:
-			if (read_login(c))
+			if (!herd_login_direct_tls(c) && read_login(c))
 				herd_login_startup(c);
 			break;
 		case HERD_CLIENT_AUTH:

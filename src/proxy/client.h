@@ -62,6 +62,7 @@ struct herd_client {
 	bool keyed, long_key;
 	bool counted; /* in the numbers of clients of its database and user */
 	bool console_login;
+	bool direct_tls; /* TLS from the first byte on */
 
 	/* in the queue: guarded by the pool's lock */
 	struct herd_list wait_node;
@@ -105,6 +106,8 @@ const char *herd_client_state_name(const struct herd_client *c);
 
 /* login.c: data of the startup phase; consumed bytes are taken from c->conn.in. */
 void herd_login_startup(struct herd_client *c);
+/* Does it begin with TLS, without asking? Then the handshake has begun. */
+bool herd_login_direct_tls(struct herd_client *c);
 void herd_login_message(struct herd_client *c, const void *body, size_t n);
 void herd_login_finish(struct herd_client *c); /* the pool can greet */
 void herd_login_free(struct herd_login *l);

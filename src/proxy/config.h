@@ -50,6 +50,7 @@ struct herd_settings {
 	char *syslog_ident, *syslog_facility, *login_notify_message;
 	char *client_tls_key_file, *client_tls_cert_file, *client_tls_ca_file;
 	char *client_tls_protocols, *client_tls_ciphers, *client_tls13_ciphers;
+	char *client_tls_ecdhcurve, *client_tls_dheparams;
 	char *server_tls_key_file, *server_tls_cert_file, *server_tls_ca_file;
 	char *server_tls_protocols, *server_tls_ciphers, *server_tls13_ciphers;
 	char *resolv_conf, *dcs, *nspace, *proxy_id, *zone;

@@ -13,6 +13,8 @@
 #include "proxy/tls.h"
 #include "wire/msg.h"
 
+enum { TLS_HANDSHAKE = 0x16 }; /* the first byte of a TLS connection */
+
 static bool over(int limit, int n)
 {
 	return limit > 0 && n >= limit;
@@ -143,17 +145,13 @@ static void start_login(struct herd_client *c, const struct herd_startup *s)
 	herd_auth_begin(c);
 }
 
-static void take_ssl_request(struct herd_client *c, bool ssl)
+static bool takes_tls(const struct herd_client *c)
 {
-	bool accept = ssl && c->w->live->client_tls && c->addr.family != AF_UNIX && !c->conn.tls;
+	return c->w->live->client_tls && c->addr.family != AF_UNIX && !c->conn.tls;
+}
 
-	herd_conn_send(&c->conn, accept ? "S" : "N", 1);
-	if (!accept)
-		return;
-	if (c->conn.in.len > 0) {
-		herd_client_fail(c, "08P01", "received unencrypted data after SSL request");
-		return;
-	}
+static void begin_tls(struct herd_client *c)
+{
 	c->conn.tls = herd_tls_accept(c->w->live->client_tls, c->conn.fd);
 	if (!c->conn.tls) {
 		herd_client_close(c, "out of memory");
@@ -162,6 +160,32 @@ static void take_ssl_request(struct herd_client *c, bool ssl)
 	c->state = HERD_CLIENT_TLS;
 	c->conn.can_read = c->conn.can_write = true;
 	herd_client_wake(c);
+}
+
+static void take_ssl_request(struct herd_client *c, bool ssl)
+{
+	bool accept = ssl && takes_tls(c);
+
+	herd_conn_send(&c->conn, accept ? "S" : "N", 1);
+	if (!accept)
+		return;
+	/* Sent in clear, it must not be taken for something that came through TLS. */
+	if (c->conn.in.len > 0)
+		herd_client_fail(c, "08P01", "received unencrypted data after SSL request");
+	else
+		begin_tls(c);
+}
+
+bool herd_login_direct_tls(struct herd_client *c)
+{
+	char first;
+
+	if (c->conn.in.len > 0 || !takes_tls(c) ||
+	    recv(c->conn.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1 || first != TLS_HANDSHAKE)
+		return false;
+	c->direct_tls = true;
+	begin_tls(c);
+	return true;
 }
 
 void herd_login_startup(struct herd_client *c)
@@ -302,9 +326,19 @@ static void greet(struct herd_client *c, struct herd_buf *b)
 		herd_vars_fill(&c->vars, &p->defaults, &c->w->px->vars);
 }
 
+static void log_login(struct herd_client *c)
+{
+	char *tls = c->conn.tls ? herd_tls_text(c->conn.tls) : NULL;
+
+	if (herd_worker_settings(c->w)->log_connections)
+		herd_client_log(c, HERD_LOG_INFO,
+				"login attempt: db=%s user=%s tls=%s replication=%s", c->dbname,
+				c->user, tls ? tls : "no", herd_repl_word(c));
+	free(tls);
+}
+
 void herd_login_finish(struct herd_client *c)
 {
-	const char *tls = c->conn.tls ? SSL_get_version(c->conn.tls) : "no";
 	struct herd_buf b = { 0 };
 
 	if (herd_key_assign(c) < 0) {
@@ -326,10 +360,7 @@ void herd_login_finish(struct herd_client *c)
 		return;
 	}
 	herd_buf_free(&b);
-	if (herd_worker_settings(c->w)->log_connections)
-		herd_client_log(c, HERD_LOG_INFO,
-				"login attempt: db=%s user=%s tls=%s replication=%s", c->dbname,
-				c->user, tls, herd_repl_word(c));
+	log_login(c);
 	herd_login_free(c->login);
 	c->login = NULL;
 	c->state = c->repl ? HERD_CLIENT_ACTIVE : HERD_CLIENT_IDLE;

@@ -497,12 +497,13 @@ static void next_step(struct herd_worker *w, struct herd_server *s)
 
 static void logged_in(struct herd_worker *w, struct herd_server *s)
 {
-	const char *tls = s->conn.tls ? SSL_get_version(s->conn.tls) : NULL;
+	char *tls = s->conn.tls ? herd_tls_text(s->conn.tls) : NULL;
 
 	s->login_done = true;
 	s->connected_us = w->now_us;
 	herd_server_log(w, s, HERD_LOG_INFO, "new connection to server (from %s:%d)%s%s",
 			s->local.host, s->local.port, tls ? ", tls=" : "", tls ? tls : "");
+	free(tls);
 	if (!s->client)
 		herd_pool_greeting(w, s);
 	next_step(w, s);

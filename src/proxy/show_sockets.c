@@ -1,6 +1,7 @@
 /* SHOW CLIENTS, SERVERS, SOCKETS, FDS: what every worker has. */
 #include <arpa/inet.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -8,6 +9,7 @@
 #include "proxy/cancel.h"
 #include "proxy/console.h"
 #include "proxy/repl.h"
+#include "proxy/tls.h"
 
 #define SOCKET_COLUMNS                                                                             \
 	"type", "user", "database", "replication", "state", "addr", "port:4", "local_addr",        \
@@ -42,6 +44,14 @@ static void row_ptr(struct herd_row *row, uint64_t id)
 
 	snprintf(text, sizeof(text), "0x%llx", (unsigned long long)id);
 	herd_row_text(row, id ? text : "");
+}
+
+static void row_tls(struct herd_row *row, SSL *tls)
+{
+	char *text = tls ? herd_tls_text(tls) : NULL;
+
+	herd_row_text(row, text ? text : "");
+	free(text);
 }
 
 static void more_columns(struct herd_row *row, const struct herd_conn *c)
@@ -81,7 +91,7 @@ static void client_row(struct herd_worker *w, struct herd_result *r, struct herd
 	row_ptr(&row, c->id);
 	row_ptr(&row, c->server ? c->server->id : 0);
 	herd_row_int(&row, 0);
-	herd_row_text(&row, c->conn.tls ? SSL_get_version(c->conn.tls) : "");
+	row_tls(&row, c->conn.tls);
 	herd_row_text(&row, app ? app : "");
 	herd_row_int(&row, c->stmts ? (int64_t)herd_map_size(c->stmts) : 0);
 	herd_row_int(&row, (int64_t)c->id);
@@ -111,7 +121,7 @@ static void server_row(struct herd_worker *w, struct herd_result *r, struct herd
 	row_ptr(&row, s->id);
 	row_ptr(&row, s->client ? s->client->id : 0);
 	herd_row_int(&row, s->backend_pid);
-	herd_row_text(&row, s->conn.tls ? SSL_get_version(s->conn.tls) : "");
+	row_tls(&row, s->conn.tls);
 	herd_row_text(&row, app ? app : "");
 	herd_row_int(&row, s->held.count);
 	herd_row_int(&row, (int64_t)s->id);

@@ -13,3 +13,14 @@ int herd_tls_for_servers(const struct herd_settings *s, SSL_CTX **ret, struct he
 /* A connection to a server; host is checked against the certificate in mode verify-full. */
 SSL *herd_tls_connect(SSL_CTX *ctx, int fd, const char *host, int sslmode);
 SSL *herd_tls_accept(SSL_CTX *ctx, int fd);
+/* "tlsv1.2,tlsv1.3", "secure", "all", "!tlsv1.0", ...: a bit for each of 1.0 to 1.3. 0 or -EINVAL.
+ */
+int herd_tls_protocols(const char *list, unsigned *ret);
+/* Would connections to servers be the same under both? The contents of files are not looked at. */
+bool herd_tls_same_servers(const struct herd_settings *a, const struct herd_settings *b);
+/* The common name of a certificate that was found good, NULL: there is none. Caller frees. */
+char *herd_tls_common_name(SSL *ssl);
+/* "TLSv1.3/TLS_AES_256_GCM_SHA384"; NULL when out of memory. Caller frees. */
+char *herd_tls_text(SSL *ssl);
+/* Was our protocol agreed upon by ALPN? */
+bool herd_tls_speaks_postgresql(SSL *ssl);
