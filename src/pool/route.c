@@ -280,6 +280,15 @@ bool herd_route_favours(const struct herd_topo *t, const struct herd_route *r,
 	return ch.best == NEVER || rank_of(&ch, g, m) == ch.best;
 }
 
+static bool knows_scope(const struct herd_topo *t, const char *scope)
+{
+	for (size_t i = 0; i < t->n; i++) {
+		if (herd_str_eq(t->groups[i].scope, scope))
+			return true;
+	}
+	return false;
+}
+
 bool herd_route_fits(const struct herd_topo *t, const struct herd_route *r, const char *scope,
 		     int group, const char *member)
 {
@@ -289,7 +298,7 @@ bool herd_route_fits(const struct herd_topo *t, const struct herd_route *r, cons
 	if (!t || t->n == 0)
 		return true;
 	if (!g)
-		return false;
+		return !knows_scope(t, scope);
 	bool leads = herd_str_eq(g->leader, member);
 	const struct herd_topo_member *m = herd_topo_member(g, member);
 

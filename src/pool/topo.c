@@ -97,6 +97,21 @@ struct herd_topo_member *herd_topo_add_member(struct herd_topo_group *g, const c
 	return m;
 }
 
+bool herd_topo_same_leads(const struct herd_topo *a, const struct herd_topo *b)
+{
+	if (!a || !b || a->n != b->n)
+		return a == b;
+	for (size_t i = 0; i < a->n; i++) {
+		const struct herd_topo_group *g = &a->groups[i];
+		const struct herd_topo_group *h = herd_topo_find(b, g->scope, g->group);
+
+		if (!h || !herd_str_eq(g->leader, h->leader) || g->leader_ver != h->leader_ver ||
+		    g->phase != h->phase || !herd_str_eq(g->handover_id, h->handover_id))
+			return false;
+	}
+	return true;
+}
+
 const struct herd_topo_group *herd_topo_find(const struct herd_topo *t, const char *scope,
 					     int group)
 {

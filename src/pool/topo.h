@@ -59,6 +59,8 @@ void herd_topo_unref(struct herd_topo *t);
 struct herd_topo_group *herd_topo_add_group(struct herd_topo *t, const char *scope, int group);
 struct herd_topo_member *herd_topo_add_member(struct herd_topo_group *g, const char *name,
 					      const char *host, int port);
+/* Do both name the same leaders and announce the same handovers? a and b may be NULL. */
+bool herd_topo_same_leads(const struct herd_topo *a, const struct herd_topo *b);
 const struct herd_topo_group *herd_topo_find(const struct herd_topo *t, const char *scope,
 					     int group);
 const struct herd_topo_member *herd_topo_member(const struct herd_topo_group *g, const char *name);

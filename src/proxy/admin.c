@@ -12,6 +12,7 @@
 #include "proxy/console.h"
 #include "proxy/reconf.h"
 #include "proxy/tls.h"
+#include "proxy/topology.h"
 #include "wire/msg.h"
 
 enum { MAX_COMMAND_BYTES = 64 * 1024 };
@@ -436,6 +437,7 @@ int herd_live_replace(struct herd_px *px, struct herd_pconf *config, struct herd
 		herd_admin_apply_log(px);
 		herd_reconf_servers(px, old, l);
 		herd_retire(px, old, free_live);
+		herd_topology_config(px->topology);
 	}
 	return 0;
 }

@@ -54,6 +54,7 @@ struct herd_settings {
 	char *server_tls_key_file, *server_tls_cert_file, *server_tls_ca_file;
 	char *server_tls_protocols, *server_tls_ciphers, *server_tls13_ciphers;
 	char *resolv_conf, *dcs, *nspace, *proxy_id, *zone;
+	char *rest, *rest_ca_file, *rest_cert_file, *rest_key_file;
 	char *ignored_text; /* takes what has no effect */
 	int listen_port, listen_backlog, unix_socket_mode, pool_mode, auth_type;
 	int max_client_conn, default_pool_size, min_pool_size, reserve_pool_size;
@@ -66,6 +67,7 @@ struct herd_settings {
 	bool server_round_robin, disable_pqexec, application_name_add_host;
 	bool log_connections, log_disconnections, log_pooler_errors, log_stats, use_syslog;
 	bool server_reset_query_always, server_fast_close, so_reuseport, tcp_keepalive;
+	bool rest_insecure;
 	bool ignored_bool;
 	int64_t reserve_pool_timeout, stats_period, server_check_delay, server_lifetime;
 	int64_t server_idle_timeout, server_connect_timeout, server_login_retry;

@@ -7,19 +7,28 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "base/yaml.h"
 #include "dcs/dcs.h"
 #include "loop/loop.h"
 #include "model/cluster.h"
+#include "proxy/told.h"
 #include "proxy/topology.h"
 #include "proxy/worker.h"
 
 enum { LEASE_MS = 15000, RENEW_MS = 5000, LEASE_RETRY_MS = 1000 };
+/* How often members are asked when nothing depends on it, and when something does. */
+enum { REST_SLOW_MS = 10000, REST_FAST_MS = 1000 };
+/* A store that is away for less is not away; news of several members are told together. */
+enum { LOST_PATIENCE_MS = 3000, GATHER_MS = 20 };
 
 struct cluster {
 	struct herd_feed *feed;
 	char *name;
-	struct herd_dcs *dcs;
+	struct herd_dcs *dcs; /* NULL: the members are the only source */
 	struct herd_dcs_watch *watch;
+	struct herd_told *rest;
+	bool lag_matters;         /* a route has max_lag */
+	int64_t lost_ms;          /* since when the watch is lost */
 	struct herd_scope *scope; /* NULL before the first view */
 	struct herd_timer *lease_timer;
 	char *lease;
@@ -37,6 +46,7 @@ struct herd_feed {
 	size_t n;
 	struct cluster **cluster;
 	struct herd_timer *deadline;
+	struct herd_timer *gather;
 };
 
 static enum herd_topo_phase phase_of(const struct herd_cluster *c, int64_t wall_ms,
@@ -242,6 +252,31 @@ static void on_lease_timer(void *arg)
 		herd_dcs_lease_grant(c->dcs, LEASE_MS, on_lease, c);
 }
 
+static void set_pace(struct cluster *c)
+{
+	bool fast = c->lost || !c->dcs || !c->scope || c->lag_matters;
+
+	herd_told_pace(c->rest, fast ? REST_FAST_MS : REST_SLOW_MS);
+}
+
+/* The groups of one cluster, by the store and by the members. False when out of memory. */
+static bool add_cluster_groups(struct cluster *c, struct herd_topo *t, int64_t wall, int64_t *next)
+{
+	size_t first = t->n;
+
+	/* Until a cluster was read once, nothing is said about it, unless members can be found. */
+	if (!c->scope)
+		return herd_told_add(c->rest, t);
+	if (!herd_feed_add(t, c->name, c->scope, wall, next))
+		return false;
+	for (size_t i = first; i < t->n; i++) {
+		if (c->lost && herd_now_ms() - c->lost_ms >= LOST_PATIENCE_MS)
+			herd_told_judge(c->rest, &t->groups[i], true);
+		herd_told_overlay(c->rest, &t->groups[i]);
+	}
+	return true;
+}
+
 static void publish(struct herd_feed *f)
 {
 	struct herd_topo *t = herd_topo_new();
@@ -249,10 +284,7 @@ static void publish(struct herd_feed *f)
 	bool ok = t != NULL;
 
 	for (size_t i = 0; ok && i < f->n; i++) {
-		/* Until all clusters were read once, say nothing about the ones that were not. */
-		if (f->cluster[i]->scope)
-			ok = herd_feed_add(t, f->cluster[i]->name, f->cluster[i]->scope, wall,
-					   &next);
+		ok = add_cluster_groups(f->cluster[i], t, wall, &next);
 	}
 	if (!ok) {
 		herd_topo_unref(t);
@@ -271,6 +303,31 @@ static void on_deadline(void *arg)
 	publish(arg);
 }
 
+static void on_rest(void *arg)
+{
+	struct cluster *c = arg;
+
+	herd_timer_set(c->feed->gather, GATHER_MS);
+}
+
+/* Tells the poller whom the store knows. */
+static void tell_rest(struct cluster *c)
+{
+	for (size_t i = 0; i < c->scope->n_groups; i++) {
+		const struct herd_cluster *g = &c->scope->groups[i];
+
+		for (size_t k = 0; k < g->n_members; k++) {
+			const struct herd_member *m = &g->members[k];
+
+			if (m->host)
+				herd_told_know(c->rest, g->group, m->name, m->host, m->port,
+					       m->api_url);
+		}
+	}
+	herd_told_sweep(c->rest);
+	set_pace(c);
+}
+
 static void on_view(void *arg, enum herd_dcs_result result, struct herd_dcs_view *view,
 		    const struct herd_err *err)
 {
@@ -281,7 +338,10 @@ static void on_view(void *arg, enum herd_dcs_result result, struct herd_dcs_view
 			herd_log_err(c->feed->log, HERD_LOG_WARNING, err,
 				     "lost the DCS for cluster \"%s\", going on with what is known",
 				     c->name);
+		if (!c->lost)
+			c->lost_ms = herd_now_ms();
 		c->lost = true;
+		set_pace(c);
 		return;
 	}
 	if (c->lost)
@@ -304,30 +364,72 @@ static void on_view(void *arg, enum herd_dcs_result result, struct herd_dcs_view
 	}
 	herd_scope_unref(c->scope);
 	c->scope = scope;
+	tell_rest(c);
 	publish(c->feed);
+}
+
+/* An agent's configuration file says how to reach the store: TLS, user and password. */
+static int open_by_file(struct herd_feed *f, const struct herd_settings *set, struct cluster *c,
+			struct herd_err *err)
+{
+	json_t *v = herd_yaml_read(set->dcs, err);
+
+	if (!v)
+		return err->code < 0 ? err->code : -EINVAL;
+	int rc = herd_dcs_open(f->loop, v, set->nspace, c->name, &c->dcs, err);
+
+	json_decref(v);
+	return rc;
 }
 
 static int open_dcs(struct herd_feed *f, const struct herd_settings *set, struct cluster *c,
 		    struct herd_err *err)
 {
+	if (!*set->dcs && *set->rest)
+		return 0;
 	if (!*set->dcs) {
 		herd_err_set(err, -EINVAL, "cluster \"%s\" needs the setting \"dcs\"", c->name);
-		herd_err_hint(err, "[pgherd] dcs = etcd3://host:port names the agents' store.");
+		herd_err_hint(err, "[pgherd] dcs = etcd3://host:port names the agents' store; rest "
+				   "= host:port their REST API, where there is no such store.");
 		return -EINVAL;
 	}
-	int rc = herd_dcs_open_url(f->loop, set->dcs, set->nspace, c->name, &c->dcs, err);
+	int rc = *set->dcs == '/'
+			 ? open_by_file(f, set, c, err)
+			 : herd_dcs_open_url(f->loop, set->dcs, set->nspace, c->name, &c->dcs, err);
 
 	if (rc == 0)
 		herd_dcs_set_timeout(c->dcs, set->dcs_timeout / 1000);
 	return rc;
 }
 
-static int add_cluster(struct herd_feed *f, const struct herd_settings *set, const char *name,
-		       struct herd_err *err)
+static void free_cluster(struct cluster *c)
 {
+	if (c->dcs && c->watch)
+		herd_dcs_watch_free(c->dcs, c->watch);
+	herd_dcs_free(c->dcs);
+	herd_told_free(c->rest);
+	herd_timer_free(c->lease_timer);
+	herd_scope_unref(c->scope);
+	free(c->lease);
+	free(c->written);
+	free(c->name);
+	free(c);
+}
+
+static int add_cluster(struct herd_feed *f, const struct herd_settings *set,
+		       const struct herd_route *route, struct herd_err *err)
+{
+	const char *name = route->cluster;
+	bool lag_matters = route->max_lag > 0 || route->max_lag_ms > 0;
+
 	for (size_t i = 0; i < f->n; i++) {
-		if (strcmp(f->cluster[i]->name, name) == 0)
-			return 0;
+		struct cluster *known = f->cluster[i];
+
+		if (strcmp(known->name, name) != 0)
+			continue;
+		known->lag_matters |= lag_matters;
+		set_pace(known);
+		return 0;
 	}
 	struct cluster **grown = realloc(f->cluster, (f->n + 1) * sizeof(struct cluster *));
 	struct cluster *c = calloc(1, sizeof(*c));
@@ -339,15 +441,23 @@ static int add_cluster(struct herd_feed *f, const struct herd_settings *set, con
 		return herd_err_set(err, -ENOMEM, "out of memory");
 	}
 	c->feed = f;
+	c->lag_matters = lag_matters;
 	c->name = strdup(name);
 	c->lease_timer = herd_timer_new(f->loop, on_lease_timer, c);
 	f->cluster[f->n++] = c;
-	if (!c->name || !c->lease_timer)
-		return herd_err_set(err, -ENOMEM, "out of memory");
-	int rc = open_dcs(f, set, c, err);
+	int rc = c->name && c->lease_timer ? 0 : herd_err_set(err, -ENOMEM, "out of memory");
 
-	if (rc < 0)
+	if (rc == 0)
+		rc = herd_told_new(f->loop, f->log, set, name, on_rest, c, &c->rest, err);
+	if (rc == 0)
+		rc = open_dcs(f, set, c, err);
+	if (rc < 0) {
+		free_cluster(f->cluster[--f->n]);
 		return rc;
+	}
+	set_pace(c);
+	if (!c->dcs)
+		return 0;
 	c->watch = herd_dcs_watch(c->dcs, "", on_view, c);
 	if (!c->watch)
 		return herd_err_set(err, -ENOMEM, "out of memory");
@@ -367,14 +477,36 @@ static char *make_id(const struct herd_settings *set)
 	return herd_str_printf("%s-%d-%d", host, set->listen_port, (int)getpid());
 }
 
+int herd_feed_reload(struct herd_feed *f, struct herd_err *err)
+{
+	const struct herd_pconf *conf = atomic_load(&f->px->live)->config;
+	size_t pos = 0;
+	const char *key;
+	void *value;
+	int rc = 0;
+
+	while (rc == 0 && herd_map_next(conf->databases, &pos, &key, &value)) {
+		const struct herd_database *d = value;
+
+		if (d->cluster)
+			rc = add_cluster(f, &conf->s, &d->route, err);
+	}
+	for (size_t i = 0; rc == 0 && i < conf->nlisteners; i++)
+		rc = add_cluster(f, &conf->s, &conf->listeners[i].db->route, err);
+	return rc;
+}
+
+void herd_feed_ask(struct herd_feed *f)
+{
+	for (size_t i = 0; i < f->n; i++)
+		herd_told_ask(f->cluster[i]->rest);
+}
+
 int herd_feed_start(struct herd_px *px, struct herd_topology *t, struct herd_loop *loop,
 		    struct herd_feed **ret, struct herd_err *err)
 {
 	const struct herd_pconf *conf = atomic_load(&px->live)->config;
 	struct herd_feed *f = calloc(1, sizeof(*f));
-	size_t pos = 0;
-	const char *key;
-	void *value;
 	int rc = 0;
 
 	if (!f)
@@ -388,16 +520,11 @@ int herd_feed_start(struct herd_px *px, struct herd_topology *t, struct herd_loo
 						      px->doors[0].addr.port)
 				    : strdup("");
 	f->deadline = herd_timer_new(loop, on_deadline, f);
-	if (!f->id || !f->address || !f->deadline)
+	f->gather = herd_timer_new(loop, on_deadline, f);
+	if (!f->id || !f->address || !f->deadline || !f->gather)
 		rc = herd_err_set(err, -ENOMEM, "out of memory");
-	while (rc == 0 && herd_map_next(conf->databases, &pos, &key, &value)) {
-		const struct herd_database *d = value;
-
-		if (d->cluster)
-			rc = add_cluster(f, &conf->s, d->cluster, err);
-	}
-	for (size_t i = 0; rc == 0 && i < conf->nlisteners; i++)
-		rc = add_cluster(f, &conf->s, conf->listeners[i].db->cluster, err);
+	if (rc == 0)
+		rc = herd_feed_reload(f, err);
 	if (rc < 0 || f->n == 0) {
 		herd_feed_free(f);
 		f = NULL;
@@ -410,21 +537,11 @@ void herd_feed_free(struct herd_feed *f)
 {
 	if (!f)
 		return;
-	for (size_t i = 0; i < f->n; i++) {
-		struct cluster *c = f->cluster[i];
-
-		if (c->dcs)
-			herd_dcs_watch_free(c->dcs, c->watch);
-		herd_dcs_free(c->dcs);
-		herd_timer_free(c->lease_timer);
-		herd_scope_unref(c->scope);
-		free(c->lease);
-		free(c->written);
-		free(c->name);
-		free(c);
-	}
+	for (size_t i = 0; i < f->n; i++)
+		free_cluster(f->cluster[i]);
 	free(f->cluster);
 	herd_timer_free(f->deadline);
+	herd_timer_free(f->gather);
 	free(f->id);
 	free(f->address);
 	free(f);

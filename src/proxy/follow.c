@@ -3,6 +3,7 @@
 
 #include "proxy/client.h"
 #include "proxy/pools_internal.h"
+#include "proxy/relay.h"
 #include "proxy/server.h"
 #include "proxy/topology.h"
 
@@ -105,9 +106,32 @@ static void follow(struct herd_pool *p, void *arg)
 	herd_pool_kick(w, p);
 }
 
+/*
+ * Connections in use whose server does not lead any more, because another one does: what runs there
+ * may be acknowledged by a server that is on its own. Readers are left to end what they do.
+ */
+static void cut_stale(struct herd_worker *w)
+{
+	herd_list_for_each_safe(it, &w->servers)
+	{
+		struct herd_server *s = herd_container_of(it, struct herd_server, node);
+		const struct herd_database *conf = herd_pool_conf(w, s->pool);
+
+		if (atomic_load(&s->state) != HERD_SERVER_ACTIVE || !s->client ||
+		    !s->want_primary || !conf || !conf->route.cluster ||
+		    herd_topology_fits(w->px->topology, &conf->route, s->scope, s->group,
+				       s->member))
+			continue;
+		herd_server_log(w, s, HERD_LOG_WARNING, "in use, and another server leads now");
+		herd_relay_cut(w, s,
+			       "terminating connection because the server does not lead any more");
+	}
+}
+
 static void follow_note(struct herd_worker *w, struct herd_note *n)
 {
 	free(n);
+	cut_stale(w);
 	herd_pools_each(w->px, follow, w);
 }
 
@@ -141,7 +165,7 @@ static void set_held(struct herd_pool *p, void *arg)
 	atomic_store(&p->choices, choices);
 	atomic_store(&p->held, held);
 	/* What failed with the former leader says nothing about the new one. */
-	if (news->snapshot) {
+	if (news->snapshot || held != was) {
 		p->fails = 0;
 		p->last_fail_us = 0;
 		atomic_store(&p->troubled, held);

@@ -233,6 +233,28 @@ static struct herd_server *first_idle(struct herd_pool *p, int self, bool oldest
 	return NULL;
 }
 
+/*
+ * Of what several members serve, or with server_round_robin, not the one used last but the one used
+ * longest ago, also when another thread has it and it was left lying.
+ */
+static struct herd_server *next_idle(const struct herd_worker *w, struct herd_pool *p, int self)
+{
+	bool spread = atomic_load(&p->choices) > 1;
+	struct herd_server *best =
+		first_idle(p, self, spread || herd_worker_settings(w)->server_round_robin);
+
+	for (int i = 0; spread && best && i < p->px->nworkers; i++) {
+		if (i == self || herd_list_empty(&p->idle[i]))
+			continue;
+		struct herd_server *s =
+			herd_container_of(p->idle[i].prev, struct herd_server, pool_node);
+
+		if (s->released_us + OTHER_THREAD_PATIENCE_US < best->released_us)
+			best = s;
+	}
+	return best;
+}
+
 /* Out of the idle list into the hands of a worker, which must adopt it. */
 void herd_pool_take(struct herd_pool *p, struct herd_server *s, int worker)
 {
@@ -250,18 +272,12 @@ static void hand_over(struct herd_pool *p, struct herd_server *s, struct herd_cl
 	notify(c, s, NULL, NULL);
 }
 
-/* Not the one used last but the one used longest ago: what several members serve is spread. */
-static bool in_turn(const struct herd_worker *w, const struct herd_pool *p)
-{
-	return herd_worker_settings(w)->server_round_robin || atomic_load(&p->choices) > 1;
-}
-
 /* Idle servers to those who wait; happens after a hold, a pause or a test. */
 static void match(struct herd_worker *w, struct herd_pool *p)
 {
 	while (p->nwaiting > 0 && p->nidle > 0 && may_hand_out(p)) {
 		struct herd_client *c = next_waiter(p, w->id);
-		struct herd_server *s = first_idle(p, c->w->id, in_turn(w, p));
+		struct herd_server *s = next_idle(w, p, c->w->id);
 
 		herd_pool_take(p, s, c->w->id);
 		hand_over(p, s, c);
@@ -434,7 +450,7 @@ int herd_pool_checkout(struct herd_worker *w, struct herd_client *c)
 	assert(!c->server && !c->queued);
 	pthread_mutex_lock(&p->lock);
 	while (p->nwaiting == 0 && p->nidle > 0 && may_hand_out(p)) {
-		s = first_idle(p, w->id, in_turn(w, p));
+		s = next_idle(w, p, w->id);
 		herd_pool_take(p, s, w->id);
 		pthread_mutex_unlock(&p->lock);
 		if (herd_server_adopt(w, s) < 0) {

@@ -23,5 +23,7 @@ void herd_relay_read(struct herd_worker *w, struct herd_conn *c, struct herd_chu
 int herd_relay_keep(struct herd_conn *c, const struct herd_chunk *chunk, size_t used);
 /* Are named statements of this client mapped? */
 bool herd_relay_maps(const struct herd_client *c);
+/* Ends the link of an active server that must not be used any more: no statement is repeated. */
+void herd_relay_cut(struct herd_worker *w, struct herd_server *s, const char *text);
 /* Sends answers of our own whose turn has come. */
 void herd_relay_fakes(struct herd_client *c);

@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "proxy/relay.h"
 #include "proxy/repl.h"
+#include "proxy/topology.h"
 #include "wire/msg.h"
 
 struct down {
@@ -16,6 +17,7 @@ struct down {
 	struct herd_gather g;
 	bool release; /* the transaction is over */
 	bool refuse;  /* statement pooling: a transaction was begun */
+	bool astray;  /* no primary any more, and nothing was done yet */
 };
 
 /*
@@ -180,6 +182,29 @@ static void keep_error(struct herd_server *s, const struct herd_report *e)
 	strncpy(s->error_state, e->sqlstate, sizeof(s->error_state) - 1);
 }
 
+/*
+ * 25006 of a server that should lead. If it says that the session only reads by the user's own
+ * wish, it is nothing; else it is given up, and the herd is asked anew. True when the statement is
+ * to be sent to whoever leads.
+ */
+static bool read_only_primary(struct down *d, const struct herd_report *e)
+{
+	struct herd_server *s = d->s;
+
+	if (!s->want_primary || strcmp(e->sqlstate, "25006") != 0 ||
+	    (s->tells && !s->standby && !s->reads_only))
+		return false;
+	if (!atomic_load(&s->close_needed))
+		herd_server_log(d->w, s, HERD_LOG_WARNING,
+				"the server is read only: not used as a primary any more");
+	atomic_store(&s->close_needed, true);
+	herd_topology_ask(d->w->px->topology);
+	if (!s->standby || !d->c->replayable || d->c->internal)
+		return false;
+	keep_error(s, e);
+	return d->astray = true;
+}
+
 /* ErrorResponse. A server that dies says so first; what the client hears is decided at its end. */
 static enum herd_flight_act on_error(struct down *d, const char *body, size_t n)
 {
@@ -190,6 +215,8 @@ static enum herd_flight_act on_error(struct down *d, const char *body, size_t n)
 		keep_error(d->s, &e);
 		return HERD_FLIGHT_DROP;
 	}
+	if (read_only_primary(d, &e))
+		return HERD_FLIGHT_DROP;
 	const struct herd_flight_item *head = herd_flight_head(&d->s->flight);
 
 	/* The server knows a statement of which we do not know: the next client gets another one.
@@ -277,7 +304,7 @@ static ssize_t process(struct down *d, const char *data, size_t n)
 	struct herd_server *s = d->s;
 	size_t used = 0;
 
-	while (used < n && !d->release && !d->refuse) {
+	while (used < n && !d->release && !d->refuse && !d->astray) {
 		const char *p = data + used;
 		size_t avail = n - used;
 		struct herd_msg_head h;
@@ -423,6 +450,16 @@ static void server_died(struct herd_worker *w, struct herd_server *s, const char
 	herd_pool_kick(w, c->pool);
 }
 
+void herd_relay_cut(struct herd_worker *w, struct herd_server *s, const char *text)
+{
+	/* What was sent may have been done: it is not ours to say that it was not. */
+	s->client->replayable = false;
+	s->errored = true;
+	herd_str_set(&s->error_text, text);
+	strcpy(s->error_state, "57P01");
+	server_died(w, s, text);
+}
+
 void herd_relay_from_server(struct herd_worker *w, struct herd_server *s)
 {
 	struct herd_client *c = s->client;
@@ -459,6 +496,10 @@ void herd_relay_from_server(struct herd_worker *w, struct herd_server *s)
 		}
 		if (herd_relay_keep(&s->conn, &chunk, (size_t)used) < 0 || rc < 0) {
 			server_died(w, s, "out of memory");
+			return;
+		}
+		if (d.astray) {
+			server_died(w, s, "read only");
 			return;
 		}
 		if (d.refuse) {

@@ -539,6 +539,12 @@ void herd_server_parameter(struct herd_worker *w, struct herd_server *s, const v
 	if (!herd_rd_ok(&r))
 		return;
 	herd_vars_set(&s->vars, &w->px->vars, name, value);
+	if (strcmp(name, "in_hot_standby") == 0) {
+		s->tells = true;
+		s->standby = strcmp(value, "on") == 0;
+	} else if (strcmp(name, "default_transaction_read_only") == 0) {
+		s->reads_only = strcmp(value, "on") == 0;
+	}
 	if (!s->login_done)
 		herd_wr_parameter(&s->params, name, value);
 }

@@ -63,6 +63,9 @@ struct herd_server {
 	int group;
 	struct herd_mate *mate; /* what is known of that member; NULL: plain host */
 	bool want_primary, want_standby, warming;
+	bool standby;     /* in_hot_standby, as it reports; since PostgreSQL 14 */
+	bool reads_only;  /* default_transaction_read_only, the same */
+	bool tells;       /* it reports these */
 	bool only_choice; /* of its route: no failure makes another member the better one */
 	bool login_done;
 	bool used;      /* a client had it */

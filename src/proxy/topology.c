@@ -3,8 +3,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/str.h"
+#include "loop/loop.h"
 #include "proxy/feed.h"
 #include "proxy/pools.h"
 
@@ -15,6 +18,10 @@ struct herd_topology {
 	_Atomic uint64_t serial;
 	struct herd_feed *feed;
 	struct herd_mates *mates;
+	int ask_fd; /* wakes the main thread */
+	_Atomic bool asked, reconfigured;
+	struct herd_loop *loop;
+	struct herd_io *ask_io;
 };
 
 struct herd_topology *herd_topology_new(struct herd_px *px)
@@ -24,8 +31,12 @@ struct herd_topology *herd_topology_new(struct herd_px *px)
 	if (!t)
 		return NULL;
 	t->px = px;
+	t->ask_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	t->mates = herd_mates_new();
-	if (!t->mates) {
+	if (!t->mates || t->ask_fd < 0) {
+		herd_mates_free(t->mates);
+		if (t->ask_fd >= 0)
+			close(t->ask_fd);
 		free(t);
 		return NULL;
 	}
@@ -40,6 +51,7 @@ void herd_topology_free(struct herd_topology *t)
 	herd_feed_free(t->feed);
 	herd_topo_unref(t->now);
 	herd_mates_free(t->mates);
+	close(t->ask_fd);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
 }
@@ -52,9 +64,14 @@ void herd_topology_publish(struct herd_topology *t, struct herd_topo *snapshot)
 	snapshot->serial = atomic_load(&t->serial) + 1;
 	t->now = snapshot;
 	pthread_mutex_unlock(&t->lock);
+	bool same = herd_topo_same_leads(old, snapshot);
+
 	atomic_store(&t->serial, snapshot->serial);
 	herd_topo_unref(old);
-	herd_pools_topology(t->px);
+	if (same)
+		herd_pools_members(t->px);
+	else
+		herd_pools_topology(t->px);
 }
 
 struct herd_topo *herd_topology_get(struct herd_topology *t)
@@ -136,13 +153,59 @@ bool herd_topology_warm(struct herd_topology *t, const struct herd_route *r)
 	return warm;
 }
 
+void herd_topology_ask(struct herd_topology *t)
+{
+	/* One is enough for all that ask before it is read. */
+	if (!atomic_exchange(&t->asked, true))
+		eventfd_write(t->ask_fd, 1);
+}
+
+void herd_topology_config(struct herd_topology *t)
+{
+	atomic_store(&t->reconfigured, true);
+	herd_topology_ask(t);
+}
+
+/* A cluster that is new in the configuration, of a process that may have followed none. */
+static void reconfigure(struct herd_topology *t)
+{
+	struct herd_err err = HERD_ERR_INIT;
+	int rc = t->feed ? herd_feed_reload(t->feed, &err)
+			 : herd_feed_start(t->px, t, t->loop, &t->feed, &err);
+
+	if (rc < 0)
+		herd_log_err(t->px->log, HERD_LOG_ERROR, &err, "cannot follow a cluster");
+	herd_err_clear(&err);
+}
+
+static void on_asked(void *arg, int events)
+{
+	struct herd_topology *t = arg;
+	eventfd_t n;
+
+	(void)events;
+	eventfd_read(t->ask_fd, &n);
+	atomic_store(&t->asked, false);
+	if (atomic_exchange(&t->reconfigured, false))
+		reconfigure(t);
+	if (t->feed)
+		herd_feed_ask(t->feed);
+}
+
 int herd_topology_start(struct herd_topology *t, struct herd_loop *loop, struct herd_err *err)
 {
+	t->loop = loop;
+	t->ask_io = herd_io_new(loop, t->ask_fd, on_asked, t);
+	if (!t->ask_io)
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	herd_io_want(t->ask_io, HERD_IO_READ);
 	return herd_feed_start(t->px, t, loop, &t->feed, err);
 }
 
 void herd_topology_stop(struct herd_topology *t)
 {
+	herd_io_free(t->ask_io);
+	t->ask_io = NULL;
 	herd_feed_free(t->feed);
 	t->feed = NULL;
 }

@@ -41,6 +41,11 @@ bool herd_topology_favours(struct herd_topology *t, const struct herd_route *r, 
 /* Is there a candidate to connect to in advance? */
 bool herd_topology_warm(struct herd_topology *t, const struct herd_route *r);
 
+/* The configuration changed: follows clusters that it names now. Any thread. */
+void herd_topology_config(struct herd_topology *t);
+/* Something at the servers says that the snapshot may be old: ask the members, soon. */
+void herd_topology_ask(struct herd_topology *t);
+
 /* Follows the clusters that the configuration names. Main thread. See settings dcs, namespace. */
 int herd_topology_start(struct herd_topology *t, struct herd_loop *loop, struct herd_err *err);
 void herd_topology_stop(struct herd_topology *t);

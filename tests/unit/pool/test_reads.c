@@ -12,6 +12,7 @@
 #include "pool/decide.h"
 #include "pool/health.h"
 #include "pool/route.h"
+#include "pool/witness.h"
 
 /* The load of the members, by the last letter of their names. */
 struct load {
@@ -207,6 +208,46 @@ static void a_used_pool_reaches_every_member(void **state)
 	assert_int_equal(herd_pool_decide(&o), HERD_POOL_NOTHING);
 }
 
+static int judge(struct herd_witness *w, size_t n, const char *leader, int64_t timeline, bool store)
+{
+	struct herd_witness_obs o = { .leader = leader, .timeline = timeline, .store = store };
+	const char *why = NULL;
+	int i = herd_witness_decide(w, n, &o, &why);
+
+	assert_non_null(why);
+	return i;
+}
+
+static void members_tell_who_leads(void **state)
+{
+	struct herd_witness w[] = { { "a", true, true, true, 1 },
+				    { "b", true, true, false, 1 },
+				    { "c", false, false, false, 1 } };
+
+	(void)state;
+	assert_int_equal(judge(w, 3, "a", 1, true), 0);
+	assert_int_equal(judge(w, 3, NULL, 0, false), 0);
+	/* One of an older timeline than anybody told is stale. */
+	assert_int_equal(judge(w, 3, "a", 2, true), -1);
+	/* Two: the higher timeline; on the same one nobody. */
+	w[1].primary = true;
+	assert_int_equal(judge(w, 3, "a", 1, true), -1);
+	w[1].timeline = 2;
+	assert_int_equal(judge(w, 3, "a", 1, true), 1);
+	w[1].primary = false;
+	/* The leader is silent. */
+	w[0].fresh = false;
+	assert_int_equal(judge(w, 3, "a", 1, true), -1);
+	assert_int_equal(judge(w, 3, NULL, 1, false), -1);
+	/* It never could be asked: the store's last word stands, for what came from a store. */
+	assert_int_equal(judge(w, 3, "c", 1, true), 2);
+	assert_int_equal(judge(w, 3, "c", 1, false), -1);
+	assert_int_equal(judge(w, 3, "gone", 1, true), -1);
+	/* It says itself that it does not lead. */
+	assert_int_equal(judge(w, 3, "b", 1, true), -1);
+	assert_int_equal(judge(NULL, 0, NULL, 0, true), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -215,6 +256,7 @@ int main(void)
 		cmocka_unit_test(laggards_are_left_out),
 		cmocka_unit_test(those_that_failed_come_last),
 		cmocka_unit_test(why_nobody_leads_is_told),
+		cmocka_unit_test(members_tell_who_leads),
 		cmocka_unit_test(failures_eject_longer_and_longer),
 		cmocka_unit_test(a_used_pool_reaches_every_member),
 	};
