@@ -53,7 +53,7 @@ struct herd_settings {
 	char *client_tls_ecdhcurve, *client_tls_dheparams;
 	char *server_tls_key_file, *server_tls_cert_file, *server_tls_ca_file;
 	char *server_tls_protocols, *server_tls_ciphers, *server_tls13_ciphers;
-	char *resolv_conf, *dcs, *nspace, *proxy_id, *zone;
+	char *resolv_conf, *metrics_listen, *dcs, *nspace, *proxy_id, *zone;
 	char *rest, *rest_ca_file, *rest_cert_file, *rest_key_file;
 	char *ignored_text; /* takes what has no effect */
 	int listen_port, listen_backlog, unix_socket_mode, pool_mode, auth_type;
@@ -63,7 +63,7 @@ struct herd_settings {
 	int max_prepared_statements, scram_iterations, max_packet_size, verbose, peer_id;
 	int client_tls_sslmode, server_tls_sslmode;
 	int tcp_socket_buffer, tcp_keepcnt, tcp_keepidle, tcp_keepintvl, tcp_user_timeout;
-	int worker_threads, hold_max_clients, ignored_int;
+	int worker_threads, hold_max_clients, slow_query_ms, ignored_int;
 	bool server_round_robin, disable_pqexec, application_name_add_host;
 	bool log_connections, log_disconnections, log_pooler_errors, log_stats, use_syslog;
 	bool server_reset_query_always, server_fast_close, so_reuseport, tcp_keepalive;

@@ -97,8 +97,10 @@ static struct herd_pool *new_pool(struct herd_px *px, struct herd_db *db, const 
 	p->db = db;
 	p->user = strdup(user);
 	p->user_count = herd_user_count_get(px, user);
-	if (!p->user || !p->user_count) {
+	p->times = herd_times_new(px->nworkers);
+	if (!p->user || !p->user_count || !p->times) {
 		free(p->user);
+		free(p->times);
 		free(p);
 		return NULL;
 	}
@@ -148,6 +150,25 @@ struct herd_pool *herd_pool_reads(struct herd_pool *home)
 	return find_pool(home->px, home->db, home->user, home);
 }
 
+char *herd_db_label(const struct herd_db *db)
+{
+	return herd_str_printf("%s%s%s", db->name, db->listener ? "@" : "",
+			       db->listener ? db->listener : "");
+}
+
+char *herd_pool_label(const struct herd_pool *p)
+{
+	return herd_str_printf("%s%s%s%s", p->db->name, p->db->listener ? "@" : "",
+			       p->db->listener ? p->db->listener : "", p->home ? "/reads" : "");
+}
+
+const char *herd_pool_role(const struct herd_live *live, const struct herd_pool *p)
+{
+	const struct herd_database *conf = herd_db_conf(live, p->db);
+
+	return conf && conf->cluster ? herd_route_role_name(herd_pool_route(p, conf)->role) : NULL;
+}
+
 void herd_pool_remember_keys(struct herd_pool *p, const struct herd_scram_keys *keys)
 {
 	pthread_mutex_lock(&p->lock);
@@ -188,6 +209,8 @@ static void free_pool(struct herd_pool *p)
 	free(p->held_why);
 	herd_buf_free(&p->welcome);
 	herd_vars_free(&p->defaults);
+	free(p->times);
+	free(p->times_then);
 	free(p);
 }
 

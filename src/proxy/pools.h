@@ -6,6 +6,7 @@
  */
 #pragma once
 #include "pool/decide.h"
+#include "proxy/times.h"
 #include "proxy/worker.h"
 #include "wire/auth.h"
 
@@ -93,6 +94,8 @@ struct herd_pool {
 	struct herd_buf welcome; /* ParameterStatus messages of the last login */
 	struct herd_vars defaults;
 	bool have_welcome;
+	struct herd_times *times;          /* one per worker */
+	struct herd_times_sum *times_then; /* at the ends of the last two stats periods, or NULL */
 };
 
 /* The database of that name, made when needed; NULL when out of memory. */
@@ -114,6 +117,13 @@ static inline const struct herd_route *herd_pool_route(const struct herd_pool *p
 {
 	return p->home ? &conf->reads : &conf->route;
 }
+/*
+ * Its database's name, told apart from other pools of the same name: "name@listener", and "/reads"
+ * behind it. malloc'd. The role is "primary", "replica", ... in a cluster, else NULL.
+ */
+char *herd_pool_label(const struct herd_pool *p);
+char *herd_db_label(const struct herd_db *db);
+const char *herd_pool_role(const struct herd_live *live, const struct herd_pool *p);
 /* What is counted of that user, made when needed; NULL when out of memory. */
 struct herd_user_count *herd_user_count_get(struct herd_px *px, const char *user);
 void herd_pool_remember_keys(struct herd_pool *p, const struct herd_scram_keys *keys);
@@ -176,5 +186,7 @@ void herd_pool_drain(struct herd_worker *w, struct herd_pool *p);
 /* Closes what is idle or warm, whoever watched it. No worker runs any more. */
 void herd_pools_close(struct herd_worker *w);
 void herd_pools_free(struct herd_px *px);
+/* show_stats.c: the counts of all workers, in the order of struct herd_stats. */
+void herd_stats_sum(const struct herd_px *px, const struct herd_db *db, uint64_t ret[HERD_NSTATS]);
 /* show_stats.c: one stats period is over: computes the averages and logs them. Main thread. */
 void herd_stats_period(struct herd_px *px, int64_t elapsed_us);

@@ -22,6 +22,7 @@
 #include "proxy/cancel.h"
 #include "proxy/dns.h"
 #include "proxy/doors.h"
+#include "proxy/metrics.h"
 #include "proxy/pools.h"
 #include "proxy/target.h"
 #include "proxy/topology.h"
@@ -40,6 +41,7 @@ struct main_state {
 	struct herd_timer *tick;
 	struct herd_io *stop_io;
 	struct herd_signal *signals[6];
+	struct herd_metrics *metrics;
 	int64_t period_us;
 	bool doors_closed;
 };
@@ -430,7 +432,9 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 		rc = herd_workers_start(
 			px, c->s.worker_threads > 0 ? c->s.worker_threads : default_workers(), err);
 	if (rc == 0) {
-		rc = herd_topology_start(px->topology, m.loop, err);
+		rc = herd_metrics_start(px, m.loop, c->s.metrics_listen, &m.metrics, err);
+		if (rc == 0)
+			rc = herd_topology_start(px->topology, m.loop, err);
 		if (rc == 0) {
 			herd_info(px->log,
 				  "process up: pgherd %s (PgBouncer 1.25.2), %d threads, %s",
@@ -438,6 +442,7 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 			herd_loop_run(m.loop);
 		}
 		herd_topology_stop(px->topology);
+		herd_metrics_stop(m.metrics);
 		herd_dns_stop(px->dns);
 		herd_workers_stop(px);
 	} else {

@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "proxy/relay.h"
 #include "proxy/repl.h"
+#include "proxy/slow.h"
 #include "proxy/topology.h"
 #include "wire/msg.h"
 
@@ -116,15 +117,20 @@ static void count_round(struct down *d)
 {
 	struct herd_client *c = d->c;
 	struct herd_stats *st = &c->db->stats[d->w->id];
+	struct herd_times *times = &d->s->pool->times[d->w->id];
 
 	if (c->in_query) {
 		herd_stat_add(&st->query_count, 1);
 		herd_stat_add(&st->query_time, (uint64_t)(d->w->now_us - c->query_us));
+		herd_histogram_add(&times->of[HERD_TIME_QUERY], d->w->now_us - c->query_us);
+		if (herd_slow_on(d->w))
+			herd_slow_end(d->w, c, d->s);
 		c->in_query = false;
 	}
 	if (d->s->tx == 'I' && c->in_xact) {
 		herd_stat_add(&st->xact_count, 1);
 		herd_stat_add(&st->xact_time, (uint64_t)(d->w->now_us - c->xact_us));
+		herd_histogram_add(&times->of[HERD_TIME_XACT], d->w->now_us - c->xact_us);
 		c->in_xact = false;
 	}
 }

@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "proxy/relay.h"
 #include "proxy/repl.h"
+#include "proxy/slow.h"
 #include "wire/msg.h"
 
 void herd_relay_read(struct herd_worker *w, struct herd_conn *c, struct herd_chunk *ret)
@@ -97,6 +98,8 @@ out:
 void herd_relay_linked(struct herd_client *c)
 {
 	herd_stat_add(&c->db->stats[c->w->id].wait_time, (uint64_t)(c->w->now_us - c->wait_us));
+	herd_histogram_add(&c->server->pool->times[c->w->id].of[HERD_TIME_WAIT],
+			   c->w->now_us - c->wait_us);
 	start_assignment(c);
 	if (c->internal) {
 		struct herd_buf b = { 0 };
@@ -447,6 +450,10 @@ static enum fate forward(struct up *u)
 		return pass_from(u, 0);
 	}
 	if (f == TAKEN) {
+		if (herd_slow_on(c->w))
+			herd_slow_begin(c, u->h.type, u->p + HERD_MSG_HEAD_BYTES,
+					(complete(u) ? total_of(u) : u->avail) -
+						HERD_MSG_HEAD_BYTES);
 		begin_query(c);
 		c->server->ready = false;
 	}
@@ -479,7 +486,7 @@ static enum fate without_server(struct up *u)
 		}
 		if (!herd_pool_checkout(c->w, c))
 			return c->state == HERD_CLIENT_CLOSED ? CLOSED : LATER;
-		herd_stat_add(&c->db->stats[c->w->id].wait_time, 0);
+		herd_histogram_add(&c->server->pool->times[c->w->id].of[HERD_TIME_WAIT], 0);
 		start_assignment(c);
 		u->g.to = &c->server->conn;
 		return forward(u);

@@ -134,6 +134,7 @@ void herd_server_close(struct herd_worker *w, struct herd_server *s, const char 
 	herd_flight_free(&s->flight);
 	herd_vars_free(&s->vars);
 	herd_buf_free(&s->params);
+	herd_buf_free(&s->slow_text);
 	herd_scram_client_free(&s->scram);
 	if (s->mate)
 		atomic_fetch_sub(&s->mate->conns, 1);

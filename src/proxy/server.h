@@ -77,6 +77,8 @@ struct herd_server {
 	uint32_t pass_left; /* rest of a long message on its way to the client */
 	bool pass_drop;
 	uint32_t backend_pid;
+	struct herd_buf slow_text; /* what runs, while slow statements are logged (slow.h) */
+	int slow_more;             /* statements behind it in the same round */
 	uint8_t cancel_key[256];
 	uint32_t cancel_key_len;
 	int64_t connected_us, request_us, released_us, poll_us, opened_us;

@@ -174,6 +174,8 @@ static const struct setting table[] = {
 	{ "proxy_id", TEXT, AT(proxy_id), "", OURS | RESTART, 0 },
 	{ "dcs_timeout", TIME, AT(dcs_timeout), "10", OURS | RESTART, 0 },
 	{ "worker_threads", INT, AT(worker_threads), "0", OURS | RESTART, HERD_MAX_WORKERS },
+	{ "slow_query_ms", INT, AT(slow_query_ms), "0", OURS, INT_MAX },
+	{ "metrics_listen", TEXT, AT(metrics_listen), "", OURS | RESTART, 0 },
 	{ "hold_timeout", TIME, AT(hold_timeout), "30", OURS, 0 },
 	{ "hold_max_clients", INT, AT(hold_max_clients), "0", OURS, INT_MAX },
 };

@@ -6,7 +6,7 @@
 static const struct herd_show *const tables[] = { herd_shows_peers, herd_shows_conf,
 						  herd_shows_herd,  herd_shows_lists,
 						  herd_shows_pools, herd_shows_sockets,
-						  herd_shows_stats };
+						  herd_shows_stats, herd_shows_times };
 
 const struct herd_show *herd_show_find(const char *what)
 {
@@ -26,7 +26,7 @@ const char *herd_show_help(void)
 	       "\tSHOW FDS|SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE\n"
 	       "\tSHOW DNS_HOSTS|DNS_ZONES\n"
 	       "\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS\n"
-	       "\tSHOW HERD|HOLDS\n"
+	       "\tSHOW HERD|HOLDS|HISTOGRAMS\n"
 	       "\tSET key = arg\n"
 	       "\tRELOAD\n"
 	       "\tPAUSE [<db>]\n"

@@ -1,4 +1,5 @@
 /* SHOW POOLS. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "proxy/console.h"
@@ -34,8 +35,9 @@ static void pool_row(struct herd_pool *p, void *arg)
 		herd_pool_count(p, a->w->now_us, herd_worker_settings(a->w)->server_check_delay);
 	const struct herd_database *conf = herd_db_conf(a->w->live, p->db);
 	struct herd_row row = herd_row_begin(a->r);
+	char *name = herd_pool_label(p);
 
-	herd_row_text(&row, p->db->name);
+	herd_row_text(&row, name);
 	herd_row_text(&row, p->user);
 	herd_row_int(&row, n.cl_active);
 	herd_row_int(&row, n.cl_waiting);
@@ -55,13 +57,12 @@ static void pool_row(struct herd_pool *p, void *arg)
 				    ? conf->round_robin ? "round-robin" : "disable"
 				    : NULL);
 	herd_row_text(&row, conf ? conf->cluster : NULL);
-	herd_row_text(&row, conf && conf->cluster
-				    ? herd_route_role_name(herd_pool_route(p, conf)->role)
-				    : NULL);
+	herd_row_text(&row, herd_pool_role(a->w->live, p));
 	herd_row_text(&row, p->db->listener);
 	herd_row_text(&row, atomic_load(&p->held) ? "yes" : "no");
 	herd_row_int(&row, n.sv_warm);
 	herd_row_end(&row);
+	free(name);
 }
 
 /* The console's own, which never has servers. */

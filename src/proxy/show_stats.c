@@ -59,7 +59,7 @@ static const char *const totals_names[] = { "server_assignment_count",
 					    "client_login_count" };
 static const char *const totals_columns[] = { "name", "value:n", NULL };
 
-static void sum_stats(const struct herd_px *px, const struct herd_db *db, uint64_t ret[HERD_NSTATS])
+void herd_stats_sum(const struct herd_px *px, const struct herd_db *db, uint64_t ret[HERD_NSTATS])
 {
 	memset(ret, 0, sizeof(uint64_t) * HERD_NSTATS);
 	for (int i = 0; i < px->nworkers; i++) {
@@ -68,6 +68,12 @@ static void sum_stats(const struct herd_px *px, const struct herd_db *db, uint64
 		for (int k = 0; k < HERD_NSTATS; k++)
 			ret[k] += atomic_load_explicit(&v[k], memory_order_relaxed);
 	}
+}
+
+static void times_period(struct herd_pool *p, void *arg)
+{
+	(void)arg;
+	herd_times_period(p);
 }
 
 void herd_stats_period(struct herd_px *px, int64_t elapsed_us)
@@ -79,11 +85,12 @@ void herd_stats_period(struct herd_px *px, int64_t elapsed_us)
 	if (elapsed_us <= 0)
 		return;
 	pthread_mutex_lock(&px->pools_lock);
+	herd_pools_each(px, times_period, NULL);
 	while (herd_map_next(px->dbs, &pos, &key, &value)) {
 		struct herd_db *db = value;
 		uint64_t now[HERD_NSTATS], d[HERD_NSTATS];
 
-		sum_stats(px, db, now);
+		herd_stats_sum(px, db, now);
 		for (int k = 0; k < HERD_NSTATS; k++) {
 			d[k] = now[k] - db->last[k];
 			db->last[k] = now[k];
@@ -113,13 +120,16 @@ static void stat_row(struct herd_worker *w, struct herd_result *r, struct herd_d
 	uint64_t v[HERD_NSTATS];
 	struct herd_row row = herd_row_begin(r);
 
-	sum_stats(w->px, db, v);
-	herd_row_text(&row, db->name);
+	char *name = herd_db_label(db);
+
+	herd_stats_sum(w->px, db, v);
+	herd_row_text(&row, name);
 	for (int k = 0; totals && k < HERD_NSTATS; k++)
 		herd_row_int(&row, (int64_t)v[k]);
 	for (int k = 0; averages && k < HERD_NSTATS; k++)
 		herd_row_int(&row, (int64_t)atomic_load(&db->avg[k]));
 	herd_row_end(&row);
+	free(name);
 }
 
 static void show_stats(struct herd_worker *w, struct herd_result *r)
@@ -138,7 +148,7 @@ static void show_totals(struct herd_worker *w, struct herd_result *r)
 	while (herd_map_next(w->px->dbs, &pos, &key, &value)) {
 		struct herd_db *db = value;
 
-		sum_stats(w->px, db, v);
+		herd_stats_sum(w->px, db, v);
 		for (int k = 0; k < HERD_NSTATS; k++) {
 			sum[k] += v[k];
 			sum[HERD_NSTATS + k] += atomic_load(&db->avg[k]);

@@ -129,6 +129,8 @@ struct herd_worker {
 	struct herd_list cancels; /* requests that it carries (cancel.c) */
 	struct herd_list askers;  /* struct herd_client.wait_node: came with a request */
 	struct herd_keys keys;
+	int64_t slow_second; /* slow statements are logged so many a second (slow.c) */
+	int slow_lines, slow_lost;
 	char *scratch;
 	struct herd_buf aux;
 };
