@@ -32,6 +32,7 @@ struct herd_log *herd_log_new(int fd, enum herd_log_style style, enum herd_log_l
 	log->style = style;
 	log->format.json = style == HERD_LOG_JSON;
 	log->file.fd = -1;
+	log->syslog_fd = -1;
 	pthread_mutex_init(&log->lock, NULL);
 	return log;
 }
@@ -50,6 +51,9 @@ void herd_log_free(struct herd_log *log)
 	json_decref(log->levels);
 	if (log->owns_fd)
 		close(log->fd);
+	if (log->syslog_fd >= 0)
+		close(log->syslog_fd);
+	free(log->ident);
 	pthread_mutex_destroy(&log->lock);
 	free(log);
 }
@@ -73,6 +77,11 @@ int herd_log_reopen(struct herd_log *log, const char *path, struct herd_err *err
 		log->owns_fd = true;
 	}
 	return 0;
+}
+
+void herd_log_echo(struct herd_log *log, bool yes)
+{
+	atomic_store(&log->echo, yes);
 }
 
 void herd_log_set_level(struct herd_log *log, enum herd_log_level level)
@@ -334,6 +343,11 @@ static void write_simple(struct herd_log *log, const struct log_record *r)
 	}
 	if (herd_buf_ok(&b) && write(log->fd, b.data, b.len) < 0)
 		errno = 0;
+	if (atomic_load(&log->echo) && log->owns_fd && herd_buf_ok(&b) &&
+	    write(STDERR_FILENO, b.data, b.len) < 0)
+		errno = 0;
+	if (atomic_load(&log->to_syslog))
+		log_to_syslog(log, r);
 	herd_buf_free(&b);
 }
 

@@ -39,6 +39,12 @@ struct herd_log *herd_log_new(int fd, enum herd_log_style style, enum herd_log_l
 void herd_log_free(struct herd_log *log);
 /* Appends to a file from now on (also after rotation by others: call again with the same path). */
 int herd_log_reopen(struct herd_log *log, const char *path, struct herd_err *err);
+/* Simple loggers: lines go to standard error, too, whatever the file is. */
+void herd_log_echo(struct herd_log *log, bool yes);
+/* ... and to the system's log under this name; ident NULL: no more. 0 or -ENOMEM. */
+int herd_log_syslog(struct herd_log *log, const char *ident, int facility);
+/* "daemon", "local0", ... for herd_log_syslog; -EINVAL for others. */
+int herd_log_facility(const char *name);
 void herd_log_set_level(struct herd_log *log, enum herd_log_level level);
 enum herd_log_level herd_log_level_of(const struct herd_log *log);
 /* DEBUG (NOTSET), INFO, WARNING (WARN), ERROR, CRITICAL (FATAL), any case; -EINVAL otherwise. */

@@ -39,6 +39,10 @@ struct herd_log {
 	_Atomic int level; /* the lowest of all parts: what is below it is nothing */
 	enum herd_log_style style;
 	bool owns_fd;
+	_Atomic bool echo; /* also to standard error */
+	_Atomic bool to_syslog;
+	char *ident; /* this and the next two: guarded by lock */
+	int facility, syslog_fd;
 
 	/* once herd_log_configure was called */
 	bool configured;
@@ -54,6 +58,8 @@ struct herd_log {
 	uint64_t lost, lost_told;
 	bool fell_back; /* the file cannot be written: the descriptor has the lines */
 };
+
+void log_to_syslog(struct herd_log *log, const struct log_record *r);
 
 const char *log_level_name(enum herd_log_level level);
 /* The line with its newline. */

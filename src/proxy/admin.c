@@ -10,7 +10,9 @@
 
 #include "base/str.h"
 #include "proxy/console.h"
+#include "proxy/doors.h"
 #include "proxy/reconf.h"
+#include "proxy/suspend.h"
 #include "proxy/tls.h"
 #include "proxy/topology.h"
 #include "wire/msg.h"
@@ -349,6 +351,8 @@ void herd_admin_close(struct herd_client *c)
 {
 	if (!c->console)
 		return;
+	if (c->console->suspends && herd_suspend_end(c->w->px))
+		herd_info(c->w->px->log, "admin disappeared when suspended, doing RESUME");
 	herd_map_free(c->console->prepared);
 	herd_map_free(c->console->portals);
 	free(c->console->wait_verb);
@@ -408,6 +412,8 @@ void herd_admin_apply_log(struct herd_px *px)
 	if (*s->logfile && herd_log_reopen(px->log, s->logfile, &err) < 0)
 		herd_warning(px->log, "%s", herd_err_text(&err));
 	herd_err_clear(&err);
+	herd_log_syslog(px->log, s->use_syslog ? s->syslog_ident : NULL,
+			herd_log_facility(s->syslog_facility));
 	herd_log_set_level(px->log, s->verbose + atomic_load(&px->verbose) > 0 ? HERD_LOG_DEBUG
 									       : HERD_LOG_INFO);
 }
@@ -434,6 +440,7 @@ int herd_live_replace(struct herd_px *px, struct herd_pconf *config, struct herd
 	struct herd_live *old = atomic_exchange(&px->live, l);
 
 	if (old) {
+		herd_doors_tune(px, &config->s);
 		herd_admin_apply_log(px);
 		herd_reconf_servers(px, old, l);
 		herd_retire(px, old, free_live);

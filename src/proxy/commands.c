@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "proxy/console.h"
+#include "proxy/suspend.h"
 
 /* Work for every worker: idle servers of a database, and for KILL its clients and busy servers. */
 struct sweep {
@@ -100,6 +101,13 @@ static void set_flag(struct herd_pool *p, void *arg)
 	atomic_store(f->flag == PAUSED ? &p->db->paused : &p->db->disabled, f->on);
 }
 
+static void find_db(struct herd_pool *p, void *arg)
+{
+	struct flag_arg *f = arg;
+
+	f->found |= is_db(p->db, f->name);
+}
+
 /* Sets a flag of a database, in all of its pools and for those to come. */
 static int flag_db(struct herd_worker *w, const char *name, enum flag flag, bool on,
 		   struct herd_err *err)
@@ -138,15 +146,49 @@ static void nothing(struct herd_worker *w, void *arg)
 	(void)arg;
 }
 
+/* An entry of the configuration, or a database that somebody uses. what is the word of the error.
+ */
+static int check_db(struct herd_worker *w, const char *db, const char *what, struct herd_err *err)
+{
+	struct flag_arg f = { .name = db };
+
+	if (!db)
+		return 0;
+	if (strcmp(db, "pgbouncer") == 0 || strcmp(db, "pgherd") == 0)
+		return herd_err_set(err, -EINVAL, "cannot %s admin db: %s", what, db);
+	herd_pools_each(w->px, find_db, &f);
+	if (!f.found && !herd_pconf_database(w->live->config, db))
+		return herd_err_set(err, -ENOENT, "no such database: %s", db);
+	return 0;
+}
+
+static void log_command(struct herd_worker *w, const char *verb, const char *db)
+{
+	if (db)
+		herd_info(w->px->log, "%s '%s' command issued", verb, db);
+	else
+		herd_info(w->px->log, "%s command issued", verb);
+}
+
+static bool suspended_or_paused(struct herd_px *px)
+{
+	return atomic_load(&px->paused_all) || atomic_load(&px->suspended);
+}
+
 static int cmd_pause(struct herd_client *c, const char *db, struct herd_err *err)
 {
+	log_command(c->w, "PAUSE", db);
 	if (db) {
-		int rc = flag_db(c->w, db, PAUSED, true, err);
+		int rc = check_db(c->w, db, "pause", err);
 
+		if (rc == 0)
+			rc = flag_db(c->w, db, PAUSED, true, err);
 		if (rc < 0)
 			return rc;
-	} else if (atomic_exchange(&c->w->px->paused_all, true)) {
+	} else if (suspended_or_paused(c->w->px)) {
 		return herd_err_set(err, -EALREADY, "already suspended/paused");
+	} else {
+		atomic_store(&c->w->px->paused_all, true);
 	}
 	int rc = start_sweep(c->w, db, false, err);
 
@@ -155,11 +197,14 @@ static int cmd_pause(struct herd_client *c, const char *db, struct herd_err *err
 
 static int cmd_resume(struct herd_client *c, const char *db, struct herd_err *err)
 {
-	if (atomic_load(&c->w->px->stop) != HERD_STOP_NO)
+	struct herd_px *px = c->w->px;
+
+	if (atomic_load(&px->stop) != HERD_STOP_NO)
 		return herd_err_set(err, -ESHUTDOWN, "pooler is shutting down");
+	log_command(c->w, "RESUME", db);
 	if (db) {
 		struct herd_db *known = herd_pconf_database(c->w->live->config, db)
-						? herd_db_get(c->w->px, db, NULL)
+						? herd_db_get(px, db, NULL)
 						: NULL;
 
 		if (known && !atomic_load(&known->paused))
@@ -168,11 +213,65 @@ static int cmd_resume(struct herd_client *c, const char *db, struct herd_err *er
 
 		if (rc < 0)
 			return rc;
-	} else if (!atomic_exchange(&c->w->px->paused_all, false)) {
+	} else if (!suspended_or_paused(px)) {
 		return herd_err_set(err, -EALREADY, "pooler is not paused/suspended");
+	} else {
+		herd_suspend_end(px);
+		atomic_store(&px->paused_all, false);
 	}
 	herd_worker_fanout(c->w, kick_each, nothing, NULL);
 	return 0;
+}
+
+static void find_paused(struct herd_pool *p, void *arg)
+{
+	*(bool *)arg |= atomic_load(&p->db->paused);
+}
+
+static int cmd_suspend(struct herd_client *c, const struct herd_command *cmd, struct herd_err *err)
+{
+	bool paused = false;
+
+	if (cmd->n > 1)
+		return herd_err_set(err, -ENOSYS, "invalid command '%s', use SHOW HELP;",
+				    cmd->text);
+	if (suspended_or_paused(c->w->px))
+		return herd_err_set(err, -EALREADY, "already suspended/paused");
+	herd_pools_each(c->w->px, find_paused, &paused);
+	if (paused)
+		return herd_err_set(err, -EINVAL, "cannot suspend with paused databases");
+	log_command(c->w, "SUSPEND", NULL);
+	herd_suspend_begin(c->w->px);
+	c->console->suspends = true;
+	return 1;
+}
+
+static int cmd_sweep(struct herd_client *c, const char *db, struct herd_err *err)
+{
+	int rc = check_db(c->w, db, "reconnect", err);
+
+	log_command(c->w, "RECONNECT", db);
+	return rc < 0 ? rc : start_sweep(c->w, db, false, err);
+}
+
+static int cmd_wait_close(struct herd_client *c, const char *db, struct herd_err *err)
+{
+	int rc = 0;
+
+	log_command(c->w, "WAIT_CLOSE", db);
+	if (db && strcmp(db, "pgbouncer") == 0)
+		rc = herd_err_set(err, -EINVAL, "cannot wait in admin db: %s", db);
+	else
+		rc = check_db(c->w, db, "wait in", err);
+	return rc < 0 ? rc : 1;
+}
+
+static int cmd_allow(struct herd_client *c, const char *db, bool disable, struct herd_err *err)
+{
+	int rc = db ? check_db(c->w, db, disable ? "disable" : "enable", err)
+		    : herd_err_set(err, -EINVAL, "a database is required");
+
+	return rc < 0 ? rc : flag_db(c->w, db, DISABLED, disable, err);
 }
 
 static int cmd_shutdown(struct herd_client *c, const struct herd_command *cmd, struct herd_err *err)
@@ -267,8 +366,11 @@ static int cmd_kill_client(struct herd_client *c, const char *id, struct herd_er
 
 static int cmd_kill(struct herd_client *c, const char *db, struct herd_err *err)
 {
-	int rc = 0;
+	int rc = check_db(c->w, db, "kill", err);
 
+	log_command(c->w, "KILL", db);
+	if (rc < 0)
+		return rc;
 	if (db)
 		rc = flag_db(c->w, db, PAUSED, true, err);
 	else
@@ -281,7 +383,8 @@ int herd_command_run(struct herd_client *c, const struct herd_command *cmd, cons
 {
 	static const char *const verbs[] = { "PAUSE",   "RESUME",    "RELOAD",     "SHUTDOWN",
 					     "SET",     "RECONNECT", "KILL",       "KILL_CLIENT",
-					     "DISABLE", "ENABLE",    "WAIT_CLOSE", NULL };
+					     "DISABLE", "ENABLE",    "WAIT_CLOSE", "SUSPEND",
+					     NULL };
 	const char *arg = cmd->n > 1 ? cmd->word[1] : NULL;
 	int i = 0, rc;
 
@@ -307,18 +410,18 @@ int herd_command_run(struct herd_client *c, const struct herd_command *cmd, cons
 	case 4:
 		return cmd_set(c, cmd, err);
 	case 5:
-		return start_sweep(c->w, arg, false, err);
+		return cmd_sweep(c, arg, err);
 	case 6:
 		return cmd_kill(c, arg, err);
 	case 7:
 		return cmd_kill_client(c, arg, err);
 	case 8:
 	case 9:
-		if (!arg)
-			return herd_err_set(err, -EINVAL, "a database is required");
-		return flag_db(c->w, arg, DISABLED, i == 8, err);
+		return cmd_allow(c, arg, i == 8, err);
+	case 10:
+		return cmd_wait_close(c, arg, err);
 	default:
-		return 1; /* WAIT_CLOSE */
+		return cmd_suspend(c, cmd, err);
 	}
 }
 
@@ -350,6 +453,8 @@ static void look(struct herd_pool *p, void *arg)
 
 bool herd_command_done(struct herd_worker *w, const char *verb, const char *db)
 {
+	if (strcasecmp(verb, "suspend") == 0)
+		return herd_suspend_done(w->px);
 	struct done_arg d = { .db = db, .wait_close = strcasecmp(verb, "wait_close") == 0 };
 
 	herd_pools_each(w->px, look, &d);

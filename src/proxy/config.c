@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/ini.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "proxy/hba.h"
 #include "proxy/ident.h"
@@ -474,6 +475,9 @@ static int check_config(struct herd_pconf *c, struct herd_err *err)
 		return herd_err_set(err, -EINVAL,
 				    "to allow TLS connections from clients, client_tls_key_file "
 				    "and client_tls_cert_file must be set");
+	if (herd_log_facility(s->syslog_facility) < 0)
+		return herd_err_set(err, -EINVAL, "invalid value \"%s\" for setting \"%s\"",
+				    s->syslog_facility, "syslog_facility");
 	if (strcmp(s->auth_dbname, "pgbouncer") == 0)
 		return herd_err_set(err, -EINVAL,
 				    "cannot use the reserved \"pgbouncer\" database as an "

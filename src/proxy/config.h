@@ -62,7 +62,8 @@ struct herd_settings {
 	int max_user_connections, max_user_client_connections;
 	int max_prepared_statements, scram_iterations, max_packet_size, verbose, peer_id;
 	int client_tls_sslmode, server_tls_sslmode;
-	int tcp_socket_buffer, tcp_keepcnt, tcp_keepidle, tcp_keepintvl, tcp_user_timeout;
+	int tcp_defer_accept, tcp_socket_buffer, tcp_keepcnt, tcp_keepidle, tcp_keepintvl,
+		tcp_user_timeout;
 	int worker_threads, hold_max_clients, slow_query_ms, ignored_int;
 	bool server_round_robin, disable_pqexec, application_name_add_host;
 	bool log_connections, log_disconnections, log_pooler_errors, log_stats, use_syslog;

@@ -26,6 +26,8 @@ void herd_dial_tune(const struct herd_settings *set, int fd, sa_family_t family)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &set->tcp_socket_buffer, sizeof(int));
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &set->tcp_socket_buffer, sizeof(int));
 	}
+	if (set->tcp_user_timeout > 0)
+		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &set->tcp_user_timeout, sizeof(int));
 	if (!set->tcp_keepalive)
 		return;
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
@@ -35,8 +37,6 @@ void herd_dial_tune(const struct herd_settings *set, int fd, sa_family_t family)
 		setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &set->tcp_keepidle, sizeof(int));
 	if (set->tcp_keepintvl > 0)
 		setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &set->tcp_keepintvl, sizeof(int));
-	if (set->tcp_user_timeout > 0)
-		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &set->tcp_user_timeout, sizeof(int));
 }
 
 static int unix_address(const char *host, int port, struct sockaddr_un *un, socklen_t *len,

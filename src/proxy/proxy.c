@@ -24,6 +24,8 @@
 #include "proxy/doors.h"
 #include "proxy/metrics.h"
 #include "proxy/pools.h"
+#include "proxy/suspend.h"
+#include "proxy/systemd.h"
 #include "proxy/target.h"
 #include "proxy/topology.h"
 
@@ -50,8 +52,9 @@ static const char usage_text[] =
 	"Usage: pgherd proxy [OPTION]... FILE.ini\n"
 	"Pools, routes and holds connections to PostgreSQL; takes the place of PgBouncer.\n"
 	"\n"
-	"  -d, --daemon         run in the background\n"
-	"  -q, --quiet          log to the log file only\n"
+	"  -d, --daemon         run in background (as a daemon)\n"
+	"  -R, --reboot         do an online reboot: take over from the running process\n"
+	"  -q, --quiet          run quietly: nothing goes to standard error\n"
 	"  -u, --user=USER      assume the identity of USER\n"
 	"  -v, --verbose        log more; may be repeated\n"
 	"  -V, --version        show the version\n"
@@ -128,7 +131,8 @@ static int drop_privileges(const char *user, struct herd_err *err)
 	return 0;
 }
 
-static int write_pidfile(const char *path, struct herd_err *err)
+/* elder: the process that we take over from, 0: none. */
+static int write_pidfile(const char *path, int elder, struct herd_err *err)
 {
 	if (!*path)
 		return 0;
@@ -139,7 +143,7 @@ static int write_pidfile(const char *path, struct herd_err *err)
 		if (fscanf(old, "%d", &pid) != 1)
 			pid = 0;
 		fclose(old);
-		if (pid > 0 && pid != getpid() && kill(pid, 0) == 0)
+		if (pid > 0 && pid != getpid() && pid != elder && kill(pid, 0) == 0)
 			return herd_err_set(err, -EEXIST,
 					    "pidfile \"%s\" exists, another instance is running "
 					    "(pid %d)",
@@ -152,6 +156,31 @@ static int write_pidfile(const char *path, struct herd_err *err)
 				    strerror(errno));
 	dprintf(fd, "%d\n", (int)getpid());
 	close(fd);
+	return 0;
+}
+
+/* Ours is removed; by now it may be that of the process that took over. */
+static void remove_pidfile(const char *path)
+{
+	FILE *f = *path ? fopen(path, "re") : NULL;
+	int pid = 0;
+
+	if (!f)
+		return;
+	if (fscanf(f, "%d", &pid) == 1 && pid == getpid())
+		unlink(path);
+	fclose(f);
+}
+
+static int check_daemon(const struct options *o, const struct herd_settings *s,
+			struct herd_err *err)
+{
+	if (!o->daemon)
+		return 0;
+	if (!*s->pidfile)
+		return herd_err_set(err, -EINVAL, "daemon needs pidfile configured");
+	if (!*s->logfile && !s->use_syslog)
+		return herd_err_set(err, -EINVAL, "daemon needs logfile or syslog configured");
 	return 0;
 }
 
@@ -184,9 +213,40 @@ static void reload(struct herd_px *px)
 {
 	struct herd_err err = HERD_ERR_INIT;
 
+	herd_systemd_reloading();
 	if (herd_admin_reload(px, &err) < 0)
 		herd_log_err(px->log, HERD_LOG_ERROR, &err, "could not reload");
 	herd_err_clear(&err);
+	herd_systemd_notify("READY=1");
+}
+
+/* A second signal while the first is being obeyed: then there is no more waiting. */
+static bool stop_at_once(struct herd_px *px, const char *signal)
+{
+	const char *why = NULL;
+
+	if (atomic_load(&px->stop) != HERD_STOP_NO)
+		why = "while shutting down";
+	else if (atomic_load(&px->suspended))
+		why = "while suspended";
+	if (!why)
+		return false;
+	herd_info(px->log, "got %s %s, fast exit", signal, why);
+	herd_proxy_stop(px, HERD_STOP_NOW);
+	return true;
+}
+
+static void go_on(struct herd_px *px)
+{
+	if (atomic_load(&px->stop) != HERD_STOP_NO) {
+		herd_info(px->log, "got SIGUSR2 while shutting down, ignoring");
+	} else if (herd_suspend_end(px)) {
+		herd_info(px->log, "got SIGUSR2, continuing from SUSPEND");
+	} else if (atomic_exchange(&px->paused_all, false)) {
+		herd_info(px->log, "got SIGUSR2, continuing from PAUSE");
+	} else {
+		herd_info(px->log, "got SIGUSR2, but not paused/suspended");
+	}
 }
 
 static void on_signal(void *arg, int signo)
@@ -200,21 +260,15 @@ static void on_signal(void *arg, int signo)
 		reload(px);
 		break;
 	case SIGTERM:
-		if (atomic_load(&px->stop) == HERD_STOP_CLIENTS) {
-			herd_info(px->log, "got SIGTERM while shutting down, fast exit");
-			herd_proxy_stop(px, HERD_STOP_NOW);
+		if (stop_at_once(px, "SIGTERM"))
 			break;
-		}
 		herd_info(px->log,
 			  "got SIGTERM, shutting down, waiting for all clients disconnect");
 		herd_proxy_stop(px, HERD_STOP_CLIENTS);
 		break;
 	case SIGINT:
-		if (atomic_load(&px->stop) == HERD_STOP_SERVERS) {
-			herd_info(px->log, "got SIGINT while shutting down, fast exit");
-			herd_proxy_stop(px, HERD_STOP_NOW);
+		if (stop_at_once(px, "SIGINT"))
 			break;
-		}
 		herd_info(px->log, "got SIGINT, shutting down, waiting for all servers to be free");
 		herd_proxy_stop(px, HERD_STOP_SERVERS);
 		break;
@@ -223,16 +277,15 @@ static void on_signal(void *arg, int signo)
 		herd_proxy_stop(px, HERD_STOP_NOW);
 		break;
 	case SIGUSR1:
+		if (atomic_load(&px->paused_all) || atomic_load(&px->suspended)) {
+			herd_info(px->log, "got SIGUSR1, but already paused/suspended");
+			break;
+		}
 		herd_info(px->log, "got SIGUSR1, pausing all activity");
 		atomic_store(&px->paused_all, true);
 		break;
 	case SIGUSR2:
-		if (atomic_load(&px->stop) != HERD_STOP_NO) {
-			herd_info(px->log, "got SIGUSR2 while shutting down, ignoring");
-			break;
-		}
-		herd_info(px->log, "got SIGUSR2, continuing from SUSPEND/PAUSE");
-		atomic_store(&px->paused_all, false);
+		go_on(px);
 		break;
 	default:
 		break;
@@ -401,17 +454,22 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 	const struct herd_pconf *c = atomic_load(&px->live)->config;
 	char *pidfile = strdup(c->s.pidfile); /* c may be gone at the end */
 	int rc =
-		pidfile ? herd_doors_open(px, c, err) : herd_err_set(err, -ENOMEM, "out of memory");
+		pidfile ? check_daemon(o, &c->s, err) : herd_err_set(err, -ENOMEM, "out of memory");
 
+	if (rc == 0)
+		rc = herd_doors_open(px, c, NULL, err);
 	if (rc == 0)
 		rc = drop_privileges(o->user ? o->user : c->s.run_as, err);
 	if (rc == 0 && *c->s.logfile)
 		rc = herd_log_reopen(px->log, c->s.logfile, err);
+	else if (rc == 0 && o->quiet)
+		rc = herd_log_reopen(px->log, "/dev/null", err);
+	herd_log_echo(px->log, !o->daemon && !o->quiet);
 	if (rc == 0 && o->daemon && daemon(1, 0) < 0)
 		rc = herd_err_set(err, -errno, "could not go to the background: %s",
 				  strerror(errno));
 	if (rc == 0)
-		rc = write_pidfile(c->s.pidfile, err);
+		rc = write_pidfile(c->s.pidfile, 0, err);
 	if (rc < 0) {
 		herd_doors_close(px);
 		free(pidfile);
@@ -439,7 +497,9 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 			herd_info(px->log,
 				  "process up: pgherd %s (PgBouncer 1.25.2), %d threads, %s",
 				  PGHERD_VERSION, px->nworkers, OpenSSL_version(OPENSSL_VERSION));
+			herd_systemd_notify("READY=1");
 			herd_loop_run(m.loop);
+			herd_systemd_notify("STOPPING=1");
 		}
 		herd_topology_stop(px->topology);
 		herd_metrics_stop(m.metrics);
@@ -450,8 +510,7 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 	}
 	herd_doors_close(px);
 	tear_down_loop(&m);
-	if (*pidfile)
-		unlink(pidfile);
+	remove_pidfile(pidfile);
 	free(pidfile);
 	if (rc == 0)
 		herd_info(px->log, "process down");

@@ -31,6 +31,7 @@ const char *herd_show_help(void)
 	       "\tRELOAD\n"
 	       "\tPAUSE [<db>]\n"
 	       "\tRESUME [<db>]\n"
+	       "\tSUSPEND\n"
 	       "\tDISABLE <db>\n"
 	       "\tENABLE <db>\n"
 	       "\tRECONNECT [<db>]\n"

@@ -14,6 +14,7 @@
 #include "proxy/dial.h"
 #include "proxy/pools.h"
 #include "proxy/server.h"
+#include "proxy/suspend.h"
 
 enum { MAX_EVENTS = 128, JANITOR_US = 100 * 1000 };
 
@@ -49,6 +50,11 @@ static void wake(struct herd_worker *w)
 	/* The counter cannot overflow; a failure would mean it is readable already. */
 	if (write(w->wake.fd, &one, sizeof(one)) < 0)
 		return;
+}
+
+void herd_worker_poke(struct herd_worker *w)
+{
+	wake(w);
 }
 
 void herd_worker_post(struct herd_worker *w, struct herd_note *n)
@@ -108,6 +114,9 @@ static void dispatch(struct herd_worker *w, struct herd_conn *c, uint32_t events
 		if (c->fd < 0)
 			break;
 		herd_conn_event(c, events);
+		if (w->suspended &&
+		    herd_suspend_holds_client(herd_container_of(c, struct herd_client, conn)))
+			break;
 		herd_client_event(w, herd_container_of(c, struct herd_client, conn));
 		break;
 	case HERD_CONN_SERVER: {
@@ -119,6 +128,8 @@ static void dispatch(struct herd_worker *w, struct herd_conn *c, uint32_t events
 		if (c->fd < 0)
 			break;
 		herd_conn_event(c, events);
+		if (w->suspended && herd_suspend_holds_server(s))
+			break;
 		herd_server_event(w, s);
 		break;
 	}
@@ -147,7 +158,8 @@ static void run_ready(struct herd_worker *w)
 		struct herd_client *c = herd_container_of(batch.next, struct herd_client, run_node);
 
 		herd_list_remove(&c->run_node);
-		if (c->state != HERD_CLIENT_CLOSED)
+		if (c->state != HERD_CLIENT_CLOSED &&
+		    !(w->suspended && herd_suspend_holds_client(c)))
 			herd_client_run(w, c);
 	}
 }
@@ -182,6 +194,7 @@ static void *loop(void *arg)
 		/* Again: what was set while we slept holds for what woke us. */
 		w->live = atomic_load(&w->px->live);
 		w->now_us = herd_clock_us();
+		herd_suspend_pass(w);
 		for (int i = 0; i < n; i++)
 			dispatch(w, events[i].data.ptr, events[i].events);
 		run_ready(w);
@@ -192,6 +205,7 @@ static void *loop(void *arg)
 			herd_client_janitor(w);
 			herd_server_janitor(w);
 			herd_cancel_janitor(w);
+			herd_suspend_janitor(w);
 			herd_pools_janitor(w);
 		}
 	}

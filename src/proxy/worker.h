@@ -54,7 +54,9 @@ struct herd_door {
 	struct herd_conn conn; /* first */
 	char *listener;        /* NULL: the ordinary ports */
 	struct herd_addr addr;
-	char *path; /* of a unix socket, to be removed */
+	char *path;    /* of a unix socket, to be removed */
+	char *name;    /* "tcp 127.0.0.1:6432", "unix /tmp/.s.PGSQL.6432" */
+	bool borrowed; /* others have the socket, too: it is only closed */
 };
 
 struct herd_px {
@@ -89,9 +91,11 @@ struct herd_px {
 	_Atomic int nclients;
 	_Atomic int nheld; /* clients that wait because of a missing leader */
 	_Atomic uint64_t next_id;
-	_Atomic int stop;  /* enum herd_stop */
-	_Atomic bool quit; /* workers end their loops */
+	_Atomic int stop;     /* enum herd_stop */
+	_Atomic bool quit;    /* workers end their loops */
+	_Atomic bool leaving; /* another process takes over (handover.h) */
 	_Atomic bool paused_all, suspended;
+	_Atomic int64_t suspend_us; /* when SUSPEND began */
 	_Atomic int verbose;
 	int64_t started_us;
 	int stop_fd; /* eventfd: wakes the main thread to look at stop */
@@ -117,8 +121,10 @@ struct herd_worker {
 	struct herd_list inbox;
 	_Atomic uint64_t passes;
 	_Atomic int nclients;
+	_Atomic int unsilent; /* connections that SUSPEND waits for; -1: not looked yet */
 
 	/* this thread only */
+	bool suspended;
 	const struct herd_live *live;
 	int64_t now_us;
 	int64_t next_janitor_us;
@@ -145,6 +151,8 @@ int herd_workers_start(struct herd_px *px, int n, struct herd_err *err);
 void herd_workers_stop(struct herd_px *px);
 /* Runs n->fn on that worker, once. Callable from any thread; n must live until then. */
 void herd_worker_post(struct herd_worker *w, struct herd_note *n);
+/* Makes it begin a new pass. Any thread. */
+void herd_worker_poke(struct herd_worker *w);
 /* Registers the connection with this worker's loop, for reading and writing. 0 or -errno. */
 int herd_worker_watch(struct herd_worker *w, struct herd_conn *c);
 void herd_worker_unwatch(struct herd_worker *w, struct herd_conn *c);
