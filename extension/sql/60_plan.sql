@@ -2,6 +2,24 @@
 CREATE FUNCTION citus_internal.remote_rows(int) RETURNS SETOF record
 	LANGUAGE C STRICT VOLATILE AS 'MODULE_PATHNAME', 'herd_remote_rows';
 
+-- Rows kept on nodes while a statement runs; only plans call these.
+CREATE FUNCTION citus_internal.execution_id() RETURNS text
+	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'herd_execution_id';
+CREATE FUNCTION citus_internal.hold_results(id text) RETURNS bigint
+	LANGUAGE C STRICT VOLATILE AS 'MODULE_PATHNAME', 'herd_hold_results';
+CREATE FUNCTION citus_internal.make_result(id text, move int, task int, query text, key int,
+	hash text, mins int[], VARIADIC params "any", OUT part int, OUT rows bigint, OUT bytes bigint)
+	RETURNS SETOF record LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'herd_make_result';
+CREATE FUNCTION citus_internal.fetch_result(id text, move int, parts text, source_group int)
+	RETURNS bigint LANGUAGE C STRICT VOLATILE AS 'MODULE_PATHNAME', 'herd_fetch_result';
+CREATE FUNCTION citus_internal.result_blocks(id text, move int, parts int[]) RETURNS SETOF bytea
+	LANGUAGE C STRICT VOLATILE AS 'MODULE_PATHNAME', 'herd_result_blocks';
+CREATE FUNCTION citus_internal.read_result_support(internal) RETURNS internal
+	LANGUAGE C STRICT IMMUTABLE AS 'MODULE_PATHNAME', 'herd_read_result_support';
+CREATE FUNCTION citus_internal.read_result(id text, move int, part int) RETURNS SETOF record
+	LANGUAGE C STRICT STABLE SUPPORT citus_internal.read_result_support
+	AS 'MODULE_PATHNAME', 'herd_read_result';
+
 -- An aggregate in two steps: its states on the nodes of the shards, and what they make together.
 CREATE FUNCTION citus_internal.partial_trans(internal, aggregate text, VARIADIC "any")
 	RETURNS internal LANGUAGE C IMMUTABLE PARALLEL SAFE

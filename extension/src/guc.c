@@ -14,6 +14,8 @@ char *herd_node_conninfo;
 char *herd_local_hostname;
 bool herd_enable_ddl_propagation = true;
 bool herd_enable_local_execution = true;
+bool herd_enable_moves = true;
+int herd_move_min_kb = 1024;
 bool herd_sequential_modify;
 bool herd_log_remote_commands;
 bool herd_explain_all_tasks;
@@ -64,7 +66,6 @@ struct accepted_enum {
 
 /* clang-format off */
 static const struct accepted_bool bools[] = {
-	{ "citus.enable_repartition_joins", false },
 	{ "citus.enable_metadata_sync", true },
 	{ "citus.enable_schema_based_sharding", false },
 	{ "citus.enable_local_reference_table_foreign_keys", true },
@@ -233,6 +234,15 @@ static void define_behaviour(void)
 				 "Runs tasks on shards of this node without a connection.", NULL,
 				 &herd_enable_local_execution, true, PGC_USERSET, 0, NULL, NULL,
 				 NULL);
+	DefineCustomBoolVariable("citus.enable_repartition_joins",
+				 "Moves rows between nodes for joins of tables that do not meet in "
+				 "their shards.",
+				 "When off, such tables are read through the node that plans.",
+				 &herd_enable_moves, true, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("citus.repartition_join_min_size",
+				"Smaller joins are computed on the node that plans.", NULL,
+				&herd_move_min_kb, 1024, 0, INT_MAX, PGC_USERSET, GUC_UNIT_KB, NULL,
+				NULL, NULL);
 	DefineCustomBoolVariable("citus.log_remote_commands", "Logs what is sent to other nodes.",
 				 NULL, &herd_log_remote_commands, false, PGC_USERSET, 0, NULL, NULL,
 				 NULL);

@@ -5,6 +5,7 @@
 #include "fmgr.h"
 #include "guc.h"
 #include "miscadmin.h"
+#include "move/result.h"
 #include "plan/plan.h"
 #include "txn/txn.h"
 
@@ -27,4 +28,5 @@ void _PG_init(void)
 	herd_ddl_init();
 	herd_maintenance_init();
 	herd_plan_init();
+	herd_result_init();
 }

@@ -115,6 +115,7 @@ static void send_begin(HerdConn *c)
 	c->level = 1;
 	c->released = 0;
 	c->wrote_level = 0;
+	c->only_holds = true;
 	send_plain(c, sql.data);
 	pfree(sql.data);
 }
@@ -185,6 +186,7 @@ void herd_conn_send_setup(HerdConn *c, bool in_block, bool writes)
 		if (c->level == 0)
 			send_begin(c);
 		send_savepoints(c);
+		c->only_holds = c->only_holds && !writes;
 		if (writes && c->wrote_level == 0)
 			c->wrote_level = GetCurrentTransactionNestLevel();
 	}

@@ -79,6 +79,7 @@ typedef struct HerdConn {
 	bool lost;         /* died while it carried a transaction */
 	int level;         /* 0: no block is open, else the nest level of its last savepoint */
 	int released;      /* savepoints from this level up are due for RELEASE; 0 none */
+	bool only_holds;   /* its block does nothing but hold results: see move/result.h */
 	int wrote_level;   /* nest level at which it first wrote; 0: it did not write */
 	char *gid;         /* of its prepared transaction, in TopTransactionContext */
 	bool prepare_sent; /* the prepared transaction may exist */

@@ -20,6 +20,7 @@
 
 #include "catalog/metadata.h"
 #include "deparse/deparse.h"
+#include "move/move.h"
 
 typedef struct ExtractContext {
 	List **evals;
@@ -30,7 +31,7 @@ typedef struct ExtractContext {
 typedef struct Hole {
 	int location;
 	int length;
-	Oid relid;
+	Oid relid; /* InvalidOid: the number of the shard, in a read_result */
 } Hole;
 
 static Node *extract_mutator(Node *node, void *context);
@@ -485,6 +486,21 @@ static bool prepare_walker(Node *node, void *context)
 	return expression_tree_walker(node, prepare_walker, context);
 }
 
+static void hole_of_call(FuncCall *call, List **holes)
+{
+	A_Const *shard = list_length(call->args) == 3 ? lthird(call->args) : NULL;
+	Hole *hole;
+
+	if (shard == NULL || !IsA(shard, A_Const) || !IsA(&shard->val, Integer) ||
+	    intVal(&shard->val) != HERD_MOVE_SHARD ||
+	    strcmp(strVal(llast(call->funcname)), HERD_READ_RESULT) != 0)
+		return;
+	hole = palloc0(sizeof(Hole));
+	hole->location = shard->location;
+	hole->length = strlen(CppAsString2(HERD_MOVE_SHARD));
+	*holes = lappend(*holes, hole);
+}
+
 static bool hole_walker(Node *node, void *context)
 {
 	List **holes = context;
@@ -506,6 +522,8 @@ static bool hole_walker(Node *node, void *context)
 			*holes = lappend(*holes, hole);
 		return false;
 	}
+	if (IsA(node, FuncCall))
+		hole_of_call((FuncCall *)node, holes);
 	return raw_expression_tree_walker(node, hole_walker, context);
 }
 
@@ -568,10 +586,18 @@ char *herd_template_fill(const HerdTemplate *tmpl, int shardindex)
 	initStringInfo(&sql);
 	forboth(off, tmpl->offsets, rel, tmpl->relids)
 	{
-		const HerdTable *table = herd_table_get(lfirst_oid(rel));
-		char *relname = get_rel_name(lfirst_oid(rel));
+		const HerdTable *table;
+		char *relname;
 		int index = 0;
 
+		appendBinaryStringInfo(&sql, tmpl->text + done, lfirst_int(off) - done);
+		done = lfirst_int(off);
+		if (!OidIsValid(lfirst_oid(rel))) {
+			appendStringInfo(&sql, "%d", shardindex);
+			continue;
+		}
+		table = herd_table_get(lfirst_oid(rel));
+		relname = get_rel_name(lfirst_oid(rel));
 		if (table == NULL || relname == NULL)
 			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					errmsg("relation with OID %u is not distributed anymore",
@@ -580,10 +606,8 @@ char *herd_template_fill(const HerdTemplate *tmpl, int shardindex)
 			index = shardindex;
 		if (index < 0 || index >= table->nshards)
 			elog(ERROR, "table \"%s\" has no shard %d", relname, index);
-		appendBinaryStringInfo(&sql, tmpl->text + done, lfirst_int(off) - done);
 		appendStringInfoString(&sql, quote_identifier(herd_shard_name(
 						     relname, table->shards[index].shardid)));
-		done = lfirst_int(off);
 	}
 	appendStringInfoString(&sql, tmpl->text + done);
 	return sql.data;

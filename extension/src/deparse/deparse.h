@@ -14,7 +14,8 @@
 typedef struct HerdTemplate {
 	char *text;    /* without the names of the relations */
 	List *offsets; /* of int, ascending: where in text a name belongs */
-	List *relids;  /* of Oid: the shell relation of each hole */
+	List *relids;  /* of Oid: the shell relation of each hole; InvalidOid: the number of the
+			  shard */
 } HerdTemplate;
 
 /* True for an expression with one value for the whole statement: no Vars, aggregates, sublinks. */

@@ -207,6 +207,8 @@ static void send_task(HerdExec *exec, Worker *w, int task)
 	Pool *pool = &exec->pools[w->pool];
 
 	herd_conn_send_setup(w->conn, pool->in_block, job->modifies);
+	if (pool->in_block && !job->holds)
+		w->conn->only_holds = false;
 	herd_conn_send(w->conn, job->tasks[task].sql, exec->params,
 		       exec->decoder && herd_decoder_binary(exec->decoder), job->reusable, task,
 		       exec->decoder != NULL);
@@ -323,8 +325,10 @@ static void open_pools(HerdExec *exec, bool in_block, bool lone)
 		Pool *pool = &exec->pools[i];
 		HerdConn *c = herd_conn_main(pool->groupid);
 
-		pool->in_block = in_block || c->level > 0;
-		pool->parallel = !one_each && c->level == 0 && pool->ntasks > 1;
+		bool in_use = c->level > 0 && !c->only_holds;
+
+		pool->in_block = in_block || in_use;
+		pool->parallel = !one_each && !in_use && pool->ntasks > 1;
 		add_worker(exec, i, c);
 	}
 	exec->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), slow_start_ms());

@@ -27,6 +27,7 @@ typedef struct HerdJob {
 	bool reference_write; /* the same write on all replicas: processed counts once, rows of one
 			       */
 	bool all_in_txn;      /* open a transaction block on the nodes even for a single read */
+	bool holds;           /* all_in_txn, but other connections may go on reading beside it */
 	bool reusable; /* the text repeats: keep it as a prepared statement on the connection */
 	ParamListInfo params; /* all parameters the texts refer to, or NULL */
 	TupleDesc tupdesc;    /* of the rows the tasks return; NULL when they return none */

@@ -11,6 +11,7 @@
 #include "catalog/metadata.h"
 #include "compat.h"
 #include "guc.h"
+#include "move/move.h"
 #include "plan/remote.h"
 
 /* The plan that the shard's server has for the task's text; a line each. */
@@ -74,6 +75,25 @@ static void explain_task(const HerdJob *job, const HerdTask *task, ExplainState 
 	ExplainCloseGroup("Task", NULL, true, es);
 }
 
+/* Which items are moved first, and how. */
+static void explain_moves(List *moves, ExplainState *es)
+{
+	List *lines = NIL;
+	ListCell *lc;
+
+	foreach (lc, moves) {
+		const HerdMove *move = lfirst(lc);
+		char *how = "to all nodes";
+
+		if (move->key > 0)
+			how = psprintf("by column %d to the shards of %s", move->key,
+				       get_rel_name(move->target));
+		lines = lappend(lines, psprintf("%s %s", move->name, how));
+	}
+	if (lines != NIL)
+		ExplainPropertyList("Moved", lines, es);
+}
+
 void herd_explain_remote(const HerdRemote *remote, const HerdJob *job, ExplainState *es)
 {
 	static const char *const tiers[] = { "router", "all shards", "table" };
@@ -81,6 +101,7 @@ void herd_explain_remote(const HerdRemote *remote, const HerdJob *job, ExplainSt
 
 	Assert(remote->tier >= 0 && remote->tier < (int)lengthof(tiers));
 	ExplainPropertyText("Tier", tiers[remote->tier], es);
+	explain_moves(remote->moves, es);
 	if (job == NULL) {
 		/* to know the shard, sequences would have to be advanced or subqueries run */
 		ExplainPropertyText("Query", remote->tmpl->text, es);

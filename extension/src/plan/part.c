@@ -5,8 +5,10 @@
 #include "optimizer/tlist.h"
 #include "parser/parsetree.h"
 
+#include "move/move.h"
 #include "plan/leaves.h"
 #include "plan/part.h"
+#include "plan/rewrite.h"
 
 static HerdPart part_none(const char *why)
 {
@@ -107,10 +109,26 @@ static HerdPart part_subquery(const HerdLevel *level, int varno, Query *sub, Lis
 	return part;
 }
 
+/* Cut along the shards of a table by one of its columns, which may be null; or whole everywhere. */
+static HerdPart part_moved(const HerdLevel *level, int varno, int number)
+{
+	HerdPart part = { .kind = HERD_PART_RECURRING };
+	const HerdMove *move = herd_planning_move(number);
+
+	if (move->key == 0)
+		return part;
+	part.kind = HERD_PART_SHARDED;
+	part.table = herd_table_get(move->target);
+	part.terms = add_term(
+		NIL, (HerdTerm){ .query = level->query, .varno = varno, .attno = move->key });
+	return part;
+}
+
 static HerdPart part_item(const HerdLevel *level, int varno, List *facts)
 {
 	RangeTblEntry *rte = rt_fetch(varno, level->query->rtable);
 	HerdPart part = { .kind = HERD_PART_RECURRING };
+	int move;
 
 	switch (rte->rtekind) {
 	case RTE_RELATION:
@@ -130,6 +148,8 @@ static HerdPart part_item(const HerdLevel *level, int varno, List *facts)
 	case RTE_SUBQUERY:
 		return part_subquery(level, varno, rte->subquery, facts);
 	case RTE_FUNCTION:
+		if (herd_move_of_rte(rte, &move))
+			return part_moved(level, varno, move);
 		if (contain_volatile_functions((Node *)rte->functions))
 			return part_none("a volatile function in FROM");
 		return part;

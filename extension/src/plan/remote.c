@@ -14,6 +14,7 @@
 
 #include "catalog/metadata.h"
 #include "compat.h"
+#include "move/move.h"
 #include "plan/remote.h"
 
 typedef struct RemoteState {
@@ -37,28 +38,25 @@ static const CustomScanMethods remote_methods = {
 	.CreateCustomScanState = remote_create_state,
 };
 
-CustomScan *herd_remote_plan(const HerdRemote *remote, List *scan_tlist)
+/* All but the evals, which are expressions of a plan. */
+static List *remote_to_list(const HerdRemote *remote)
 {
-	CustomScan *scan = makeNode(CustomScan);
 	List *flags = list_make5_int(remote->tier, remote->command, remote->shards,
 				     remote->null_key_fails, remote->in_txn);
+	List *list;
 
 	flags = lappend_int(flags, remote->reusable);
 	flags = lappend_int(flags, remote->volatile_evals);
 	flags = lappend_int(flags, remote->ntext);
-	scan->methods = &remote_methods;
-	scan->custom_scan_tlist = scan_tlist;
-	scan->custom_exprs = remote->evals;
-	scan->custom_private = list_make5(flags, list_make1_oid(remote->anchor), remote->keys,
-					  remote->keyprocs, remote->writes);
-	scan->custom_private = lappend(scan->custom_private, herd_template_to_list(remote->tmpl));
-	return scan;
+	list = list_make5(flags, list_make1_oid(remote->anchor), remote->keys, remote->keyprocs,
+			  remote->writes);
+	return lappend(list, herd_template_to_list(remote->tmpl));
 }
 
-HerdRemote *herd_remote_from_plan(const CustomScan *scan)
+static HerdRemote *remote_from_list(const List *list)
 {
 	HerdRemote *remote = palloc0(sizeof(HerdRemote));
-	List *flags = linitial(scan->custom_private);
+	List *flags = linitial(list);
 
 	remote->tier = linitial_int(flags);
 	remote->command = lsecond_int(flags);
@@ -68,12 +66,60 @@ HerdRemote *herd_remote_from_plan(const CustomScan *scan)
 	remote->reusable = list_nth_int(flags, 5);
 	remote->volatile_evals = list_nth_int(flags, 6);
 	remote->ntext = list_nth_int(flags, 7);
-	remote->anchor = linitial_oid(lsecond(scan->custom_private));
-	remote->keys = lthird(scan->custom_private);
-	remote->keyprocs = lfourth(scan->custom_private);
-	remote->writes = list_nth(scan->custom_private, 4);
-	remote->tmpl = herd_template_from_list(list_nth(scan->custom_private, 5));
+	remote->anchor = linitial_oid(lsecond(list));
+	remote->keys = lthird(list);
+	remote->keyprocs = lfourth(list);
+	remote->writes = list_nth(list, 4);
+	remote->tmpl = herd_template_from_list(list_nth(list, 5));
+	return remote;
+}
+
+static List *move_to_list(const HerdMove *move)
+{
+	return list_make5(list_make4_int(move->number, move->first_eval, move->nevals, move->key),
+			  list_make1_oid(move->target), makeString(move->hash),
+			  makeString(move->name), remote_to_list(move->producer));
+}
+
+static HerdMove *move_from_list(const List *list)
+{
+	HerdMove *move = palloc0(sizeof(HerdMove));
+	List *numbers = linitial(list);
+
+	move->number = linitial_int(numbers);
+	move->first_eval = lsecond_int(numbers);
+	move->nevals = lthird_int(numbers);
+	move->key = lfourth_int(numbers);
+	move->target = linitial_oid(lsecond(list));
+	move->hash = strVal(lthird(list));
+	move->name = strVal(lfourth(list));
+	move->producer = remote_from_list(list_nth(list, 4));
+	return move;
+}
+
+CustomScan *herd_remote_plan(const HerdRemote *remote, List *scan_tlist)
+{
+	CustomScan *scan = makeNode(CustomScan);
+	List *moves = NIL;
+	ListCell *lc;
+
+	foreach (lc, remote->moves)
+		moves = lappend(moves, move_to_list(lfirst(lc)));
+	scan->methods = &remote_methods;
+	scan->custom_scan_tlist = scan_tlist;
+	scan->custom_exprs = remote->evals;
+	scan->custom_private = list_make2(remote_to_list(remote), moves);
+	return scan;
+}
+
+HerdRemote *herd_remote_from_plan(const CustomScan *scan)
+{
+	HerdRemote *remote = remote_from_list(linitial(scan->custom_private));
+	ListCell *lc;
+
 	remote->evals = scan->custom_exprs;
+	foreach (lc, lsecond_node(List, scan->custom_private))
+		remote->moves = lappend(remote->moves, move_from_list(lfirst(lc)));
 	return remote;
 }
 
@@ -179,7 +225,7 @@ static void set_task(const HerdRemote *remote, HerdTask *task, const HerdTable *
 }
 
 /* Where a shard is read: here, if it is here. */
-static int32 shard_group(const HerdTable *table, int index)
+int32 herd_remote_shard_group(const HerdTable *table, int index)
 {
 	const HerdShard *shard = &table->shards[index];
 	int32 local = herd_local_group();
@@ -233,11 +279,11 @@ HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDe
 		for (int i = 0; i < table->nshards; i++)
 			if (wanted == NULL || wanted[i])
 				set_task(remote, &job->tasks[job->ntasks++], table, i,
-					 shard_group(table, i));
+					 herd_remote_shard_group(table, i));
 		return job;
 	}
 	if (remote->shards == HERD_SHARDS_KEY) {
-		int n = list_length(remote->evals);
+		int n = params->numParams;
 		Datum *values = palloc0((n + 1) * sizeof(Datum));
 		bool *isnull = palloc0((n + 1) * sizeof(bool));
 		bool null_key;
@@ -255,7 +301,7 @@ HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDe
 	}
 	job->ntasks = 1;
 	job->tasks = palloc0(sizeof(HerdTask));
-	set_task(remote, job->tasks, table, first, shard_group(table, first));
+	set_task(remote, job->tasks, table, first, herd_remote_shard_group(table, first));
 	return job;
 }
 
@@ -304,6 +350,7 @@ static void remote_start(RemoteState *state)
 {
 	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
 	TupleDesc desc = state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor;
+	const char *id = NULL;
 	MemoryContext old;
 	HerdJob *job;
 
@@ -314,10 +361,14 @@ static void remote_start(RemoteState *state)
 			elog(ERROR, "the subqueries of a write gave no row");
 	}
 	old = MemoryContextSwitchTo(state->memory);
+	if (state->remote->moves != NIL)
+		id = herd_moves_new_id();
 	state->params = herd_remote_params(state->remote, state->evals, econtext);
 	if (desc->natts == 0 && state->remote->command != CMD_SELECT)
 		desc = NULL;
 	job = herd_remote_job(state->remote, state->params, desc);
+	if (state->remote->moves != NIL)
+		herd_moves_run(state->remote->moves, id, job, state->params);
 	state->exec = herd_exec_begin(job);
 	state->started = true;
 	MemoryContextSwitchTo(old);

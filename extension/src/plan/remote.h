@@ -12,6 +12,7 @@
 #include "nodes/execnodes.h"
 #include "nodes/plannodes.h"
 
+#include "catalog/metadata.h"
 #include "deparse/deparse.h"
 #include "exec/exec.h"
 
@@ -34,6 +35,7 @@ typedef struct HerdRemote {
 	List *evals;    /* of Expr: computed here */
 	int ntext;      /* so many of evals are $1.. of the text, the others are only keys */
 	HerdTemplate *tmpl;
+	List *moves;         /* of HerdMove: made before, on the nodes of the tasks */
 	bool null_key_fails; /* INSERT: the key may not be null */
 	bool in_txn;         /* takes row locks, or calls functions that may write */
 	bool reusable;
@@ -50,6 +52,9 @@ extern int herd_remote_key_shard(const HerdRemote *remote, Datum *values, bool *
 
 /* Tasks for values of all evals (params may be NULL when there are none). */
 extern HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDesc tupdesc);
+
+/* Where the shard with this index is read. */
+extern int32 herd_remote_shard_group(const HerdTable *table, int index);
 
 /* Values of the evals, or NULL when there are none; exprs: their ExprStates. */
 extern ParamListInfo herd_remote_params(const HerdRemote *remote, List *exprs,

@@ -402,7 +402,7 @@ static bool rewrite_whole(Query *query, HerdPlanning *planning)
 		return true;
 	}
 	herd_inline_ctes(query);
-	return herd_rewrite_tier1(query, planning);
+	return herd_rewrite_tier1(query, planning) || herd_rewrite_moved(query, planning);
 }
 
 static void rewrite_items(Query *query, Node *jtnode, HerdPlanning *planning)

@@ -23,7 +23,8 @@ typedef struct HerdRows {
 } HerdRows;
 
 typedef struct HerdPlanning {
-	List *rows; /* of HerdRows */
+	List *rows;  /* of HerdRows */
+	List *moves; /* of HerdMove: what read_result stands for, by its number */
 	ParamListInfo bound;
 	bool needs_params; /* with values of parameters there could be a better plan */
 	int tier;          /* highest tier used */
@@ -42,6 +43,11 @@ extern RangeTblEntry *herd_rows_rte(HerdPlanning *planning, HerdRows *rows, List
 extern void herd_inline_ctes(Query *query);
 extern void herd_fence(Query *query, HerdPlanning *planning);
 extern bool herd_rewrite_tier1(Query *query, HerdPlanning *planning);
+/* A read of all shards of a subquery that they can answer; columns: those that are not junk. */
+extern HerdRemote *herd_tier1_read(Query *subquery);
+/* plan/hub.c: the same after items of FROM have been moved to the shards of another. */
+extern bool herd_rewrite_moved(Query *query, HerdPlanning *planning);
+extern const struct HerdMove *herd_planning_move(int number);
 extern HerdRemote *herd_tier1_write(Query *query, ParamListInfo bound, const char **why);
 /* Worker and combine target lists for split aggregates; false if they cannot be split. */
 typedef struct HerdSplit {
@@ -57,3 +63,7 @@ extern bool herd_split_aggregates(Query *query, HerdSplit *split, bool (*is_key)
 extern HerdRows *herd_rows_of_rte(RangeTblEntry *rte);
 extern HerdPlanning *herd_planning_current;
 extern void herd_scan_init(void);
+/* Reads columns (Vars of relid, or constants) of the rows of the table that pass the clauses. */
+extern HerdRemote *herd_read_table(RangeTblEntry *rte, int relid, List *columns, List *clauses);
+/* True if the condition can be checked where the rows of the relation are. */
+extern bool herd_can_push(Node *clause, int relid);

@@ -61,13 +61,12 @@ static bool unpushable_walker(Node *node, void *context)
 	}
 }
 
-static bool can_push(Node *clause, int relid)
+bool herd_can_push(Node *clause, int relid)
 {
 	return !contain_volatile_functions(clause) && !unpushable_walker(clause, &relid);
 }
 
-/* Reads columns (Vars of relid) of the rows of the table that pass the clauses. */
-static HerdRemote *read_table(RangeTblEntry *rte, int relid, List *columns, List *clauses)
+HerdRemote *herd_read_table(RangeTblEntry *rte, int relid, List *columns, List *clauses)
 {
 	HerdRemote *remote = palloc0(sizeof(HerdRemote));
 	const HerdTable *table = herd_table_get(rte->relid);
@@ -154,7 +153,7 @@ static Plan *plan_rows(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, Lis
 
 	clauses = extract_actual_clauses(clauses, false);
 	foreach (lc, clauses) {
-		if (remote == NULL && can_push(lfirst(lc), rel->relid))
+		if (remote == NULL && herd_can_push(lfirst(lc), rel->relid))
 			pushed = lappend(pushed, lfirst(lc));
 		else
 			local = lappend(local, lfirst(lc));
@@ -182,7 +181,7 @@ static Plan *plan_rows(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, Lis
 							  Int32GetDatum(1), false, true),
 					1, "c1", false));
 	if (remote == NULL)
-		remote = read_table(rows->rte, rel->relid, columns, pushed);
+		remote = herd_read_table(rows->rte, rel->relid, columns, pushed);
 	scan = herd_remote_plan(remote, columns);
 	scan->flags = path->flags;
 	scan->scan.plan.targetlist = tlist;

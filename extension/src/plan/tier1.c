@@ -338,6 +338,22 @@ bool herd_rewrite_tier1(Query *query, HerdPlanning *planning)
 	return combine_columns(query, &t1, planning);
 }
 
+HerdRemote *herd_tier1_read(Query *subquery)
+{
+	Query *worker = copyObject(subquery);
+	Tier1 t1 = { .level = { .query = worker } };
+
+	if (worker->commandType != CMD_SELECT || worker->limitCount != NULL ||
+	    worker->limitOffset != NULL || contain_volatile_functions((Node *)worker) ||
+	    herd_query_is_correlated(worker) || !herd_columns_can_travel(worker->targetList, true))
+		return NULL;
+	t1.part = herd_part_query(&t1.level, NIL);
+	if (t1.part.kind != HERD_PART_SHARDED)
+		return NULL;
+	t1.part.solid = NIL;
+	return make_remote(worker, &t1);
+}
+
 HerdRemote *herd_tier1_write(Query *original, ParamListInfo bound, const char **why)
 {
 	Query *query = copyObject(original);

@@ -22,9 +22,9 @@ create table l (id int, note text);
 """
 # their states combine; the one of keep_first is null until a strict function has seen a value
 AGGREGATES = """
-create aggregate total(numeric) (sfunc = numeric_add, stype = numeric, initcond = '0',
+create aggregate summed(numeric) (sfunc = numeric_add, stype = numeric, initcond = '0',
 	combinefunc = numeric_add);
-create aggregate total(int) (sfunc = int4_sum, stype = bigint, initcond = '0', combinefunc = int8pl);
+create aggregate summed(int) (sfunc = int4_sum, stype = bigint, initcond = '0', combinefunc = int8pl);
 create aggregate keep_first(text) (sfunc = text_smaller, stype = text, combinefunc = text_smaller);
 """
 ROWS = """
@@ -72,6 +72,7 @@ class Herd:
 
     def connect(self, node=0, **kw):
         kw.setdefault("autocommit", True)
+        kw.setdefault("options", os.environ.get("HERD_TEST_OPTIONS", ""))
         return psycopg.connect(host="127.0.0.1", port=self.cluster.ports[node], user="postgres",
                                dbname="postgres", **kw)
 

@@ -217,9 +217,13 @@ def herd():
         h.stop()
 
 
-def test_random_queries(herd):
+@pytest.mark.parametrize("smallest", ["1MB", "0"])
+def test_random_queries(herd, smallest):
+    """smallest: 0 moves rows between nodes wherever that is possible."""
     with herd.connect() as con, herd.connect(1) as worker:
         failures = []
+        for c in (con, worker):
+            c.execute("set citus.repartition_join_min_size = '%s'" % smallest)
         con.execute("set statement_timeout = '20s'")
         for i in range(QUERIES):
             sql = Maker(SEED * 100003 + i).statement()

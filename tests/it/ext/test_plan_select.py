@@ -1,4 +1,6 @@
 """SELECTs give the same rows over distributed tables as over plain ones."""
+import time
+
 import psycopg
 import pytest
 
@@ -55,9 +57,9 @@ select s, x, count(distinct k), sum(n), stddev(f) from a group by rollup(s, x)
 select grouping(s, x), s, x, count(distinct flag), avg(n) from a group by grouping sets ((s), (x), ()) having count(*) > 3
 select grouping(flag), count(*) from a where k < 0 group by grouping sets ((flag), ())
 select x % 2, s, count(*) from a group by cube(x % 2, s) having grouping(s) = 0 or count(*) > 20
-select total(n), total(k) from a
-select x, total(n), keep_first(s) is null from a group by x
-select total(n) from a where k < 0
+select summed(n), summed(k) from a
+select x, summed(n), keep_first(s) is null from a group by x
+select summed(n) from a where k < 0
 select string_agg(s, ',' order by s) from a
 select array_agg(x order by x, k) from a
 select json_agg(x order by x nulls last) from a where k < 4
@@ -337,6 +339,88 @@ LINES = [q for q in QUERIES.strip().splitlines() if q]
 @pytest.mark.parametrize("query", LINES)
 def test_same_rows(con, query):
     plan_herd.compare(con, query.lstrip("!"), ordered=query.startswith("!"))
+
+
+# by default these tables are too small for rows to be moved
+@pytest.mark.parametrize("query", [q for q in LINES if "join" in q or "," in q.split(" from ")[-1]])
+def test_same_rows_when_moved(con, query):
+    con.execute("set citus.repartition_join_min_size = 0")
+    try:
+        plan_herd.compare(con, query.lstrip("!"), ordered=query.startswith("!"))
+    finally:
+        con.execute("reset citus.repartition_join_min_size")
+
+
+@pytest.mark.parametrize("sql, moved", [
+    ("select * from a join c on a.k = c.k", ["c by column 2 to the shards of a"]),
+    ("select a.k from a, b, c where a.x = b.y and b.y = c.v",
+     ["a by column 2 to the shards of a", "b by column 2 to the shards of a",
+      "c by column 3 to the shards of a"]),
+    ("select a.k from a left join b on a.x = b.y full join c on a.x = c.v",
+     ["a by column 2 to the shards of a", "b by column 2 to the shards of a",
+      "c by column 3 to the shards of a"]),
+    ("select a.k from a join c on a.x < c.v", ["c to all nodes"]),
+    ("select a.k from a, b, c where a.k = b.k and b.y = c.k", ["c to all nodes"]),
+    ("select a.k from a join (select k, count(*) n from b group by k) q on a.x = q.k",
+     ["a by column 2 to the shards of b"]),
+])
+def test_what_is_moved(con, sql, moved):
+    con.execute("set citus.repartition_join_min_size = 0")
+    text = explained(con, sql)
+    assert "Moved: " + ", ".join(moved) in text
+    plan_herd.compare(con, sql)
+    con.execute("set citus.enable_repartition_joins = off")
+    assert "Moved" not in explained(con, sql)
+    con.execute("reset citus.enable_repartition_joins")
+    con.execute("reset citus.repartition_join_min_size")
+
+
+def test_moved_rows_leave_nothing_behind(herd, con):
+    con.execute("set citus.repartition_join_min_size = 0")
+    con.execute("set search_path = %s" % plan_herd.DISTRIBUTED)
+    left = "select count(*) from pg_ls_dir('base/pgsql_tmp', true, false) f where f like '%herd%'"
+
+    def found():
+        got = []
+        for node in range(3):
+            with herd.connect(node) as other:
+                got.append(other.execute(left).fetchone()[0])
+        return got
+    join = "select count(*) from a join c on a.k = c.k"
+    with con.transaction():
+        con.execute(join)
+        assert found()[1:] == [1, 1]
+        con.execute(join)
+    assert found() == [0, 0, 0]
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        con.execute("select 1 / (a.k - a.k) from a join c on a.k = c.k")
+    assert found() == [0, 0, 0]
+    with herd.connect() as victim:
+        victim.execute("set citus.repartition_join_min_size = 0")
+        victim.execute("set search_path = %s" % plan_herd.DISTRIBUTED)
+        victim.execute("begin")
+        victim.execute(join)
+        con.execute("select pg_terminate_backend(%d)" % victim.info.backend_pid)
+        deadline = time.time() + 30
+        while found() != [0, 0, 0] and time.time() < deadline:
+            time.sleep(0.1)
+        assert found() == [0, 0, 0]
+        with pytest.raises(psycopg.Error):
+            victim.execute("select 1")
+    con.execute("reset citus.repartition_join_min_size")
+
+
+def test_results_of_others_cannot_be_read(con):
+    for call, error in [("read_result('../../x', 1, 0) as t(a int)", "is not the name"),
+                        ("read_result('', 1, 0) as t(a int)", "is not the name"),
+                        ("read_result('nothing', 1, 0) as t(a int)", "does not exist"),
+                        ("fetch_result('nothing', 1, '{0}', 1)", "does not exist"),
+                        ("make_result('nothing', 1, 0, 'select 1', 0, '', '{}', 0)",
+                         "does not exist"),
+                        ("make_result(null, 1, 0, 'select 1', 0, '', '{}', 0)", "is null"),
+                        ("result_blocks('a/b', 1, '{0}')", "is not the name")]:
+        with pytest.raises(psycopg.Error, match=error):
+            con.execute("select * from citus_internal." + call)
 
 
 def explained(con, sql):

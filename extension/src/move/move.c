@@ -1,0 +1,405 @@
+#include "postgres.h"
+
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_func.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "move/move.h"
+#include "plan/remote.h"
+
+PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_execution_id);
+
+enum { SIZE_TTL_MS = 60000 };
+
+static char execution_id[64] = "none";
+
+const char *herd_moves_new_id(void)
+{
+	static uint32 counter;
+
+	snprintf(execution_id, sizeof(execution_id), "%d_%d_%llx_%u", herd_local_group(), MyProcPid,
+		 (unsigned long long)GetCurrentTimestamp(), ++counter);
+	return execution_id;
+}
+
+Datum herd_execution_id(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(execution_id));
+}
+
+/* -- in a query -------------------------------------------------------------------------------- */
+
+static Oid internal_function(const char *name, int nargs, const Oid *types)
+{
+	return LookupFuncName(list_make2(makeString("citus_internal"), makeString(pstrdup(name))),
+			      nargs, types, false);
+}
+
+static Oid read_function(void)
+{
+	Oid types[3] = { TEXTOID, INT4OID, INT4OID };
+
+	return internal_function(HERD_READ_RESULT, 3, types);
+}
+
+static Const *int_const(int value)
+{
+	return makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(value), false, true);
+}
+
+RangeTblEntry *herd_move_rte(const HerdMove *move, const RangeTblEntry *item, List *tlist)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	RangeTblFunction *func = makeNode(RangeTblFunction);
+	FuncExpr *id = makeFuncExpr(internal_function("execution_id", 0, NULL), TEXTOID, NIL,
+				    InvalidOid, DEFAULT_COLLATION_OID, COERCE_EXPLICIT_CALL);
+	FuncExpr *read = makeFuncExpr(
+		read_function(), RECORDOID,
+		list_make3(id, int_const(move->number), int_const(move->key ? HERD_MOVE_SHARD : 0)),
+		InvalidOid, DEFAULT_COLLATION_OID, COERCE_EXPLICIT_CALL);
+	ListCell *lc;
+
+	read->funcretset = true;
+	func->funcexpr = (Node *)read;
+	foreach (lc, tlist) {
+		TargetEntry *tle = lfirst(lc);
+		Node *expr = (Node *)tle->expr;
+
+		/* names of no meaning: those of the statement are in the alias */
+		func->funccolnames =
+			lappend(func->funccolnames,
+				makeString(psprintf("c%d", foreach_current_index(lc) + 1)));
+		func->funccoltypes = lappend_oid(func->funccoltypes, exprType(expr));
+		func->funccoltypmods = lappend_int(func->funccoltypmods, exprTypmod(expr));
+		func->funccolcollations = lappend_oid(func->funccolcollations, exprCollation(expr));
+		func->funccolcount++;
+	}
+	rte->rtekind = RTE_FUNCTION;
+	rte->functions = list_make1(func);
+	rte->alias = makeAlias(item->eref->aliasname, NIL);
+	rte->eref = makeAlias(item->eref->aliasname, copyObject(func->funccolnames));
+	rte->inFromCl = true;
+	return rte;
+}
+
+bool herd_move_of_rte(const RangeTblEntry *rte, int *number)
+{
+	FuncExpr *call;
+
+	if (rte->rtekind != RTE_FUNCTION || list_length(rte->functions) != 1)
+		return false;
+	call = (FuncExpr *)linitial_node(RangeTblFunction, rte->functions)->funcexpr;
+	if (!IsA(call, FuncExpr) || call->funcresulttype != RECORDOID ||
+	    call->funcid < FirstNormalObjectId || call->funcid != read_function())
+		return false;
+	*number = DatumGetInt32(lsecond_node(Const, call->args)->constvalue);
+	return true;
+}
+
+/* -- sizes ------------------------------------------------------------------------------------- */
+
+typedef struct TableSize {
+	Oid relid;
+	TimestampTz asked;
+	double bytes;
+} TableSize;
+
+static double sum_of_job(HerdJob *job)
+{
+	TupleTableSlot *slot;
+	HerdExec *exec;
+	double sum = 0;
+
+	job->tupdesc = CreateTemplateTupleDesc(1);
+	TupleDescInitEntry(job->tupdesc, 1, "n", INT8OID, -1, 0);
+	slot = MakeSingleTupleTableSlot(job->tupdesc, &TTSOpsVirtual);
+	exec = herd_exec_begin(job);
+	while (herd_exec_next(exec, slot)) {
+		bool isnull;
+
+		sum += DatumGetInt64(slot_getattr(slot, 1, &isnull));
+		ExecClearTuple(slot);
+	}
+	herd_exec_end(exec);
+	ExecDropSingleTupleTableSlot(slot);
+	return sum;
+}
+
+static HerdTask *task_of_group(HerdJob *job, int32 groupid)
+{
+	for (int i = 0; i < job->ntasks; i++)
+		if (job->tasks[i].groupid == groupid)
+			return &job->tasks[i];
+	job->tasks[job->ntasks] = (HerdTask){ .groupid = groupid };
+	return &job->tasks[job->ntasks++];
+}
+
+static double ask_bytes(const HerdTable *table)
+{
+	char *schema = get_namespace_name(get_rel_namespace(table->relid));
+	char *relname = get_rel_name(table->relid);
+	HerdJob job = { .tasks = palloc0(Max(table->nshards, 1) * sizeof(HerdTask)) };
+
+	for (int i = 0; i < table->nshards; i++) {
+		char *name = quote_literal_cstr(quote_qualified_identifier(
+			schema, herd_shard_name(relname, table->shards[i].shardid)));
+		HerdTask *task;
+
+		if (table->shards[i].ngroups == 0)
+			continue;
+		task = task_of_group(&job, table->shards[i].groups[0]);
+		task->sql = task->sql ? psprintf("%s, %s", task->sql, name) : name;
+	}
+	for (int i = 0; i < job.ntasks; i++)
+		job.tasks[i].sql =
+			psprintf("SELECT coalesce(pg_catalog.sum(pg_catalog.pg_relation_size("
+				 "pg_catalog.to_regclass(n))), 0)::pg_catalog.int8 FROM "
+				 "pg_catalog.unnest(ARRAY[%s]) n",
+				 job.tasks[i].sql);
+	return job.ntasks > 0 ? sum_of_job(&job) : 0;
+}
+
+double herd_table_bytes(const HerdTable *table)
+{
+	static HTAB *sizes;
+	TimestampTz now = GetCurrentTimestamp();
+	Oid relid = table->relid;
+	double bytes;
+	bool found;
+	TableSize *size;
+
+	if (sizes == NULL) {
+		HASHCTL ctl = { .keysize = sizeof(Oid),
+				.entrysize = sizeof(TableSize),
+				.hcxt = TopMemoryContext };
+
+		sizes = hash_create("pgherd sizes of tables", 32, &ctl,
+				    HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	size = hash_search(sizes, &relid, HASH_FIND, NULL);
+	if (size != NULL && !TimestampDifferenceExceeds(size->asked, now, SIZE_TTL_MS))
+		return size->bytes;
+	bytes = ask_bytes(table);
+	size = hash_search(sizes, &relid, HASH_ENTER, &found);
+	size->asked = now;
+	size->bytes = bytes;
+	return bytes;
+}
+
+/* -- at run time ------------------------------------------------------------------------------- */
+
+/* Which parts of a move have rows on which group. */
+typedef struct Made {
+	int32 groupid;
+	bool *parts;
+} Made;
+
+static List *groups_of(const HerdJob *job, List *groups)
+{
+	for (int i = 0; i < job->ntasks; i++)
+		groups = list_append_unique_int(groups, job->tasks[i].groupid);
+	return groups;
+}
+
+/* Directories on all nodes that take part, for as long as this transaction lasts. */
+static void hold(const char *id, List *groups)
+{
+	HerdJob job = { .all_in_txn = true, .holds = true };
+	ListCell *lc;
+
+	job.tasks = palloc0(list_length(groups) * sizeof(HerdTask));
+	foreach (lc, groups) {
+		HerdTask *task = &job.tasks[job.ntasks++];
+
+		task->groupid = lfirst_int(lc);
+		task->sql =
+			psprintf("SELECT citus_internal.hold_results(%s)", quote_literal_cstr(id));
+	}
+	(void)sum_of_job(&job);
+}
+
+static ParamListInfo some_params(ParamListInfo all, int first, int n)
+{
+	ParamListInfo params = n > 0 ? makeParamList(n) : NULL;
+
+	if (n > 0)
+		memcpy(params->params, all->params + first, n * sizeof(ParamExternData));
+	return params;
+}
+
+static char *text_of_mins(const HerdMove *move, const HerdTable *table)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	appendStringInfoChar(&out, '{');
+	for (int i = 0; move->key > 0 && i < table->nshards; i++)
+		appendStringInfo(&out, "%s%d", i ? "," : "", table->shards[i].hashmin);
+	appendStringInfoChar(&out, '}');
+	return out.data;
+}
+
+static char *text_of_params(ParamListInfo params)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	for (int i = 0; params != NULL && i < params->numParams; i++)
+		appendStringInfo(&out, ", $%d::%s", i + 1,
+				 format_type_extended(params->params[i].ptype, -1,
+						      FORMAT_TYPE_FORCE_QUALIFY));
+	return out.data;
+}
+
+static HerdJob *producing_job(const HerdMove *move, const char *id, const HerdTable *table,
+			      ParamListInfo all)
+{
+	ParamListInfo params = some_params(all, move->first_eval, move->nevals);
+	HerdJob *job = herd_remote_job(move->producer, params, NULL);
+	char *mins = text_of_mins(move, table);
+	char *args = text_of_params(job->params);
+
+	for (int i = 0; i < job->ntasks; i++)
+		job->tasks[i].sql = psprintf(
+			"SELECT %d, part, rows, bytes FROM citus_internal.make_result(%s, %d, %d, "
+			"%s, %d, %s, %s, 0%s)",
+			job->tasks[i].groupid, quote_literal_cstr(id), move->number, i,
+			quote_literal_cstr(job->tasks[i].sql), move->key,
+			quote_literal_cstr(move->hash), quote_literal_cstr(mins), args);
+	job->reusable = false;
+	job->tupdesc = CreateTemplateTupleDesc(4);
+	TupleDescInitEntry(job->tupdesc, 1, "groupid", INT4OID, -1, 0);
+	TupleDescInitEntry(job->tupdesc, 2, "part", INT4OID, -1, 0);
+	TupleDescInitEntry(job->tupdesc, 3, "rows", INT8OID, -1, 0);
+	TupleDescInitEntry(job->tupdesc, 4, "bytes", INT8OID, -1, 0);
+	return job;
+}
+
+static List *produce(HerdJob *job, int nparts)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(job->tupdesc, &TTSOpsVirtual);
+	HerdExec *exec = herd_exec_begin(job);
+	List *all = NIL;
+	ListCell *lc;
+
+	foreach (lc, groups_of(job, NIL)) {
+		Made *made = palloc0(sizeof(*made));
+
+		made->groupid = lfirst_int(lc);
+		made->parts = palloc0(nparts * sizeof(bool));
+		all = lappend(all, made);
+	}
+	while (herd_exec_next(exec, slot)) {
+		bool isnull;
+		int32 groupid = DatumGetInt32(slot_getattr(slot, 1, &isnull));
+		int32 part = DatumGetInt32(slot_getattr(slot, 2, &isnull));
+
+		if (part < 0 || part >= nparts)
+			elog(ERROR, "a node made part %d of %d", part, nparts);
+		foreach (lc, all)
+			if (((Made *)lfirst(lc))->groupid == groupid)
+				((Made *)lfirst(lc))->parts[part] = true;
+		ExecClearTuple(slot);
+	}
+	herd_exec_end(exec);
+	ExecDropSingleTupleTableSlot(slot);
+	return all;
+}
+
+/* The parts that a group needs from another, as an array; NULL: none. */
+static char *parts_between(const HerdMove *move, const HerdTable *table, const Made *from,
+			   int32 groupid)
+{
+	StringInfoData out;
+	int nparts = move->key > 0 ? table->nshards : 1;
+	bool any = false;
+
+	initStringInfo(&out);
+	appendStringInfoChar(&out, '{');
+	for (int i = 0; i < nparts; i++) {
+		if (!from->parts[i] ||
+		    (move->key > 0 && herd_remote_shard_group(table, i) != groupid))
+			continue;
+		appendStringInfo(&out, "%s%d", any ? "," : "", i);
+		any = true;
+	}
+	appendStringInfoChar(&out, '}');
+	return any ? out.data : NULL;
+}
+
+static void add_fetches(HerdJob *fetch, const HerdMove *move, const char *id,
+			const HerdTable *table, List *made, List *readers)
+{
+	ListCell *to;
+	ListCell *lc;
+
+	foreach (to, readers) {
+		foreach (lc, made) {
+			const Made *from = lfirst(lc);
+			char *parts;
+
+			if (from->groupid == lfirst_int(to) ||
+			    (parts = parts_between(move, table, from, lfirst_int(to))) == NULL)
+				continue;
+			fetch->tasks[fetch->ntasks++] = (HerdTask){
+				.groupid = lfirst_int(to),
+				.sql = psprintf("SELECT citus_internal.fetch_result(%s, %d, %s, "
+						"%d)",
+						quote_literal_cstr(id), move->number,
+						quote_literal_cstr(parts), from->groupid)
+			};
+		}
+	}
+}
+
+static const HerdTable *target_of(const HerdMove *move)
+{
+	const HerdTable *table = herd_table_get(move->target);
+
+	if (table == NULL)
+		ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("relation with OID %u is not distributed anymore", move->target)));
+	return table;
+}
+
+void herd_moves_run(List *moves, const char *id, const HerdJob *job, ParamListInfo params)
+{
+	List *readers = groups_of(job, NIL);
+	List *groups = list_copy(readers);
+	List *producing = NIL;
+	HerdJob fetch = { 0 };
+	int most = 0;
+	ListCell *lc;
+	ListCell *pl;
+
+	foreach (lc, moves) {
+		const HerdMove *move = lfirst(lc);
+		HerdJob *one = producing_job(move, id, target_of(move), params);
+
+		producing = lappend(producing, one);
+		groups = groups_of(one, groups);
+		most += list_length(readers) * list_length(groups_of(one, NIL));
+	}
+	hold(id, groups);
+	fetch.tasks = palloc0(Max(most, 1) * sizeof(HerdTask));
+	forboth(lc, moves, pl, producing)
+	{
+		const HerdMove *move = lfirst(lc);
+		const HerdTable *table = target_of(move);
+		List *made = produce(lfirst(pl), move->key > 0 ? table->nshards : 1);
+
+		add_fetches(&fetch, move, id, target_of(move), made, readers);
+	}
+	if (fetch.ntasks > 0)
+		(void)sum_of_job(&fetch);
+}

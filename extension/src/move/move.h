@@ -1,0 +1,46 @@
+/*
+ * move/move.h - rows of one item of FROM are moved to where those of another are.
+ *
+ * A join of tables that do not meet in their shards becomes one that does: the smaller ones are
+ * either sent to every node (broadcast), or cut by the hash of a column of the join along the
+ * shards of the largest (repartitioned), node to node. In the text for the shards read_result
+ * stands for them. plan/hub.c decides, move.c runs it, result.c keeps the rows on the nodes.
+ */
+#pragma once
+#include "postgres.h"
+
+#include "nodes/params.h"
+#include "nodes/parsenodes.h"
+
+#include "catalog/metadata.h"
+#include "exec/exec.h"
+
+struct HerdRemote;
+
+/* In read_result: the number of the shard comes here. */
+#define HERD_MOVE_SHARD 2147483647
+
+typedef struct HerdMove {
+	int number;                  /* second argument of its read_result */
+	struct HerdRemote *producer; /* its evals are a part of those of the statement */
+	int first_eval, nevals;
+	int key;    /* column (1..) whose hash says the part; 0: broadcast */
+	Oid target; /* table along whose shards it is cut */
+	char *hash; /* hash function, as regprocedure takes it; "" for a broadcast */
+	char *name; /* for EXPLAIN */
+} HerdMove;
+
+/* The FROM item that stands for a move: columns of the item, by name and type, in order. */
+extern RangeTblEntry *herd_move_rte(const HerdMove *move, const RangeTblEntry *item, List *tlist);
+/* True, and its number, if it is one. */
+extern bool herd_move_of_rte(const RangeTblEntry *rte, int *number);
+/* The function that texts are searched for. */
+#define HERD_READ_RESULT "read_result"
+
+/* Bytes of a table on all nodes; asked once a minute. */
+extern double herd_table_bytes(const HerdTable *table);
+
+/* A new name for an execution; execution_id() in the evals gives it until the next one. */
+extern const char *herd_moves_new_id(void);
+/* Makes the results where the tasks of job will read them. params: of all evals. */
+extern void herd_moves_run(List *moves, const char *id, const HerdJob *job, ParamListInfo params);

@@ -1,0 +1,557 @@
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "nodes/supportnodes.h"
+#include "optimizer/optimizer.h"
+#include "storage/fd.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/regproc.h"
+#include "utils/tuplestore.h"
+
+#include "catalog/metadata.h"
+#include "exec/exec.h"
+#include "exec/internal.h"
+#include "move/result.h"
+#include "move/store.h"
+
+PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_hold_results);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_make_result);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_fetch_result);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_result_blocks);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_read_result);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_read_result_support);
+
+enum {
+	BLOCK_BYTES = 64 * 1024,
+	BUFFER_BYTES = 16 * 1024 * 1024, /* of all parts together */
+	FIRST_PARAM = 8 /* of make_result; the one before is only there for VARIADIC */
+};
+
+/* -- how long results live --------------------------------------------------------------------- */
+
+static List *held; /* of char *, in TopMemoryContext */
+
+static void at_end_of_transaction(XactEvent event, void *arg)
+{
+	ListCell *lc;
+
+	if (held == NIL || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
+			    event != XACT_EVENT_PREPARE))
+		return;
+	foreach (lc, held)
+		herd_result_remove_directory(lfirst(lc));
+	list_free_deep(held);
+	held = NIL;
+}
+
+void herd_result_init(void)
+{
+	RegisterXactCallback(at_end_of_transaction, NULL);
+}
+
+Datum herd_hold_results(PG_FUNCTION_ARGS)
+{
+	char *id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	char *kept = pstrdup(id);
+
+	held = lappend(held, kept);
+	MemoryContextSwitchTo(old);
+	herd_result_make_directory(id);
+	PG_RETURN_INT64(0);
+}
+
+/* -- columns ----------------------------------------------------------------------------------- */
+
+typedef struct Column {
+	bool binary;
+	Oid ioparam;
+	int32 typmod;
+	FmgrInfo fn; /* send or output; receive or input */
+} Column;
+
+static Column *columns_of(TupleDesc desc, bool write)
+{
+	Column *columns = palloc0(Max(desc->natts, 1) * sizeof(Column));
+
+	for (int i = 0; i < desc->natts; i++) {
+		Column *c = &columns[i];
+		Oid type;
+		Oid fn;
+		bool varlena;
+
+		c->typmod = TupleDescAttr(desc, i)->atttypmod;
+		type = getBaseTypeAndTypmod(TupleDescAttr(desc, i)->atttypid, &c->typmod);
+		c->binary = herd_type_is_portable(type);
+		if (write && c->binary)
+			getTypeBinaryOutputInfo(type, &fn, &varlena);
+		else if (write)
+			getTypeOutputInfo(type, &fn, &varlena);
+		else if (c->binary)
+			getTypeBinaryInputInfo(type, &fn, &c->ioparam);
+		else
+			getTypeInputInfo(type, &fn, &c->ioparam);
+		fmgr_info(fn, &c->fn);
+	}
+	return columns;
+}
+
+/* -- writing ----------------------------------------------------------------------------------- */
+
+typedef struct Part {
+	StringInfoData data;
+	HerdBlock block;
+	int64 rows, bytes;
+} Part;
+
+typedef struct Writer {
+	DestReceiver pub;
+	const char *id;
+	int move;
+	HerdResultFile file;
+	int key; /* 1..; 0: one part */
+	FmgrInfo hash;
+	int nparts;
+	int32 *mins;
+	Part *parts;
+	int limit; /* bytes of a part before it is written */
+	int64 bytes;
+	Column *columns;
+	MemoryContext memory, row;
+} Writer;
+
+static void flush_part(Writer *w, int n)
+{
+	Part *part = &w->parts[n];
+
+	if (part->block.rows == 0)
+		return;
+	part->block.bytes = part->data.len;
+	w->bytes += part->data.len;
+	if (temp_file_limit >= 0 && w->bytes > (int64)temp_file_limit * 1024)
+		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				errmsg("an intermediate result exceeds temp_file_limit (%dkB)",
+				       temp_file_limit)));
+	w->file.part = n;
+	herd_result_append(w->id, w->move, &w->file, &part->block, part->data.data);
+	part->rows += part->block.rows;
+	part->bytes += part->data.len;
+	part->block.rows = 0;
+	resetStringInfo(&part->data);
+}
+
+/* Null keys equal nothing: any part does, if it is always the same. */
+static int part_of(Writer *w, TupleTableSlot *slot)
+{
+	int low = 0, high = w->nparts - 1;
+	int32 hash;
+
+	if (w->key == 0 || slot->tts_isnull[w->key - 1])
+		return 0;
+	hash = DatumGetInt32(FunctionCall1Coll(
+		&w->hash, TupleDescAttr(slot->tts_tupleDescriptor, w->key - 1)->attcollation,
+		slot->tts_values[w->key - 1]));
+	while (low < high) {
+		int middle = (low + high + 1) / 2;
+
+		if (w->mins[middle] <= hash)
+			low = middle;
+		else
+			high = middle - 1;
+	}
+	return low;
+}
+
+static void append_value(StringInfo out, Column *c, Datum value)
+{
+	uint32 n;
+
+	if (c->binary) {
+		bytea *bytes = SendFunctionCall(&c->fn, value);
+
+		n = VARSIZE(bytes) - VARHDRSZ;
+		appendBinaryStringInfo(out, (char *)&n, sizeof(n));
+		appendBinaryStringInfo(out, VARDATA(bytes), n);
+	} else {
+		char *string = OutputFunctionCall(&c->fn, value);
+
+		n = strlen(string);
+		appendBinaryStringInfo(out, (char *)&n, sizeof(n));
+		appendBinaryStringInfo(out, string, n);
+	}
+}
+
+static bool write_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	Writer *w = (Writer *)self;
+	MemoryContext old = MemoryContextSwitchTo(w->row);
+	int natts = slot->tts_tupleDescriptor->natts;
+	int nulls;
+	int n;
+	Part *part;
+
+	slot_getallattrs(slot);
+	n = part_of(w, slot);
+	part = &w->parts[n];
+	nulls = part->data.len;
+	enlargeStringInfo(&part->data, (natts + 7) / 8);
+	memset(part->data.data + nulls, 0, (natts + 7) / 8);
+	part->data.len += (natts + 7) / 8;
+	for (int i = 0; i < natts; i++) {
+		if (slot->tts_isnull[i])
+			part->data.data[nulls + i / 8] |= 1 << (i % 8);
+		else
+			append_value(&part->data, &w->columns[i], slot->tts_values[i]);
+	}
+	part->block.rows++;
+	if (part->data.len >= w->limit)
+		flush_part(w, n);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(w->row);
+	return true;
+}
+
+static void write_begin(DestReceiver *self, int operation, TupleDesc desc)
+{
+	Writer *w = (Writer *)self;
+	MemoryContext old = MemoryContextSwitchTo(w->memory);
+
+	w->columns = columns_of(desc, true);
+	if (w->key > desc->natts)
+		elog(ERROR, "the result has no column %d", w->key);
+	MemoryContextSwitchTo(old);
+}
+
+static void write_nothing(DestReceiver *self)
+{
+}
+
+static void init_parts(Writer *w, FunctionCallInfo fcinfo)
+{
+	ArrayType *mins = PG_GETARG_ARRAYTYPE_P(6);
+
+	w->nparts = 1;
+	if (w->key > 0) {
+		char *hash = text_to_cstring(PG_GETARG_TEXT_PP(5));
+
+		fmgr_info(DatumGetObjectId(
+				  DirectFunctionCall1(regprocedurein, CStringGetDatum(hash))),
+			  &w->hash);
+		if (ARR_NDIM(mins) != 1 || ARR_HASNULL(mins) || ARR_ELEMTYPE(mins) != INT4OID)
+			elog(ERROR, "wrong array of hash ranges");
+		w->nparts = ARR_DIMS(mins)[0];
+		w->mins = (int32 *)ARR_DATA_PTR(mins);
+	}
+	w->limit = Min(BLOCK_BYTES, BUFFER_BYTES / w->nparts);
+	w->parts = palloc0(w->nparts * sizeof(Part));
+	for (int i = 0; i < w->nparts; i++)
+		initStringInfo(&w->parts[i].data);
+}
+
+static void run_query(Writer *w, const char *sql, FunctionCallInfo fcinfo)
+{
+	int n = PG_NARGS() - FIRST_PARAM;
+	ParamListInfo params = n > 0 ? makeParamList(n) : NULL;
+	Oid *types = palloc0(Max(n, 1) * sizeof(Oid));
+	SPIExecuteOptions options = { .params = params, .read_only = true, .dest = &w->pub };
+	SPIPlanPtr plan;
+
+	for (int i = 0; i < n; i++) {
+		types[i] = get_fn_expr_argtype(fcinfo->flinfo, FIRST_PARAM + i);
+		params->params[i] = (ParamExternData){ .value = PG_GETARG_DATUM(FIRST_PARAM + i),
+						       .isnull = PG_ARGISNULL(FIRST_PARAM + i),
+						       .pflags = PARAM_FLAG_CONST,
+						       .ptype = types[i] };
+	}
+	if (SPI_connect() < 0 || (plan = SPI_prepare(sql, n, types)) == NULL ||
+	    SPI_execute_plan_extended(plan, &options) < 0)
+		elog(ERROR, "could not run the query of an intermediate result");
+	SPI_finish();
+}
+
+static Tuplestorestate *begin_rows(FunctionCallInfo fcinfo, TupleDesc *desc)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *)fcinfo->resultinfo;
+
+#if PG_VERSION_NUM >= 150000
+	InitMaterializedSRF(fcinfo, 0);
+#endif
+	*desc = rsinfo->setDesc;
+	return rsinfo->setResult;
+}
+
+Datum herd_make_result(PG_FUNCTION_ARGS)
+{
+	Writer w = { .pub = { .receiveSlot = write_row,
+			      .rStartup = write_begin,
+			      .rShutdown = write_nothing,
+			      .rDestroy = write_nothing,
+			      .mydest = DestNone },
+		     .memory = CurrentMemoryContext };
+	TupleDesc desc;
+	Tuplestorestate *store;
+
+	for (int i = 0; i < FIRST_PARAM - 1; i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					errmsg("an argument of make_result is null")));
+	w.id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	w.move = PG_GETARG_INT32(1);
+	w.file.group = herd_local_group();
+	w.file.task = PG_GETARG_INT32(2);
+	w.key = PG_GETARG_INT32(4);
+	w.row = AllocSetContextCreate(CurrentMemoryContext, "herd result row",
+				      ALLOCSET_DEFAULT_SIZES);
+	init_parts(&w, fcinfo);
+	store = begin_rows(fcinfo, &desc);
+	run_query(&w, text_to_cstring(PG_GETARG_TEXT_PP(3)), fcinfo);
+	for (int i = 0; i < w.nparts; i++) {
+		Datum values[3];
+		bool nulls[3] = { false };
+
+		flush_part(&w, i);
+		if (w.parts[i].rows == 0)
+			continue;
+		values[0] = Int32GetDatum(i);
+		values[1] = Int64GetDatum(w.parts[i].rows);
+		values[2] = Int64GetDatum(w.parts[i].bytes);
+		tuplestore_putvalues(store, desc, values, nulls);
+	}
+	return (Datum)0;
+}
+
+/* -- from node to node ------------------------------------------------------------------------- */
+
+typedef struct Sender {
+	List *files;
+	int next;
+	int fd;
+	StringInfoData data;
+} Sender;
+
+/* What goes before each block on its way. */
+typedef struct BlockHeader {
+	int32 part, group, task;
+	HerdBlock block;
+} BlockHeader;
+
+Datum herd_result_blocks(PG_FUNCTION_ARGS)
+{
+	FuncCallContext *call;
+	Sender *s;
+	BlockHeader header;
+
+	if (SRF_IS_FIRSTCALL()) {
+		ArrayType *parts = PG_GETARG_ARRAYTYPE_P(2);
+		MemoryContext old;
+
+		call = SRF_FIRSTCALL_INIT();
+		old = MemoryContextSwitchTo(call->multi_call_memory_ctx);
+		if (ARR_NDIM(parts) > 1 || ARR_HASNULL(parts) || ARR_ELEMTYPE(parts) != INT4OID)
+			elog(ERROR, "wrong array of parts");
+		s = palloc0(sizeof(*s));
+		s->fd = -1;
+		initStringInfo(&s->data);
+		s->files = herd_result_own_files(
+			herd_result_files(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_INT32(1),
+					  (int32 *)ARR_DATA_PTR(parts),
+					  ARR_NDIM(parts) == 0 ? 0 : ARR_DIMS(parts)[0]),
+			herd_local_group());
+		call->user_fctx = s;
+		MemoryContextSwitchTo(old);
+	}
+	call = SRF_PERCALL_SETUP();
+	s = call->user_fctx;
+	while (s->next < list_length(s->files)) {
+		HerdResultFile *file = list_nth(s->files, s->next);
+
+		if (s->fd < 0)
+			s->fd = OpenTransientFile(file->path, O_RDONLY | PG_BINARY);
+		if (s->fd < 0)
+			ereport(ERROR, (errcode_for_file_access(),
+					errmsg("could not open file \"%s\": %m", file->path)));
+		if (herd_result_read_block(s->fd, file->path, &header.block, &s->data)) {
+			bytea *out = palloc(VARHDRSZ + sizeof(header) + s->data.len);
+
+			header.part = file->part;
+			header.group = file->group;
+			header.task = file->task;
+			SET_VARSIZE(out, VARHDRSZ + sizeof(header) + s->data.len);
+			memcpy(VARDATA(out), &header, sizeof(header));
+			memcpy(VARDATA(out) + sizeof(header), s->data.data, s->data.len);
+			SRF_RETURN_NEXT(call, PointerGetDatum(out));
+		}
+		CloseTransientFile(s->fd);
+		s->fd = -1;
+		s->next++;
+	}
+	SRF_RETURN_DONE(call);
+}
+
+static void store_block(const char *id, int move, bytea *bytes)
+{
+	BlockHeader header;
+	HerdResultFile file;
+
+	if (VARSIZE_ANY_EXHDR(bytes) < sizeof(header))
+		elog(ERROR, "a block of an intermediate result is too short");
+	memcpy(&header, VARDATA_ANY(bytes), sizeof(header));
+	if (header.block.bytes != VARSIZE_ANY_EXHDR(bytes) - sizeof(header))
+		elog(ERROR, "a block of an intermediate result has a wrong length");
+	file.part = header.part;
+	file.group = header.group;
+	file.task = header.task;
+	herd_result_append(id, move, &file, &header.block, VARDATA_ANY(bytes) + sizeof(header));
+}
+
+Datum herd_fetch_result(PG_FUNCTION_ARGS)
+{
+	char *id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	int move = PG_GETARG_INT32(1);
+	char *parts = text_to_cstring(PG_GETARG_TEXT_PP(2)); /* as an array literal */
+	TupleDesc desc = CreateTemplateTupleDesc(1);
+	HerdTask task = { .groupid = PG_GETARG_INT32(3) };
+	HerdJob job = { .ntasks = 1, .tasks = &task, .tupdesc = desc };
+	TupleTableSlot *slot;
+	HerdExec *exec;
+	int64 bytes = 0;
+
+	(void)herd_result_directory(id);
+	task.sql = psprintf("SELECT citus_internal.result_blocks(%s, %d, %s::pg_catalog.int4[])",
+			    quote_literal_cstr(id), move, quote_literal_cstr(parts));
+	TupleDescInitEntry(desc, 1, "block", BYTEAOID, -1, 0);
+	slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	exec = herd_exec_begin(&job);
+	while (herd_exec_next(exec, slot)) {
+		bool isnull;
+		Datum block = slot_getattr(slot, 1, &isnull);
+
+		if (isnull)
+			continue;
+		store_block(id, move, DatumGetByteaPP(block));
+		bytes += VARSIZE_ANY_EXHDR(DatumGetByteaPP(block));
+		ExecClearTuple(slot);
+	}
+	herd_exec_end(exec);
+	ExecDropSingleTupleTableSlot(slot);
+	PG_RETURN_INT64(bytes);
+}
+
+/* -- reading ----------------------------------------------------------------------------------- */
+
+static Datum read_value(StringInfo in, Column *c, StringInfo field)
+{
+	uint32 n;
+
+	if (in->len - in->cursor < (int)sizeof(n))
+		elog(ERROR, "a row of an intermediate result is cut off");
+	memcpy(&n, in->data + in->cursor, sizeof(n));
+	in->cursor += sizeof(n);
+	if (n > (uint32)(in->len - in->cursor))
+		elog(ERROR, "a row of an intermediate result is cut off");
+	resetStringInfo(field);
+	appendBinaryStringInfo(field, in->data + in->cursor, n);
+	in->cursor += n;
+	if (c->binary)
+		return ReceiveFunctionCall(&c->fn, field, c->ioparam, c->typmod);
+	return InputFunctionCall(&c->fn, field->data, c->ioparam, c->typmod);
+}
+
+static void read_rows(StringInfo in, const HerdBlock *block, Column *columns, TupleDesc desc,
+		      Tuplestorestate *store, MemoryContext row)
+{
+	Datum *values = palloc(Max(desc->natts, 1) * sizeof(Datum));
+	bool *nulls = palloc(Max(desc->natts, 1) * sizeof(bool));
+	int bitmap = (desc->natts + 7) / 8;
+	StringInfoData field;
+
+	initStringInfo(&field);
+	in->cursor = 0;
+	for (uint32 r = 0; r < block->rows; r++) {
+		MemoryContext old = MemoryContextSwitchTo(row);
+		const char *bits = in->data + in->cursor;
+
+		CHECK_FOR_INTERRUPTS();
+		if (in->len - in->cursor < bitmap)
+			elog(ERROR, "a row of an intermediate result is cut off");
+		in->cursor += bitmap;
+		for (int i = 0; i < desc->natts; i++) {
+			nulls[i] = bits[i / 8] & (1 << (i % 8));
+			values[i] = nulls[i] ? (Datum)0 : read_value(in, &columns[i], &field);
+		}
+		MemoryContextSwitchTo(old);
+		tuplestore_putvalues(store, desc, values, nulls);
+		MemoryContextReset(row);
+	}
+	pfree(values);
+	pfree(nulls);
+	pfree(field.data);
+}
+
+Datum herd_read_result(PG_FUNCTION_ARGS)
+{
+	char *id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	int part = PG_GETARG_INT32(2);
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *)fcinfo->resultinfo;
+	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "herd result row",
+						  ALLOCSET_DEFAULT_SIZES);
+	Column *columns;
+	StringInfoData data;
+	HerdBlock block;
+	TupleDesc desc;
+	Tuplestorestate *store;
+	ListCell *lc;
+
+	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) || rsinfo->expectedDesc == NULL)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("read_result needs the names and types of its columns")));
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	desc = rsinfo->setDesc;
+	store = rsinfo->setResult;
+	columns = columns_of(desc, false);
+	initStringInfo(&data);
+	foreach (lc, herd_result_files(id, PG_GETARG_INT32(1), &part, 1)) {
+		HerdResultFile *file = lfirst(lc);
+		int fd = OpenTransientFile(file->path, O_RDONLY | PG_BINARY);
+
+		if (fd < 0)
+			ereport(ERROR, (errcode_for_file_access(),
+					errmsg("could not open file \"%s\": %m", file->path)));
+		while (herd_result_read_block(fd, file->path, &block, &data))
+			read_rows(&data, &block, columns, desc, store, row);
+		CloseTransientFile(fd);
+	}
+	return (Datum)0;
+}
+
+/* Rows for the planner of the node that reads them. */
+Datum herd_read_result_support(PG_FUNCTION_ARGS)
+{
+	Node *request = (Node *)PG_GETARG_POINTER(0);
+	SupportRequestRows *rows = (SupportRequestRows *)request;
+	FuncExpr *call;
+	Const *args[3];
+	char *id;
+
+	if (!IsA(request, SupportRequestRows) || !IsA(rows->node, FuncExpr))
+		PG_RETURN_POINTER(NULL);
+	call = (FuncExpr *)rows->node;
+	for (int i = 0; i < 3; i++) {
+		args[i] = (Const *)estimate_expression_value(rows->root, list_nth(call->args, i));
+		if (!IsA(args[i], Const) || args[i]->constisnull)
+			PG_RETURN_POINTER(NULL);
+	}
+	id = TextDatumGetCString(args[0]->constvalue);
+	if (access(herd_result_directory(id), F_OK) != 0)
+		PG_RETURN_POINTER(NULL);
+	rows->rows = herd_result_count(id, DatumGetInt32(args[1]->constvalue),
+				       DatumGetInt32(args[2]->constvalue));
+	rows->rows = Max(rows->rows, 1);
+	PG_RETURN_POINTER(rows);
+}

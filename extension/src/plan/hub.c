@@ -1,0 +1,550 @@
+/*
+ * plan/hub.c - joins of tables that do not meet in their shards: which rows are moved where.
+ *
+ * A hub is a column of the join. Items of FROM that have an equal column are cut by it (those whose
+ * distribution column it is, and that are co-located, stay where they are), the others are sent to
+ * every node. The hub that moves the fewest bytes wins, if shards can answer the query then: the
+ * moved items take the places of the relations in a copy of the query, and tier 1 is asked again.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+
+#include "guc.h"
+#include "move/move.h"
+#include "plan/leaves.h"
+#include "plan/part.h"
+#include "plan/rewrite.h"
+#include "plan/route.h"
+
+enum {
+	MOST_ITEMS = 16,
+	MOST_TRIES = 6,
+	FILTERED = 4 /* a condition on an item leaves so much less of it, for all we know */
+};
+
+typedef struct FromItem {
+	int varno;
+	const HerdTable *table; /* of it, or one of those in the subquery */
+	List *keys;             /* of HerdTerm: its columns that are the key of its shards */
+	double bytes;
+} FromItem;
+
+typedef enum Fate { STAYS, CUT, SENT } Fate;
+
+typedef struct Choice {
+	double cost;
+	const HerdTable *target;
+	Fate fates[MOST_ITEMS];
+	AttrNumber columns[MOST_ITEMS]; /* of CUT */
+} Choice;
+
+typedef struct Search {
+	Query *query;
+	HerdLevel level;
+	List *facts; /* also those of outer joins: good for finding columns, not for proofs */
+	FromItem items[MOST_ITEMS];
+	int nitems;
+	bool failed;
+} Search;
+
+const HerdMove *herd_planning_move(int number)
+{
+	ListCell *lc;
+
+	foreach (lc, herd_planning_current->moves)
+		if (((HerdMove *)lfirst(lc))->number == number)
+			return lfirst(lc);
+	elog(ERROR, "no move has the number %d", number);
+	return NULL;
+}
+
+/* -- items ------------------------------------------------------------------------------------- */
+
+static double query_bytes(Query *query)
+{
+	HerdLevel level = { .query = query };
+	HerdLeaves leaves = { 0 };
+	double bytes = 0;
+	ListCell *lc;
+
+	herd_leaves_of_query(&level, NIL, &leaves);
+	foreach (lc, leaves.leaves)
+		bytes += herd_table_bytes(((HerdLeaf *)lfirst(lc))->table);
+	return bytes;
+}
+
+static void add_subquery(Search *s, int varno, RangeTblEntry *rte)
+{
+	HerdLevel inner = { .query = rte->subquery, .up = &s->level };
+	HerdPart part = herd_part_query(&inner, NIL);
+	FromItem *item;
+	ListCell *lc;
+
+	if (part.kind == HERD_PART_RECURRING)
+		return;
+	if (part.kind == HERD_PART_NONE || rte->lateral || rte->security_barrier ||
+	    s->nitems == MOST_ITEMS) {
+		s->failed = true;
+		return;
+	}
+	item = &s->items[s->nitems++];
+	*item = (FromItem){ .varno = varno, .table = part.table };
+	foreach (lc, part.outputs) {
+		HerdTerm *term = palloc0(sizeof(HerdTerm));
+
+		term->query = s->query;
+		term->varno = varno;
+		term->attno = lfirst_int(lc);
+		item->keys = lappend(item->keys, term);
+	}
+	item->bytes = query_bytes(rte->subquery);
+}
+
+static void add_relation(Search *s, int varno, RangeTblEntry *rte)
+{
+	const HerdTable *table = herd_table_get(rte->relid);
+	FromItem *item;
+
+	if (table != NULL && table->kind == HERD_TABLE_REFERENCE)
+		return;
+	if (table == NULL || rte->tablesample != NULL || s->nitems == MOST_ITEMS ||
+	    (table->kind != HERD_TABLE_HASH && table->kind != HERD_TABLE_SINGLE_SHARD)) {
+		s->failed = true;
+		return;
+	}
+	item = &s->items[s->nitems++];
+	*item = (FromItem){ .varno = varno, .table = table, .bytes = herd_table_bytes(table) };
+	if (table->kind == HERD_TABLE_HASH) {
+		HerdTerm *term = palloc0(sizeof(HerdTerm));
+
+		term->query = s->query;
+		term->varno = varno;
+		term->attno = table->keyattno;
+		item->keys = list_make1(term);
+	}
+}
+
+static void collect_items(Search *s, Node *jtnode)
+{
+	ListCell *lc;
+
+	if (IsA(jtnode, RangeTblRef)) {
+		int varno = ((RangeTblRef *)jtnode)->rtindex;
+		RangeTblEntry *rte = rt_fetch(varno, s->query->rtable);
+
+		if (rte->rtekind == RTE_RELATION)
+			add_relation(s, varno, rte);
+		else if (rte->rtekind == RTE_SUBQUERY)
+			add_subquery(s, varno, rte);
+		else if (rte->rtekind != RTE_FUNCTION && rte->rtekind != RTE_VALUES)
+			s->failed = true;
+	} else if (IsA(jtnode, FromExpr)) {
+		foreach (lc, ((FromExpr *)jtnode)->fromlist)
+			collect_items(s, lfirst(lc));
+	} else if (IsA(jtnode, JoinExpr)) {
+		JoinExpr *join = (JoinExpr *)jtnode;
+
+		herd_facts_of_quals(&s->level, join->quals, &s->facts);
+		collect_items(s, join->larg);
+		collect_items(s, join->rarg);
+	}
+}
+
+/* -- the conditions of an item alone ----------------------------------------------------------- */
+
+static bool below(Node *jtnode, int varno)
+{
+	ListCell *lc;
+
+	if (IsA(jtnode, RangeTblRef))
+		return ((RangeTblRef *)jtnode)->rtindex == varno;
+	if (IsA(jtnode, JoinExpr))
+		return below(((JoinExpr *)jtnode)->larg, varno) ||
+		       below(((JoinExpr *)jtnode)->rarg, varno);
+	foreach (lc, ((FromExpr *)jtnode)->fromlist)
+		if (below(lfirst(lc), varno))
+			return true;
+	return false;
+}
+
+static void keep_own(Node *quals, int varno, List **own)
+{
+	ListCell *lc;
+
+	foreach (lc, make_ands_implicit((Expr *)quals))
+		if (herd_can_push(lfirst(lc), varno) && !contain_subplans(lfirst(lc)))
+			*own = lappend(*own, lfirst(lc));
+}
+
+/* Conditions that every row of the item must meet to have an influence on the result. */
+static void own_conditions(Node *jtnode, int varno, List **own)
+{
+	ListCell *lc;
+
+	if (IsA(jtnode, FromExpr)) {
+		keep_own(((FromExpr *)jtnode)->quals, varno, own);
+		foreach (lc, ((FromExpr *)jtnode)->fromlist)
+			if (below(lfirst(lc), varno))
+				own_conditions(lfirst(lc), varno, own);
+	} else if (IsA(jtnode, JoinExpr)) {
+		JoinExpr *join = (JoinExpr *)jtnode;
+		bool left = below(join->larg, varno);
+		bool nullable = join->jointype == JOIN_FULL ||
+				join->jointype == (left ? JOIN_RIGHT : JOIN_LEFT);
+		bool preserved = join->jointype == JOIN_FULL ||
+				 join->jointype == (left ? JOIN_LEFT : JOIN_RIGHT);
+
+		/* what stands above is asked of the null rows too */
+		if (nullable)
+			*own = NIL;
+		if (!preserved)
+			keep_own(join->quals, varno, own);
+		own_conditions(left ? join->larg : join->rarg, varno, own);
+	}
+}
+
+/* -- choices ----------------------------------------------------------------------------------- */
+
+static bool colocated(const HerdTable *a, const HerdTable *b)
+{
+	return a->relid == b->relid || (a->colocationid != 0 && a->colocationid == b->colocationid);
+}
+
+static bool key_is_hub(Search *s, const FromItem *item, HerdTerm hub, const HerdTable *target)
+{
+	ListCell *lc;
+
+	foreach (lc, item->keys)
+		if (herd_fact_connected(s->facts, *(HerdTerm *)lfirst(lc), hub, target))
+			return true;
+	return false;
+}
+
+/* A column of the item that equals the hub; 0: none. */
+static AttrNumber column_at_hub(Search *s, const FromItem *item, HerdTerm hub, const HerdTable *target)
+{
+	ListCell *lc;
+
+	if (hub.varno == item->varno)
+		return hub.attno;
+	foreach (lc, s->facts) {
+		HerdFact *fact = lfirst(lc);
+
+		for (int side = 0; side < 2; side++) {
+			HerdTerm term = side ? fact->right : fact->left;
+
+			if (term.expr == NULL && term.query == s->query &&
+			    term.varno == item->varno && !fact->in_array &&
+			    herd_fact_connected(s->facts, term, hub, target))
+				return term.attno;
+		}
+	}
+	return 0;
+}
+
+static Oid column_type(Query *query, int varno, AttrNumber attno)
+{
+	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
+
+	if (rte->rtekind == RTE_RELATION)
+		return get_atttype(rte->relid, attno);
+	return exprType((Node *)get_tle_by_resno(rte->subquery->targetList, attno)->expr);
+}
+
+/* The largest item whose own key is the hub says where the rows go; else the largest of all. */
+static const HerdTable *target_of(Search *s, HerdTerm hub)
+{
+	const FromItem *best = NULL;
+
+	for (int i = 0; i < s->nitems; i++)
+		if (s->items[i].table->kind == HERD_TABLE_HASH &&
+		    key_is_hub(s, &s->items[i], hub, s->items[i].table) &&
+		    (best == NULL || s->items[i].bytes > best->bytes))
+			best = &s->items[i];
+	for (int i = 0; best == NULL && i < s->nitems; i++)
+		if (s->items[i].table->kind == HERD_TABLE_HASH)
+			best = &s->items[i];
+	return best ? best->table : NULL;
+}
+
+static double filtered_bytes(Search *s, const FromItem *item)
+{
+	List *own = NIL;
+
+	own_conditions((Node *)s->query->jointree, item->varno, &own);
+	return own == NIL ? item->bytes : item->bytes / FILTERED;
+}
+
+static bool choose(Search *s, HerdTerm hub, int nnodes, Choice *choice)
+{
+	*choice = (Choice){ .target = target_of(s, hub) };
+	if (choice->target == NULL)
+		return false;
+	for (int i = 0; i < s->nitems; i++) {
+		FromItem *item = &s->items[i];
+		double bytes = filtered_bytes(s, item);
+		AttrNumber attno;
+
+		if (item->table->kind == HERD_TABLE_HASH &&
+		    colocated(item->table, choice->target) &&
+		    key_is_hub(s, item, hub, choice->target)) {
+			choice->fates[i] = STAYS;
+			continue;
+		}
+		attno = column_at_hub(s, item, hub, choice->target);
+		if (attno > 0 &&
+		    OidIsValid(herd_key_hash_proc(choice->target,
+						  column_type(s->query, item->varno, attno)))) {
+			choice->fates[i] = CUT;
+			choice->columns[i] = attno;
+			choice->cost += bytes;
+		} else {
+			choice->fates[i] = SENT;
+			choice->cost += bytes * nnodes;
+		}
+	}
+	return true;
+}
+
+static int by_cost(const void *a, const void *b)
+{
+	const Choice *x = a, *y = b;
+
+	return x->cost < y->cost ? -1 : x->cost > y->cost;
+}
+
+static bool add_choice(Search *s, HerdTerm hub, int nnodes, Choice *list, int n)
+{
+	if (!choose(s, hub, nnodes, &list[n]))
+		return false;
+	for (int i = 0; i < n; i++)
+		if (list[i].target == list[n].target &&
+		    memcmp(list[i].fates, list[n].fates, sizeof(list[n].fates)) == 0 &&
+		    memcmp(list[i].columns, list[n].columns, sizeof(list[n].columns)) == 0)
+			return false;
+	return true;
+}
+
+static Choice *all_choices(Search *s, int *n)
+{
+	int most = s->nitems * 4 + 2 * list_length(s->facts) + 1;
+	Choice *list = palloc(most * sizeof(Choice));
+	int nnodes = 0;
+	ListCell *lc;
+
+	foreach (lc, herd_nodes())
+		nnodes += ((HerdNode *)lfirst(lc))->primary && ((HerdNode *)lfirst(lc))->active &&
+			  ((HerdNode *)lfirst(lc))->shouldhaveshards;
+	*n = 0;
+	for (int i = 0; i < s->nitems; i++)
+		foreach (lc, s->items[i].keys)
+			if (*n < most - 1)
+				*n += add_choice(s, *(HerdTerm *)lfirst(lc), nnodes, list, *n);
+	foreach (lc, s->facts) {
+		HerdFact *fact = lfirst(lc);
+
+		if (fact->left.expr == NULL && fact->right.expr == NULL &&
+		    fact->left.query == s->query && *n < most - 1)
+			*n += add_choice(s, fact->left, nnodes, list, *n);
+	}
+	qsort(list, *n, sizeof(Choice), by_cost);
+	return list;
+}
+
+/* -- moving ------------------------------------------------------------------------------------ */
+
+typedef struct Needed {
+	Query *query;
+	int varno;
+	int depth;
+	Bitmapset *attnos;
+	bool failed; /* a whole row, or a system column */
+} Needed;
+
+static bool needed_walker(Node *node, void *context)
+{
+	Needed *cxt = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var)) {
+		Var *var = (Var *)node;
+		RangeTblEntry *rte;
+
+		if (var->varlevelsup != (Index)cxt->depth)
+			return false;
+		rte = rt_fetch(var->varno, cxt->query->rtable);
+		if (rte->rtekind == RTE_JOIN && var->varattno > 0) {
+			int depth = cxt->depth;
+
+			cxt->depth = 0;
+			needed_walker(list_nth(rte->joinaliasvars, var->varattno - 1), cxt);
+			cxt->depth = depth;
+		} else if (rte->rtekind == RTE_JOIN) {
+			cxt->failed = true;
+		} else if (var->varno == cxt->varno) {
+			cxt->failed = cxt->failed || var->varattno <= 0;
+			if (var->varattno > 0)
+				cxt->attnos = bms_add_member(cxt->attnos, var->varattno);
+		}
+		return false;
+	}
+	if (IsA(node, Query)) {
+		cxt->depth++;
+		query_tree_walker((Query *)node, needed_walker, cxt, 0);
+		cxt->depth--;
+		return false;
+	}
+	return expression_tree_walker(node, needed_walker, context);
+}
+
+/* Columns of the item in order; what nobody reads is null. NIL: it cannot be moved. */
+static List *item_columns(Query *query, int varno)
+{
+	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
+	Needed needed = { .query = query, .varno = varno };
+	List *tlist = NIL;
+	ListCell *lc;
+
+	query_tree_walker(query, needed_walker, &needed, QTW_IGNORE_JOINALIASES);
+	if (needed.failed)
+		return NIL;
+	if (rte->rtekind == RTE_SUBQUERY) {
+		foreach (lc, rte->subquery->targetList)
+			if (!((TargetEntry *)lfirst(lc))->resjunk)
+				tlist = lappend(tlist, lfirst(lc));
+		return tlist;
+	}
+	for (int i = 1; i <= list_length(rte->eref->colnames); i++) {
+		Oid type = get_atttype(rte->relid, i), collation = InvalidOid;
+		int32 typmod = -1;
+		Expr *expr;
+
+		if (OidIsValid(type))
+			get_atttypetypmodcoll(rte->relid, i, &type, &typmod, &collation);
+		if (OidIsValid(type) && bms_is_member(i, needed.attnos))
+			expr = (Expr *)makeVar(varno, i, type, typmod, collation, 0);
+		else
+			expr = (Expr *)makeNullConst(OidIsValid(type) ? type : INT4OID, typmod,
+						     collation);
+		tlist = lappend(tlist, makeTargetEntry(expr, i, psprintf("c%d", i), false));
+	}
+	return tlist;
+}
+
+static HerdRemote *producer_of(Query *query, int varno, List *tlist)
+{
+	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
+	List *own = NIL;
+
+	if (rte->rtekind == RTE_SUBQUERY)
+		return herd_tier1_read(rte->subquery);
+	own_conditions((Node *)query->jointree, varno, &own);
+	return herd_read_table(copyObject(rte), varno, tlist, own);
+}
+
+static HerdMove *make_move(Query *query, const Choice *choice, int i, int varno,
+			   HerdPlanning *planning)
+{
+	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
+	List *tlist = item_columns(query, varno);
+	HerdMove *move = palloc0(sizeof(HerdMove));
+
+	if (tlist == NIL || !herd_columns_can_travel(tlist, false))
+		return NULL;
+	move->producer = producer_of(query, varno, tlist);
+	if (move->producer == NULL || move->producer->in_txn)
+		return NULL;
+	move->number = list_length(planning->moves) + 1;
+	move->target = choice->target->relid;
+	move->hash = "";
+	move->name = pstrdup(rte->eref->aliasname);
+	if (choice->fates[i] == CUT) {
+		Oid proc = herd_key_hash_proc(choice->target,
+					      column_type(query, varno, choice->columns[i]));
+
+		move->key = choice->columns[i];
+		move->hash = format_procedure_qualified(proc);
+	}
+	planning->moves = lappend(planning->moves, move);
+	lfirst(list_nth_cell(query->rtable, varno - 1)) = herd_move_rte(move, rte, tlist);
+	return move;
+}
+
+/* The evals of the producers follow those of the statement. */
+static void attach(HerdRemote *remote, List *moves)
+{
+	ListCell *lc;
+
+	foreach (lc, moves) {
+		HerdMove *move = lfirst(lc);
+
+		move->first_eval = list_length(remote->evals);
+		move->nevals = list_length(move->producer->evals);
+		remote->evals = list_concat(remote->evals, move->producer->evals);
+	}
+	remote->moves = moves;
+	remote->volatile_evals =
+		remote->volatile_evals || contain_volatile_functions((Node *)remote->evals);
+}
+
+static bool try_choice(Query *query, const Search *s, const Choice *choice, HerdPlanning *planning)
+{
+	Query *copy = copyObject(query);
+	int before = list_length(planning->moves);
+	List *moves = NIL;
+
+	for (int i = 0; i < s->nitems; i++) {
+		HerdMove *move;
+
+		if (choice->fates[i] == STAYS)
+			continue;
+		move = make_move(copy, choice, i, s->items[i].varno, planning);
+		if (move == NULL)
+			break;
+		moves = lappend(moves, move);
+	}
+	if (list_length(moves) + before == list_length(planning->moves) && moves != NIL &&
+	    herd_rewrite_tier1(copy, planning)) {
+		attach(((HerdRows *)llast(planning->rows))->remote, moves);
+		*query = *copy;
+		return true;
+	}
+	planning->moves = list_truncate(planning->moves, before);
+	return false;
+}
+
+bool herd_rewrite_moved(Query *query, HerdPlanning *planning)
+{
+	Search s = { .query = query, .level = { .query = query } };
+	Choice *choices;
+	double all = 0;
+	int n;
+
+	if (!herd_enable_moves || query->commandType != CMD_SELECT || query->cteList != NIL ||
+	    query->rowMarks != NIL || query->setOperations != NULL ||
+	    contain_volatile_functions((Node *)query->jointree))
+		return false;
+	s.facts = herd_facts_of_query(&s.level, NIL);
+	collect_items(&s, (Node *)query->jointree);
+	if (s.failed || s.nitems < 2)
+		return false;
+	for (int i = 0; i < s.nitems; i++)
+		all += s.items[i].bytes;
+	if (all < herd_move_min_kb * 1024.0)
+		return false;
+	choices = all_choices(&s, &n);
+	for (int i = 0; i < n && i < MOST_TRIES; i++)
+		if (try_choice(query, &s, &choices[i], planning))
+			return true;
+	return false;
+}
