@@ -107,6 +107,12 @@ int herd_flight_push(struct herd_flight *f, char type, enum herd_flight_act act,
 	return 1;
 }
 
+void herd_flight_note(struct herd_flight *f)
+{
+	assert(f->count > 0);
+	at(f, f->count - 1)->noted = true;
+}
+
 static void drop_marks(struct herd_flight *f)
 {
 	while (f->count > 0 && at(f, 0)->type == 'c')

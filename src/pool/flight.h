@@ -29,6 +29,7 @@ struct herd_flight_item {
 	struct herd_stmt *stmt;
 	char type;
 	uint8_t act; /* enum herd_flight_act */
+	bool noted;  /* the session follows it (pool/session.h) */
 };
 
 /* A zeroed struct is an empty queue. */
@@ -57,6 +58,9 @@ uint32_t herd_flight_forget_stmts(struct herd_flight *f, herd_flight_lost_fn fn,
  */
 int herd_flight_push(struct herd_flight *f, char type, enum herd_flight_act act,
 		     struct herd_stmt *stmt);
+
+/* Marks the request that was pushed last, which must be there. */
+void herd_flight_note(struct herd_flight *f);
 
 /*
  * The server sent a message of this type. Returns what to do with it (PASS or DROP); done, unless

@@ -279,6 +279,17 @@ int herd_session_done(struct herd_session *s, const char *tag, size_t n, herd_se
 	return first;
 }
 
+void herd_session_tag(struct herd_session *s, const char *tag, size_t n, herd_session_skip_fn skip,
+		      void *arg)
+{
+	if (s->nchanges == 0)
+		return;
+	if (tag_is(tag, n, "COMMIT"))
+		apply(s, skip, arg);
+	else if (tag_is(tag, n, "ROLLBACK"))
+		s->doubt = true;
+}
+
 void herd_session_over(struct herd_session *s)
 {
 	if (s->nsent == 0)
@@ -290,11 +301,13 @@ void herd_session_over(struct herd_session *s)
 
 void herd_session_ready(struct herd_session *s, char tx, herd_session_skip_fn skip, void *arg)
 {
-	if (tx == 'I' && s->errored)
+	if (s->doubt && tx != 'I')
+		lose_track(s); /* to which savepoint? */
+	if (s->doubt || (tx == 'I' && s->errored))
 		drop_changes(s, 0);
 	else if (tx == 'I')
 		apply(s, skip, arg);
-	s->errored = false;
+	s->errored = s->doubt = false;
 }
 
 void herd_session_lost(struct herd_session *s)
@@ -302,7 +315,7 @@ void herd_session_lost(struct herd_session *s)
 	while (s->nsent > 0)
 		herd_session_over(s);
 	drop_changes(s, 0);
-	s->errored = false;
+	s->errored = s->doubt = false;
 }
 
 void herd_session_pins_text(unsigned pins, struct herd_buf *ret)

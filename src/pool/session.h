@@ -24,6 +24,7 @@ struct herd_session {
 	bool maybe_unpinned;   /* of HERD_ACT_MAYBE; for the reader to clear */
 	/* inside */
 	bool errored;
+	bool doubt; /* a transaction, or a part of it unknown to us, was rolled back */
 	struct herd_session_batch
 		*sent; /* requests whose answers are outstanding, the first first */
 	size_t nsent, room_sent;
@@ -48,6 +49,9 @@ int herd_session_sent(struct herd_session *s, struct herd_sql_acts *acts);
  */
 typedef bool (*herd_session_skip_fn)(void *arg, const char *name);
 int herd_session_done(struct herd_session *s, const char *tag, size_t n, herd_session_skip_fn skip,
+		      void *arg);
+/* The same of a request that was not noted: it may have ended the transaction. */
+void herd_session_tag(struct herd_session *s, const char *tag, size_t n, herd_session_skip_fn skip,
 		      void *arg);
 /* The first request is over, or never happened. */
 void herd_session_over(struct herd_session *s);

@@ -437,6 +437,9 @@ int herd_live_replace(struct herd_px *px, struct herd_pconf *config, struct herd
 		return rc;
 	}
 	l->config = config;
+	struct herd_live *was = atomic_load(&px->live);
+
+	l->serial = was && was->serial < UINT32_MAX ? was->serial + 1 : 1;
 	struct herd_live *old = atomic_exchange(&px->live, l);
 
 	if (old) {

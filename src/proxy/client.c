@@ -15,6 +15,7 @@
 #include "proxy/cancel.h"
 #include "proxy/dial.h"
 #include "proxy/repl.h"
+#include "proxy/session.h"
 #include "proxy/tls.h"
 #include "wire/msg.h"
 
@@ -263,6 +264,7 @@ void herd_client_close(struct herd_client *c, const char *why)
 		uncount(c);
 		herd_list_remove(&c->node);
 		herd_list_remove(&c->run_node);
+		herd_session_close(c);
 		let_go_of_server(c);
 		herd_conn_close(&c->conn);
 		herd_relay_forget_stmts(c);
@@ -515,6 +517,9 @@ static void check_active(struct herd_client *c, const struct herd_user *u)
 	else if (idle > 0 && c->server->ready && c->server->tx != 'I' &&
 		 now - c->server->request_us > idle)
 		herd_client_fail(c, "08P01", "idle transaction timeout");
+	else if (set->pin_timeout > 0 && herd_session_pinned(c) && c->server->ready &&
+		 c->server->tx == 'I' && now - c->server->request_us > set->pin_timeout)
+		herd_client_fail(c, "08P01", "pin_timeout");
 }
 
 static void check(struct herd_client *c)

@@ -56,6 +56,9 @@ struct herd_client {
 	struct herd_map *stmts;    /* name -> struct herd_stmt, NULL until the first */
 	struct herd_map *fresh;    /* those of them that are being parsed; borrowed */
 	struct herd_map *doubtful; /* those whose Parse failed; borrowed */
+	struct herd_kept *kept;    /* what its session consists of (session.h); NULL: nothing */
+	uint32_t tracked_as_of;    /* configuration for which tracked was found out */
+	bool tracked;              /* session_state is on for it */
 	uint8_t key[8];
 	struct herd_client *key_next; /* in w->keys */
 	struct herd_cancel *cancel;   /* of HERD_CLIENT_CANCEL */

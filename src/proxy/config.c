@@ -63,6 +63,7 @@ static struct herd_database *new_database(const char *name)
 	d->pool_size = d->min_pool_size = d->reserve_pool_size = -1;
 	d->max_db_connections = d->max_db_client_connections = -1;
 	d->pool_mode = HERD_MODE_UNSET;
+	d->session_state = -1;
 	d->query_wait_timeout = d->server_lifetime = -1;
 	d->round_robin = true;
 	d->route.group = -1;
@@ -129,6 +130,8 @@ static int database_value(struct herd_database *d, const char *key, const char *
 	}
 	if (strcmp(key, "pool_mode") == 0)
 		return herd_settings_mode(value, &d->pool_mode);
+	if (strcmp(key, "session_state") == 0)
+		return herd_settings_session(value, &d->session_state);
 	if (strcmp(key, "query_wait_timeout") == 0)
 		return herd_settings_time(value, &d->query_wait_timeout);
 	if (strcmp(key, "server_lifetime") == 0)

@@ -20,6 +20,9 @@
 enum herd_mode { HERD_MODE_SESSION = 0, HERD_MODE_TRANSACTION, HERD_MODE_STATEMENT };
 enum { HERD_MODE_UNSET = -1 };
 
+/* Is what a client does to its session kept when it gets another server? */
+enum herd_session_state { HERD_SESSION_OFF = 0, HERD_SESSION_AUTO };
+
 enum herd_auth {
 	HERD_AUTH_ANY = 0,
 	HERD_AUTH_TRUST,
@@ -65,6 +68,7 @@ struct herd_settings {
 	int tcp_defer_accept, tcp_socket_buffer, tcp_keepcnt, tcp_keepidle, tcp_keepintvl,
 		tcp_user_timeout;
 	int worker_threads, hold_max_clients, slow_query_ms, ignored_int;
+	int session_state, max_pinned;
 	bool server_round_robin, disable_pqexec, application_name_add_host;
 	bool log_connections, log_disconnections, log_pooler_errors, log_stats, use_syslog;
 	bool server_reset_query_always, server_fast_close, so_reuseport, tcp_keepalive;
@@ -76,7 +80,7 @@ struct herd_settings {
 	int64_t dns_max_ttl, dns_nxdomain_ttl, dns_zone_check_period, query_wait_notify;
 	int64_t query_timeout, query_wait_timeout, cancel_wait_timeout, client_idle_timeout;
 	int64_t idle_transaction_timeout, transaction_timeout, suspend_timeout;
-	int64_t hold_timeout, dcs_timeout, ignored_time;
+	int64_t hold_timeout, pin_timeout, dcs_timeout, ignored_time;
 };
 
 /* One line of [databases], or the default of a [listeners] entry. */
@@ -91,6 +95,7 @@ struct herd_database {
 	int pool_size, min_pool_size, reserve_pool_size; /* -1: default */
 	int max_db_connections, max_db_client_connections;
 	int pool_mode;              /* HERD_MODE_UNSET: default */
+	int session_state;          /* -1: default */
 	int64_t query_wait_timeout; /* -1: default */
 	int64_t server_lifetime;
 	bool round_robin; /* load_balance_hosts */

@@ -77,7 +77,8 @@ struct herd_pool {
 	struct herd_list all;              /* struct herd_server.all_node */
 	int nidle, nactive, nopening, nclosing, nwarm, nrepl, nwaiting, nwelcoming, nreplicating;
 	int nclients;
-	_Atomic bool held; /* nobody to connect to */
+	_Atomic int npinned; /* clients that keep their server (session.h) */
+	_Atomic bool held;   /* nobody to connect to */
 	_Atomic bool
 		troubled; /* held, or attempts at a cluster fail: clients wait by hold_timeout */
 	_Atomic int64_t suspect_until_us; /* one died unasked: look at the others before use */

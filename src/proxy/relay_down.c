@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "proxy/relay.h"
 #include "proxy/repl.h"
+#include "proxy/session.h"
 #include "proxy/slow.h"
 #include "proxy/topology.h"
 #include "wire/msg.h"
@@ -19,6 +20,7 @@ struct down {
 	bool release; /* the transaction is over */
 	bool refuse;  /* statement pooling: a transaction was begun */
 	bool astray;  /* no primary any more, and nothing was done yet */
+	bool unset;   /* what the client had set could not be set again */
 };
 
 /*
@@ -58,6 +60,8 @@ static void on_lost(void *arg, const struct herd_flight_item *item)
 	struct down *d = arg;
 	struct herd_stmt *stmt = item->stmt;
 
+	if (item->noted)
+		herd_session_over(&d->c->kept->s);
 	if (!stmt)
 		return;
 	if (item->type == 'P' && item->act != HERD_FLIGHT_DROP && d->c->fresh)
@@ -146,10 +150,17 @@ static enum herd_flight_act round_over(struct down *d, const char *body, size_t 
 	if (act == HERD_FLIGHT_DROP) {
 		if (d->s->vars_sent)
 			adopt_vars(d);
+		else if (d->s->sets_sent)
+			d->unset = herd_session_assigned(d->c) < 0;
 		d->s->vars_sent = false;
 		return act;
 	}
 	count_round(d);
+	if (d->c->kept) {
+		if (done.noted)
+			herd_session_over(&d->c->kept->s);
+		herd_session_round(d->c, d->s->tx);
+	}
 	d->c->midway = false;
 	if (!herd_flight_idle(&d->s->flight))
 		return act;
@@ -161,7 +172,7 @@ static enum herd_flight_act round_over(struct down *d, const char *body, size_t 
 	if (d->c->internal)
 		d->release = true;
 	else if (d->s->tx == 'I')
-		d->release = mode != HERD_MODE_SESSION;
+		d->release = mode != HERD_MODE_SESSION && !herd_session_pinned(d->c);
 	else if (mode == HERD_MODE_STATEMENT)
 		return d->refuse = true, HERD_FLIGHT_DROP;
 	return act;
@@ -176,6 +187,7 @@ static void look_at_tag(struct down *d, const char *body, size_t n)
 		if (n == strlen(tags[i]) + 1 && memcmp(body, tags[i], n) == 0) {
 			herd_server_forget_stmts(d->w, d->s);
 			herd_relay_forget_stmts(d->c);
+			herd_session_forget_stmts(d->c);
 		}
 	}
 }
@@ -231,10 +243,26 @@ static enum herd_flight_act on_error(struct down *d, const char *body, size_t n)
 		atomic_store(&d->s->close_needed, true);
 	enum herd_flight_act act = herd_flight_answer(&d->s->flight, 'E', on_lost, d, NULL);
 
+	if (act == HERD_FLIGHT_DROP && d->s->sets_sent && !d->s->vars_sent)
+		herd_str_set(&d->s->error_text, e.msg);
+	else if (act == HERD_FLIGHT_PASS && d->c->kept)
+		herd_session_error(&d->c->kept->s);
 	if (act == HERD_FLIGHT_DROP)
 		herd_server_log(d->w, d->s, HERD_LOG_WARNING, "error on a query of the proxy: %s",
 				e.msg);
 	return act;
+}
+
+/* CommandComplete for the client. True: we answer in its place. */
+static bool statement_over(struct down *d, const char *body, size_t n)
+{
+	look_at_tag(d, body, n);
+	if (!d->c->kept || !herd_session_complete(d->c, herd_flight_head(&d->s->flight), body, n))
+		return false;
+	herd_wr_complete(herd_gather_buf(&d->g), "LISTEN");
+	d->c->midway = true;
+	d->c->replayable = false;
+	return true;
 }
 
 /* A whole message, or the beginning of a long one. What to do with it. */
@@ -242,6 +270,7 @@ static enum herd_flight_act look(struct down *d, char type, const char *body, si
 {
 	bool ours = herd_flight_drops(&d->s->flight);
 	struct herd_flight_item done;
+	bool instead = false;
 	struct herd_rd r;
 
 	switch (type) {
@@ -266,7 +295,7 @@ static enum herd_flight_act look(struct down *d, char type, const char *body, si
 		return on_error(d, body, n);
 	case 'C':
 		if (!ours)
-			look_at_tag(d, body, n);
+			instead = statement_over(d, body, n);
 		break;
 	default:
 		break;
@@ -275,7 +304,9 @@ static enum herd_flight_act look(struct down *d, char type, const char *body, si
 
 	if (done.stmt)
 		unref_stmt(d->w, done.stmt);
-	return act;
+	if (done.noted)
+		herd_session_over(&d->c->kept->s);
+	return instead ? HERD_FLIGHT_DROP : act;
 }
 
 static void add_fakes(struct down *d)
@@ -310,7 +341,7 @@ static ssize_t process(struct down *d, const char *data, size_t n)
 	struct herd_server *s = d->s;
 	size_t used = 0;
 
-	while (used < n && !d->release && !d->refuse && !d->astray) {
+	while (used < n && !d->release && !d->refuse && !d->astray && !d->unset) {
 		const char *p = data + used;
 		size_t avail = n - used;
 		struct herd_msg_head h;
@@ -372,6 +403,21 @@ static void refuse_transaction(struct down *d)
 	herd_client_fail(d->c, "08P01", "transaction blocks not allowed in statement pooling mode");
 }
 
+/* Going on without what the client has set would be wrong without a word. */
+static void unset(struct down *d)
+{
+	char *why = herd_str_dup(d->s->error_text);
+
+	if (d->c->internal) {
+		d->c->internal->end(d->c, why ? why : "out of memory");
+		free(why);
+		return;
+	}
+	herd_client_fail(d->c, "08P01", "could not restore session state: %s",
+			 why ? why : "out of memory");
+	free(why);
+}
+
 /* May what was sent be sent again? Only while the server has said nothing but that it ends. */
 static bool may_replay(const struct herd_client *c, const struct herd_server *s)
 {
@@ -416,7 +462,8 @@ static void server_died(struct herd_worker *w, struct herd_server *s, const char
 	struct herd_client *c = s->client;
 	const struct herd_database *conf = herd_db_conf(w->live, c->db);
 	bool cluster = conf && conf->route.cluster;
-	bool session = herd_pool_mode(w->live, c->pool) == HERD_MODE_SESSION;
+	bool session = herd_pool_mode(w->live, c->pool) == HERD_MODE_SESSION ||
+		       !herd_session_server_lost(c);
 	bool cut = s->pass_left > 0 && !s->pass_drop;
 	uint32_t rounds = herd_flight_rounds(&s->flight);
 	bool open = herd_flight_open_batch(&s->flight);
@@ -510,6 +557,10 @@ void herd_relay_from_server(struct herd_worker *w, struct herd_server *s)
 		}
 		if (d.refuse) {
 			refuse_transaction(&d);
+			return;
+		}
+		if (d.unset) {
+			unset(&d);
 			return;
 		}
 		if (chunk.got == 0 || (chunk.got < 0 && chunk.got != -EAGAIN)) {

@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "proxy/relay.h"
 #include "proxy/repl.h"
+#include "proxy/session.h"
 #include "proxy/slow.h"
 #include "wire/msg.h"
 
@@ -91,6 +92,8 @@ static void start_assignment(struct herd_client *c)
 	s->vars_sent = true;
 	s->ready = false;
 out:
+	if (c->kept || s->sets)
+		herd_session_assign(c);
 	herd_buf_free(&sql);
 	herd_buf_free(&msg);
 }
@@ -421,7 +424,7 @@ static enum fate forward(struct up *u)
 	struct herd_client *c = u->c;
 	enum fate f;
 
-	if (!enough(u))
+	if (!enough(u) || c->server->sets_sent)
 		return LATER;
 	switch (u->h.type) {
 	case 'Q':
@@ -536,6 +539,54 @@ static void remember(struct up *u)
 	herd_buf_add(&c->replay, u->p, u->used);
 }
 
+/* With a look at what it does to the session; another message may be sent in its place. */
+static enum fate watched(struct up *u)
+{
+	struct herd_client *c = u->c;
+	struct herd_session_msg m = { .type = u->h.type, .body = u->p + HERD_MSG_HEAD_BYTES };
+	struct up was = *u;
+	bool ignored = c->server && c->server->flight.skipping;
+	enum fate f;
+
+	if (!enough(u) || (!complete(u) && u->h.len <= HERD_SESSION_LOOK_BYTES))
+		return LATER;
+	m.partial = !complete(u);
+	m.len = m.partial ? u->avail - HERD_MSG_HEAD_BYTES : u->h.len;
+	switch (herd_session_look(c, &m)) {
+	case HERD_LOOK_WAIT:
+		return LATER;
+	case HERD_LOOK_CLOSED:
+		return CLOSED;
+	case HERD_LOOK_GO:
+		break;
+	}
+	if (m.instead.len > 0) {
+		u->p = herd_buf_str(&m.instead);
+		u->avail = m.instead.len;
+		u->h.len = (uint32_t)(m.instead.len - HERD_MSG_HEAD_BYTES);
+	}
+	f = c->server ? forward(u) : without_server(u);
+	if (f == TAKEN)
+		herd_session_sent_msg(c, &m, ignored);
+	if (m.instead.len > 0 && f != CLOSED) {
+		/* What was gathered still points to it. */
+		if (u->g.to)
+			herd_gather_buf(&u->g);
+		u->p = was.p;
+		u->avail = was.avail;
+		u->h = was.h;
+		u->used = total_of(u);
+	}
+	herd_session_msg_free(&m);
+	return f;
+}
+
+static bool is_watched(struct herd_client *c, char type)
+{
+	return herd_session_tracks(c) &&
+	       (type == 'Q' || type == 'P' || type == 'B' || type == 'E' || type == 'C');
+}
+
 static enum fate one_message(struct up *u)
 {
 	struct herd_client *c = u->c;
@@ -574,7 +625,10 @@ static enum fate one_message(struct up *u)
 		c->skip_to_sync = false;
 		return without_server(u);
 	}
-	f = c->server ? forward(u) : without_server(u);
+	if (is_watched(c, u->h.type))
+		f = watched(u);
+	else
+		f = c->server ? forward(u) : without_server(u);
 	if (f == TAKEN && c->server)
 		remember(u);
 	return f;

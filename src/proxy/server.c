@@ -15,6 +15,7 @@
 #include "proxy/dial.h"
 #include "proxy/dns.h"
 #include "proxy/repl.h"
+#include "proxy/session.h"
 #include "proxy/target.h"
 #include "proxy/tls.h"
 #include "proxy/topology.h"
@@ -133,6 +134,7 @@ void herd_server_close(struct herd_worker *w, struct herd_server *s, const char 
 	herd_server_forget_stmts(w, s);
 	herd_flight_free(&s->flight);
 	herd_vars_free(&s->vars);
+	herd_session_server_free(s);
 	herd_buf_free(&s->params);
 	herd_buf_free(&s->slow_text);
 	herd_scram_client_free(&s->scram);
@@ -512,8 +514,7 @@ static void logged_in(struct herd_worker *w, struct herd_server *s)
 
 void herd_server_release(struct herd_worker *w, struct herd_server *s)
 {
-	const struct herd_settings *set = herd_worker_settings(w);
-	bool session = herd_pool_mode(w->live, s->pool) == HERD_MODE_SESSION;
+	const char *reset = herd_session_reset_query(w, s);
 
 	if (s->client)
 		s->client->server = NULL;
@@ -524,9 +525,8 @@ void herd_server_release(struct herd_worker *w, struct herd_server *s)
 	} else if (atomic_load(&s->cancels) > 0) {
 		atomic_store(&s->state, HERD_SERVER_CANCELED);
 		herd_pool_canceled(s, true);
-	} else if ((session || set->server_reset_query_always) && *set->server_reset_query &&
-		   !atomic_load(&s->close_needed)) {
-		ask(w, s, set->server_reset_query, HERD_SERVER_RESET);
+	} else if (reset && !atomic_load(&s->close_needed)) {
+		ask(w, s, reset, HERD_SERVER_RESET);
 	} else {
 		herd_pool_put(w, s);
 	}
@@ -592,6 +592,15 @@ static void take_error(struct herd_server *s, const void *body, size_t n)
 	strncpy(s->error_state, e.sqlstate, sizeof(s->error_state) - 1);
 }
 
+static void setup_done(struct herd_worker *w, struct herd_server *s)
+{
+	const struct herd_database *conf = herd_db_conf(w->live, s->pool->db);
+
+	if (conf && conf->connect_query)
+		herd_session_server_base(s, conf->connect_query);
+	next_step(w, s);
+}
+
 /* What we asked is answered. False: s is gone or given away. */
 static bool own_round_over(struct herd_worker *w, struct herd_server *s)
 {
@@ -604,7 +613,7 @@ static bool own_round_over(struct herd_worker *w, struct herd_server *s)
 		if (s->errored)
 			fail(w, s, s->error_state, s->error_text ? s->error_text : "connect_query");
 		else
-			next_step(w, s);
+			setup_done(w, s);
 		return false;
 	case HERD_SERVER_VERIFY:
 		verified(w, s);
@@ -614,8 +623,10 @@ static bool own_round_over(struct herd_worker *w, struct herd_server *s)
 		if (s->errored) {
 			herd_server_drop(w, s, "test query failed");
 		} else {
-			if (atomic_load(&s->state) == HERD_SERVER_RESET)
+			if (atomic_load(&s->state) == HERD_SERVER_RESET) {
 				herd_server_forget_stmts(w, s);
+				herd_session_server_clean(s);
+			}
 			herd_pool_put(w, s);
 		}
 		return false;

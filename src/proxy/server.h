@@ -68,9 +68,13 @@ struct herd_server {
 	bool tells;       /* it reports these */
 	bool only_choice; /* of its route: no failure makes another member the better one */
 	bool login_done;
-	bool used;      /* a client had it */
-	bool ready;     /* last message was ReadyForQuery and nothing was sent since */
-	char tx;        /* status byte of the last ReadyForQuery */
+	bool used;                   /* a client had it */
+	bool ready;                  /* last message was ReadyForQuery and nothing was sent since */
+	char tx;                     /* status byte of the last ReadyForQuery */
+	struct herd_sets *sets;      /* what is set in its session by clients; NULL: nothing */
+	struct herd_sets *sets_base; /* by connect_query */
+	bool sets_sent;              /* our SETs for the client are under way: it waits */
+	bool dirty;                  /* has state that a reset must take away */
 	bool vars_sent; /* our SET is under way: what differs afterwards is the server's way to say
 			   it */
 	bool use_ssl_refused;

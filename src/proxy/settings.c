@@ -10,7 +10,7 @@
 
 #include "base/str.h"
 
-enum kind { TEXT, INT, BOOL, TIME, OCTAL, MODE, AUTH, SSLMODE };
+enum kind { TEXT, INT, BOOL, TIME, OCTAL, MODE, AUTH, SSLMODE, SESSION };
 enum { RESTART = 1, SILENT = 2, OURS = 4, NULLABLE = 8 };
 
 struct setting {
@@ -176,6 +176,9 @@ static const struct setting table[] = {
 	{ "worker_threads", INT, AT(worker_threads), "0", OURS | RESTART, HERD_MAX_WORKERS },
 	{ "slow_query_ms", INT, AT(slow_query_ms), "0", OURS, INT_MAX },
 	{ "metrics_listen", TEXT, AT(metrics_listen), "", OURS | RESTART, 0 },
+	{ "session_state", SESSION, AT(session_state), "auto", OURS, 0 },
+	{ "pin_timeout", TIME, AT(pin_timeout), "0", OURS, 0 },
+	{ "max_pinned", INT, AT(max_pinned), "0", OURS, INT_MAX },
 	{ "hold_timeout", TIME, AT(hold_timeout), "30", OURS, 0 },
 	{ "hold_max_clients", INT, AT(hold_max_clients), "0", OURS, INT_MAX },
 };
@@ -250,6 +253,13 @@ static const char *const auth_words[] = { "any",           "trust", "plain", "md
 static const char *const ssl_words[] = { "disable",   "allow",       "prefer", "require",
 					 "verify-ca", "verify-full", NULL };
 
+static const char *const session_words[] = { "off", "auto", NULL };
+
+int herd_settings_session(const char *text, int *ret)
+{
+	return parse_word(text, session_words, ret);
+}
+
 const char *herd_mode_name(int mode)
 {
 	return mode < 0 ? "" : mode_words[mode];
@@ -293,6 +303,9 @@ int herd_settings_store(struct herd_settings *s, int i, const char *text, struct
 		break;
 	case AUTH:
 		rc = parse_word(text, auth_words, (int *)(void *)at);
+		break;
+	case SESSION:
+		rc = parse_word(text, session_words, (int *)(void *)at);
 		break;
 	case SSLMODE:
 		rc = parse_word(text, ssl_words, (int *)(void *)at);

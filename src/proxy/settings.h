@@ -15,3 +15,4 @@ void herd_settings_free(struct herd_settings *s);
 int herd_settings_time(const char *text, int64_t *ret);
 int herd_settings_mode(const char *text, int *ret);
 int herd_settings_auth(const char *text, int *ret);
+int herd_settings_session(const char *text, int *ret);

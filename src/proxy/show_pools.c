@@ -26,6 +26,7 @@ static const char *const pools_columns[] = { "database",
 					     "listener",
 					     "held",
 					     "sv_warm:4",
+					     "sv_pinned:4",
 					     NULL };
 
 static void pool_row(struct herd_pool *p, void *arg)
@@ -61,6 +62,7 @@ static void pool_row(struct herd_pool *p, void *arg)
 	herd_row_text(&row, p->db->listener);
 	herd_row_text(&row, atomic_load(&p->held) ? "yes" : "no");
 	herd_row_int(&row, n.sv_warm);
+	herd_row_int(&row, atomic_load(&p->npinned));
 	herd_row_end(&row);
 	free(name);
 }
@@ -80,6 +82,7 @@ static void console_row(struct herd_worker *w, struct herd_result *r)
 	for (int i = 16; i < 20; i++)
 		herd_row_text(&row, NULL);
 	herd_row_text(&row, "no");
+	herd_row_int(&row, 0);
 	herd_row_int(&row, 0);
 	herd_row_end(&row);
 }

@@ -9,6 +9,7 @@
 #include "proxy/cancel.h"
 #include "proxy/console.h"
 #include "proxy/repl.h"
+#include "proxy/session.h"
 #include "proxy/tls.h"
 
 #define SOCKET_COLUMNS                                                                             \
@@ -17,6 +18,7 @@
 		"close_needed:4", "ptr", "link", "remote_pid:4", "tls", "application_name",        \
 		"prepared_statements:4", "id:8"
 static const char *const sockets_columns[] = { SOCKET_COLUMNS, NULL };
+static const char *const clients_columns[] = { SOCKET_COLUMNS, "pinned", NULL };
 static const char *const long_sockets_columns[] = { SOCKET_COLUMNS, "recv_pos:4",   "pkt_pos:4",
 						    "pkt_remain:4", "send_pos:4",   "send_remain:4",
 						    "pkt_avail:4",  "send_avail:4", NULL };
@@ -67,6 +69,17 @@ static void more_columns(struct herd_row *row, const struct herd_conn *c)
 	herd_row_int(row, 0);
 }
 
+/* Why it keeps its server to itself. */
+static void row_pins(struct herd_row *row, const struct herd_client *c)
+{
+	struct herd_buf b = { 0 };
+
+	if (c->kept)
+		herd_session_pins_text(c->kept->s.pins, &b);
+	herd_row_text(row, herd_buf_str(&b));
+	herd_buf_free(&b);
+}
+
 static void client_row(struct herd_worker *w, struct herd_result *r, struct herd_client *c)
 {
 	struct herd_row row = herd_row_begin(r);
@@ -96,6 +109,8 @@ static void client_row(struct herd_worker *w, struct herd_result *r, struct herd
 	herd_row_int(&row, c->stmts ? (int64_t)herd_map_size(c->stmts) : 0);
 	herd_row_int(&row, (int64_t)c->id);
 	more_columns(&row, &c->conn);
+	if (r->show->columns == clients_columns)
+		row_pins(&row, c);
 	herd_row_end(&row);
 }
 
@@ -280,7 +295,7 @@ static void each_fds(struct herd_worker *w, struct herd_result *r)
 
 const struct herd_show herd_shows_sockets[] = {
 	{ "active_sockets", long_sockets_columns, NULL, each_sockets, false },
-	{ "clients", sockets_columns, NULL, each_clients, false },
+	{ "clients", clients_columns, NULL, each_clients, false },
 	{ "fds", fds_columns, NULL, each_fds, true },
 	{ "servers", sockets_columns, NULL, each_servers, false },
 	{ "sockets", long_sockets_columns, NULL, each_sockets, false },

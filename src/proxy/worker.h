@@ -30,6 +30,7 @@ struct herd_worker;
 
 /* What one pass of a loop may use without counting: a configuration and its TLS contexts. */
 struct herd_live {
+	uint32_t serial; /* never 0 */
 	struct herd_pconf *config;
 	SSL_CTX *client_tls, *server_tls;
 };

@@ -210,6 +210,26 @@ static void savepoints_are_followed(void **state)
 	(void)state;
 }
 
+static void unknown_requests_may_end_it(void **state)
+{
+	struct herd_session s = { 0 };
+
+	run(&s, "begin; set x = 1", "BEGIN,SET", 'T');
+	herd_session_tag(&s, "ROLLBACK", 9, NULL, NULL);
+	herd_session_ready(&s, 'I', NULL, NULL);
+	assert_null(s.sets);
+	assert_int_equal(s.pins, 0);
+	run(&s, "begin; set x = 1", "BEGIN,SET", 'T');
+	herd_session_tag(&s, "COMMIT", 7, NULL, NULL);
+	assert_string_equal(diff(NULL, s.sets, NULL), "set x = 1;");
+	run(&s, "begin; set x = 2", "BEGIN,SET", 'T');
+	herd_session_tag(&s, "ROLLBACK", 9, NULL, NULL);
+	herd_session_ready(&s, 'T', NULL, NULL);
+	assert_int_equal(s.pins, HERD_PIN_SETTING);
+	herd_session_free(&s);
+	(void)state;
+}
+
 static void pins_are_kept_until_they_are_gone(void **state)
 {
 	struct herd_session s = { 0 };
@@ -292,6 +312,7 @@ int main(void)
 		cmocka_unit_test(settings_are_bounded),
 		cmocka_unit_test(sets_follow_the_transaction),
 		cmocka_unit_test(savepoints_are_followed),
+		cmocka_unit_test(unknown_requests_may_end_it),
 		cmocka_unit_test(pins_are_kept_until_they_are_gone),
 		cmocka_unit_test(channels_follow_the_transaction),
 		cmocka_unit_test(requests_may_be_under_way),

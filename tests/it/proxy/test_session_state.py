@@ -1,0 +1,297 @@
+"""Session state in transaction and statement mode: one or two servers, several clients in turn."""
+import threading
+import time
+
+import psycopg
+import psycopg2
+import pytest
+
+from conftest import BASE, Box, Proxy, users, wait_for
+
+EXTRA = """two = host=127.0.0.1 port={pg} dbname=db pool_size=2
+off = host=127.0.0.1 port={pg} dbname=db pool_size=1 session_state=off
+stmt = host=127.0.0.1 port={pg} dbname=db pool_size=1 pool_mode=statement
+sess = host=127.0.0.1 port={pg} dbname=db pool_size=1 pool_mode=session
+conn = host=127.0.0.1 port={pg} dbname=db pool_size=1 connect_query='set work_mem = 3000'
+lim = host=127.0.0.1 port={pg} dbname=db pool_size=3
+"""
+
+
+@pytest.fixture(scope="module")
+def px(server):
+    box = Box()
+    users(box)
+    try:
+        server.sql("create role reader", "grant reader to u_trust", "create sequence if not exists s",
+                   db="db")
+        yield Proxy(box, BASE.format(pg=server.port, mode="transaction", auth="trust",
+                                     databases=EXTRA.format(pg=server.port),
+                                     more="max_db_connections = 0\nquery_wait_timeout = 8")
+                    .replace("default_pool_size = 4", "default_pool_size = 1"))
+    finally:
+        box.close()
+
+
+def one(c, sql, *args):
+    return c.execute(sql, *args).fetchone()[0]
+
+
+def pinned(px):
+    return {r["application_name"]: r["pinned"] for r in px.console("show clients")}
+
+
+def test_settings_follow_their_client(px):
+    with px.connect() as a, px.connect() as b, px.connect() as c:
+        a.execute("set search_path to aaa, public")
+        b.execute("SET search_path = bbb; set statement_timeout = '7s'")
+        for _ in range(3):
+            assert one(a, "show search_path") == "aaa, public"
+            assert one(b, "show search_path") == "bbb"
+            assert one(b, "show statement_timeout") == "7s"
+            assert one(a, "show statement_timeout") == "0"
+            assert one(c, "show search_path") == '"$user", public'
+        b.execute("reset search_path")
+        assert one(a, "show search_path") == "aaa, public"
+        assert one(b, "show search_path") == '"$user", public'
+        b.execute("reset all")
+        assert one(b, "show statement_timeout") == "0"
+        a.execute("discard all")
+        assert one(c, "show search_path") == '"$user", public'
+        assert one(a, "show search_path") == '"$user", public'
+
+
+def test_settings_follow_the_transaction(px):
+    with px.connect(autocommit=False) as a, px.connect() as b:
+        a.execute("set work_mem = 1000")
+        a.rollback()
+        assert one(a, "show work_mem") == "4MB"
+        a.commit()
+        a.execute("set work_mem = 2000")
+        a.execute("savepoint x")
+        a.execute("set work_mem = 2001")
+        a.execute("rollback to x")
+        a.commit()
+        assert one(b, "show work_mem") == "4MB"
+        assert one(a, "show work_mem") == "2000kB"
+        with pytest.raises(psycopg.Error):
+            a.execute("set work_mem = 3000; select 1/0")
+        a.rollback()
+        assert one(b, "show work_mem") == "4MB"
+        assert one(a, "show work_mem") == "2000kB"
+        a.commit()
+
+
+def test_extended_protocol_and_functions(px):
+    with px.connect(prepare_threshold=0) as a, px.connect() as b:
+        for value in (1001, 1002):
+            a.execute(f"set work_mem = {value}", prepare=True)
+            assert one(b, "show work_mem") == "4MB"
+            assert one(a, "show work_mem") == f"{value}kB"
+        a.execute("set work_mem = 1001", prepare=True)
+        assert one(b, "show work_mem") == "4MB"
+        assert one(a, "show work_mem") == "1001kB"
+        a.execute("select set_config('my.Var', 'x y', false)")
+        assert one(b, "select coalesce(current_setting('my.var', true), '')") == ""
+        assert one(a, "select current_setting('my.var')") == "x y"
+        with a.pipeline():
+            a.execute("set work_mem = 5000")
+            a.execute("select 1")
+        assert one(b, "show work_mem") == "4MB"
+        assert one(a, "show work_mem") == "5000kB"
+
+
+def test_roles(px):
+    with px.connect() as a, px.connect() as b:
+        a.execute("set role reader")
+        assert one(b, "select current_user") == "u_trust"
+        assert one(a, "select current_user") == "reader"
+        a.execute("set session authorization reader")
+        assert one(b, "select session_user") == "u_trust"
+        assert one(a, "select session_user") == "reader"
+        a.execute("reset session authorization")
+        assert one(b, "select current_user") == "u_trust"
+        assert one(a, "select current_user") == "u_trust"
+        a.execute("set session characteristics as transaction read only")
+        assert one(b, "show transaction_read_only") == "off"
+        assert one(a, "show transaction_read_only") == "on"
+
+
+def test_what_cannot_be_set_again_ends_the_client(px, server):
+    server.sql("create role goner", "grant goner to u_trust")
+    a, b = px.connect(), px.connect()
+    a.execute("set role goner")
+    assert one(b, "select current_user") == "u_trust"
+    server.sql("drop role goner")
+    with pytest.raises(psycopg.OperationalError, match="could not restore session state"):
+        a.execute("select 1")
+    assert one(b, "select current_user") == "u_trust"
+    b.close()
+
+
+def test_psycopg2(px):
+    def connect():
+        c = psycopg2.connect(host="127.0.0.1", port=px.port, user="u_trust", dbname="db")
+        return c, c.cursor()
+    (a, ca), (b, cb) = connect(), connect()
+    try:
+        ca.execute("set search_path to a2")
+        a.commit()
+        cb.execute("show search_path")
+        assert cb.fetchone()[0] == '"$user", public'
+        b.commit()
+        ca.execute("show search_path")
+        assert ca.fetchone()[0] == "a2"
+        a.rollback()
+    finally:
+        a.close()
+        b.close()
+
+
+def test_connect_query_is_kept(px):
+    with px.connect("conn") as a, px.connect("conn") as b:
+        a.execute("set work_mem = 2000")
+        assert one(b, "show work_mem") == "3000kB"
+        assert one(a, "show work_mem") == "2000kB"
+
+
+@pytest.mark.parametrize("make, use, undo", [
+    ("create temp table x (a int)", "select count(*) from x", "discard temp"),
+    ("select pg_advisory_lock(77)", "select count(*) from pg_locks where locktype = 'advisory' "
+     "and pid = pg_backend_pid() and objid = 77", "select pg_advisory_unlock_all()"),
+    ("prepare p1 as select 5", "execute p1", "deallocate all"),
+    ("begin; declare c1 cursor with hold for select 7; commit", "fetch next from c1", "close all"),
+])
+def test_pins(px, make, use, undo):
+    with px.connect("two", application_name="pinner") as a, px.connect("two") as b:
+        pid = one(a, "select pg_backend_pid()")
+        a.execute(make)
+        mine = one(a, "select pg_backend_pid()")
+        for _ in range(3):
+            assert one(b, "select pg_backend_pid()") != mine
+            a.execute(use)
+        assert pinned(px)["pinner"] != ""
+        assert [r["sv_pinned"] for r in px.console("show pools")
+                if r["database"] == "two"] == [1]
+        assert "client pinned to its server: " in px.log()
+        a.execute(undo)
+        assert pinned(px)["pinner"] == ""
+        assert [r["sv_pinned"] for r in px.console("show pools")
+                if r["database"] == "two"] == [0]
+        assert pid
+
+
+def test_pinned_servers_are_reset(px):
+    with px.connect() as a:
+        a.execute("create temp table leftover (a int)")
+        a.execute("set work_mem = 2222")
+        a.execute("select pg_advisory_lock(78)")
+        pid = one(a, "select pg_backend_pid()")
+    with px.connect() as b:
+        assert one(b, "select pg_backend_pid()") == pid
+        assert one(b, "select to_regclass('leftover')") is None
+        assert one(b, "show work_mem") == "4MB"
+        assert one(b, "select count(*) from pg_locks where locktype = 'advisory'") == 0
+
+
+def test_no_pin_without_need(px):
+    with px.connect(application_name="free") as a:
+        a.execute("begin; create temp table d (a int) on commit drop; commit")
+        a.execute("select pg_advisory_xact_lock(1)")
+        a.execute("set local work_mem = 1000")
+        a.execute("select 'create temp table x; listen y'")
+        assert pinned(px)["free"] == ""
+
+
+def test_sequence_values(px):
+    with px.connect(application_name="seq") as a:
+        notices = []
+        a.add_notice_handler(lambda d: notices.append(d.message_primary))
+        a.execute("begin")
+        a.execute("select nextval('s')")
+        assert one(a, "select lastval()") > 0
+        a.execute("commit")
+        assert pinned(px)["seq"] == "" and not notices
+        a.execute("select lastval()")
+        assert pinned(px)["seq"] == "sequence values"
+        assert "lastval() and currval()" in notices[0]
+
+
+def test_statement_mode_refuses(px):
+    with px.connect("stmt", application_name="stmt") as a:
+        for sql in ("create temp table x (a int)", "select pg_advisory_lock(1)",
+                    "prepare p as select 1"):
+            with pytest.raises(psycopg.errors.FeatureNotSupported, match="statement pooling mode"):
+                a.execute(sql)
+            with pytest.raises(psycopg.errors.FeatureNotSupported, match="statement pooling mode"):
+                a.execute(sql, prepare=True)
+        a.execute("set work_mem = 2000")
+        with px.connect("stmt") as b:
+            assert one(b, "show work_mem") == "4MB"
+        assert one(a, "show work_mem") == "2000kB"
+        assert pinned(px)["stmt"] == ""
+
+
+def test_off_is_as_ever(px):
+    with px.connect("off", application_name="off") as a, px.connect("off") as b:
+        a.execute("set work_mem = 2345")
+        a.execute("create temp table seen (a int)")
+        assert one(b, "show work_mem") == "2345kB"
+        assert one(b, "select count(*) from seen") == 0
+        assert pinned(px)["off"] == ""
+
+
+def test_limits(px):
+    px.console("set max_pinned = 1")
+    px.console("set pin_timeout = 1")
+    try:
+        with px.connect("lim") as a, px.connect("lim") as b:
+            a.execute("create temp table x (a int)")
+            with pytest.raises(psycopg.errors.FeatureNotSupported, match="max_pinned"):
+                b.execute("create temp table x (a int)")
+            assert one(b, "select 1") == 1
+
+            def gone():
+                return any(r["database"] == "lim" and r["sv_pinned"] == 0
+                           for r in px.console("show pools"))
+            wait_for(gone)
+            with pytest.raises(psycopg.OperationalError, match="pin_timeout"):
+                a.execute("select 1")
+    finally:
+        px.console("set max_pinned = 0")
+        px.console("set pin_timeout = 0")
+
+
+def test_long_texts(px):
+    with px.connect("two", application_name="long") as a:
+        a.execute("select '" + "x" * 100000 + "'; set work_mem = 1111")
+        assert pinned(px)["long"] == ""
+        assert one(a, "show work_mem") == "1111kB"
+        a.execute("select '" + "x" * 300000 + "'; set work_mem = 1112")
+        assert pinned(px)["long"] == "setting"
+        assert one(a, "show work_mem") == "1112kB"
+
+
+def test_many_clients_interleaved(px):
+    failures = []
+
+    def work(n):
+        try:
+            with px.connect("two") as c:
+                c.execute(f"set my.id = '{n}'")
+                for i in range(30):
+                    if i % 10 == 0:
+                        c.execute(f"set work_mem = {1000 + n * 100 + i}")
+                    if one(c, "select current_setting('my.id')") != str(n):
+                        failures.append(n)
+                    if one(c, "show work_mem") != f"{1000 + n * 100 + i // 10 * 10}kB":
+                        failures.append(n)
+        except Exception as e:
+            failures.append(e)
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(60)
+    assert not failures
+    with px.connect("two") as c:
+        assert one(c, "select coalesce(current_setting('my.id', true), '')") == ""
