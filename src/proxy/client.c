@@ -133,7 +133,7 @@ static void begin(struct herd_worker *w, struct herd_door *d, int fd,
 			c->peer_uid = cred.uid;
 		c->addr.port = c->local.port = d->addr.port;
 	}
-	herd_dial_tune(herd_worker_settings(w), fd, peer->ss_family);
+	herd_dial_tune(herd_worker_settings(w), fd, (const struct sockaddr *)peer);
 	if (herd_worker_watch(w, &c->conn) < 0)
 		herd_client_close(c, "could not watch the connection");
 }

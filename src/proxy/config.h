@@ -23,6 +23,8 @@ enum { HERD_MODE_UNSET = -1 };
 /* Is what a client does to its session kept when it gets another server? */
 enum herd_session_state { HERD_SESSION_OFF = 0, HERD_SESSION_AUTO };
 
+enum herd_uring_mode { HERD_URING_AUTO = 0, HERD_URING_ON, HERD_URING_OFF };
+
 enum herd_auth {
 	HERD_AUTH_ANY = 0,
 	HERD_AUTH_TRUST,
@@ -69,6 +71,8 @@ struct herd_settings {
 		tcp_user_timeout;
 	int worker_threads, hold_max_clients, slow_query_ms, ignored_int;
 	int session_state, max_pinned;
+	bool give_way;
+	int io_uring; /* enum herd_uring_mode */
 	bool server_round_robin, disable_pqexec, application_name_add_host;
 	bool log_connections, log_disconnections, log_pooler_errors, log_stats, use_syslog;
 	bool server_reset_query_always, server_fast_close, so_reuseport, tcp_keepalive;

@@ -127,6 +127,7 @@ int herd_conn_send(struct herd_conn *c, const void *data, size_t n)
 {
 	const char *p = data;
 
+	herd_conn_settle(c);
 	if (c->broken || c->fd < 0)
 		return 0;
 	while (n > 0 && !herd_conn_blocked(c) && c->can_write) {
@@ -149,6 +150,22 @@ int herd_conn_send(struct herd_conn *c, const void *data, size_t n)
 	}
 	herd_buf_add(&c->out, p, n);
 	return herd_buf_ok(&c->out) ? 0 : -ENOMEM;
+}
+
+void herd_conn_sent(struct herd_conn *c, const void *data, size_t n, ssize_t put)
+{
+	if (put == -EAGAIN) {
+		c->can_write = false;
+	} else if (put < 0) {
+		c->broken = true;
+	} else {
+		c->sent += (uint64_t)put;
+		data = (const char *)data + put;
+		n -= (size_t)put;
+	}
+	/* Out of memory: a hole in the stream, nothing may follow it. */
+	if (n > 0 && herd_conn_send(c, data, n) < 0)
+		c->broken = true;
 }
 
 int herd_conn_send_buf(struct herd_conn *c, struct herd_buf *b)
@@ -180,6 +197,7 @@ int herd_conn_handshake(struct herd_conn *c, struct herd_err *err)
 
 void herd_conn_close(struct herd_conn *c)
 {
+	herd_conn_settle(c);
 	if (c->tls) {
 		SSL_free(c->tls);
 		c->tls = NULL;
@@ -202,10 +220,11 @@ void herd_conn_trim(struct herd_conn *c)
 	}
 }
 
-void herd_gather_start(struct herd_gather *g, struct herd_conn *to, struct herd_buf *aux)
+void herd_gather_start(struct herd_gather *g, struct herd_conn *to, struct herd_buf *aux,
+		       struct herd_batch *batch)
 {
 	herd_buf_reset(aux);
-	*g = (struct herd_gather){ .to = to, .aux = aux };
+	*g = (struct herd_gather){ .to = to, .aux = aux, .batch = batch };
 }
 
 static void send_now(struct herd_gather *g, const void *data, size_t n)
@@ -249,17 +268,29 @@ struct herd_buf *herd_gather_buf(struct herd_gather *g)
 	return g->aux;
 }
 
+/* The end of a turn: nothing follows soon, so it may wait for what others send. */
+static void send_last(struct herd_gather *g, const void *data, size_t n)
+{
+	struct herd_conn *c = g->to;
+
+	if (n == 0)
+		return;
+	if (!g->batch || c->tls || c->broken || c->fd < 0 || !c->can_write ||
+	    herd_conn_blocked(c) || !herd_batch_add(g->batch, c, data, n))
+		send_now(g, data, n);
+}
+
 int herd_gather_end(struct herd_gather *g)
 {
 	if (g->run && g->aux->len == 0) {
-		send_now(g, g->run, g->run_len);
+		send_last(g, g->run, g->run_len);
 	} else {
 		if (g->run)
 			settle(g);
 		if (!herd_buf_ok(g->aux))
 			g->failed = true;
 		else
-			send_now(g, herd_buf_str(g->aux), g->aux->len);
+			send_last(g, herd_buf_str(g->aux), g->aux->len);
 	}
 	g->run = NULL;
 	g->run_len = 0;

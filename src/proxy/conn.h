@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "proxy/batch.h"
 
 enum herd_conn_kind {
 	HERD_CONN_LISTENER = 0,
@@ -30,7 +31,8 @@ struct herd_conn {
 	struct herd_buf in;  /* read, not consumed: at most one message unless the reader waits */
 	struct herd_buf out; /* not yet sent, from out_pos on */
 	size_t out_pos;
-	uint64_t received, sent; /* bytes since the last look */
+	struct herd_batch *batch; /* holds bytes for it that go out with the others of this pass */
+	uint64_t received, sent;  /* bytes since the last look */
 };
 
 /* > 0: bytes; 0: end of file; -EAGAIN: nothing now; other negative errno: broken. */
@@ -45,6 +47,15 @@ void herd_conn_flush(struct herd_conn *c);
 static inline bool herd_conn_blocked(const struct herd_conn *c)
 {
 	return c->out.len > c->out_pos;
+}
+/* The batch sent this much (or negative errno, 0: not tried) of n bytes: the rest is sent or kept.
+ */
+void herd_conn_sent(struct herd_conn *c, const void *data, size_t n, ssize_t put);
+/* Nothing of it is in the batch of this thread any more: before another thread may touch it. */
+static inline void herd_conn_settle(struct herd_conn *c)
+{
+	if (c->batch)
+		herd_batch_flush(c->batch);
 }
 /* Notes what epoll reported. */
 void herd_conn_event(struct herd_conn *c, uint32_t events);
@@ -62,11 +73,13 @@ void herd_conn_trim(struct herd_conn *c);
 struct herd_gather {
 	struct herd_conn *to;
 	struct herd_buf *aux;
+	struct herd_batch *batch; /* NULL: everything is sent at once */
 	const char *run;
 	size_t run_len;
 	bool failed;
 };
-void herd_gather_start(struct herd_gather *g, struct herd_conn *to, struct herd_buf *aux);
+void herd_gather_start(struct herd_gather *g, struct herd_conn *to, struct herd_buf *aux,
+		       struct herd_batch *batch);
 void herd_gather_add(struct herd_gather *g, const void *data, size_t n);
 /* For writers: the buffer to append to, with all before it in place. */
 struct herd_buf *herd_gather_buf(struct herd_gather *g);

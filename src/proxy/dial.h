@@ -14,4 +14,4 @@ int herd_dial(struct herd_worker *w, const char *host, int port, int *fd, struct
 /* Is it no name? */
 bool herd_dial_is_address(const char *host);
 /* Keepalive and buffer settings for a socket of a client or server. */
-void herd_dial_tune(const struct herd_settings *set, int fd, sa_family_t family);
+void herd_dial_tune(const struct herd_settings *set, int fd, const struct sockaddr *peer);

@@ -621,6 +621,7 @@ void herd_pool_put(struct herd_worker *w, struct herd_server *s)
 	}
 	s->released_us = w->now_us;
 	herd_list_remove(&s->node);
+	herd_conn_settle(&s->conn);
 	herd_conn_trim(&s->conn);
 
 	pthread_mutex_lock(&p->lock);

@@ -640,7 +640,7 @@ static size_t process(struct herd_client *c, const char *data, size_t n, bool *c
 	struct up u = { .c = c };
 	size_t used = 0;
 
-	herd_gather_start(&u.g, c->server ? &c->server->conn : NULL, &c->w->aux);
+	herd_gather_start(&u.g, c->server ? &c->server->conn : NULL, &c->w->aux, c->w->batch);
 	while (used < n) {
 		u.p = data + used;
 		u.avail = n - used;

@@ -10,7 +10,7 @@
 
 #include "base/str.h"
 
-enum kind { TEXT, INT, BOOL, TIME, OCTAL, MODE, AUTH, SSLMODE, SESSION };
+enum kind { TEXT, INT, BOOL, TIME, OCTAL, MODE, AUTH, SSLMODE, SESSION, URING };
 enum { RESTART = 1, SILENT = 2, OURS = 4, NULLABLE = 8 };
 
 struct setting {
@@ -173,6 +173,8 @@ static const struct setting table[] = {
 	FLG(rest_insecure, "0", OURS | RESTART),
 	{ "proxy_id", TEXT, AT(proxy_id), "", OURS | RESTART, 0 },
 	{ "dcs_timeout", TIME, AT(dcs_timeout), "10", OURS | RESTART, 0 },
+	{ "give_way", BOOL, AT(give_way), "1", OURS, 0 },
+	{ "io_uring", URING, AT(io_uring), "auto", OURS | RESTART, 0 },
 	{ "worker_threads", INT, AT(worker_threads), "0", OURS | RESTART, HERD_MAX_WORKERS },
 	{ "slow_query_ms", INT, AT(slow_query_ms), "0", OURS, INT_MAX },
 	{ "metrics_listen", TEXT, AT(metrics_listen), "", OURS | RESTART, 0 },
@@ -259,6 +261,7 @@ int herd_settings_session(const char *text, int *ret)
 {
 	return parse_word(text, session_words, ret);
 }
+static const char *const uring_words[] = { "auto", "on", "off", NULL };
 
 const char *herd_mode_name(int mode)
 {
@@ -309,6 +312,9 @@ int herd_settings_store(struct herd_settings *s, int i, const char *text, struct
 		break;
 	case SSLMODE:
 		rc = parse_word(text, ssl_words, (int *)(void *)at);
+		break;
+	case URING:
+		rc = parse_word(text, uring_words, (int *)(void *)at);
 		break;
 	}
 	if (rc < 0)

@@ -1,6 +1,7 @@
 #include "proxy/worker.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,15 @@
 #include "proxy/suspend.h"
 
 enum { MAX_EVENTS = 128, JANITOR_US = 100 * 1000 };
+
+/* See give_way: a yield up to the first is fine, beyond it each event may have cost the second. */
+enum {
+	YIELD_GOOD_US = 100,
+	YIELD_EVENT_US = 50,
+	YIELD_PAUSE_FACTOR = 64,
+	YIELD_STREAK = 1000, /* so many good ones: the next bad one is by chance */
+	YIELD_PAUSE_MAX_US = 10 * 1000 * 1000
+};
 
 struct herd_retired {
 	struct herd_retired *next;
@@ -181,6 +191,39 @@ static int wait_ms(struct herd_worker *w)
 	return until <= 0 ? 0 : (int)(until / 1000) + 1;
 }
 
+/*
+ * Lets those run who wait for this processor before we ask for events: where clients and servers
+ * share it with us, their answers come together then, and a pass serves many for the price of one.
+ * On a processor of our own this is nothing. Returns how long it took.
+ */
+static int64_t give_way(struct herd_worker *w)
+{
+	int64_t before;
+
+	if (!herd_list_empty(&w->run) || !herd_worker_settings(w)->give_way)
+		return 0;
+	before = herd_clock_us();
+	if (before < w->yield_after_us)
+		return 0;
+	w->yields++;
+	sched_yield();
+	return herd_clock_us() - before;
+}
+
+/* It took long. Worth it only when it brought as many events; else strangers use the processor. */
+static void judge_yield(struct herd_worker *w, int64_t took_us, int n)
+{
+	int64_t pause = took_us * YIELD_PAUSE_FACTOR;
+
+	if (took_us <= (int64_t)n * YIELD_EVENT_US)
+		return;
+	if (w->yields < YIELD_STREAK && pause < w->yield_pause_us * 2)
+		pause = w->yield_pause_us * 2;
+	w->yields = 0;
+	w->yield_pause_us = pause < YIELD_PAUSE_MAX_US ? pause : YIELD_PAUSE_MAX_US;
+	w->yield_after_us = w->now_us + w->yield_pause_us;
+}
+
 static void *loop(void *arg)
 {
 	struct herd_worker *w = arg;
@@ -189,15 +232,20 @@ static void *loop(void *arg)
 	while (!atomic_load(&w->px->quit)) {
 		atomic_fetch_add(&w->passes, 1);
 		w->live = atomic_load(&w->px->live);
+		int64_t yielded_us = give_way(w);
 		int n = epoll_wait(w->epfd, events, MAX_EVENTS, wait_ms(w));
 
 		/* Again: what was set while we slept holds for what woke us. */
 		w->live = atomic_load(&w->px->live);
 		w->now_us = herd_clock_us();
 		herd_suspend_pass(w);
+		if (yielded_us > YIELD_GOOD_US)
+			judge_yield(w, yielded_us, n);
 		for (int i = 0; i < n; i++)
 			dispatch(w, events[i].data.ptr, events[i].events);
 		run_ready(w);
+		if (w->batch)
+			herd_batch_flush(w->batch);
 		if (!herd_list_empty(&w->polls))
 			herd_server_polls(w);
 		if (w->now_us >= w->next_janitor_us) {
@@ -208,6 +256,8 @@ static void *loop(void *arg)
 			herd_suspend_janitor(w);
 			herd_pools_janitor(w);
 		}
+		if (w->batch)
+			herd_batch_flush(w->batch);
 	}
 	w->now_us = herd_clock_us();
 	while (!herd_list_empty(&w->clients))
@@ -253,6 +303,17 @@ static int init_worker(struct herd_px *px, struct herd_worker *w, int id)
 	return 0;
 }
 
+/* Tells why not when it was asked for by name. */
+static void init_batch(struct herd_px *px, struct herd_worker *w)
+{
+	int mode = herd_worker_settings(w)->io_uring;
+	int rc = mode == HERD_URING_OFF ? 0 : herd_batch_new(&w->batch);
+
+	if (rc < 0 && w->id == 0)
+		herd_log_at(px->log, mode == HERD_URING_ON ? HERD_LOG_WARNING : HERD_LOG_DEBUG,
+			    "io_uring is not available (%s), going on without it", strerror(-rc));
+}
+
 int herd_workers_start(struct herd_px *px, int n, struct herd_err *err)
 {
 	sigset_t all, old;
@@ -265,6 +326,8 @@ int herd_workers_start(struct herd_px *px, int n, struct herd_err *err)
 	px->nworkers = n;
 	for (int i = 0; rc == 0 && i < n; i++)
 		rc = init_worker(px, &px->workers[i], i);
+	for (int i = 0; rc == 0 && i < n; i++)
+		init_batch(px, &px->workers[i]);
 	if (rc < 0)
 		return herd_err_set(err, rc, "could not set up a worker thread: %s", strerror(-rc));
 	/* Signals are for the main thread. */
@@ -299,6 +362,7 @@ void herd_workers_stop(struct herd_px *px)
 				NULL);
 		herd_cancel_stop(w);
 		herd_keys_free(w);
+		herd_batch_free(w->batch);
 		herd_buf_free(&w->aux);
 		free(w->scratch);
 		close(w->epfd);

@@ -140,6 +140,10 @@ struct herd_worker {
 	int slow_lines, slow_lost;
 	char *scratch;
 	struct herd_buf aux;
+	struct herd_batch *batch; /* NULL: without io_uring */
+	int64_t yield_after_us;   /* not before: the last time brought little */
+	int64_t yield_pause_us;
+	uint64_t yields; /* since the last bad one */
 };
 
 enum { HERD_SCRATCH_BYTES = 128 * 1024 };
