@@ -139,6 +139,13 @@ static void count_round(struct down *d)
 	}
 }
 
+/* In session pooling, too, the first statement of a transaction may be sent to another server. */
+static void begin_anew(struct herd_client *c)
+{
+	c->replayable = true;
+	herd_buf_free(&c->replay);
+}
+
 /* ReadyForQuery. */
 static enum herd_flight_act round_over(struct down *d, const char *body, size_t n)
 {
@@ -148,6 +155,10 @@ static enum herd_flight_act round_over(struct down *d, const char *body, size_t 
 	d->s->tx = n > 0 ? *body : 'I';
 	d->s->request_us = d->w->now_us;
 	if (act == HERD_FLIGHT_DROP) {
+		if (d->s->restoring > 0) {
+			d->s->restoring--;
+			return act;
+		}
 		if (d->s->vars_sent)
 			adopt_vars(d);
 		else if (d->s->sets_sent)
@@ -183,6 +194,9 @@ static void look_at_tag(struct down *d, const char *body, size_t n)
 {
 	static const char *const tags[] = { "DEALLOCATE ALL", "DISCARD ALL" };
 
+	/* One name, which is not known here: what is remembered of the session may be wrong. */
+	if (d->c->carried && n == sizeof("DEALLOCATE") && memcmp(body, "DEALLOCATE", n) == 0)
+		d->c->carried = false;
 	for (size_t i = 0; i < 2; i++) {
 		if (n == strlen(tags[i]) + 1 && memcmp(body, tags[i], n) == 0) {
 			herd_server_forget_stmts(d->w, d->s);
@@ -243,7 +257,9 @@ static enum herd_flight_act on_error(struct down *d, const char *body, size_t n)
 		atomic_store(&d->s->close_needed, true);
 	enum herd_flight_act act = herd_flight_answer(&d->s->flight, 'E', on_lost, d, NULL);
 
-	if (act == HERD_FLIGHT_DROP && d->s->sets_sent && !d->s->vars_sent)
+	if (d->s->restoring > 0)
+		act = HERD_FLIGHT_DROP;
+	else if (act == HERD_FLIGHT_DROP && d->s->sets_sent && !d->s->vars_sent)
 		herd_str_set(&d->s->error_text, e.msg);
 	else if (act == HERD_FLIGHT_PASS && d->c->kept)
 		herd_session_error(&d->c->kept->s);
@@ -333,6 +349,8 @@ static void deliver(struct down *d, const char *p, size_t n, const struct herd_m
 	if (h->type != 'Z')
 		d->c->midway = true;
 	d->c->replayable = false;
+	if (d->c->carried && h->type == 'Z' && d->s->ready && d->s->tx == 'I')
+		begin_anew(d->c);
 }
 
 /* Returns the bytes used, or -EBADMSG. Stops behind the end of a transaction. */
@@ -462,8 +480,10 @@ static void server_died(struct herd_worker *w, struct herd_server *s, const char
 	struct herd_client *c = s->client;
 	const struct herd_database *conf = herd_db_conf(w->live, c->db);
 	bool cluster = conf && conf->route.cluster;
-	bool session = herd_pool_mode(w->live, c->pool) == HERD_MODE_SESSION ||
-		       !herd_session_server_lost(c);
+	bool session = herd_pool_mode(w->live, c->pool) == HERD_MODE_SESSION
+			       ? !c->carried
+			       : !herd_session_server_lost(c);
+	bool calm = s->ready && s->tx == 'I' && herd_flight_idle(&s->flight) && c->pass_left == 0;
 	bool cut = s->pass_left > 0 && !s->pass_drop;
 	uint32_t rounds = herd_flight_rounds(&s->flight);
 	bool open = herd_flight_open_batch(&s->flight);
@@ -475,6 +495,7 @@ static void server_died(struct herd_worker *w, struct herd_server *s, const char
 		memcpy(state, s->error_state, sizeof(state));
 	s->client = NULL;
 	c->server = NULL;
+	herd_relay_drop_fresh(c);
 	herd_pool_suspect(w, s, true);
 	herd_server_drop(w, s, message);
 	if (c->internal && cluster) {
@@ -494,6 +515,11 @@ static void server_died(struct herd_worker *w, struct herd_server *s, const char
 		answer_rounds(c, rounds, open, state, message);
 		herd_client_log(c, HERD_LOG_WARNING, "query in flight on a lost server: %s",
 				message);
+		herd_client_wake(c);
+	} else if (c->carried && calm) {
+		c->state = HERD_CLIENT_IDLE;
+		herd_client_log(c, HERD_LOG_INFO, "the session goes on with another server: %s",
+				message ? message : text);
 		herd_client_wake(c);
 	} else {
 		/* In a transaction, or in the midst of a message: there is no honest way on. */

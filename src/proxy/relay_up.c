@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "proxy/carry.h"
 #include "proxy/relay.h"
 #include "proxy/repl.h"
 #include "proxy/session.h"
@@ -63,6 +64,22 @@ void herd_relay_fakes(struct herd_client *c)
 	herd_buf_free(&b);
 }
 
+/* Another server than the session had: it gets the statements that were prepared there. */
+static void restore_stmts(struct herd_client *c)
+{
+	struct herd_server *s = c->server;
+	struct herd_buf msg = { 0 };
+	int rounds = herd_carry_restore(c, &msg);
+
+	if (rounds < 0 || (rounds > 0 && herd_conn_send_buf(&s->conn, &msg) < 0))
+		s->conn.broken = true;
+	if (rounds > 0) {
+		s->restoring = rounds;
+		s->ready = false;
+	}
+	herd_buf_free(&msg);
+}
+
 /* A server was just linked: brings its parameters to what the client expects. */
 static void start_assignment(struct herd_client *c)
 {
@@ -77,6 +94,9 @@ static void start_assignment(struct herd_client *c)
 	c->notified = false;
 	c->midway = false;
 	c->replayable = conf && conf->route.cluster && !c->internal;
+	herd_carry_begin(c);
+	if (c->carried && c->stmts && herd_map_size(c->stmts) > 0)
+		restore_stmts(c);
 	herd_buf_reset(&c->replay);
 	s->request_us = w->now_us;
 	s->used = true;
@@ -242,7 +262,7 @@ static int ensure_stmt(struct up *u, struct herd_stmt *stmt)
 	return hold_stmt(u, stmt);
 }
 
-static void put_name(struct herd_client *c, const char *name, struct herd_stmt *stmt)
+void herd_relay_put_name(struct herd_client *c, const char *name, struct herd_stmt *stmt)
 {
 	struct herd_px *px = c->w->px;
 	struct herd_stmt *old = c->stmts ? herd_map_get(c->stmts, name) : NULL;
@@ -260,6 +280,41 @@ static void put_name(struct herd_client *c, const char *name, struct herd_stmt *
 		pthread_mutex_lock(&px->stmts_lock);
 		herd_stmts_unref(px->stmts, old);
 		pthread_mutex_unlock(&px->stmts_lock);
+	}
+}
+
+void herd_relay_drop_name(struct herd_client *c, const char *name)
+{
+	struct herd_stmt *stmt = c->stmts ? herd_map_get(c->stmts, name) : NULL;
+
+	if (!stmt)
+		return;
+	/* The name may be a key of one of them. */
+	if (c->doubtful)
+		herd_map_remove(c->doubtful, name);
+	herd_map_remove(c->stmts, name);
+	if (c->fresh)
+		herd_map_remove(c->fresh, name);
+	pthread_mutex_lock(&c->w->px->stmts_lock);
+	herd_stmts_unref(c->w->px->stmts, stmt);
+	pthread_mutex_unlock(&c->w->px->stmts_lock);
+}
+
+void herd_relay_drop_fresh(struct herd_client *c)
+{
+	size_t pos = 0;
+	const char *name;
+	void *stmt;
+
+	while (c->fresh && herd_map_next(c->fresh, &pos, &name, &stmt)) {
+		char *copy = strdup(name);
+
+		if (copy)
+			herd_relay_drop_name(c, copy);
+		free(copy);
+		if (!copy)
+			break;
+		pos = 0;
 	}
 }
 
@@ -310,7 +365,7 @@ static enum fate named_parse(struct up *u, const struct herd_stmt_names *n)
 			herd_stat_add(&c->db->stats[c->w->id].server_parse_count, 1);
 			rc = hold_stmt(u, stmt) < 0 ? -ENOMEM : 1;
 		}
-		put_name(c, n->stmt, stmt);
+		herd_relay_put_name(c, n->stmt, stmt);
 	} else {
 		pthread_mutex_lock(&c->w->px->stmts_lock);
 		herd_stmts_unref(c->w->px->stmts, stmt);
@@ -350,20 +405,10 @@ static enum fate use_stmt(struct up *u, const struct herd_stmt_names *n)
 static enum fate close_stmt(struct up *u, const struct herd_stmt_names *n)
 {
 	struct herd_client *c = u->c;
-	struct herd_stmt *stmt = c->stmts ? herd_map_get(c->stmts, n->stmt) : NULL;
 
 	if (herd_flight_push(&c->server->flight, 'C', HERD_FLIGHT_FAKE, NULL) < 0)
 		return oom(u);
-	if (stmt) {
-		herd_map_remove(c->stmts, n->stmt);
-		if (c->fresh)
-			herd_map_remove(c->fresh, n->stmt);
-		if (c->doubtful)
-			herd_map_remove(c->doubtful, n->stmt);
-		pthread_mutex_lock(&c->w->px->stmts_lock);
-		herd_stmts_unref(c->w->px->stmts, stmt);
-		pthread_mutex_unlock(&c->w->px->stmts_lock);
-	}
+	herd_relay_drop_name(c, n->stmt);
 	return drop(u);
 }
 
@@ -375,6 +420,28 @@ static enum fate push_and_pass(struct up *u, char type)
 		return oom(u);
 	/* What the server would ignore need not travel, except for the end of COPY data. */
 	return rc == 0 && type != 'c' ? drop(u) : pass_from(u, 0);
+}
+
+/* Session pooling, of a session that may have to be taken to another server. */
+static enum fate carried_message(struct up *u, const struct herd_stmt_names *n)
+{
+	struct herd_client *c = u->c;
+
+	if (!complete(u))
+		return LATER;
+	if (u->h.type == 'C') {
+		herd_carry_close(c, n->stmt);
+		return push_and_pass(u, 'C');
+	}
+	struct herd_stmt *stmt = herd_carry_parse(c, n, u->p + HERD_MSG_HEAD_BYTES, u->h.len);
+	int rc = herd_flight_push(&c->server->flight, 'P', HERD_FLIGHT_PASS, stmt);
+
+	if (rc != 1 && stmt) {
+		pthread_mutex_lock(&c->w->px->stmts_lock);
+		herd_stmts_unref(c->w->px->stmts, stmt);
+		pthread_mutex_unlock(&c->w->px->stmts_lock);
+	}
+	return rc < 0 ? oom(u) : rc == 0 ? drop(u) : pass_from(u, 0);
 }
 
 /* Parse, Bind, Describe, Close. */
@@ -389,6 +456,9 @@ static enum fate named_message(struct up *u)
 
 	if (rc == -EAGAIN && !complete(u))
 		return LATER;
+	if (rc == 0 && c->carried && *n.stmt && n.kind == 'S' &&
+	    (u->h.type == 'P' || u->h.type == 'C'))
+		return carried_message(u, &n);
 	/* Malformed ones are the server's to refuse. */
 	if (rc < 0 || *n.stmt == '\0' || n.kind != 'S' || !herd_relay_maps(c))
 		return push_and_pass(u, u->h.type);
@@ -452,6 +522,9 @@ static enum fate forward(struct up *u)
 	default: /* H, d */
 		return pass_from(u, 0);
 	}
+	if (c->carried && (u->h.type == 'Q' || u->h.type == 'P' || u->h.type == 'F') && f == TAKEN)
+		herd_carry_look(c, u->h.type, u->p + HERD_MSG_HEAD_BYTES,
+				u->used - HERD_MSG_HEAD_BYTES, complete(u));
 	if (f == TAKEN) {
 		if (herd_slow_on(c->w))
 			herd_slow_begin(c, u->h.type, u->p + HERD_MSG_HEAD_BYTES,

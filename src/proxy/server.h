@@ -77,6 +77,7 @@ struct herd_server {
 	bool dirty;                  /* has state that a reset must take away */
 	bool vars_sent; /* our SET is under way: what differs afterwards is the server's way to say
 			   it */
+	int restoring;  /* rounds of ours under way that prepare a client's statements (carry.h) */
 	bool use_ssl_refused;
 	uint32_t pass_left; /* rest of a long message on its way to the client */
 	bool pass_drop;

@@ -361,6 +361,7 @@ namespace = service
 worker_threads = 2
 proxy_id = px1
 hold_timeout = {hold}
+{more}
 [listeners]
 writes = port=@PORT@ cluster=demo group=0 role=primary
 reads = port={reads} cluster=demo group=0 role=replica
@@ -373,7 +374,7 @@ unix_socket_dir =
 auth_type = trust
 auth_file = @DIR@/users.txt
 admin_users = admin
-pool_mode = transaction
+pool_mode = {mode}
 default_pool_size = 8
 """
 
@@ -387,8 +388,9 @@ def herd(box):
 def herd_proxy(box, herd):
     reads = free_port()
 
-    def fn(hold=20):
-        p = Proxy(box, HERD.format(etcd=herd.etcd.port, reads=reads, plain=free_port(), hold=hold))
+    def fn(hold=20, mode="transaction", more="", **kw):
+        p = Proxy(box, HERD.format(etcd=herd.etcd.port, reads=reads, plain=free_port(), hold=hold,
+                                   mode=mode, more=more), **kw)
         p.reads = reads
         return p
     return fn

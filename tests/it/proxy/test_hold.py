@@ -169,3 +169,37 @@ def test_wrong_cluster_is_refused(herd, herd_proxy):
     with pytest.raises(psycopg.OperationalError, match="no usable server"):
         px.sql("select 1")
     assert "system identifier differs" in px.log()
+
+
+def test_sessions_are_carried(herd, herd_proxy):
+    """Session pooling: what holds nothing but tracked parameters goes on with the new leader."""
+    px = herd_proxy(mode="session")
+    plain, rooted, busy = px.connect(), px.connect(), px.connect(autocommit=False)
+    plain.execute("set timezone = 'Asia/Tokyo'")
+    plain.execute("insert into t values (50, 'x')")
+    for n in range(2):
+        assert plain.execute("select %s::int", [n], prepare=True).fetchone() == (n,)
+    rooted.execute("create temp table mine (a int)")
+    busy.execute("insert into t values (51, 'never')")
+    writer = Writer(px, 52)
+    pid = plain.execute("select pg_backend_pid()").fetchone()
+    herd.handover("prepare")
+    wait_for(lambda: json.loads(herd.etcd.get("/service/demo/proxies/px1"))["acks"])
+    herd.handover("shutdown")
+    herd.a.stop("fast")
+    herd.handover("done")
+    herd.lead("b")
+    herd.b.promote()
+    assert plain.execute("show timezone").fetchone() == ("Asia/Tokyo",)
+    assert plain.execute("select %s::int", [7], prepare=True).fetchone() == (7,)
+    assert plain.execute("select inet_server_port()").fetchone() == (herd.b.port,)
+    assert plain.execute("select pg_backend_pid()").fetchone() != pid
+    for lost in (rooted, busy):
+        with pytest.raises(psycopg.OperationalError) as e:
+            lost.execute("select 1")
+        assert e.value.sqlstate in ("57P01", None) and lost.closed
+    seen = writer.ok
+    wait_for(lambda: writer.ok > seen + 20)
+    writer.stop()
+    assert (writer.errors, writer.reconnects) == ([], 0)
+    assert count(herd.b, 52) == writer.ok and count(herd.b, 51) == 0
