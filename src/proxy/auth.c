@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "proxy/extauth.h"
 #include "proxy/hba.h"
 #include "proxy/ident.h"
 #include "proxy/login.h"
@@ -42,6 +43,8 @@ void herd_login_free(struct herd_login *l)
 {
 	if (!l)
 		return;
+	herd_extauth_forget(l->ext);
+	herd_pconf_unref(l->config);
 	free(l->map);
 	wipe_free(l->secret);
 	wipe_free(l->password);
@@ -177,6 +180,8 @@ static void start_auth(struct herd_client *c)
 			herd_login_authentic(c);
 		return;
 	case HERD_AUTH_PLAIN:
+	case HERD_AUTH_PAM:
+	case HERD_AUTH_LDAP:
 		send_auth(c, AUTH_CLEAR, NULL, 0);
 		c->state = HERD_CLIENT_AUTH;
 		return;
@@ -238,16 +243,20 @@ void herd_login_secret(struct herd_client *c, bool found, const char *secret, co
 
 static bool choose_method(struct herd_client *c)
 {
-	const struct herd_pconf *conf = c->w->live->config;
+	struct herd_pconf *conf = c->w->live->config;
 	struct herd_login *l = c->login;
-	const char *map;
+	struct herd_hba_answer a = { .method = conf->s.auth_type, .ldap = conf->ldap };
 
-	l->method = conf->s.auth_type;
-	if (l->method != HERD_AUTH_HBA)
-		return true;
-	l->method = herd_hba_find(conf->hba, (const struct sockaddr *)&c->peer, c->conn.tls != NULL,
-				  herd_repl_physical(c), c->dbname, c->user, &map);
-	return herd_str_set(&l->map, map);
+	if (a.method == HERD_AUTH_HBA)
+		a = herd_hba_find(conf->hba, (const struct sockaddr *)&c->peer, c->conn.tls != NULL,
+				  herd_repl_physical(c), c->dbname, c->user);
+	l->method = a.method;
+	if (a.method == HERD_AUTH_LDAP) {
+		/* A reload may come before the password does. */
+		l->config = herd_pconf_ref(conf);
+		l->ldap = a.ldap;
+	}
+	return herd_str_set(&l->map, a.map);
 }
 
 /* What is on record for the user, or a lookup of it. */
@@ -266,6 +275,11 @@ void herd_auth_begin(struct herd_client *c)
 	if (l->admin && c->addr.family == AF_UNIX && c->peer_uid == getuid() &&
 	    strcmp(c->user, "pgbouncer") == 0)
 		l->method = HERD_AUTH_ANY;
+	/* Who that is, others know. */
+	if (l->method == HERD_AUTH_PAM || l->method == HERD_AUTH_LDAP) {
+		start_auth(c);
+		return;
+	}
 	if (u && u->password) {
 		l->secret = herd_str_dup(u->password);
 		start_auth(c);
@@ -374,6 +388,14 @@ void herd_login_message(struct herd_client *c, const void *body, size_t n)
 		return;
 	}
 	const char *text = herd_rd_str(&r);
+
+	if (l->method == HERD_AUTH_PAM || l->method == HERD_AUTH_LDAP) {
+		if (herd_rd_ok(&r) && *text)
+			herd_extauth_start(c, text);
+		else
+			wrong_password(c);
+		return;
+	}
 	bool ok = herd_rd_ok(&r) &&
 		  (l->method == HERD_AUTH_PLAIN ? password_fits(c, text) : md5_fits(c, text));
 

@@ -13,6 +13,8 @@
 #include "base/str.h"
 #include "proxy/hba.h"
 #include "proxy/ident.h"
+#include "proxy/ldapauth.h"
+#include "proxy/pam.h"
 #include "proxy/settings.h"
 
 static void free_database(void *p)
@@ -485,6 +487,16 @@ static int check_config(struct herd_pconf *c, struct herd_err *err)
 		return herd_err_set(err, -EINVAL,
 				    "cannot use the reserved \"pgbouncer\" database as an "
 				    "auth_dbname");
+	if (s->auth_type == HERD_AUTH_PAM && !herd_pam_built()) {
+		herd_err_set(err, -ENOTSUP, "auth_type pam is not supported by this build");
+		herd_err_hint(err, "Install libpam0g-dev and build again.");
+		return -ENOTSUP;
+	}
+	if (s->auth_type == HERD_AUTH_LDAP &&
+	    herd_ldap_parse(s->auth_ldap_options, &c->ldap, err) < 0) {
+		herd_err_prefix(err, "auth_ldap_options");
+		return err ? err->code : -EINVAL;
+	}
 	if (s->auth_type == HERD_AUTH_HBA && !*s->auth_hba_file)
 		return herd_err_set(err, -EINVAL, "auth_type hba needs auth_hba_file");
 	if (*s->auth_hba_file && herd_hba_load(s->auth_hba_file, &c->hba, err) < 0)
@@ -577,6 +589,7 @@ void herd_pconf_unref(struct herd_pconf *c)
 	free(c->peers);
 	herd_hba_free(c->hba);
 	herd_ident_free(c->ident);
+	herd_ldap_free(c->ldap);
 	free(c);
 }
 

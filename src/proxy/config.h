@@ -33,6 +33,8 @@ enum herd_auth {
 	HERD_AUTH_SCRAM,
 	HERD_AUTH_CERT,
 	HERD_AUTH_HBA,
+	HERD_AUTH_PAM,
+	HERD_AUTH_LDAP,
 	HERD_AUTH_PEER, /* in the hba file only */
 	HERD_AUTH_REJECT
 };
@@ -51,6 +53,7 @@ struct herd_settings {
 	char *logfile, *pidfile, *listen_addr, *unix_socket_dir, *unix_socket_group, *run_as;
 	char *track_extra_parameters, *ignore_startup_parameters, *job_name, *conffile;
 	char *auth_file, *auth_hba_file, *auth_ident_file, *auth_user, *auth_query, *auth_dbname;
+	char *auth_ldap_options;
 	char *admin_users, *stats_users, *server_reset_query, *server_check_query;
 	char *syslog_ident, *syslog_facility, *login_notify_message;
 	char *client_tls_key_file, *client_tls_cert_file, *client_tls_ca_file;
@@ -137,6 +140,7 @@ struct herd_peer {
 
 struct herd_hba;
 struct herd_ident;
+struct herd_ldap;
 
 struct herd_pconf {
 	_Atomic int refs;
@@ -151,6 +155,7 @@ struct herd_pconf {
 	struct herd_peer *peers;
 	struct herd_hba *hba;     /* NULL: none */
 	struct herd_ident *ident; /* NULL: none */
+	struct herd_ldap *ldap;   /* of auth_type ldap */
 };
 
 /* 0 or negative errno with err set; *ret untouched then. */

@@ -8,10 +8,11 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "proxy/ldapauth.h"
 #include "proxy/settings.h"
 #include "proxy/words.h"
 
-enum { MAX_FIELDS = 10 };
+enum { MAX_FIELDS = 32 };
 
 enum conn_type { LOCAL, HOST, HOSTSSL, HOSTNOSSL };
 
@@ -22,11 +23,13 @@ struct line {
 	int family; /* AF_UNSPEC: all addresses */
 	uint8_t addr[16], mask[16];
 	int method;
-	char *map; /* of names, NULL: none */
+	char *map;              /* of names, NULL: none */
+	struct herd_ldap *ldap; /* of method ldap */
 };
 
 struct herd_hba {
 	struct line *first, **last;
+	const char *path; /* while it is read */
 };
 
 static int parse_address(struct line *l, const char *addr, const char *mask)
@@ -75,6 +78,7 @@ static void free_line(struct line *l)
 	herd_words_free(&l->databases);
 	herd_words_free(&l->users);
 	free(l->map);
+	herd_ldap_free(l->ldap);
 	free(l);
 }
 
@@ -88,8 +92,9 @@ static int method_of(const char *word)
 		return HERD_AUTH_PEER;
 	if (strcmp(word, "password") == 0)
 		return HERD_AUTH_PLAIN;
+	/* pam is for all connections or none, as in PgBouncer. */
 	if (herd_settings_auth(word, &method) < 0 || method == HERD_AUTH_HBA ||
-	    method == HERD_AUTH_ANY)
+	    method == HERD_AUTH_ANY || method == HERD_AUTH_PAM)
 		return -EINVAL;
 	return method;
 }
@@ -109,6 +114,15 @@ static int parse_method(struct line *l, const struct herd_words *words, int n, s
 		const char *option = herd_words_only(&words[i]);
 		bool mapped = l->method == HERD_AUTH_PEER || l->method == HERD_AUTH_CERT;
 
+		if (option && l->method == HERD_AUTH_LDAP) {
+			int rc = herd_ldap_option(&l->ldap, option, err);
+
+			if (rc == 0)
+				continue;
+			if (rc != -ENOENT)
+				return rc;
+		}
+
 		if (!option || !mapped || !herd_str_starts(option, "map=") || !option[4])
 			return herd_err_set(err, -EINVAL,
 					    "option \"%s\" is not supported with method \"%s\"",
@@ -116,7 +130,7 @@ static int parse_method(struct line *l, const struct herd_words *words, int n, s
 		if (!herd_str_set(&l->map, option + 4))
 			return herd_err_set(err, -ENOMEM, "out of memory");
 	}
-	return 0;
+	return l->method == HERD_AUTH_LDAP ? herd_ldap_check(l->ldap, err) : 0;
 }
 
 static int parse_type(struct line *l, const struct herd_words *w)
@@ -169,7 +183,11 @@ static int parse_line(void *arg, const char *text, struct herd_err *err)
 	}
 	if (rc < 0)
 		herd_err_set(err, rc, rc == -ENOMEM ? "out of memory" : "a quote is not closed");
-	else if (n > 0)
+	if (rc == 0 && n > 2)
+		rc = herd_words_expand(&w[1], h->path, err);
+	if (rc == 0 && n > 2)
+		rc = herd_words_expand(&w[2], h->path, err);
+	if (rc == 0 && n > 0)
 		rc = parse_fields(l, w, n, err);
 	if (rc == 0 && n > 0) {
 		*h->last = l;
@@ -190,7 +208,9 @@ int herd_hba_load(const char *path, struct herd_hba **ret, struct herd_err *err)
 	if (!h)
 		return herd_err_set(err, -ENOMEM, "out of memory");
 	h->last = &h->first;
+	h->path = path;
 	rc = herd_words_lines(path, parse_line, h, err);
+	h->path = NULL;
 	if (rc < 0)
 		herd_hba_free(h);
 	else
@@ -273,10 +293,9 @@ static bool database_fits(const struct line *l, bool replication, const char *da
 	return found;
 }
 
-int herd_hba_find(const struct herd_hba *h, const struct sockaddr *sa, bool tls, bool replication,
-		  const char *database, const char *user, const char **map)
+struct herd_hba_answer herd_hba_find(const struct herd_hba *h, const struct sockaddr *sa, bool tls,
+				     bool replication, const char *database, const char *user)
 {
-	*map = NULL;
 	for (const struct line *l = h ? h->first : NULL; l; l = l->next) {
 		if (!type_fits(l, sa, tls) || (l->type != LOCAL && !address_fits(l, sa)))
 			continue;
@@ -284,8 +303,7 @@ int herd_hba_find(const struct herd_hba *h, const struct sockaddr *sa, bool tls,
 		    !(herd_words_have(&l->users, "all", true) ||
 		      herd_words_have(&l->users, user, false)))
 			continue;
-		*map = l->map;
-		return l->method;
+		return (struct herd_hba_answer){ l->method, l->map, l->ldap };
 	}
-	return HERD_AUTH_REJECT;
+	return (struct herd_hba_answer){ .method = HERD_AUTH_REJECT };
 }

@@ -1,7 +1,7 @@
 /*
  * proxy/hba.h - auth_hba_file: local, host, hostssl, hostnossl; database and user lists with all,
- * sameuser, replication and quoted names; addresses in CIDR or with a mask, "all"; map= for peer
- * and cert (proxy/ident.h).
+ * sameuser, replication, @file and quoted names; addresses in CIDR or with a mask, "all"; map= for
+ * peer and cert (proxy/ident.h).
  */
 #pragma once
 #include <stdbool.h>
@@ -10,11 +10,16 @@
 #include "base/err.h"
 
 struct herd_hba;
+struct herd_ldap;
 int herd_hba_load(const char *path, struct herd_hba **ret, struct herd_err *err);
 void herd_hba_free(struct herd_hba *h);
-/*
- * The method (enum herd_auth); HERD_AUTH_REJECT when no line fits. Unix sockets: sa family AF_UNIX.
- * *map is the line's map of names (methods peer and cert) or NULL; it lives as long as h.
- */
-int herd_hba_find(const struct herd_hba *h, const struct sockaddr *sa, bool tls, bool replication,
-		  const char *database, const char *user, const char **map);
+/* What the line says; map and ldap live as long as the hba. */
+struct herd_hba_answer {
+	int method;             /* enum herd_auth; HERD_AUTH_REJECT when no line fits */
+	const char *map;        /* of names (methods peer and cert) or NULL */
+	struct herd_ldap *ldap; /* of method ldap */
+};
+
+/* Unix sockets: sa family AF_UNIX. replication: a physical one. */
+struct herd_hba_answer herd_hba_find(const struct herd_hba *h, const struct sockaddr *sa, bool tls,
+				     bool replication, const char *database, const char *user);

@@ -1,6 +1,7 @@
 #include "proxy/ident.h"
 
 #include <errno.h>
+#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,15 +11,48 @@
 struct line {
 	struct line *next;
 	char *map, *name, *user;
-	bool all; /* user is everybody */
+	bool all;         /* user is everybody */
+	regex_t *name_re; /* name is a pattern; NULL: it is itself */
+	regex_t *user_re;
 };
 
 struct herd_ident {
 	struct line *first, **last;
 };
 
+static void free_pattern(regex_t *re)
+{
+	if (re)
+		regfree(re);
+	free(re);
+}
+
+/* "/pattern"; anything else is no pattern and leaves *ret NULL. */
+static int compile(const char *text, regex_t **ret, struct herd_err *err)
+{
+	char why[128]; /* cut by regerror when longer */
+
+	if (*text != '/')
+		return 0;
+	regex_t *re = calloc(1, sizeof(*re));
+
+	if (!re)
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	int rc = regcomp(re, text + 1, REG_EXTENDED);
+
+	if (rc == 0) {
+		*ret = re;
+		return 0;
+	}
+	regerror(rc, re, why, sizeof(why));
+	free(re);
+	return herd_err_set(err, -EINVAL, "invalid regular expression \"%s\": %s", text + 1, why);
+}
+
 static void free_line(struct line *l)
 {
+	free_pattern(l->name_re);
+	free_pattern(l->user_re);
 	free(l->map);
 	free(l->name);
 	free(l->user);
@@ -45,11 +79,8 @@ static int parse_line(void *arg, const char *text, struct herd_err *err)
 				  "a line has three words: map, system user, database user");
 		goto out;
 	}
-	if ((!w[1].word[0].quoted && *name == '/') ||
-	    (!w[2].word[0].quoted && (*user == '/' || *user == '+'))) {
-		rc = herd_err_set(err, -EINVAL,
-				  "regular expressions and groups are not supported: \"%s\" \"%s\"",
-				  name, user);
+	if (!w[2].word[0].quoted && *user == '+') {
+		rc = herd_err_set(err, -EINVAL, "groups are not supported: \"%s\"", user);
 		goto out;
 	}
 	l = calloc(1, sizeof(*l));
@@ -61,6 +92,18 @@ static int parse_line(void *arg, const char *text, struct herd_err *err)
 		goto out;
 	}
 	l->all = herd_words_have(&w[2], "all", true);
+	rc = compile(name, &l->name_re, err);
+	if (rc == 0)
+		rc = compile(user, &l->user_re, err);
+	if (rc == 0 && !l->user_re && strstr(user, "\\1") && l->name_re && l->name_re->re_nsub < 1)
+		rc = herd_err_set(err, -EINVAL,
+				  "regular expression \"%s\" has no subexpressions as requested by "
+				  "backreference in \"%s\"",
+				  name + 1, user);
+	if (rc < 0) {
+		free_line(l);
+		goto out;
+	}
 	*i->last = l;
 	i->last = &l->next;
 out:
@@ -96,11 +139,38 @@ void herd_ident_free(struct herd_ident *i)
 	free(i);
 }
 
+/* The first \1 of the line's user stands for what the name's first parentheses matched. */
+static bool user_fits(const struct line *l, const char *name, const regmatch_t *m, const char *user)
+{
+	const char *ref = l->name_re ? strstr(l->user, "\\1") : NULL;
+
+	if (l->all)
+		return true;
+	if (l->user_re)
+		return regexec(l->user_re, user, 0, NULL, 0) == 0;
+	if (!ref)
+		return herd_str_eq(l->user, user);
+	if (m[1].rm_so < 0)
+		return false;
+	char *want = herd_str_printf("%.*s%.*s%s", (int)(ref - l->user), l->user,
+				     (int)(m[1].rm_eo - m[1].rm_so), name + m[1].rm_so, ref + 2);
+	bool fits = want && strcmp(want, user) == 0;
+
+	free(want);
+	return fits;
+}
+
 bool herd_ident_may(const struct herd_ident *i, const char *map, const char *name, const char *user)
 {
+	regmatch_t m[2] = { { -1, -1 }, { -1, -1 } };
+
 	for (const struct line *l = i ? i->first : NULL; l; l = l->next) {
-		if (herd_str_eq(l->map, map) && herd_str_eq(l->name, name) &&
-		    (l->all || herd_str_eq(l->user, user)))
+		if (!herd_str_eq(l->map, map))
+			continue;
+		bool named = l->name_re ? regexec(l->name_re, name, 2, m, 0) == 0
+					: herd_str_eq(l->name, name);
+
+		if (named && user_fits(l, name, m, user))
 			return true;
 	}
 	return false;

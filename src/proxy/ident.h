@@ -4,8 +4,10 @@
  * of the hba file choose a map by map=NAME.
  *
  * Lines: MAP SYSTEM-USERNAME DATABASE-USERNAME, words in double quotes when they have blanks. An
- * unquoted "all" stands for every user. Regular expressions and +groups are refused, not ignored:
- * a map that lets in less than it says is an error to be told.
+ * unquoted "all" stands for every user. A name that begins with a slash is a regular expression
+ * (POSIX, extended), of which \1 in the user's name takes the first parentheses; a user's name may
+ * be one, too. +groups are refused, not ignored: a map that lets in less than it says is an error
+ * to be told.
  */
 #pragma once
 #include <stdbool.h>

@@ -353,6 +353,10 @@ void herd_login_finish(struct herd_client *c)
 
 	herd_key_write(c, &b);
 	herd_wr_end(&b, mark);
+	const char *notice = herd_worker_settings(c->w)->login_notify_message;
+
+	if (*notice)
+		herd_wr_report(&b, 'N', "NOTICE", "00000", notice, NULL, NULL);
 	herd_wr_ready(&b, 'I');
 	if (herd_conn_send_buf(&c->conn, &b) < 0) {
 		herd_buf_free(&b);

@@ -7,15 +7,21 @@
 #include "wire/auth.h"
 #include "wire/startup.h"
 
+struct herd_ldap;
+struct herd_extauth;
+
 enum { AUTH_OK = 0, AUTH_CLEAR = 3, AUTH_MD5 = 5, AUTH_SASL = 10, AUTH_SASL_MORE, AUTH_SASL_END };
 
 struct herd_login {
-	int method;   /* enum herd_auth */
-	bool admin;   /* for the console */
-	bool no_user; /* unknown: goes through the motions and fails */
-	bool asked;   /* auth_query had the last word on that */
-	char *map;    /* of names, from the line of the hba file; NULL: none */
-	char *secret; /* what is on record; NULL: nothing */
+	int method;                   /* enum herd_auth */
+	bool admin;                   /* for the console */
+	bool no_user;                 /* unknown: goes through the motions and fails */
+	bool asked;                   /* auth_query had the last word on that */
+	char *map;                    /* of names, from the line of the hba file; NULL: none */
+	const struct herd_ldap *ldap; /* of method ldap, belongs to config */
+	struct herd_pconf *config;
+	struct herd_extauth *ext; /* under way; NULL: nothing is asked outside */
+	char *secret;             /* what is on record; NULL: nothing */
 	uint8_t salt[4];
 	bool scram; /* SCRAM is under way */
 	bool scram_first_done;

@@ -37,7 +37,7 @@ static bool set_options(struct herd_client *c, const char *text, bool lenient)
 	struct herd_buf word = { 0 };
 	bool ok = true, expect = false;
 
-	for (const char *p = text; ok && *p;) {
+	for (const char *p = text; ok && (*p || expect);) {
 		herd_buf_reset(&word);
 		while (isspace((unsigned char)*p))
 			p++;
@@ -48,7 +48,7 @@ static bool set_options(struct herd_client *c, const char *text, bool lenient)
 		}
 		const char *w = herd_buf_str(&word);
 
-		if (*w == '\0')
+		if (*w == '\0' && !expect)
 			break;
 		if (!expect && strcmp(w, "-c") == 0) {
 			expect = true;

@@ -22,6 +22,7 @@
 #include "proxy/cancel.h"
 #include "proxy/dns.h"
 #include "proxy/doors.h"
+#include "proxy/helpers.h"
 #include "proxy/metrics.h"
 #include "proxy/pools.h"
 #include "proxy/suspend.h"
@@ -378,11 +379,12 @@ static struct herd_px *new_proxy(const struct options *o, struct herd_err *err)
 	px->pools = herd_map_new(NULL);
 	px->users = herd_map_new(NULL);
 	px->topology = herd_topology_new(px);
+	px->helpers = herd_helpers_new();
 	px->started_us = herd_clock_us();
 	px->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	atomic_store(&px->verbose, o->verbose);
 	if (px->log && px->config_path && px->stmts && px->dbs && px->pools && px->users &&
-	    px->dns && px->targets && px->topology && px->stop_fd >= 0 &&
+	    px->dns && px->targets && px->topology && px->helpers && px->stop_fd >= 0 &&
 	    RAND_bytes(px->mock_seed, 16) == 1 &&
 	    RAND_bytes(px->cancel_secret, sizeof(px->cancel_secret)) == 1)
 		return px;
@@ -395,6 +397,7 @@ static void free_proxy(struct herd_px *px)
 {
 	struct herd_live *l = atomic_load(&px->live);
 
+	herd_helpers_free(px->helpers);
 	herd_topology_free(px->topology);
 	herd_retire_sweep(px, true);
 	herd_peer_pools_free(px);
@@ -504,6 +507,7 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 		herd_topology_stop(px->topology);
 		herd_metrics_stop(m.metrics);
 		herd_dns_stop(px->dns);
+		herd_helpers_stop(px->helpers);
 		herd_workers_stop(px);
 	} else {
 		herd_dns_stop(px->dns);

@@ -68,7 +68,7 @@ static const struct setting table[] = {
 	TXT(auth_file, "", NULLABLE),
 	TXT(auth_hba_file, "", 0),
 	TXT(auth_ident_file, "", NULLABLE),
-	NO_TXT("auth_ldap_options", ""),
+	TXT(auth_ldap_options, "", 0),
 	TXT(auth_query, AUTH_QUERY, 0),
 	{ "auth_type", AUTH, AT(auth_type), "md5", 0, 0 },
 	TXT(auth_user, "", NULLABLE),
@@ -102,7 +102,7 @@ static const struct setting table[] = {
 	FLG(log_pooler_errors, "1", 0),
 	FLG(log_stats, "1", 0),
 	TXT(logfile, "", 0),
-	TXT(login_notify_message, "", SILENT),
+	TXT(login_notify_message, "", 0),
 	NUM(max_client_conn, "100", 0),
 	NUM(max_db_client_connections, "0", 0),
 	NUM(max_db_connections, "0", 0),
@@ -250,8 +250,8 @@ static int parse_word(const char *text, const char *const *words, int *ret)
 }
 
 static const char *const mode_words[] = { "session", "transaction", "statement", NULL };
-static const char *const auth_words[] = { "any",           "trust", "plain", "md5",
-					  "scram-sha-256", "cert",  "hba",   NULL };
+static const char *const auth_words[] = { "any",  "trust", "plain", "md5",  "scram-sha-256",
+					  "cert", "hba",   "pam",   "ldap", NULL };
 static const char *const ssl_words[] = { "disable",   "allow",       "prefer", "require",
 					 "verify-ca", "verify-full", NULL };
 

@@ -30,6 +30,11 @@ void herd_words_free(struct herd_words *w);
  */
 int herd_words_lines(const char *path, int (*fn)(void *arg, const char *line, struct herd_err *err),
 		     void *arg, struct herd_err *err);
+/*
+ * Puts the names that the file holds in the place of each "@file" (not quoted); path is the file
+ * that the words stand in: others are looked for beside it. 0, or a negative errno with err.
+ */
+int herd_words_expand(struct herd_words *w, const char *path, struct herd_err *err);
 /* Is text one of them? keyword: only when it stands without quotes. */
 bool herd_words_have(const struct herd_words *w, const char *text, bool keyword);
 /* The one word of a field that must have just one; NULL otherwise. */

@@ -26,6 +26,7 @@ struct herd_client;
 struct herd_dns;
 struct herd_targets;
 struct herd_topology;
+struct herd_helpers;
 struct herd_worker;
 
 /* What one pass of a loop may use without counting: a configuration and its TLS contexts. */
@@ -89,6 +90,7 @@ struct herd_px {
 	struct herd_targets *targets; /* hosts of lists, as met */
 
 	struct herd_topology *topology;
+	struct herd_helpers *helpers; /* threads that may block (helpers.h) */
 	_Atomic int nclients;
 	_Atomic int nheld; /* clients that wait because of a missing leader */
 	_Atomic uint64_t next_id;

@@ -42,12 +42,11 @@ static void read_hba(const char *path)
 	struct sockaddr un = { .sa_family = AF_UNIX };
 	struct herd_err err = HERD_ERR_INIT;
 	struct herd_hba *h = NULL;
-	const char *map;
 
 	if (herd_hba_load(path, &h, &err) == 0) {
-		herd_hba_find(h, (struct sockaddr *)&in, true, false, "db", "someone", &map);
-		herd_hba_find(h, (struct sockaddr *)&in6, false, true, "db", "db", &map);
-		herd_hba_find(h, &un, false, false, "", "", &map);
+		herd_hba_find(h, (struct sockaddr *)&in, true, false, "db", "someone");
+		herd_hba_find(h, (struct sockaddr *)&in6, false, true, "db", "db");
+		herd_hba_find(h, &un, false, false, "", "");
 		herd_hba_free(h);
 	}
 	herd_err_clear(&err);

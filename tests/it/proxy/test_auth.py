@@ -106,7 +106,7 @@ def test_ident_map(make, box):
     box.write("ident.conf", f"m {me} all\n")
     px.console("reload")
     assert px.sql("select current_user", user="u_plain", **where) == [("u_plain",)]
-    for bad in ("m\n", f"m {me} +group\n", "m /^(.*)$ all\n", f"m {me} a b\n"):
+    for bad in ("m\n", f"m {me} +group\n", "m /^(.* all\n", "m /^x$ \\1\n", f"m {me} a b\n"):
         box.write("ident.conf", bad)
         with pytest.raises(psycopg.Error, match="ident.conf:1"):
             px.console("reload")
