@@ -14,12 +14,16 @@
 #include "proxy/admin.h"
 #include "proxy/cancel.h"
 #include "proxy/dial.h"
+#include "proxy/doors.h"
 #include "proxy/repl.h"
 #include "proxy/session.h"
 #include "proxy/tls.h"
 #include "wire/msg.h"
 
 enum { ACCEPT_BATCH = 64, LOGIN_MAX_BYTES = 64 * 1024 };
+
+/* Without descriptors: how long nobody is accepted, and how often that is said. */
+enum { REST_US = 200 * 1000, REST_TELL_US = 5 * 1000 * 1000 };
 
 const char *herd_client_state_name(const struct herd_client *c)
 {
@@ -115,6 +119,7 @@ static void begin(struct herd_worker *w, struct herd_door *d, int fd,
 	socklen_t len = sizeof(local);
 
 	if (!c) {
+		atomic_fetch_sub(&w->nclients, 1);
 		close(fd);
 		return;
 	}
@@ -166,6 +171,23 @@ static struct herd_worker *least_busy(struct herd_worker *w)
 	return best;
 }
 
+/* A door that stays ready would keep the thread busy for nothing. */
+static void cannot_accept(struct herd_worker *w, struct herd_door *d, int error)
+{
+	int64_t told = atomic_load(&w->px->rest_told_us);
+
+	if (error == EINVAL)
+		herd_worker_unwatch(w, &d->conn); /* was shut while we came to it */
+	if (error != EMFILE && error != ENFILE && error != ENOBUFS && error != ENOMEM)
+		return;
+	herd_doors_watch(w, false);
+	w->rest_until_us = w->now_us + REST_US;
+	if ((!told || w->now_us - told > REST_TELL_US) &&
+	    atomic_compare_exchange_strong(&w->px->rest_told_us, &told, w->now_us))
+		herd_warning(w->px->log, "accept() failed: %s, trying again every %d ms",
+			     strerror(error), REST_US / 1000);
+}
+
 void herd_client_accept(struct herd_worker *w, struct herd_door *d)
 {
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
@@ -174,8 +196,10 @@ void herd_client_accept(struct herd_worker *w, struct herd_door *d)
 		int fd = accept4(d->conn.fd, (struct sockaddr *)&peer, &len,
 				 SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-		if (fd < 0)
+		if (fd < 0) {
+			cannot_accept(w, d, errno);
 			return;
+		}
 		if (len <= sizeof(sa_family_t))
 			peer.ss_family = d->addr.family;
 		struct herd_worker *to = least_busy(w);
@@ -573,6 +597,12 @@ static void check(struct herd_client *c)
 
 void herd_client_janitor(struct herd_worker *w)
 {
+	if (w->rest_until_us && w->now_us >= w->rest_until_us) {
+		w->rest_until_us = 0;
+		if (!w->suspended && atomic_load(&w->px->stop) == HERD_STOP_NO &&
+		    !atomic_load(&w->px->leaving))
+			herd_doors_watch(w, true);
+	}
 	herd_list_for_each_safe(it, &w->clients)
 		check(herd_container_of(it, struct herd_client, node));
 }

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -368,6 +369,17 @@ void herd_doors_leave(struct herd_px *px)
 	for (int i = 0; i < px->ndoors; i++) {
 		for (int k = 0; k < px->nworkers; k++)
 			herd_worker_unwatch(&px->workers[k], &px->doors[i].conn);
+	}
+}
+
+void herd_doors_watch(struct herd_worker *w, bool open)
+{
+	for (int i = 0; i < w->px->ndoors; i++) {
+		struct epoll_event ev = { .events = EPOLLIN | EPOLLEXCLUSIVE,
+					  .data.ptr = &w->px->doors[i].conn };
+
+		epoll_ctl(w->epfd, open ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, w->px->doors[i].conn.fd,
+			  &ev);
 	}
 }
 

@@ -667,6 +667,10 @@ static bool own_message(struct herd_worker *w, struct herd_server *s, char type,
 		}
 		return true;
 	case 'Z':
+		if (!s->let_in) {
+			fail(w, s, "08P01", "server is ready before authentication");
+			return false;
+		}
 		s->tx = n > 0 ? *(const char *)body : 'I';
 		return own_round_over(w, s);
 	default:

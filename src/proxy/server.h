@@ -67,6 +67,8 @@ struct herd_server {
 	bool reads_only;  /* default_transaction_read_only, the same */
 	bool tells;       /* it reports these */
 	bool only_choice; /* of its route: no failure makes another member the better one */
+	bool let_in;      /* AuthenticationOk came */
+	bool scram_proved;
 	bool login_done;
 	bool used;                   /* a client had it */
 	bool ready;                  /* last message was ReadyForQuery and nothing was sent since */

@@ -203,10 +203,17 @@ int herd_server_auth(struct herd_worker *w, struct herd_server *s, const void *b
 
 	if (!herd_rd_ok(&r))
 		return herd_err_set(err, -EBADMSG, "malformed authentication request");
-	if (code == AUTH_OK)
+	if (code == AUTH_OK) {
+		/* One that began SCRAM has to prove that it knows the secret, too. */
+		if (s->scram.first_bare && !s->scram_proved)
+			return herd_err_set(err, -EBADMSG,
+					    "server did not finish SCRAM authentication");
+		s->let_in = true;
 		return 0;
+	}
 	if (code == AUTH_SASL_END) {
 		rc = herd_scram_client_verify(&s->scram, r.p, herd_rd_left(&r));
+		s->scram_proved = rc == 0;
 		return rc < 0 ? herd_err_set(err, rc, "server's SCRAM signature is wrong") : 0;
 	}
 	struct secret secret = find_secret(w, s->pool);

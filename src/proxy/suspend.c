@@ -1,7 +1,6 @@
 #include "proxy/suspend.h"
 
-#include <sys/epoll.h>
-
+#include "proxy/doors.h"
 #include "proxy/server.h"
 
 static void wake_all(struct herd_px *px)
@@ -57,17 +56,6 @@ bool herd_suspend_holds_server(const struct herd_server *s)
 	       silent(&s->client->conn, s->client->pass_left);
 }
 
-static void doors(struct herd_worker *w, bool open)
-{
-	for (int i = 0; i < w->px->ndoors; i++) {
-		struct epoll_event ev = { .events = EPOLLIN | EPOLLEXCLUSIVE,
-					  .data.ptr = &w->px->doors[i].conn };
-
-		epoll_ctl(w->epfd, open ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, w->px->doors[i].conn.fd,
-			  &ev);
-	}
-}
-
 void herd_suspend_pass(struct herd_worker *w)
 {
 	bool on = atomic_load(&w->px->suspended);
@@ -76,7 +64,7 @@ void herd_suspend_pass(struct herd_worker *w)
 		return;
 	w->suspended = on;
 	if (atomic_load(&w->px->stop) == HERD_STOP_NO)
-		doors(w, !on);
+		herd_doors_watch(w, !on);
 	if (on) {
 		w->next_janitor_us = w->now_us;
 		return;

@@ -98,7 +98,8 @@ struct herd_px {
 	_Atomic bool quit;    /* workers end their loops */
 	_Atomic bool leaving; /* another process takes over (handover.h) */
 	_Atomic bool paused_all, suspended;
-	_Atomic int64_t suspend_us; /* when SUSPEND began */
+	_Atomic int64_t rest_told_us; /* when it was last said that descriptors are missing */
+	_Atomic int64_t suspend_us;   /* when SUSPEND began */
 	_Atomic int verbose;
 	int64_t started_us;
 	int stop_fd; /* eventfd: wakes the main thread to look at stop */
@@ -128,6 +129,7 @@ struct herd_worker {
 
 	/* this thread only */
 	bool suspended;
+	int64_t rest_until_us; /* accepts nobody until then, for want of descriptors; 0: does */
 	const struct herd_live *live;
 	int64_t now_us;
 	int64_t next_janitor_us;

@@ -40,9 +40,8 @@ int herd_startup_parse(const void *data, size_t n, struct herd_startup *ret)
 
 	if (n < 8) {
 		/* Refuse a hopeless length before waiting for more of it. */
-		if (n >= 4 && (herd_rd_u32(&r) > HERD_STARTUP_MAX_BYTES))
-			return -EBADMSG;
-		return -EAGAIN;
+		len = n >= 4 ? herd_rd_u32(&r) : 8;
+		return len < 8 || len > HERD_STARTUP_MAX_BYTES ? -EBADMSG : -EAGAIN;
 	}
 	len = herd_rd_u32(&r);
 	code = herd_rd_u32(&r);
