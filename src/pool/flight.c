@@ -113,6 +113,12 @@ void herd_flight_note(struct herd_flight *f)
 	at(f, f->count - 1)->noted = true;
 }
 
+void herd_flight_mark(struct herd_flight *f, uint8_t mark)
+{
+	assert(f->count > 0);
+	at(f, f->count - 1)->mark = mark;
+}
+
 static void drop_marks(struct herd_flight *f)
 {
 	while (f->count > 0 && at(f, 0)->type == 'c')

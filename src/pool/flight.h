@@ -28,8 +28,9 @@ struct herd_stmt;
 struct herd_flight_item {
 	struct herd_stmt *stmt;
 	char type;
-	uint8_t act; /* enum herd_flight_act */
-	bool noted;  /* the session follows it (pool/session.h) */
+	uint8_t act;  /* enum herd_flight_act */
+	bool noted;   /* the session follows it (pool/session.h) */
+	uint8_t mark; /* of a request of ours: what it is for, 0: nothing in particular */
 };
 
 /* A zeroed struct is an empty queue. */
@@ -59,8 +60,9 @@ uint32_t herd_flight_forget_stmts(struct herd_flight *f, herd_flight_lost_fn fn,
 int herd_flight_push(struct herd_flight *f, char type, enum herd_flight_act act,
 		     struct herd_stmt *stmt);
 
-/* Marks the request that was pushed last, which must be there. */
+/* Marks the request that was pushed last, which must be there: see struct herd_flight_item. */
 void herd_flight_note(struct herd_flight *f);
+void herd_flight_mark(struct herd_flight *f, uint8_t mark);
 
 /*
  * The server sent a message of this type. Returns what to do with it (PASS or DROP); done, unless

@@ -46,6 +46,7 @@ void herd_login_free(struct herd_login *l)
 	herd_extauth_forget(l->ext);
 	herd_pconf_unref(l->config);
 	free(l->map);
+	free(l->session_attrs);
 	wipe_free(l->secret);
 	wipe_free(l->password);
 	herd_scram_server_free(&l->scram_server);

@@ -17,6 +17,7 @@
 #include "proxy/doors.h"
 #include "proxy/repl.h"
 #include "proxy/session.h"
+#include "proxy/split.h"
 #include "proxy/tls.h"
 #include "wire/msg.h"
 
@@ -224,6 +225,7 @@ static void free_client(void *p)
 	free(c->dbname);
 	free(c->internal);
 	free(c->fail_text);
+	herd_split_free(c);
 	free(c);
 }
 
@@ -231,7 +233,7 @@ static void let_go_of_server(struct herd_client *c)
 {
 	struct herd_server *s = c->server;
 
-	if (!s)
+	if (!s || (c->split && herd_split_keep_server(c)))
 		return;
 	c->server = NULL;
 	s->client = NULL;
@@ -263,9 +265,11 @@ static void uncount(struct herd_client *c)
 		if (c->user_count)
 			atomic_fetch_sub(&c->user_count->nclients, 1);
 		if (c->pool) {
-			pthread_mutex_lock(&c->pool->lock);
-			c->pool->nclients--;
-			pthread_mutex_unlock(&c->pool->lock);
+			struct herd_pool *home = c->split ? c->split->home : c->pool;
+
+			pthread_mutex_lock(&home->lock);
+			home->nclients--;
+			pthread_mutex_unlock(&home->lock);
 		}
 	}
 	c->counted = false;
@@ -491,6 +495,10 @@ static void check_waiting(struct herd_client *c, const struct herd_user *u)
 		herd_client_fail(c, "3D000", "no such database: %s", c->dbname);
 		return;
 	}
+	if (c->split)
+		herd_split_check_wait(c);
+	if (c->state != HERD_CLIENT_WAITING && c->state != HERD_CLIENT_WELCOME)
+		return;
 	bool held = atomic_load(&c->pool->troubled);
 	struct herd_wait_obs o = { .waited_ms = (w->now_us - c->wait_us) / 1000,
 				   .query_wait_timeout_ms = timeout / 1000,

@@ -23,6 +23,7 @@ enum herd_client_state {
 struct herd_login;
 struct herd_cancel;
 struct herd_console;
+struct herd_split;
 struct herd_repl;
 
 /* For queries of the proxy itself, which wait in a queue like everybody (auth_query). */
@@ -51,7 +52,8 @@ struct herd_client {
 	struct herd_login *login;     /* until logged in */
 	struct herd_console *console; /* of HERD_CLIENT_ADMIN */
 	struct herd_internal *internal;
-	struct herd_repl *repl; /* of a replication connection (repl.h) */
+	struct herd_repl *repl;   /* of a replication connection (repl.h) */
+	struct herd_split *split; /* NULL: all it sends is for one pool; see proxy/split.h */
 	struct herd_vars vars;
 	struct herd_map *stmts;    /* name -> struct herd_stmt, NULL until the first */
 	struct herd_map *fresh;    /* those of them that are being parsed; borrowed */

@@ -16,6 +16,7 @@
 #include "proxy/ldapauth.h"
 #include "proxy/pam.h"
 #include "proxy/settings.h"
+#include "sql/readonly.h"
 
 static void free_database(void *p)
 {
@@ -66,6 +67,7 @@ static struct herd_database *new_database(const char *name)
 	d->max_db_connections = d->max_db_client_connections = -1;
 	d->pool_mode = HERD_MODE_UNSET;
 	d->session_state = -1;
+	d->split = HERD_SPLIT_UNSET;
 	d->query_wait_timeout = d->server_lifetime = -1;
 	d->round_robin = true;
 	d->route.group = -1;
@@ -134,6 +136,8 @@ static int database_value(struct herd_database *d, const char *key, const char *
 		return herd_settings_mode(value, &d->pool_mode);
 	if (strcmp(key, "session_state") == 0)
 		return herd_settings_session(value, &d->session_state);
+	if (strcmp(key, "split") == 0)
+		return herd_settings_split(value, &d->split);
 	if (strcmp(key, "query_wait_timeout") == 0)
 		return herd_settings_time(value, &d->query_wait_timeout);
 	if (strcmp(key, "server_lifetime") == 0)
@@ -191,11 +195,21 @@ static int on_database_word(void *arg, const char *section, const char *key, con
 	return rc < 0 ? bad_value(err, key, value) : 0;
 }
 
+static int check_split(int mode, struct herd_err *err)
+{
+	if (mode == HERD_SPLIT_AUTO && !herd_readonly_available())
+		return herd_err_set(err, -EINVAL,
+				    "split = auto needs a program built with libpg_query");
+	return 0;
+}
+
 static int check_route(struct herd_database *d, struct herd_err *err)
 {
 	if (!d->cluster) {
 		if (d->route.group >= 0)
 			return herd_err_set(err, -EINVAL, "\"group\" needs \"cluster\"");
+		if (d->split > HERD_SPLIT_OFF)
+			return herd_err_set(err, -EINVAL, "\"split\" needs \"cluster\"");
 		if (d->route.max_lag > 0 || d->route.max_lag_ms > 0)
 			return herd_err_set(err, -EINVAL, "\"max_lag\" needs \"cluster\"");
 		if (d->route.fallback_primary)
@@ -203,7 +217,8 @@ static int check_route(struct herd_database *d, struct herd_err *err)
 		return 0;
 	}
 	if ((d->route.max_lag > 0 || d->route.max_lag_ms > 0) &&
-	    d->route.role != HERD_ROUTE_REPLICA && d->route.role != HERD_ROUTE_ANY)
+	    d->route.role != HERD_ROUTE_REPLICA && d->route.role != HERD_ROUTE_ANY &&
+	    d->split <= HERD_SPLIT_OFF)
 		return herd_err_set(err, -EINVAL, "\"max_lag\" needs role \"replica\" or \"any\"");
 	if (d->route.fallback_primary && d->route.role != HERD_ROUTE_REPLICA)
 		return herd_err_set(err, -EINVAL, "\"fallback\" needs role \"replica\"");
@@ -212,10 +227,14 @@ static int check_route(struct herd_database *d, struct herd_err *err)
 	if (d->route.role == HERD_ROUTE_WORKERS && d->route.group >= 0)
 		return herd_err_set(err, -EINVAL,
 				    "\"group\" and role \"workers\" exclude each other");
+	if (d->split > HERD_SPLIT_OFF && d->route.role != HERD_ROUTE_PRIMARY)
+		return herd_err_set(err, -EINVAL, "\"split\" needs role \"primary\"");
 	d->route.cluster = d->cluster;
 	d->reads = d->route;
 	d->reads.role = HERD_ROUTE_REPLICA;
-	return 0;
+	if (d->route.role == HERD_ROUTE_PRIMARY)
+		d->route.max_lag = d->route.max_lag_ms = 0;
+	return check_split(d->split, err);
 }
 
 static int add_database(struct herd_pconf *c, const char *name, const char *value,
@@ -483,6 +502,8 @@ static int check_config(struct herd_pconf *c, struct herd_err *err)
 	if (herd_log_facility(s->syslog_facility) < 0)
 		return herd_err_set(err, -EINVAL, "invalid value \"%s\" for setting \"%s\"",
 				    s->syslog_facility, "syslog_facility");
+	if (check_split(s->split, err) < 0)
+		return -EINVAL;
 	if (strcmp(s->auth_dbname, "pgbouncer") == 0)
 		return herd_err_set(err, -EINVAL,
 				    "cannot use the reserved \"pgbouncer\" database as an "

@@ -25,6 +25,15 @@ enum herd_session_state { HERD_SESSION_OFF = 0, HERD_SESSION_AUTO };
 
 enum herd_uring_mode { HERD_URING_AUTO = 0, HERD_URING_ON, HERD_URING_OFF };
 
+/* Which reads of a database on the primary may go to replicas; see proxy/split.h. */
+enum herd_split_mode {
+	HERD_SPLIT_UNSET = -1,
+	HERD_SPLIT_OFF,
+	HERD_SPLIT_TRANSACTION, /* READ ONLY transactions */
+	HERD_SPLIT_AUTO,        /* and statements that are proved to be reads */
+	HERD_SPLIT_SESSION      /* all but what is known to write; a client's own wish */
+};
+
 enum herd_auth {
 	HERD_AUTH_ANY = 0,
 	HERD_AUTH_TRUST,
@@ -76,6 +85,9 @@ struct herd_settings {
 	int session_state, max_pinned;
 	bool give_way;
 	int io_uring; /* enum herd_uring_mode */
+	int split;
+	bool causal_reads;
+	int64_t causal_wait;
 	bool server_round_robin, disable_pqexec, application_name_add_host;
 	bool log_connections, log_disconnections, log_pooler_errors, log_stats, use_syslog;
 	bool server_reset_query_always, server_fast_close, so_reuseport, tcp_keepalive;
@@ -103,6 +115,7 @@ struct herd_database {
 	int max_db_connections, max_db_client_connections;
 	int pool_mode;              /* HERD_MODE_UNSET: default */
 	int session_state;          /* -1: default */
+	int split;                  /* HERD_SPLIT_UNSET: default */
 	int64_t query_wait_timeout; /* -1: default */
 	int64_t server_lifetime;
 	bool round_robin; /* load_balance_hosts */

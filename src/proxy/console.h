@@ -77,8 +77,8 @@ void herd_show_columns(struct herd_buf *b, const struct herd_show *s, uint64_t b
 
 /* What there is to show, by concern, each ended by an entry without a name. */
 extern const struct herd_show herd_shows_conf[], herd_shows_herd[], herd_shows_lists[],
-	herd_shows_peers[], herd_shows_pools[], herd_shows_sockets[], herd_shows_stats[],
-	herd_shows_times[];
+	herd_shows_peers[], herd_shows_pools[], herd_shows_sockets[], herd_shows_split[],
+	herd_shows_stats[], herd_shows_times[];
 
 /* For rows made while walking over pools. */
 struct herd_show_arg {

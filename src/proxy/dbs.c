@@ -5,6 +5,7 @@
 
 #include "base/str.h"
 #include "proxy/pools.h"
+#include "proxy/split.h"
 
 static struct herd_db *get(struct herd_px *px, const char *name, const char *listener,
 			   bool fallback)
@@ -24,16 +25,19 @@ static struct herd_db *get(struct herd_px *px, const char *name, const char *lis
 	db->name = strdup(name);
 	db->listener = herd_str_dup(listener);
 	db->stats = aligned_alloc(64, sizeof(*db->stats) * (size_t)px->nworkers);
-	if (!db->name || !db->stats || (listener && !db->listener) ||
+	db->routes = aligned_alloc(64, sizeof(*db->routes) * (size_t)px->nworkers);
+	if (!db->name || !db->stats || !db->routes || (listener && !db->listener) ||
 	    herd_map_put(px->dbs, key, db) < 0) {
 		free(db->name);
 		free(db->listener);
 		free(db->stats);
+		free(db->routes);
 		free(db);
 		db = NULL;
 		goto out;
 	}
 	memset(db->stats, 0, sizeof(*db->stats) * (size_t)px->nworkers);
+	memset(db->routes, 0, sizeof(*db->routes) * (size_t)px->nworkers);
 	if (fallback)
 		herd_info(px->log, "registered new auto-database: db=%s", name);
 out:
@@ -229,6 +233,7 @@ void herd_pools_free(struct herd_px *px)
 		free(db->name);
 		free(db->listener);
 		free(db->stats);
+		free(db->routes);
 		free(db);
 	}
 	pos = 0;

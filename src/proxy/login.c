@@ -10,6 +10,7 @@
 #include "proxy/cancel.h"
 #include "proxy/login.h"
 #include "proxy/repl.h"
+#include "proxy/split.h"
 #include "proxy/tls.h"
 #include "wire/msg.h"
 
@@ -341,6 +342,8 @@ void herd_login_finish(struct herd_client *c)
 {
 	struct herd_buf b = { 0 };
 
+	if (!c->repl && !herd_split_login(c, c->login->session_attrs))
+		return;
 	if (herd_key_assign(c) < 0) {
 		herd_client_fail(c, "58000", "could not make a cancel key");
 		return;

@@ -27,6 +27,7 @@ struct herd_login {
 	bool scram_first_done;
 	struct herd_scram_secret scram_secret;
 	struct herd_scram_server scram_server;
+	char *session_attrs; /* target_session_attrs, as an option of the startup packet */
 	bool have_keys;
 	struct herd_scram_keys keys;
 	char *password; /* as the client sent it in clear */

@@ -25,6 +25,8 @@ struct herd_mate {
 
 	pthread_mutex_t lock; /* of what follows */
 	struct herd_health health;
+	int64_t started;       /* of its postmaster, us since the epoch; 0: not known */
+	uint64_t replayed;     /* since then it has replayed at least this much WAL */
 	char *last_error;      /* NULL: none so far */
 	int64_t last_error_ms; /* wall clock */
 };

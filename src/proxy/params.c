@@ -24,6 +24,8 @@ static bool set_parameter(struct herd_client *c, const char *name, const char *v
 		}
 		return herd_vars_set(&c->vars, &c->w->px->vars, name, value) >= 0;
 	}
+	if (strcmp(name, "target_session_attrs") == 0)
+		return herd_str_set(&c->login->session_attrs, value);
 	return herd_pconf_in_list(set->ignore_startup_parameters, name) ||
 	       strncmp(name, "_pq_.", 5) == 0;
 }

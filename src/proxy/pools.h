@@ -11,6 +11,7 @@
 #include "wire/auth.h"
 
 struct herd_client;
+struct herd_routes;
 struct herd_server;
 
 /* Counted per worker without sharing, summed when asked. In the order of SHOW STATS. */
@@ -45,6 +46,7 @@ struct herd_db {
 	_Atomic bool paused, disabled, waiting_close;
 	_Atomic int nconns, nclients;
 	struct herd_stats *stats;          /* one per worker */
+	struct herd_routes *routes;        /* one per worker; see proxy/split.h */
 	uint64_t last[HERD_NSTATS];        /* sums at the start of the stats period; main thread */
 	_Atomic uint64_t avg[HERD_NSTATS]; /* per second or per item, over the last period */
 };

@@ -521,6 +521,31 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 	return rc;
 }
 
+static bool splits(const struct herd_pconf *c)
+{
+	size_t pos = 0;
+	const char *name;
+	void *value;
+	bool any = c->s.split > HERD_SPLIT_OFF;
+
+	while (!any && herd_map_next(c->databases, &pos, &name, &value))
+		any = ((const struct herd_database *)value)->split > HERD_SPLIT_OFF;
+	for (size_t i = 0; !any && i < c->nlisteners; i++)
+		any = c->listeners[i].db->split > HERD_SPLIT_OFF;
+	return any;
+}
+
+/* The parameters that are followed. That of READ ONLY sessions says where their reads go. */
+static int track(struct herd_px *px, const struct herd_pconf *c)
+{
+	char *extra = herd_str_printf("%s%s", c->s.track_extra_parameters,
+				      splits(c) ? ",default_transaction_read_only" : "");
+	int rc = extra ? herd_var_names_init(&px->vars, extra) : -ENOMEM;
+
+	free(extra);
+	return rc;
+}
+
 int herd_proxy_main(int argc, char **argv)
 {
 	struct options o = { 0 };
@@ -534,7 +559,7 @@ int herd_proxy_main(int argc, char **argv)
 
 	rc = px ? herd_pconf_load(o.file, &config, &err) : -ENOMEM;
 	if (rc == 0)
-		rc = herd_var_names_init(&px->vars, config->s.track_extra_parameters);
+		rc = track(px, config);
 	if (rc == 0) {
 		pthread_mutex_lock(&px->reload_lock);
 		rc = herd_live_replace(px, config, &err);

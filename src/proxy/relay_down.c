@@ -9,6 +9,7 @@
 #include "proxy/repl.h"
 #include "proxy/session.h"
 #include "proxy/slow.h"
+#include "proxy/split.h"
 #include "proxy/topology.h"
 #include "wire/msg.h"
 
@@ -154,6 +155,11 @@ static enum herd_flight_act round_over(struct down *d, const char *body, size_t 
 
 	d->s->tx = n > 0 ? *body : 'I';
 	d->s->request_us = d->w->now_us;
+	if (act == HERD_FLIGHT_DROP && done.mark) {
+		d->s->ready = true;
+		d->release = herd_causal_answered(d->c, done.mark);
+		return act;
+	}
 	if (act == HERD_FLIGHT_DROP) {
 		if (d->s->restoring > 0) {
 			d->s->restoring--;
@@ -166,12 +172,16 @@ static enum herd_flight_act round_over(struct down *d, const char *body, size_t 
 		d->s->vars_sent = false;
 		return act;
 	}
-	count_round(d);
 	if (d->c->kept) {
 		if (done.noted)
 			herd_session_over(&d->c->kept->s);
 		herd_session_round(d->c, d->s->tx);
 	}
+	if (d->c->split && d->c->split->again) {
+		d->s->ready = d->release = true;
+		return HERD_FLIGHT_DROP;
+	}
+	count_round(d);
 	d->c->midway = false;
 	if (!herd_flight_idle(&d->s->flight))
 		return act;
@@ -183,9 +193,14 @@ static enum herd_flight_act round_over(struct down *d, const char *body, size_t 
 	if (d->c->internal)
 		d->release = true;
 	else if (d->s->tx == 'I')
-		d->release = mode != HERD_MODE_SESSION && !herd_session_pinned(d->c);
+		d->release = mode != HERD_MODE_SESSION && !herd_session_pinned(d->c) &&
+			     !(d->c->split && herd_split_ends(d->c));
 	else if (mode == HERD_MODE_STATEMENT)
 		return d->refuse = true, HERD_FLIGHT_DROP;
+	if (d->c->split && d->s->tx != 'I' && d->c->split->blocked) {
+		d->c->split->blocked = false;
+		herd_client_wake(d->c);
+	}
 	return act;
 }
 
@@ -255,7 +270,17 @@ static enum herd_flight_act on_error(struct down *d, const char *body, size_t n)
 	 */
 	if (head && head->type == 'P' && head->stmt && strcmp(e.sqlstate, "42P05") == 0)
 		atomic_store(&d->s->close_needed, true);
+	bool swallow = d->c->split && head && head->act == HERD_FLIGHT_PASS &&
+		       herd_split_swallows(d->c, e.sqlstate);
 	enum herd_flight_act act = herd_flight_answer(&d->s->flight, 'E', on_lost, d, NULL);
+
+	if (swallow) {
+		if (d->c->kept)
+			herd_session_error(&d->c->kept->s);
+		herd_client_log(d->c, HERD_LOG_DEBUG, "asking the primary, for a standby says: %s",
+				e.msg);
+		return HERD_FLIGHT_DROP;
+	}
 
 	if (d->s->restoring > 0)
 		act = HERD_FLIGHT_DROP;
@@ -289,6 +314,8 @@ static enum herd_flight_act look(struct down *d, char type, const char *body, si
 	bool instead = false;
 	struct herd_rd r;
 
+	if (ours && type == 'D' && herd_flight_head(&d->s->flight)->mark)
+		herd_causal_row(d->c, body, n);
 	switch (type) {
 	case 'D':
 	case 'd':
@@ -329,8 +356,10 @@ static void add_fakes(struct down *d)
 {
 	char type;
 
-	while ((type = herd_flight_take_fake(&d->s->flight)))
-		herd_wr_empty(herd_gather_buf(&d->g), type);
+	while ((type = herd_flight_take_fake(&d->s->flight))) {
+		if (!d->c->split || herd_split_passes(d->c, type))
+			herd_wr_empty(herd_gather_buf(&d->g), type);
+	}
 }
 
 static void to_internal(struct down *d, char type, const char *body, size_t n)
@@ -345,10 +374,17 @@ static void deliver(struct down *d, const char *p, size_t n, const struct herd_m
 		to_internal(d, h->type, p + HERD_MSG_HEAD_BYTES, n - HERD_MSG_HEAD_BYTES);
 		return;
 	}
+	if (d->c->split) {
+		if (!herd_split_passes(d->c, h->type)) {
+			d->s->pass_drop = true;
+			return;
+		}
+	} else {
+		d->c->replayable = false;
+	}
 	herd_gather_add(&d->g, p, n);
 	if (h->type != 'Z')
 		d->c->midway = true;
-	d->c->replayable = false;
 	if (d->c->carried && h->type == 'Z' && d->s->ready && d->s->tx == 'I')
 		begin_anew(d->c);
 }
@@ -398,15 +434,53 @@ static ssize_t process(struct down *d, const char *data, size_t n)
 	return (ssize_t)used;
 }
 
+/* They will be parsed again, which is no error then. */
+static void doubt_fresh(struct herd_client *c)
+{
+	size_t pos = 0;
+	const char *name;
+	void *stmt;
+
+	if (!c->fresh)
+		return;
+	if (!c->doubtful)
+		c->doubtful = herd_map_new(NULL);
+	while (c->doubtful && herd_map_next(c->fresh, &pos, &name, &stmt))
+		herd_map_put(c->doubtful, name, stmt);
+	herd_map_free(c->fresh);
+	c->fresh = NULL;
+}
+
+static void replay(struct herd_client *c)
+{
+	struct herd_buf all = { 0 };
+
+	herd_buf_add(&all, herd_buf_str(&c->replay), c->replay.len);
+	herd_buf_add(&all, herd_buf_str(&c->conn.in), c->conn.in.len);
+	herd_buf_free(&c->replay);
+	herd_buf_free(&c->conn.in);
+	c->conn.in = all;
+	c->state = HERD_CLIENT_IDLE;
+	doubt_fresh(c);
+	herd_client_log(c, HERD_LOG_DEBUG, "no answer of that server has come: asking again");
+	herd_client_wake(c);
+}
+
 /* The transaction is over: the server goes back, the client goes on. */
 static void give_back(struct down *d)
 {
 	struct herd_client *c = d->c;
 	struct herd_internal *in = c->internal;
+	bool again = c->split && c->split->again;
 
 	c->state = HERD_CLIENT_IDLE;
-	herd_buf_free(&c->replay);
+	if (!again)
+		herd_buf_free(&c->replay);
 	herd_server_release(d->w, d->s);
+	if (again) {
+		replay(c);
+		return;
+	}
 	if (in) {
 		in->end(c, NULL);
 		return;
@@ -443,20 +517,6 @@ static bool may_replay(const struct herd_client *c, const struct herd_server *s)
 	       herd_hold_sqlstate(s->error_state) && c->pass_left == 0;
 }
 
-static void replay(struct herd_client *c)
-{
-	struct herd_buf all = { 0 };
-
-	herd_buf_add(&all, herd_buf_str(&c->replay), c->replay.len);
-	herd_buf_add(&all, herd_buf_str(&c->conn.in), c->conn.in.len);
-	herd_buf_free(&c->replay);
-	herd_buf_free(&c->conn.in);
-	c->conn.in = all;
-	c->state = HERD_CLIENT_IDLE;
-	herd_client_log(c, HERD_LOG_DEBUG, "server ended before the first answer: asking again");
-	herd_client_wake(c);
-}
-
 static void answer_rounds(struct herd_client *c, uint32_t rounds, bool open, const char *state,
 			  const char *text)
 {
@@ -487,7 +547,8 @@ static void server_died(struct herd_worker *w, struct herd_server *s, const char
 	bool cut = s->pass_left > 0 && !s->pass_drop;
 	uint32_t rounds = herd_flight_rounds(&s->flight);
 	bool open = herd_flight_open_batch(&s->flight);
-	bool again = may_replay(c, s);
+	bool again = may_replay(c, s) || (c->split && !session && herd_split_retries(c));
+	bool nothing_lost = c->split && herd_split_survives(c) && !session;
 	char *message = strdup(s->errored && s->error_text ? s->error_text : text);
 	char state[6] = "08006";
 
@@ -507,6 +568,9 @@ static void server_died(struct herd_worker *w, struct herd_server *s, const char
 		c->internal->end(c, message ? message : text);
 	} else if (again) {
 		replay(c);
+	} else if (nothing_lost) {
+		c->state = HERD_CLIENT_IDLE;
+		herd_client_wake(c);
 	} else if (cluster && !session && !cut && (rounds > 0 || open) && message) {
 		c->state = HERD_CLIENT_IDLE;
 		c->in_query = c->in_xact = false;
@@ -597,6 +661,8 @@ void herd_relay_from_server(struct herd_worker *w, struct herd_server *s)
 				herd_server_drop(w, s, "server conn crashed?");
 				if (c->internal)
 					c->internal->end(c, NULL);
+				else if (c->split && c->split->again)
+					replay(c);
 				else
 					herd_client_wake(c);
 				return;

@@ -10,6 +10,7 @@
 #include "proxy/repl.h"
 #include "proxy/session.h"
 #include "proxy/slow.h"
+#include "proxy/split.h"
 #include "wire/msg.h"
 
 void herd_relay_read(struct herd_worker *w, struct herd_conn *c, struct herd_chunk *ret)
@@ -57,8 +58,10 @@ void herd_relay_fakes(struct herd_client *c)
 	struct herd_buf b = { 0 };
 	char type;
 
-	while (c->server && (type = herd_flight_take_fake(&c->server->flight)))
-		herd_wr_empty(&b, type);
+	while (c->server && (type = herd_flight_take_fake(&c->server->flight))) {
+		if (!c->split || herd_split_passes(c, type))
+			herd_wr_empty(&b, type);
+	}
 	if (b.len > 0)
 		herd_conn_send_buf(&c->conn, &b);
 	herd_buf_free(&b);
@@ -80,8 +83,11 @@ static void restore_stmts(struct herd_client *c)
 	herd_buf_free(&msg);
 }
 
-/* A server was just linked: brings its parameters to what the client expects. */
-static void start_assignment(struct herd_client *c)
+/*
+ * A server was just linked: brings its parameters to what the client expects. False: what the
+ * client sent has to wait.
+ */
+static bool start_assignment(struct herd_client *c)
 {
 	struct herd_worker *w = c->w;
 	struct herd_server *s = c->server;
@@ -116,6 +122,7 @@ out:
 		herd_session_assign(c);
 	herd_buf_free(&sql);
 	herd_buf_free(&msg);
+	return !c->split || herd_split_assigned(c);
 }
 
 void herd_relay_linked(struct herd_client *c)
@@ -151,6 +158,9 @@ struct up {
 	size_t avail;  /* bytes of it that are here */
 	struct herd_msg_head h;
 	size_t used;
+	/* The same as the client sent it, with all that is here of what follows. */
+	const char *raw;
+	size_t raw_avail;
 };
 
 static size_t total_of(const struct up *u)
@@ -560,11 +570,16 @@ static enum fate without_server(struct up *u)
 			herd_client_fail(c, "57P01", "server shutting down");
 			return CLOSED;
 		}
+		if (c->split && herd_split_choose(c, u->raw, u->raw_avail) != HERD_SPLIT_GO)
+			return LATER;
 		if (!herd_pool_checkout(c->w, c))
 			return c->state == HERD_CLIENT_CLOSED ? CLOSED : LATER;
 		herd_histogram_add(&c->server->pool->times[c->w->id].of[HERD_TIME_WAIT], 0);
-		start_assignment(c);
 		u->g.to = &c->server->conn;
+		if (!start_assignment(c))
+			return LATER;
+		if (c->split)
+			c->split->first = false;
 		return forward(u);
 	}
 }
@@ -698,6 +713,14 @@ static enum fate one_message(struct up *u)
 		c->skip_to_sync = false;
 		return without_server(u);
 	}
+	if (c->split && c->server) {
+		enum herd_split_step step = herd_split_goes_on(c, u->raw, u->raw_avail);
+
+		if (step == HERD_SPLIT_LATER)
+			return LATER;
+		if (step == HERD_SPLIT_LEFT)
+			u->g.to = NULL;
+	}
 	if (is_watched(c, u->h.type))
 		f = watched(u);
 	else
@@ -715,8 +738,8 @@ static size_t process(struct herd_client *c, const char *data, size_t n, bool *c
 
 	herd_gather_start(&u.g, c->server ? &c->server->conn : NULL, &c->w->aux, c->w->batch);
 	while (used < n) {
-		u.p = data + used;
-		u.avail = n - used;
+		u.p = u.raw = data + used;
+		u.avail = u.raw_avail = n - used;
 		if (c->pass_left > 0) {
 			size_t take = u.avail < c->pass_left ? u.avail : c->pass_left;
 
@@ -768,6 +791,8 @@ void herd_relay_from_client(struct herd_client *c)
 		if (c->state != HERD_CLIENT_IDLE && c->state != HERD_CLIENT_ACTIVE)
 			return;
 		if (c->server && herd_conn_blocked(&c->server->conn))
+			return;
+		if (c->split && c->split->blocked)
 			return;
 		if (!c->conn.can_read && c->conn.in.len == 0)
 			return;

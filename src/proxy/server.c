@@ -386,6 +386,11 @@ void herd_server_test(struct herd_worker *w, struct herd_server *s)
 	ask(w, s, strcmp(sql, "<empty>") == 0 ? "" : sql, HERD_SERVER_TESTED);
 }
 
+void herd_server_rollback(struct herd_worker *w, struct herd_server *s)
+{
+	ask(w, s, "ROLLBACK", HERD_SERVER_TESTED);
+}
+
 /* The highest timeline that any member of the group has told. */
 static int64_t highest_timeline(const struct herd_topo_group *g)
 {

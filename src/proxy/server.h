@@ -90,6 +90,8 @@ struct herd_server {
 	uint32_t cancel_key_len;
 	int64_t connected_us, request_us, released_us, poll_us, opened_us;
 	int polls;
+	int64_t started; /* as in struct herd_mate, as far as this connection knows */
+	uint64_t replayed;
 	char *verify_row[3]; /* answers of the check: in recovery, system identifier, timeline */
 	bool errored;        /* what we asked failed */
 	char *error_text, error_state[6];
@@ -118,6 +120,8 @@ void herd_server_failed(struct herd_worker *w, struct herd_server *s, const char
 /* Asks it again whether it leads; it goes to the pool when it does. */
 void herd_server_verify(struct herd_worker *w, struct herd_server *s);
 void herd_server_test(struct herd_worker *w, struct herd_server *s);
+/* Ends the transaction of a client that goes on elsewhere; the server goes to its pool. */
+void herd_server_rollback(struct herd_worker *w, struct herd_server *s);
 void herd_server_janitor(struct herd_worker *w);
 void herd_server_polls(struct herd_worker *w);
 void herd_server_log(struct herd_worker *w, const struct herd_server *s, enum herd_log_level level,

@@ -10,7 +10,7 @@
 
 #include "base/str.h"
 
-enum kind { TEXT, INT, BOOL, TIME, OCTAL, MODE, AUTH, SSLMODE, SESSION, URING };
+enum kind { TEXT, INT, BOOL, TIME, OCTAL, MODE, AUTH, SSLMODE, SESSION, URING, SPLIT };
 enum { RESTART = 1, SILENT = 2, OURS = 4, NULLABLE = 8 };
 
 struct setting {
@@ -182,6 +182,9 @@ static const struct setting table[] = {
 	{ "pin_timeout", TIME, AT(pin_timeout), "0", OURS, 0 },
 	{ "max_pinned", INT, AT(max_pinned), "0", OURS, INT_MAX },
 	{ "hold_timeout", TIME, AT(hold_timeout), "30", OURS, 0 },
+	{ "split", SPLIT, AT(split), "off", OURS, 0 },
+	{ "causal_reads", BOOL, AT(causal_reads), "1", OURS, 0 },
+	{ "causal_wait", TIME, AT(causal_wait), "0", OURS, 0 },
 	{ "hold_max_clients", INT, AT(hold_max_clients), "0", OURS, INT_MAX },
 };
 /* clang-format on */
@@ -268,6 +271,13 @@ const char *herd_mode_name(int mode)
 	return mode < 0 ? "" : mode_words[mode];
 }
 
+static const char *const split_words[] = { "off", "transaction", "auto", NULL };
+
+int herd_settings_split(const char *text, int *ret)
+{
+	return parse_word(text, split_words, ret);
+}
+
 int herd_settings_mode(const char *text, int *ret)
 {
 	return parse_word(text, mode_words, ret);
@@ -309,6 +319,9 @@ int herd_settings_store(struct herd_settings *s, int i, const char *text, struct
 		break;
 	case SESSION:
 		rc = parse_word(text, session_words, (int *)(void *)at);
+		break;
+	case SPLIT:
+		rc = parse_word(text, split_words, (int *)(void *)at);
 		break;
 	case SSLMODE:
 		rc = parse_word(text, ssl_words, (int *)(void *)at);

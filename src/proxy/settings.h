@@ -13,6 +13,8 @@ int herd_settings_store(struct herd_settings *s, int i, const char *text, struct
 void herd_settings_free(struct herd_settings *s);
 /* Seconds with fractions -> microseconds. 0 or -EINVAL. */
 int herd_settings_time(const char *text, int64_t *ret);
+/* off, transaction, auto. 0 or -EINVAL. */
+int herd_settings_split(const char *text, int *ret);
 int herd_settings_mode(const char *text, int *ret);
 int herd_settings_auth(const char *text, int *ret);
 int herd_settings_session(const char *text, int *ret);

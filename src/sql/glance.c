@@ -69,6 +69,17 @@ static enum herd_glance_kind begin_kind(struct modes m)
 	return m.read ? HERD_GLANCE_BEGIN_READ : HERD_GLANCE_BEGIN;
 }
 
+/* COMMIT [WORK | TRANSACTION] and no more: not PREPARED, TO, AND CHAIN. */
+static bool alone(struct herd_sql_lex *l)
+{
+	struct herd_sql_token t;
+
+	herd_sql_next(l, &t);
+	if (herd_sql_is(&t, "work") || herd_sql_is(&t, "transaction"))
+		herd_sql_next(l, &t);
+	return t.kind == HERD_SQL_END;
+}
+
 /* What one statement is. */
 static enum herd_glance_kind kind_of(const struct herd_sql_span *s)
 {
@@ -88,17 +99,10 @@ static enum herd_glance_kind kind_of(const struct herd_sql_span *s)
 		return HERD_GLANCE_QUERY;
 	if (one_of(&t, changes))
 		return HERD_GLANCE_CHANGE;
-	if (herd_sql_is(&t, "commit") || herd_sql_is(&t, "end")) {
-		/* COMMIT PREPARED, AND CHAIN */
-		return herd_sql_next(&l, &t) == HERD_SQL_END ||
-				       ((herd_sql_is(&t, "work") ||
-					 herd_sql_is(&t, "transaction")) &&
-					herd_sql_next(&l, &t) == HERD_SQL_END)
-			       ? HERD_GLANCE_COMMIT
-			       : HERD_GLANCE_OTHER;
-	}
+	if (herd_sql_is(&t, "commit") || herd_sql_is(&t, "end"))
+		return alone(&l) ? HERD_GLANCE_COMMIT : HERD_GLANCE_OTHER;
 	if (herd_sql_is(&t, "rollback") || herd_sql_is(&t, "abort"))
-		return HERD_GLANCE_ROLLBACK;
+		return alone(&l) ? HERD_GLANCE_ROLLBACK : HERD_GLANCE_OTHER;
 	if (herd_sql_is(&t, "begin"))
 		return begin_kind(modes_of(&l));
 	if (herd_sql_is(&t, "start") && herd_sql_next(&l, &t) && herd_sql_is(&t, "transaction"))

@@ -1,0 +1,175 @@
+/* Read your writes: how far the client wrote, and how far a replica is. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/lsn.h"
+#include "proxy/mates.h"
+#include "proxy/split.h"
+#include "proxy/topology.h"
+#include "wire/msg.h"
+
+/*
+ * The position up to which WAL is written (inserted, not flushed) is at or behind the commit record
+ * of everything that was acknowledged, with synchronous_commit off, too.
+ */
+static const char wrote_sql[] =
+	"SELECT pg_catalog.pg_current_wal_insert_lsn(), 0 /* pgherd: causal_reads */";
+/* A replica that was promoted meanwhile is asked how far it wrote. */
+#define REPLAYED_SQL                                                                               \
+	"CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() "       \
+	"ELSE pg_catalog.pg_current_wal_insert_lsn() END, "                                        \
+	"(EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint"            \
+	" /* pgherd: causal_reads */"
+static const char replayed_sql[] = "SELECT " REPLAYED_SQL;
+/* The server sleeps between two looks, so that nobody here needs a timer. */
+static const char later_sql[] = "SELECT " REPLAYED_SQL " FROM pg_catalog.pg_sleep(0.002)";
+
+static bool ask(struct herd_client *c, const char *sql, uint8_t mark)
+{
+	struct herd_server *s = c->server;
+	struct herd_buf b = { 0 };
+
+	herd_wr_query(&b, sql);
+	if (herd_flight_push(&s->flight, 'Q', HERD_FLIGHT_DROP, NULL) < 0) {
+		herd_buf_free(&b);
+		return false;
+	}
+	herd_flight_mark(&s->flight, mark);
+	s->ready = false;
+	if (herd_conn_send_buf(&s->conn, &b) < 0)
+		s->conn.broken = true;
+	herd_buf_free(&b);
+	c->split->asking = c->split->blocked = true;
+	c->split->got = 0;
+	return true;
+}
+
+bool herd_causal_ask_wrote(struct herd_client *c)
+{
+	if (ask(c, wrote_sql, HERD_MARK_WROTE))
+		return true;
+	c->split->wrote = UINT64_MAX;
+	return false;
+}
+
+/* What is known of the replica without asking. It only rises, until its postmaster starts anew. */
+static uint64_t known(struct herd_server *s)
+{
+	if (s->mate && s->started != 0) {
+		pthread_mutex_lock(&s->mate->lock);
+		if (s->mate->started == s->started && s->mate->replayed > s->replayed)
+			s->replayed = s->mate->replayed;
+		pthread_mutex_unlock(&s->mate->lock);
+	}
+	return s->replayed;
+}
+
+static void learn(struct herd_server *s, uint64_t lsn, int64_t started)
+{
+	s->started = started;
+	if (lsn > s->replayed)
+		s->replayed = lsn;
+	if (!s->mate)
+		return;
+	pthread_mutex_lock(&s->mate->lock);
+	if (s->mate->started != started) {
+		s->mate->started = started;
+		s->mate->replayed = 0;
+	}
+	if (s->replayed > s->mate->replayed)
+		s->mate->replayed = s->replayed;
+	pthread_mutex_unlock(&s->mate->lock);
+}
+
+/* Positions of two timelines cannot be compared: a replica may follow one that was given up. */
+static bool other_timeline(struct herd_client *c)
+{
+	struct herd_server *s = c->server;
+	struct herd_topo *t = herd_topology_get(c->w->px->topology);
+	const struct herd_topo_group *g = herd_topo_find(t, s->scope, s->group);
+	const struct herd_topo_member *m = g ? herd_topo_member(g, s->member) : NULL;
+	bool other = m && m->timeline > 0 && c->split->wrote_timeline > 0 &&
+		     m->timeline != (int64_t)c->split->wrote_timeline;
+
+	herd_topo_unref(t);
+	return other;
+}
+
+bool herd_causal_fits(struct herd_client *c)
+{
+	struct herd_split *p = c->split;
+
+	if (p->wrote == 0 || !herd_worker_settings(c->w)->causal_reads)
+		return true;
+	if (known(c->server) >= p->wrote && !other_timeline(c))
+		return true;
+	p->wait_until_us = c->w->now_us + herd_worker_settings(c->w)->causal_wait;
+	if (!ask(c, replayed_sql, HERD_MARK_REPLAYED))
+		c->server->conn.broken = true;
+	return false;
+}
+
+void herd_causal_row(struct herd_client *c, const void *body, size_t n)
+{
+	struct herd_rd r = herd_rd_init(body, n);
+	char text[2][32] = { "", "" };
+
+	if (herd_rd_u16(&r) < 2)
+		return;
+	for (int i = 0; i < 2; i++) {
+		uint32_t len = herd_rd_u32(&r);
+		const char *v = len < sizeof(text[0]) ? herd_rd_bytes(&r, len) : NULL;
+
+		if (!v)
+			return;
+		memcpy(text[i], v, len);
+	}
+	if (herd_lsn_parse(text[0], &c->split->got) < 0)
+		c->split->got = 0;
+	c->split->got_started = strtoll(text[1], NULL, 10);
+}
+
+static uint32_t timeline_of(const struct herd_server *s)
+{
+	return s->verify_row[2] ? (uint32_t)strtoul(s->verify_row[2], NULL, 16) : 0;
+}
+
+static bool wrote_known(struct herd_client *c)
+{
+	struct herd_split *p = c->split;
+
+	p->asking = p->blocked = false;
+	p->wrote = p->got > 0 ? p->got : UINT64_MAX;
+	p->wrote_timeline = timeline_of(c->server);
+	if (p->got == 0)
+		herd_client_log(c, HERD_LOG_WARNING,
+				"the primary does not tell its WAL position: reads stay there");
+	return true;
+}
+
+bool herd_causal_answered(struct herd_client *c, uint8_t mark)
+{
+	struct herd_split *p = c->split;
+	struct herd_server *s = c->server;
+
+	if (mark == HERD_MARK_WROTE)
+		return wrote_known(c);
+	if (p->got > 0)
+		learn(s, p->got, p->got_started);
+	bool other = other_timeline(c);
+
+	if (p->got >= p->wrote && !other) {
+		p->asking = p->blocked = false;
+		herd_split_inject(c);
+		herd_client_wake(c);
+		return false;
+	}
+	if (p->got > 0 && !other && c->w->now_us < p->wait_until_us &&
+	    ask(c, later_sql, HERD_MARK_REPLAYED))
+		return false;
+	p->asking = p->blocked = false;
+	p->go_home = true;
+	p->why_home = HERD_WHY_BEHIND;
+	return true;
+}
