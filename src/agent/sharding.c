@@ -289,6 +289,13 @@ static void on_written(void *arg, int rc, const struct herd_pg_rows *rows,
 	herd_sharding_step(s);
 }
 
+static const char *poolinfo_of(const struct herd_sharding *s)
+{
+	const char *text = herd_agent_config_str(s->a->cfg, "citus.poolinfo", NULL);
+
+	return text && *text ? text : NULL;
+}
+
 static void on_nodes(void *arg, int rc, const struct herd_pg_rows *rows, const struct herd_err *err)
 {
 	struct herd_sharding *s = arg;
@@ -324,8 +331,9 @@ static void on_nodes(void *arg, int rc, const struct herd_pg_rows *rows, const s
 	herd_buf_addstr(&sql, SHARD_SESSION "BEGIN;\n");
 	n = herd_shard_diff(s->a->scope, &have, held, nheld, 500, &sql);
 	herd_buf_addstr(&sql, "COMMIT;\n");
+	herd_shard_poolinfo(poolinfo_of(s), s->extension, &sql);
 	herd_shard_nodes_clear(&have);
-	if (n == 0) {
+	if (n == 0 && !poolinfo_of(s)) {
 		s->busy = false;
 	} else {
 		herd_debug(s->a->log, "pg_dist_node: %s", herd_buf_str(&sql));
@@ -355,6 +363,8 @@ void herd_sharding_step(struct herd_sharding *s)
 	herd_shard_signature(s->a->scope, &sig);
 	herd_list_for_each(it, &s->holds) herd_buf_printf(
 		&sig, "hold %d\n", herd_container_of(it, struct shard_hold, node)->group);
+	if (poolinfo_of(s))
+		herd_buf_printf(&sig, "poolinfo %s\n", poolinfo_of(s));
 	if (!herd_str_eq(s->signature, herd_buf_str(&sig))) {
 		herd_str_set(&s->signature, herd_buf_str(&sig));
 		if (s->session || herd_pg_session_local(s->a->pg, "Patroni citus", s->database,

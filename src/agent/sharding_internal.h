@@ -32,6 +32,11 @@ int herd_shard_nodes_add(struct shard_nodes *s, const struct shard_node *node); 
  */
 int herd_shard_diff(const struct herd_scope *scope, struct shard_nodes *have, const int *held,
 		    size_t nheld, int cooldown_ms, struct herd_buf *out);
+/*
+ * The statements that give the primaries of all workers the pooler's address in pg_dist_poolinfo,
+ * on every node (pure). Empty without a template: rows of somebody else are left alone.
+ */
+void herd_shard_poolinfo(const char *pattern, const char *extension, struct herd_buf *out);
 /* Everything the diff depends on, as text: equal texts need no second look. */
 void herd_shard_signature(const struct herd_scope *scope, struct herd_buf *out);
 

@@ -63,6 +63,34 @@ void herd_shard_signature(const struct herd_scope *scope, struct herd_buf *out)
 	}
 }
 
+/* Node ids are the same on all nodes, so what holds here holds there. */
+void herd_shard_poolinfo(const char *pattern, const char *extension, struct herd_buf *out)
+{
+	struct herd_buf fill = { 0 };
+
+	if (!pattern || !*pattern)
+		return;
+	herd_buf_addstr(&fill, "DELETE FROM pg_catalog.pg_dist_poolinfo p WHERE NOT EXISTS (SELECT "
+			       "FROM pg_catalog.pg_dist_node n WHERE n.nodeid = p.nodeid AND "
+			       "n.groupid > 0 AND n.noderole = 'primary');\n"
+			       "INSERT INTO pg_catalog.pg_dist_poolinfo AS p (nodeid, poolinfo) "
+			       "SELECT n.nodeid, replace(replace(replace(");
+	herd_shard_literal(&fill, pattern);
+	herd_buf_addstr(&fill,
+			", '{group}', n.groupid::text), '{host}', n.nodename), '{port}', "
+			"n.nodeport::text) FROM pg_catalog.pg_dist_node n WHERE n.groupid > 0 AND "
+			"n.noderole = 'primary' ON CONFLICT (nodeid) DO UPDATE SET poolinfo = "
+			"EXCLUDED.poolinfo WHERE p.poolinfo <> EXCLUDED.poolinfo;\n");
+	herd_buf_addstr(out, herd_buf_str(&fill));
+	/* Workers plan queries, too, once they have the catalogs. */
+	if (strcmp(extension, "pgherd") == 0) {
+		herd_buf_addstr(out, "SELECT pg_catalog.run_command_on_workers(");
+		herd_shard_literal(out, herd_buf_str(&fill));
+		herd_buf_addstr(out, ");\n");
+	}
+	herd_buf_free(&fill);
+}
+
 static struct shard_node *find_at(struct shard_nodes *s, int group, const char *host, int port)
 {
 	for (size_t i = 0; i < s->n; i++)

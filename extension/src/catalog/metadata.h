@@ -149,3 +149,5 @@ extern void herd_group_lock_force(int32 groupid, int cooldown_ms);
 
 /* connection string pieces for a node, from pg_dist_authinfo (0 is the default row): "" if none. */
 extern char *herd_node_authinfo(int32 nodeid, const char *rolename);
+/* The same of the pooler before it, from pg_dist_poolinfo: "" if there is none. */
+extern char *herd_node_poolinfo(int32 nodeid);

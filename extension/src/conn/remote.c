@@ -276,7 +276,7 @@ static void probe_open(Probe *p, const HerdNode *node, const char *dbname, const
 	p->sql = sql;
 	p->result = palloc0(sizeof(*p->result));
 	p->polling = PGRES_POLLING_WRITING;
-	p->pg = herd_conn_connect(node, dbname, user);
+	p->pg = herd_conn_connect(node, dbname, user, false);
 	if (!p->pg)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	if (PQstatus(p->pg) == CONNECTION_BAD)

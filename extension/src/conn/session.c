@@ -87,25 +87,30 @@ static char *internal_name(void)
 	return psprintf("citus_internal gpid=" INT64_FORMAT, gpid);
 }
 
-static void connection_params(ParamList *list, const char *host, int port, int32 nodeid,
-			      const char *dbname, const char *user)
+/* pooled: through the pooler that pg_dist_poolinfo names, if it names one. */
+static void connection_params(ParamList *list, const HerdNode *node, const char *dbname,
+			      const char *user, bool pooled)
 {
 	param_set(list, "tcp_user_timeout", psprintf("%d", herd_node_connection_timeout_ms));
 	param_set_conninfo(list, herd_node_conninfo, "citus.node_conninfo");
-	param_set_conninfo(list, herd_node_authinfo(nodeid, user), "pg_dist_authinfo.authinfo");
-	param_set(list, "host", host);
-	param_set(list, "port", psprintf("%d", port));
+	param_set_conninfo(list, herd_node_authinfo(node->nodeid, user),
+			   "pg_dist_authinfo.authinfo");
+	param_set(list, "host", node->host);
+	param_set(list, "port", psprintf("%d", node->port));
 	param_set(list, "dbname", dbname);
+	if (pooled)
+		param_set_conninfo(list, herd_node_poolinfo(node->nodeid),
+				   "pg_dist_poolinfo.poolinfo");
 	param_set(list, "user", user);
 	param_set(list, "client_encoding", GetDatabaseEncodingName());
 	param_set(list, "application_name", internal_name());
 }
 
-PGconn *herd_conn_connect(const HerdNode *node, const char *dbname, const char *user)
+PGconn *herd_conn_connect(const HerdNode *node, const char *dbname, const char *user, bool pooled)
 {
 	ParamList params = { 0 };
 
-	connection_params(&params, node->host, node->port, node->nodeid, dbname, user);
+	connection_params(&params, node, dbname, user, pooled);
 	return PQconnectStartParams(params.keys, params.values, false);
 }
 
@@ -139,7 +144,7 @@ HerdConn *herd_conn_open(const HerdNode *node, const char *user)
 			 errhint("Raise the limit on open files of the server.")));
 	}
 	c->fd_reserved = true;
-	c->pg = herd_conn_connect(node, get_database_name(MyDatabaseId), user);
+	c->pg = herd_conn_connect(node, get_database_name(MyDatabaseId), user, true);
 	if (!c->pg) {
 		herd_conn_close(c);
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));

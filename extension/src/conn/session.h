@@ -110,8 +110,12 @@ extern HerdConn *herd_conn_find_main(int32 groupid);
 extern void herd_conn_main_all(const int32 *groupids, int ngroups);
 /* An idle cached connection to the group's primary besides the main one, or NULL. */
 extern HerdConn *herd_conn_take_idle(int32 groupid);
-/* Starts a connection with all parameters; NULL when libpq is out of memory. */
-extern PGconn *herd_conn_connect(const HerdNode *node, const char *dbname, const char *user);
+/*
+ * Starts a connection with all parameters; NULL when libpq is out of memory. pooled: statements of
+ * users go through the pooler of pg_dist_poolinfo; what looks after the nodes must not.
+ */
+extern PGconn *herd_conn_connect(const HerdNode *node, const char *dbname, const char *user,
+				 bool pooled);
 /* A new connection; poll it with herd_conn_open_step until polling is OK or FAILED. */
 extern HerdConn *herd_conn_open(const HerdNode *node, const char *user);
 extern void herd_conn_open_step(HerdConn *c);

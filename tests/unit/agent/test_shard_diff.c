@@ -40,6 +40,23 @@ static int diff(const struct herd_kv *keys, size_t n, const struct shard_node *n
 	return count;
 }
 
+static void test_poolinfo(void **state)
+{
+	struct herd_buf out = { 0 };
+
+	(void)state;
+	herd_shard_poolinfo(NULL, "pgherd", &out);
+	herd_shard_poolinfo("", "pgherd", &out);
+	assert_int_equal(out.len, 0);
+	herd_shard_poolinfo("host=p dbname='w{group}", "citus", &out);
+	assert_non_null(strstr(herd_buf_str(&out), "('host=p dbname=''w{group}', '{group}'"));
+	assert_null(strstr(herd_buf_str(&out), "run_command_on_workers"));
+	herd_buf_reset(&out);
+	herd_shard_poolinfo("host=p", "pgherd", &out);
+	assert_non_null(strstr(herd_buf_str(&out), "run_command_on_workers('DELETE"));
+	herd_buf_free(&out);
+}
+
 static const struct shard_node both[] = {
 	{ .id = 1, .group = 1, .host = "h", .port = 11, .primary = true },
 	{ .id = 2, .group = 1, .host = "h", .port = 12 },
@@ -110,9 +127,8 @@ static void test_gone(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_first),
-		cmocka_unit_test(test_moved),
-		cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_first), cmocka_unit_test(test_poolinfo),
+		cmocka_unit_test(test_moved), cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_gone),
 	};
 
