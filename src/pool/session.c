@@ -150,6 +150,8 @@ static void apply_one(struct herd_session *s, const struct herd_sql_act *a,
 			unlisten(s, a->name);
 		else
 			drop_channels(s);
+		if (!a->name)
+			s->pins &= ~(unsigned)HERD_PIN_LISTEN;
 		break;
 	default:
 		break;

@@ -15,6 +15,7 @@
 #include "proxy/cancel.h"
 #include "proxy/dial.h"
 #include "proxy/doors.h"
+#include "proxy/hub.h"
 #include "proxy/repl.h"
 #include "proxy/session.h"
 #include "proxy/split.h"
@@ -292,6 +293,7 @@ void herd_client_close(struct herd_client *c, const char *why)
 		uncount(c);
 		herd_list_remove(&c->node);
 		herd_list_remove(&c->run_node);
+		herd_hub_leave(c);
 		herd_session_close(c);
 		let_go_of_server(c);
 		herd_conn_close(&c->conn);
@@ -585,6 +587,10 @@ static void check(struct herd_client *c)
 			check_active(c, u);
 		break;
 	case HERD_CLIENT_IDLE: {
+		if (c->kept)
+			herd_hub_flush(c);
+		if (c->state == HERD_CLIENT_CLOSED)
+			break;
 		int64_t idle = limit(u ? u->client_idle_timeout : -1, set->client_idle_timeout);
 		int64_t since = c->query_us > c->connect_us ? c->query_us : c->connect_us;
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "proxy/hub.h"
 #include "proxy/pools.h"
 #include "proxy/split.h"
 
@@ -239,6 +240,7 @@ void herd_pools_free(struct herd_px *px)
 	pos = 0;
 	while (herd_map_next(px->users, &pos, &key, &value))
 		free(value);
+	herd_hubs_free(px);
 	herd_map_free(px->pools);
 	herd_map_free(px->dbs);
 	herd_map_free(px->users);

@@ -38,6 +38,8 @@ static int *slot_of(struct herd_pool *p, enum herd_server_count kind)
 		return &p->nwarm;
 	case HERD_COUNT_REPL:
 		return &p->nrepl;
+	case HERD_COUNT_HUB:
+		return &p->nhub;
 	case HERD_COUNT_NONE:
 		break;
 	}

@@ -12,6 +12,7 @@
 
 struct herd_client;
 struct herd_routes;
+struct herd_hub;
 struct herd_server;
 
 /* Counted per worker without sharing, summed when asked. In the order of SHOW STATS. */
@@ -42,7 +43,8 @@ void herd_cancel_queue_init(struct herd_cancel_queue *q);
 /* A database by the name under which clients meet it. Lives as long as the proxy. */
 struct herd_db {
 	char *name;
-	char *listener; /* NULL, or the listener whose default it uses */
+	_Atomic(struct herd_hub *) hub; /* listens for its clients (hub.h); NULL: nobody did yet */
+	char *listener;                 /* NULL, or the listener whose default it uses */
 	_Atomic bool paused, disabled, waiting_close;
 	_Atomic int nconns, nclients;
 	struct herd_stats *stats;          /* one per worker */
@@ -77,7 +79,8 @@ struct herd_pool {
 	struct herd_list replicating;      /* replication connections that wait for room */
 	struct herd_list warm;             /* checked connections to a candidate */
 	struct herd_list all;              /* struct herd_server.all_node */
-	int nidle, nactive, nopening, nclosing, nwarm, nrepl, nwaiting, nwelcoming, nreplicating;
+	int nidle, nactive, nopening, nclosing, nwarm, nrepl, nhub, nwaiting, nwelcoming,
+		nreplicating;
 	int nclients;
 	_Atomic int npinned; /* clients that keep their server (session.h) */
 	_Atomic bool held;   /* nobody to connect to */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "proxy/hub.h"
 #include "proxy/relay.h"
 #include "proxy/repl.h"
 #include "proxy/session.h"
@@ -487,6 +488,8 @@ static void give_back(struct down *d)
 	}
 	if (c->conn.in.len > 0 || c->conn.can_read)
 		herd_client_wake(c);
+	if (c->kept)
+		herd_hub_flush(c);
 }
 
 static void refuse_transaction(struct down *d)
@@ -679,6 +682,8 @@ void herd_relay_from_server(struct herd_worker *w, struct herd_server *s)
 			return;
 		}
 		if (chunk.got < 0)
-			return;
+			break;
 	}
+	if (c->kept)
+		herd_hub_flush(c);
 }

@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 #include "proxy/carry.h"
+#include "proxy/hub.h"
 #include "proxy/relay.h"
 #include "proxy/repl.h"
 #include "proxy/session.h"
@@ -118,6 +119,8 @@ static bool start_assignment(struct herd_client *c)
 	s->vars_sent = true;
 	s->ready = false;
 out:
+	if (s->notified_by && s->notified_by != c->id)
+		herd_hub_passed_on(s);
 	if (c->kept || s->sets)
 		herd_session_assign(c);
 	herd_buf_free(&sql);

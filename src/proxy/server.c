@@ -14,6 +14,7 @@
 #include "proxy/client.h"
 #include "proxy/dial.h"
 #include "proxy/dns.h"
+#include "proxy/hub.h"
 #include "proxy/repl.h"
 #include "proxy/session.h"
 #include "proxy/target.h"
@@ -34,19 +35,13 @@ static const char verify_sql[] =
 const char *herd_server_state_name(int state)
 {
 	static const char *const names[] = {
-		[HERD_SERVER_CONNECTING] = "new",
-		[HERD_SERVER_SSL] = "new",
-		[HERD_SERVER_TLS] = "new",
-		[HERD_SERVER_LOGIN] = "new",
-		[HERD_SERVER_SETUP] = "new",
-		[HERD_SERVER_VERIFY] = "new",
-		[HERD_SERVER_POLL] = "new",
-		[HERD_SERVER_WARM] = "warm",
-		[HERD_SERVER_IDLE] = "idle",
-		[HERD_SERVER_ACTIVE] = "active",
-		[HERD_SERVER_TESTED] = "tested",
-		[HERD_SERVER_RESET] = "tested",
-		[HERD_SERVER_CANCELED] = "being_canceled",
+		[HERD_SERVER_CONNECTING] = "new", [HERD_SERVER_SSL] = "new",
+		[HERD_SERVER_TLS] = "new",        [HERD_SERVER_LOGIN] = "new",
+		[HERD_SERVER_SETUP] = "new",      [HERD_SERVER_VERIFY] = "new",
+		[HERD_SERVER_POLL] = "new",       [HERD_SERVER_WARM] = "warm",
+		[HERD_SERVER_IDLE] = "idle",      [HERD_SERVER_ACTIVE] = "active",
+		[HERD_SERVER_TESTED] = "tested",  [HERD_SERVER_RESET] = "tested",
+		[HERD_SERVER_HUB] = "active",     [HERD_SERVER_CANCELED] = "being_canceled",
 		[HERD_SERVER_CLOSED] = "closed",
 	};
 
@@ -120,6 +115,8 @@ void herd_server_close(struct herd_worker *w, struct herd_server *s, const char 
 	if (s->client)
 		s->client->server = NULL;
 	s->client = NULL;
+	if (s->hub)
+		herd_hub_lost(w, s, why);
 	herd_list_remove(&s->node);
 	herd_list_remove(&s->poll_node);
 	herd_cancel_forget(w, s);
@@ -189,7 +186,7 @@ static void fail(struct herd_worker *w, struct herd_server *s, const char *state
 
 	memcpy(code, state, strnlen(state, sizeof(code) - 1));
 	/* What is refused to one replication connection says nothing about other clients. */
-	herd_pool_lost(w, s, !c && !elsewhere, state, text);
+	herd_pool_lost(w, s, !c && !elsewhere && !s->hub, state, text);
 	herd_server_close(w, s, c ? "login failed" : text);
 	if (c)
 		herd_repl_failed(c, code, copy ? copy : "out of memory");
@@ -204,6 +201,12 @@ void herd_server_failed(struct herd_worker *w, struct herd_server *s, const char
 			const char *text)
 {
 	fail(w, s, state, text);
+}
+
+static const struct herd_route *route_of(const struct herd_server *s,
+					 const struct herd_database *conf)
+{
+	return s->hub ? herd_hub_route(s->hub, conf) : herd_pool_route(s->pool, conf);
 }
 
 /*
@@ -225,7 +228,7 @@ static int choose(struct herd_worker *w, struct herd_server *s, const struct her
 	int rc = -EAGAIN;
 
 	if (s->warming) {
-		pick.member = herd_route_warm(t, herd_pool_route(s->pool, conf), &pick.group);
+		pick.member = herd_route_warm(t, route_of(s, conf), &pick.group);
 		pick.kind = pick.member ? HERD_PICK_GO : HERD_PICK_HOLD;
 		pick.want_primary = true;
 	} else {
@@ -235,7 +238,7 @@ static int choose(struct herd_worker *w, struct herd_server *s, const struct her
 						.look = herd_mates_look,
 						.arg = &mates };
 
-		pick = herd_route_pick(t, herd_pool_route(s->pool, conf), &view);
+		pick = herd_route_pick(t, route_of(s, conf), &view);
 	}
 	if (pick.kind == HERD_PICK_GO) {
 		s->mate = herd_mates_get(herd_topology_mates(w->px->topology), pick.group->scope,
@@ -245,7 +248,7 @@ static int choose(struct herd_worker *w, struct herd_server *s, const struct her
 		s->member = herd_str_dup(pick.member->name);
 		s->group = pick.group->group;
 		s->want_primary = pick.want_primary;
-		s->only_choice = herd_pool_route(s->pool, conf)->role == HERD_ROUTE_PRIMARY;
+		s->only_choice = route_of(s, conf)->role == HERD_ROUTE_PRIMARY;
 		s->want_standby = pick.want_standby;
 		*port = pick.member->port;
 		rc = s->mate && s->target_host && s->scope && s->member ? 0 : -ENOMEM;
@@ -282,7 +285,7 @@ static struct herd_server *new_server(struct herd_worker *w, struct herd_pool *p
 }
 
 static void open_one(struct herd_worker *w, struct herd_pool *p, bool warming,
-		     struct herd_client *c)
+		     struct herd_client *c, struct herd_hub *hub)
 {
 	const struct herd_database *conf = herd_db_conf(w->live, p->db);
 	struct herd_server *s = new_server(w, p, warming);
@@ -293,6 +296,8 @@ static void open_one(struct herd_worker *w, struct herd_pool *p, bool warming,
 		pthread_mutex_lock(&p->lock);
 		if (c)
 			p->nrepl--;
+		else if (hub)
+			p->nhub--;
 		else if (warming)
 			p->nwarm--;
 		else
@@ -303,6 +308,10 @@ static void open_one(struct herd_worker *w, struct herd_pool *p, bool warming,
 		if (c)
 			herd_client_fail(c, "53200", "out of memory");
 		return;
+	}
+	if (hub) {
+		s->counted = HERD_COUNT_HUB;
+		herd_hub_opens(hub, s);
 	}
 	if (c) {
 		s->counted = HERD_COUNT_REPL;
@@ -327,12 +336,17 @@ static void open_one(struct herd_worker *w, struct herd_pool *p, bool warming,
 
 void herd_server_open(struct herd_worker *w, struct herd_pool *p, bool warming)
 {
-	open_one(w, p, warming, NULL);
+	open_one(w, p, warming, NULL, NULL);
 }
 
 void herd_server_open_for(struct herd_worker *w, struct herd_pool *p, struct herd_client *c)
 {
-	open_one(w, p, false, c);
+	open_one(w, p, false, c, NULL);
+}
+
+void herd_server_open_hub(struct herd_worker *w, struct herd_pool *p, struct herd_hub *h)
+{
+	open_one(w, p, false, NULL, h);
 }
 
 int herd_server_adopt(struct herd_worker *w, struct herd_server *s)
@@ -432,6 +446,8 @@ static void become_ready(struct herd_worker *w, struct herd_server *s)
 		herd_server_log(w, s, HERD_LOG_INFO, "member \"%s\" can be used again", s->member);
 	if (s->client)
 		herd_repl_linked(w, s);
+	else if (s->hub)
+		herd_hub_linked(w, s);
 	else
 		herd_pool_put(w, s);
 }
@@ -480,8 +496,8 @@ void herd_server_polls(struct herd_worker *w)
 		if (s->poll_us > w->now_us)
 			continue;
 		herd_list_remove(&s->poll_node);
-		if (!conf || !herd_topology_fits(w->px->topology, herd_pool_route(s->pool, conf),
-						 s->scope, s->group, s->member))
+		if (!conf || !herd_topology_fits(w->px->topology, route_of(s, conf), s->scope,
+						 s->group, s->member))
 			herd_server_drop(w, s, "no longer the right member");
 		else
 			herd_server_verify(w, s);
@@ -646,6 +662,8 @@ static bool own_message(struct herd_worker *w, struct herd_server *s, char type,
 {
 	struct herd_err err = HERD_ERR_INIT;
 
+	if (atomic_load(&s->state) == HERD_SERVER_HUB)
+		return herd_hub_message(w, s, type, body, n);
 	switch (type) {
 	case 'R':
 		if (herd_server_auth(w, s, body, n, &err) < 0) {

@@ -18,6 +18,7 @@ enum herd_server_state {
 	HERD_SERVER_ACTIVE,   /* linked to a client */
 	HERD_SERVER_TESTED,   /* server_check_query runs */
 	HERD_SERVER_RESET,    /* server_reset_query runs */
+	HERD_SERVER_HUB,      /* listens for clients (hub.h) */
 	HERD_SERVER_CANCELED, /* free, but a cancel request is under way */
 	HERD_SERVER_CLOSED
 };
@@ -30,7 +31,8 @@ enum herd_server_count {
 	HERD_COUNT_IDLE,
 	HERD_COUNT_CLOSING,
 	HERD_COUNT_WARM,
-	HERD_COUNT_REPL /* of a replication connection, from the start */
+	HERD_COUNT_REPL, /* of a replication connection, from the start */
+	HERD_COUNT_HUB   /* of a listener, from the start */
 };
 
 struct herd_dns_wait;
@@ -73,6 +75,8 @@ struct herd_server {
 	bool used;                   /* a client had it */
 	bool ready;                  /* last message was ReadyForQuery and nothing was sent since */
 	char tx;                     /* status byte of the last ReadyForQuery */
+	struct herd_hub *hub;        /* whose connection it is; NULL: an ordinary one */
+	uint64_t notified_by;        /* id of the client that used it for NOTIFY; 0: none */
 	struct herd_sets *sets;      /* what is set in its session by clients; NULL: nothing */
 	struct herd_sets *sets_base; /* by connect_query */
 	bool sets_sent;              /* our SETs for the client are under way: it waits */
@@ -102,6 +106,8 @@ struct herd_server {
 const char *herd_server_state_name(int state);
 /* Begins to open one. The pool has counted it already, as opening or as warm. */
 void herd_server_open(struct herd_worker *w, struct herd_pool *p, bool warming);
+/* For a database's listener; counted as that by the pool already. */
+void herd_server_open_hub(struct herd_worker *w, struct herd_pool *p, struct herd_hub *h);
 /* One for a replication connection alone; counted as opening. */
 void herd_server_open_for(struct herd_worker *w, struct herd_pool *p, struct herd_client *c);
 /* Something happened on its socket. */

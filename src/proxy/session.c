@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "base/str.h"
+#include "proxy/hub.h"
 #include "wire/msg.h"
 
 bool herd_session_tracks_now(struct herd_client *c)
@@ -103,16 +104,57 @@ static int other_text(struct herd_client *c, const char *text, size_t n,
 		      struct herd_sql_acts **acts, char **ret)
 {
 	const char *no = refusal(c, (*acts)->pins);
+	struct herd_buf b = { 0 };
+	size_t at = 0;
 
-	(void)text;
-	(void)n;
 	if (no) {
 		*ret = raise_sql(no, (*acts)->pins);
 		herd_sql_acts_unref(*acts);
 		*acts = NULL;
 		return *ret ? 0 : -ENOMEM;
 	}
-	return 0;
+	if (!((*acts)->kinds & HERD_ACT_BIT(HERD_ACT_LISTEN)))
+		return 0;
+	/* Goes as one of the kind that leaves nothing behind; its tag is made good. */
+	for (size_t i = 0; i < (*acts)->n; i++) {
+		const struct herd_sql_act *a = &(*acts)->act[i];
+
+		if (a->kind != HERD_ACT_LISTEN)
+			continue;
+		herd_buf_add(&b, text + at, a->from - at);
+		herd_buf_addstr(&b, "UNLISTEN pgherd_nothing");
+		at = a->from + a->len;
+	}
+	/* A Query's text ends with its zero, a statement's does not. */
+	herd_buf_add(&b, text + at, strnlen(text + at, n - at));
+	*ret = herd_buf_steal(&b);
+	return *ret ? 0 : -ENOMEM;
+}
+
+/* The listener listens to what the acts listen to, or will. */
+static enum herd_hub_answer want_channels(struct herd_client *c, const struct herd_sql_acts *acts)
+{
+	enum herd_hub_answer answer = HERD_HUB_READY;
+
+	for (size_t i = 0; i < acts->n && answer == HERD_HUB_READY; i++) {
+		if (acts->act[i].kind == HERD_ACT_LISTEN)
+			answer = herd_hub_want(c, acts->act[i].name);
+	}
+	return answer;
+}
+
+/* There is no listener: the client's own server listens, and stays its own. */
+static void listen_alone(struct herd_sql_acts *acts)
+{
+	for (size_t i = 0; i < acts->n; i++) {
+		if (acts->act[i].kind != HERD_ACT_LISTEN)
+			continue;
+		acts->act[i].kind = HERD_ACT_PIN;
+		acts->act[i].pins = HERD_PIN_LISTEN;
+	}
+	acts->kinds &= ~HERD_ACT_BIT(HERD_ACT_LISTEN);
+	acts->kinds |= HERD_ACT_BIT(HERD_ACT_PIN);
+	acts->pins |= HERD_PIN_LISTEN;
 }
 
 /*
@@ -131,9 +173,20 @@ static enum herd_session_look look_at_text(struct herd_client *c, const char *te
 		*acts = NULL;
 		return HERD_LOOK_GO;
 	}
-	if (!kept(c) || other_text(c, text, n, acts, instead) < 0)
+	if (!kept(c))
 		return oom(c);
-	return HERD_LOOK_GO;
+	switch (want_channels(c, *acts)) {
+	case HERD_HUB_WAIT:
+		herd_sql_acts_unref(*acts);
+		*acts = NULL;
+		return HERD_LOOK_WAIT;
+	case HERD_HUB_NO:
+		listen_alone(*acts);
+		break;
+	case HERD_HUB_READY:
+		break;
+	}
+	return other_text(c, text, n, acts, instead) < 0 ? oom(c) : HERD_LOOK_GO;
 }
 
 static enum herd_session_look look_at_query(struct herd_client *c, struct herd_session_msg *m)
@@ -206,8 +259,18 @@ static enum herd_session_look look_at_execute(struct herd_client *c, struct herd
 	if (!c->kept || !c->kept->portals || !herd_rd_ok(&r))
 		return HERD_LOOK_GO;
 	acts = herd_map_get(c->kept->portals, portal);
-	if (acts && herd_session_wants(&c->kept->s, acts->kinds))
-		m->acts = herd_sql_acts_ref(acts);
+	if (!acts || !herd_session_wants(&c->kept->s, acts->kinds))
+		return HERD_LOOK_GO;
+	switch (want_channels(c, acts)) {
+	case HERD_HUB_WAIT:
+		return HERD_LOOK_WAIT;
+	case HERD_HUB_NO: /* the server has the other text already */
+		herd_client_fail(c, "08006", "could not listen: no connection to the server");
+		return HERD_LOOK_CLOSED;
+	case HERD_HUB_READY:
+		break;
+	}
+	m->acts = herd_sql_acts_ref(acts);
 	return HERD_LOOK_GO;
 }
 
@@ -280,6 +343,8 @@ void herd_session_sent_msg(struct herd_client *c, struct herd_session_msg *m, bo
 		return;
 	}
 	herd_flight_note(&c->server->flight);
+	if (m->acts->kinds & HERD_ACT_BIT(HERD_ACT_NOTIFY))
+		herd_hub_notifies(c);
 	if (m->acts->kinds & HERD_ACT_BIT(HERD_ACT_SEQUENCE))
 		doubt_sequence(c);
 }
@@ -367,8 +432,7 @@ bool herd_session_complete(struct herd_client *c, const struct herd_flight_item 
 	struct herd_kept *k = c->kept;
 
 	if (head && head->noted)
-		return herd_session_done(&k->s, tag, n, is_reported, c) == HERD_ACT_LISTEN &&
-		       !(k->s.pins & HERD_PIN_LISTEN);
+		return herd_session_done(&k->s, tag, n, is_reported, c) == HERD_ACT_LISTEN;
 	herd_session_tag(&k->s, tag, n, is_reported, c);
 	if (k->opaque && n > 0 && tag[n - 1] == '\0')
 		k->s.pins |= pins_of_tag(tag);
@@ -411,6 +475,8 @@ void herd_session_round(struct herd_client *c, char tx)
 		k->s.cleared = false;
 		s->dirty = false;
 	}
+	if (k->s.channels_changed || k->hub_asked)
+		herd_hub_sync(c);
 	if (s->sets != k->s.sets) {
 		herd_sets_unref(s->sets);
 		s->sets = herd_sets_ref(k->s.sets);

@@ -18,6 +18,7 @@ struct herd_kept {
 	struct herd_map *texts;      /* statement's name -> struct herd_sql_acts; NULL: none */
 	struct herd_map *portals;    /* portal's name -> the same */
 	struct herd_hub_member *hub; /* hub.c: what it listens to; NULL: nothing */
+	bool hub_asked;              /* since the last herd_hub_sync */
 	bool counted;                /* in its pool's npinned */
 	bool told;                   /* the log knows that it is pinned */
 	bool opaque;                 /* a text too long to be looked at is under way */

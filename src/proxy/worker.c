@@ -13,6 +13,7 @@
 #include "proxy/cancel.h"
 #include "proxy/client.h"
 #include "proxy/dial.h"
+#include "proxy/hub.h"
 #include "proxy/pools.h"
 #include "proxy/server.h"
 #include "proxy/suspend.h"
@@ -255,6 +256,7 @@ static void *loop(void *arg)
 			herd_cancel_janitor(w);
 			herd_suspend_janitor(w);
 			herd_pools_janitor(w);
+			herd_hubs_janitor(w);
 		}
 		if (w->batch)
 			herd_batch_flush(w->batch);

@@ -23,6 +23,7 @@
 #include "proxy/settings.h"
 
 struct herd_client;
+struct herd_hub;
 struct herd_dns;
 struct herd_targets;
 struct herd_topology;
@@ -89,6 +90,7 @@ struct herd_px {
 	struct herd_dns *dns;         /* addresses of host names */
 	struct herd_targets *targets; /* hosts of lists, as met */
 
+	_Atomic(struct herd_hub *) hubs; /* all of them (hub.h) */
 	struct herd_topology *topology;
 	struct herd_helpers *helpers; /* threads that may block (helpers.h) */
 	_Atomic int nclients;

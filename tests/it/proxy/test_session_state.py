@@ -271,6 +271,183 @@ def test_long_texts(px):
         assert one(a, "show work_mem") == "1112kB"
 
 
+EARS = {}
+
+
+def ear(c):
+    """What comes with the answer to a statement goes to the handler, the rest is asked for."""
+    EARS[c] = []
+    c.add_notify_handler(lambda n: EARS[c].append((n.channel, n.payload, n.pid)))
+    return c
+
+
+def heard(c, n=1, timeout=15):
+    got, end = EARS[c], time.monotonic() + timeout
+    while len(got) < n and time.monotonic() < end:
+        c.pgconn.consume_input()
+        while (note := c.pgconn.notifies()):
+            got.append((note.relname.decode(), note.extra.decode(), note.be_pid))
+        time.sleep(0.01)
+    EARS[c] = []
+    return got
+
+
+def names(got):
+    return [g[:2] for g in got]
+
+
+def test_listen(px, server):
+    with px.connect() as a, px.connect() as b, px.connect() as c:
+        ear(a), ear(b), ear(c)
+        assert a.execute("listen news").statusmessage == "LISTEN"
+        assert b.execute("LISTEN \"Weird \"\"x\"").statusmessage == "LISTEN"
+        c.execute("notify news, 'one'")
+        assert names(heard(a)) == [("news", "one")]
+        # also from elsewhere, with the sender's own process id
+        with psycopg.connect(host="127.0.0.1", port=server.port, user="postgres", dbname="db",
+                             autocommit=True) as direct:
+            direct.execute("select pg_notify('news', 'two')")
+            direct.execute("select pg_notify('Weird \"x', 'three')")
+            pid = direct.info.backend_pid
+        assert heard(a) == [("news", "two", pid)]
+        assert heard(b) == [("Weird \"x", "three", pid)]
+        assert heard(c, timeout=0.3) == []
+        assert not any(r["pinned"] for r in px.console("show clients"))
+        a.execute("unlisten news")
+        c.execute("notify news, 'four'")
+        c.execute("notify \"Weird \"\"x\", 'five'")
+        assert names(heard(b)) == [("Weird \"x", "five")]
+        assert heard(a, timeout=0.3) == []
+        b.execute("unlisten *")
+        b.execute("listen x1; listen x2; select 1; notify x2, 'multi'")
+        assert names(heard(b)) == [("x2", "multi")]
+        b.execute("discard all")
+        c.execute("notify x2")
+        assert heard(b, timeout=0.3) == []
+        # nobody listens: the connection goes
+        wait_for(lambda: server.sql("select count(*) from pg_stat_activity where datname = 'db' "
+                                    "and query ilike '%listen%' and pid <> pg_backend_pid() and "
+                                    "query not ilike '%pg_stat_activity%'")[0][0] == 0)
+
+
+def test_own_notifications_have_the_own_pid(px):
+    with px.connect() as a:
+        ear(a)
+        a.execute("listen own")
+        a.execute("notify own, 'x'")
+        assert heard(a) == [("own", "x", a.info.backend_pid)]
+        a.execute("select pg_notify('own', %s)", ["y"])
+        assert heard(a) == [("own", "y", a.info.backend_pid)]
+
+
+def test_listen_is_transactional(px):
+    with px.connect("two", autocommit=False) as a, px.connect("two") as b:
+        ear(a)
+        a.execute("listen t1")
+        a.rollback()
+        b.execute("notify t1, 'lost'")
+        a.execute("listen t1")
+        b.execute("notify t1, 'early'")
+        a.commit()
+        b.execute("notify t1, 'heard'")
+        got = names(heard(a))
+        assert got == [("t1", "heard")]
+        # in a transaction nothing comes, then everything in order
+        a.execute("select 1")
+        for i in range(5):
+            b.execute(f"notify t1, '{i}'")
+        assert heard(a, timeout=0.5) == []
+        a.commit()
+        assert names(heard(a, 5)) == [("t1", str(i)) for i in range(5)]
+        a.execute("savepoint x")
+        with pytest.raises(psycopg.Error):
+            a.execute("listen t2; select 1/0")
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            a.execute("listen t3")
+        a.rollback()
+
+
+def test_listen_by_extended_protocol(px):
+    with px.connect(prepare_threshold=0) as a, px.connect() as b:
+        ear(a)
+        for _ in range(2):
+            assert a.execute("listen e1", prepare=True).statusmessage == "LISTEN"
+            b.execute("notify e1, 'x'")
+            assert names(heard(a)) == [("e1", "x")]
+            assert a.execute("unlisten e1", prepare=True).statusmessage == "UNLISTEN"
+        with a.pipeline():
+            a.execute("listen e2")
+            a.execute("notify e2, 'p'")
+        assert names(heard(a)) == [("e2", "p")]
+
+
+def test_listen_of_many(px):
+    clients = [ear(px.connect("two")) for _ in range(20)]
+    try:
+        for n, c in enumerate(clients):
+            c.execute(f"listen all_; listen c{n % 5}")
+        for i in range(10):
+            clients[0].execute(f"select pg_notify('all_', '{i}'), pg_notify('c{i % 5}', 'd{i}')")
+        for n, c in enumerate(clients):
+            got = names(heard(c, 12))
+            assert [p for ch, p in got if ch == "all_"] == [str(i) for i in range(10)]
+            assert [p for ch, p in got if ch != "all_"] == [f"d{n % 5}", f"d{n % 5 + 5}"]
+    finally:
+        for c in clients:
+            c.close()
+
+
+def test_listener_comes_back(px, server):
+    with px.connect("two") as a:
+        ear(a)
+        a.execute("listen back")
+        server.sql("select pg_terminate_backend(pid) from pg_stat_activity where query like "
+                   "'LISTEN \"back\"%'")
+
+        def again():
+            server.sql("notify back, 'x'", db="db")
+            return heard(a, timeout=0.3)
+        assert names(wait_for(again))[0] == ("back", "x")
+        assert "the listener's connection ended" in px.log()
+
+
+def test_listen_alone_where_there_is_no_listener(px, server):
+    px.console("set max_db_connections = 2")
+    try:
+        server.sql("alter role u_plain connection limit 1")
+        with px.connect("two", user="u_plain") as a:
+            ear(a)
+            a.execute("select 1")
+            a.execute("listen alone")
+            rows = {r["user"]: r["pinned"] for r in px.console("show clients")}
+            assert rows["u_plain"] == "listen"
+            server.sql("notify alone, 'x'", db="db")
+            assert names(heard(a)) == [("alone", "x")]
+            a.execute("unlisten *")
+            rows = {r["user"]: r["pinned"] for r in px.console("show clients")}
+            assert rows["u_plain"] == ""
+    finally:
+        server.sql("alter role u_plain connection limit -1")
+        px.console("set max_db_connections = 0")
+
+
+def test_slow_reader_of_notifications(px, server):
+    with px.connect("two") as a, px.connect("two", autocommit=False) as b:
+        ear(a)
+        a.execute("listen flood")
+        b.execute("listen flood")
+        b.commit()
+        b.execute("select 1")
+        payload = "x" * 7000
+        for _ in range(12):
+            server.sql(f"select pg_notify('flood', i || '{payload}') from generate_series(1, 100) i",
+                       db="db")
+        wait_for(lambda: "too many notifications wait for the end of its transaction" in px.log())
+        with pytest.raises(psycopg.OperationalError):
+            b.execute("select 1")
+        assert len(heard(a, 100)) >= 100
+
+
 def test_many_clients_interleaved(px):
     failures = []
 
