@@ -288,7 +288,8 @@ void herd_auth_begin(struct herd_client *c)
 	}
 	const char *auth_user = db && db->auth_user ? db->auth_user : conf->s.auth_user;
 
-	if (l->method == HERD_AUTH_ANY || l->method == HERD_AUTH_REJECT || !*auth_user) {
+	if (l->method == HERD_AUTH_ANY || l->method == HERD_AUTH_REJECT || !*auth_user ||
+	    (l->no_db && !*conf->s.auth_dbname)) {
 		l->no_user = true;
 		start_auth(c);
 		return;

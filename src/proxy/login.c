@@ -71,9 +71,10 @@ static bool enter_database(struct herd_client *c)
 	}
 	if (!db && !c->listener)
 		db = herd_pconf_database(conf, c->dbname);
+	/* Told only to those who are who they say they are: others learn no names. */
 	if (!db) {
-		herd_client_fail(c, "3D000", "no such database: %s", c->dbname);
-		return false;
+		c->login->no_db = true;
+		return true;
 	}
 	c->db = herd_db_enter(c->w->px, c->dbname, c->listener, db);
 	if (!c->db) {
@@ -272,6 +273,10 @@ void herd_login_authentic(struct herd_client *c)
 	}
 	if (c->login->admin) {
 		enter_console(c);
+		return;
+	}
+	if (c->login->no_db) {
+		herd_client_fail(c, "3D000", "no such database: %s", c->dbname);
 		return;
 	}
 	const struct herd_database *conf = herd_db_conf(w->live, c->db);

@@ -16,6 +16,7 @@ struct herd_login {
 	int method;                   /* enum herd_auth */
 	bool admin;                   /* for the console */
 	bool no_user;                 /* unknown: goes through the motions and fails */
+	bool no_db;                   /* there is no such database */
 	bool asked;                   /* auth_query had the last word on that */
 	char *map;                    /* of names, from the line of the hba file; NULL: none */
 	const struct herd_ldap *ldap; /* of method ldap, belongs to config */

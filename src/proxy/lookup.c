@@ -87,10 +87,15 @@ static void end(struct herd_client *ic, const char *error)
 	{
 		struct herd_client *c = herd_container_of(it, struct herd_client, node);
 
-		if (c->id == l->client) {
-			herd_login_secret(c, l->found, l->secret, error ? error : l->error);
-			break;
-		}
+		if (c->id != l->client)
+			continue;
+		/* That there is no server is told as to everybody; what it says of the query is
+		 * not. */
+		if (error && c->state == HERD_CLIENT_LOOKUP)
+			herd_client_fail(c, "08P01", "%s", error);
+		else
+			herd_login_secret(c, l->found, l->secret, l->error);
+		break;
 	}
 	free_lookup(l);
 	herd_client_close(ic, NULL);

@@ -11,7 +11,8 @@
 
 #include "base/str.h"
 
-enum { MAX_MESSAGE_BYTES = 4096, MAX_ITERATIONS = 10000000 };
+/* A server names the iterations that we are to do: more than so many would hold up others. */
+enum { MAX_MESSAGE_BYTES = 4096, MAX_ITERATIONS = 10000000, MAX_SERVER_ITERATIONS = 1000000 };
 
 static const char scram_prefix[] = "SCRAM-SHA-256$";
 
@@ -403,7 +404,7 @@ static int read_server_first(struct herd_scram_client *c, char *text, char **non
 		return -EBADMSG;
 	long v = strtol(iterations, &end, 10);
 
-	if (*end || v < 1 || v > MAX_ITERATIONS)
+	if (*end || v < 1 || v > MAX_SERVER_ITERATIONS)
 		return -EBADMSG;
 	ret->iterations = (int)v;
 	return 0;
