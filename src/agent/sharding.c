@@ -289,6 +289,12 @@ static void on_written(void *arg, int rc, const struct herd_pg_rows *rows,
 	herd_sharding_step(s);
 }
 
+/*
+ * How long a statement may keep a change of address waiting before it is cancelled. What goes
+ * through a pooler needs the new address for nothing.
+ */
+enum { COOLDOWN_MS = 500, POOLED_COOLDOWN_MS = 20000 };
+
 static const char *poolinfo_of(const struct herd_sharding *s)
 {
 	const char *text = herd_agent_config_str(s->a->cfg, "citus.poolinfo", NULL);
@@ -329,7 +335,8 @@ static void on_nodes(void *arg, int rc, const struct herd_pg_rows *rows, const s
 			held[nheld++] = herd_container_of(it, struct shard_hold, node)->group;
 	}
 	herd_buf_addstr(&sql, SHARD_SESSION "BEGIN;\n");
-	n = herd_shard_diff(s->a->scope, &have, held, nheld, 500, &sql);
+	n = herd_shard_diff(s->a->scope, &have, held, nheld,
+			    poolinfo_of(s) ? POOLED_COOLDOWN_MS : COOLDOWN_MS, &sql);
 	herd_buf_addstr(&sql, "COMMIT;\n");
 	herd_shard_poolinfo(poolinfo_of(s), s->extension, &sql);
 	herd_shard_nodes_clear(&have);
@@ -488,7 +495,11 @@ void herd_sharding_event(struct herd_sharding *s, const json_t *event, void (*fn
 	struct shard_hold *h;
 
 	c = s && s->a->scope && group > 0 ? herd_scope_group(s->a->scope, group) : NULL;
-	if (!c || !herd_sharding_leads(s) || !herd_str_ieq(c->leader, leader)) {
+	/*
+	 * The pooler holds the statements where they go through one. They have locked the group by
+	 * then: a transaction of ours that waits for that lock would end them.
+	 */
+	if (!c || !herd_sharding_leads(s) || !herd_str_ieq(c->leader, leader) || poolinfo_of(s)) {
 		fn(arg);
 		return;
 	}

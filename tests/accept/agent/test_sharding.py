@@ -1,9 +1,11 @@
 """Groups: registration of nodes, and statements while a worker changes its leader."""
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -11,7 +13,8 @@ import time
 import psycopg2
 import pytest
 
-from herd import BIN_DIR, PASSWORD, ROOT, Herd, wait_for
+from herd import BIN_DIR, PASSWORD, PGHERD, ROOT, Herd, wait_for
+from ports import free_port
 
 NODES = "select groupid, nodename, nodeport, noderole from pg_dist_node order by 1, 4, 3"
 
@@ -161,3 +164,60 @@ def test_worker_lost(herd):
     old.start()
     wait_for(lambda: old.get("/replica")[0] == 200, 30, "the old leader follows")
     wait_for(lambda: registered(herd), 20, "pg_dist_node follows")
+
+
+PROXY = """[pgherd]
+dcs = etcd3://127.0.0.1:{etcd}
+[databases]
+g1 = cluster=batman group=1 role=primary dbname=citus
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = {users}
+admin_users = postgres
+pool_mode = transaction
+user = postgres
+"""
+
+
+@contextlib.contextmanager
+def proxy_before_workers(herd):
+    port = free_port()
+    users, ini = herd.dir / "users.txt", herd.dir / "proxy.ini"
+    users.write_text(f'"postgres" "{PASSWORD}"\n')
+    ini.write_text(PROXY.format(etcd=herd.etcd.port, port=port, users=users))
+    with open(herd.dir / "proxy.log", "w") as log:
+        process = subprocess.Popen([PGHERD, "proxy", ini], stdout=log, stderr=log)
+    try:
+        yield port
+    finally:
+        process.send_signal(signal.SIGQUIT)
+        process.wait(30)
+
+
+def test_poolinfo(herd):
+    """What nodes send to a worker goes through the proxy, also while it changes its leader."""
+    c = herd.leader(0)
+    rows_sql = "select groupid, poolinfo from pg_dist_poolinfo join pg_dist_node using (nodeid)"
+    with proxy_before_workers(herd) as port:
+        c.patch = {"citus": {"poolinfo": f"host=127.0.0.1 port={port} dbname=g{{group}}"}}
+        (c.dir / "config.yml").write_text(json.dumps(c.config()))
+        assert c.request("POST", "/reload")[0] == 202
+        want = [(1, f"host=127.0.0.1 port={port} dbname=g1")]
+        wait_for(lambda: c.sql(rows_sql, dbname="citus") == want, 20, "pg_dist_poolinfo")
+        wait_for(lambda: herd.leader(1).sql(rows_sql, dbname="citus") == want, 20, "on the worker")
+        with Inserter(c) as writer:
+            used = herd.leader(1).sql("select count(*) from pg_stat_activity where "
+                                      "application_name like 'citus_internal%'")
+            assert used[0][0] > 0
+            assert herd.switchover(group=1)[0] == 200
+            writer.goes_on()
+            wait_for(lambda: registered(herd), 20, "pg_dist_node follows")
+            writer.stop_it.set()
+        assert writer.errors == []
+        assert c.sql(rows_sql, dbname="citus") == want
+        log = (herd.dir / "proxy.log").read_text()
+        assert "g1/postgres" in log
+        assert set(writer.acked) - rows(herd) == set()
