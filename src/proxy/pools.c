@@ -438,7 +438,11 @@ static bool too_many_held(struct herd_worker *w, struct herd_pool *p, struct her
 {
 	int max = herd_worker_settings(w)->hold_max_clients;
 
-	if (max == 0 || p->home || !atomic_load(&p->troubled) || atomic_load(&p->px->nheld) < max)
+	if (p->home || c->held_count || !atomic_load(&p->troubled))
+		return false;
+	/* Counted at once: many may come before the janitor does. */
+	c->held_count = true;
+	if (atomic_fetch_add(&p->px->nheld, 1) < max || max == 0)
 		return false;
 	herd_client_fail(c, "53300", "too many clients wait for a primary (hold_max_clients)");
 	return true;
