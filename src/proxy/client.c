@@ -113,6 +113,12 @@ struct newcomer {
 	struct sockaddr_storage peer;
 };
 
+/* Else clients come in where it says; a path says no more than the door does. */
+static bool bound_to_any(const struct herd_door *d)
+{
+	return strcmp(d->addr.host, "0.0.0.0") == 0 || strcmp(d->addr.host, "::") == 0;
+}
+
 static void begin(struct herd_worker *w, struct herd_door *d, int fd,
 		  const struct sockaddr_storage *peer)
 {
@@ -129,7 +135,9 @@ static void begin(struct herd_worker *w, struct herd_door *d, int fd,
 	c->peer = *peer;
 	c->listener = d->listener;
 	herd_addr_of((const struct sockaddr *)peer, &c->addr);
-	if (getsockname(fd, (struct sockaddr *)&local, &len) == 0)
+	if (!bound_to_any(d))
+		c->local = d->addr;
+	else if (getsockname(fd, (struct sockaddr *)&local, &len) == 0)
 		herd_addr_of((struct sockaddr *)&local, &c->local);
 	if (peer->ss_family == AF_UNIX) {
 		struct ucred cred;
@@ -190,9 +198,26 @@ static void cannot_accept(struct herd_worker *w, struct herd_door *d, int error)
 			     strerror(error), REST_US / 1000);
 }
 
+/*
+ * Most come one at a time: the call that finds nobody more is spared, for the next pass hears of
+ * those who wait. When it does, more are let in at once.
+ */
+static int accept_room(struct herd_worker *w)
+{
+	uint64_t pass = atomic_load_explicit(&w->passes, memory_order_relaxed);
+
+	w->accept_room = pass - w->accept_pass > 1       ? 1
+			 : w->accept_room < ACCEPT_BATCH ? w->accept_room * 2
+							 : ACCEPT_BATCH;
+	w->accept_pass = pass;
+	return w->accept_room;
+}
+
 void herd_client_accept(struct herd_worker *w, struct herd_door *d)
 {
-	for (int i = 0; i < ACCEPT_BATCH; i++) {
+	int room = accept_room(w);
+
+	for (int i = 0; i < room; i++) {
 		struct sockaddr_storage peer = { .ss_family = d->addr.family };
 		socklen_t len = sizeof(peer);
 		int fd = accept4(d->conn.fd, (struct sockaddr *)&peer, &len,

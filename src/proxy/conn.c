@@ -10,8 +10,11 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "proxy/conn_tls.h"
+
 enum {
-	SMALL_RUN_BYTES = 4096 /* longer runs are sent from their place */
+	SMALL_RUN_BYTES = 4096, /* longer runs are sent from their place */
+	RECORD_BYTES = 128      /* more than TLS adds to a short message */
 };
 
 void herd_conn_event(struct herd_conn *c, uint32_t events)
@@ -23,30 +26,10 @@ void herd_conn_event(struct herd_conn *c, uint32_t events)
 	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		c->hung_up = true;
 	/* TLS may need one direction to go on in the other. */
-	if (c->tls)
+	if (c->tls) {
+		if (events & ~(uint32_t)EPOLLOUT)
+			c->drained = false;
 		c->can_read = c->can_write = true;
-}
-
-static ssize_t tls_result(struct herd_conn *c, int rc, bool reading)
-{
-	switch (SSL_get_error(c->tls, rc)) {
-	case SSL_ERROR_WANT_READ:
-	case SSL_ERROR_WANT_WRITE:
-		if (reading)
-			c->can_read = false;
-		else
-			c->can_write = false;
-		return -EAGAIN;
-	case SSL_ERROR_ZERO_RETURN:
-		return 0;
-	case SSL_ERROR_SYSCALL:
-		if (errno == 0)
-			return 0;
-		return -errno;
-	default:
-		/* A peer that closes without goodbye is an end of file to us. */
-		ERR_clear_error();
-		return reading ? 0 : -EPIPE;
 	}
 }
 
@@ -55,13 +38,9 @@ ssize_t herd_conn_read(struct herd_conn *c, void *data, size_t n)
 	ssize_t got;
 
 	if (c->tls) {
-		ERR_clear_error();
-		errno = 0;
-		int rc = SSL_read(c->tls, data, (int)n);
-
-		if (rc <= 0)
-			return tls_result(c, rc, true);
-		got = rc;
+		got = herd_conn_tls_read(c, data, n);
+		if (got <= 0)
+			return got;
 	} else {
 		do
 			got = recv(c->fd, data, n, 0);
@@ -84,16 +63,8 @@ static ssize_t write_some(struct herd_conn *c, const void *data, size_t n)
 {
 	ssize_t put;
 
-	if (c->tls) {
-		ERR_clear_error();
-		errno = 0;
-		int rc = SSL_write(c->tls, data, (int)(n > INT32_MAX ? INT32_MAX : n));
-
-		if (rc > 0)
-			return rc;
-		put = tls_result(c, rc, false);
-		return put == 0 ? -EPIPE : put;
-	}
+	if (c->tls)
+		return herd_conn_tls_write(c, data, n);
 	do
 		put = send(c->fd, data, n, MSG_NOSIGNAL);
 	while (put < 0 && errno == EINTR);
@@ -107,6 +78,8 @@ static ssize_t write_some(struct herd_conn *c, const void *data, size_t n)
 
 void herd_conn_flush(struct herd_conn *c)
 {
+	if (c->sealed && !herd_conn_tls_flush(c) && !c->broken)
+		return;
 	while (c->out_pos < c->out.len && c->can_write && !c->broken) {
 		ssize_t put = write_some(c, c->out.data + c->out_pos, c->out.len - c->out_pos);
 
@@ -154,6 +127,10 @@ int herd_conn_send(struct herd_conn *c, const void *data, size_t n)
 
 void herd_conn_sent(struct herd_conn *c, const void *data, size_t n, ssize_t put)
 {
+	if (c->tls) {
+		herd_conn_tls_sent(c, data, n, put);
+		return;
+	}
 	if (put == -EAGAIN) {
 		c->can_write = false;
 	} else if (put < 0) {
@@ -178,6 +155,8 @@ int herd_conn_send_buf(struct herd_conn *c, struct herd_buf *b)
 
 int herd_conn_handshake(struct herd_conn *c, struct herd_err *err)
 {
+	if (herd_conn_tls_prepare(c) < 0)
+		return herd_err_set(err, -ENOMEM, "out of memory");
 	ERR_clear_error();
 	int rc = SSL_do_handshake(c->tls);
 
@@ -198,10 +177,8 @@ int herd_conn_handshake(struct herd_conn *c, struct herd_err *err)
 void herd_conn_close(struct herd_conn *c)
 {
 	herd_conn_settle(c);
-	if (c->tls) {
-		SSL_free(c->tls);
-		c->tls = NULL;
-	}
+	if (c->tls)
+		herd_conn_tls_close(c);
 	if (c->fd >= 0)
 		close(c->fd);
 	c->fd = -1;
@@ -275,9 +252,14 @@ static void send_last(struct herd_gather *g, const void *data, size_t n)
 
 	if (n == 0)
 		return;
-	if (!g->batch || c->tls || c->broken || c->fd < 0 || !c->can_write ||
-	    herd_conn_blocked(c) || !herd_batch_add(g->batch, c, data, n))
+	if (c->tls && n <= HERD_BATCH_MAX_BYTES - RECORD_BYTES) {
+		c->corked = g->batch;
 		send_now(g, data, n);
+		c->corked = NULL;
+	} else if (!g->batch || c->tls || c->broken || c->fd < 0 || !c->can_write ||
+		   herd_conn_blocked(c) || !herd_batch_add(g->batch, c, data, n)) {
+		send_now(g, data, n);
+	}
 }
 
 int herd_gather_end(struct herd_gather *g)

@@ -28,11 +28,14 @@ struct herd_conn {
 	SSL *tls;                 /* NULL: plain */
 	bool can_read, can_write, hung_up;
 	bool broken;         /* an error on write: nothing more can be sent */
+	bool drained;        /* of TLS: the socket is empty, OpenSSL may still hold something */
 	struct herd_buf in;  /* read, not consumed: at most one message unless the reader waits */
 	struct herd_buf out; /* not yet sent, from out_pos on */
 	size_t out_pos;
-	struct herd_batch *batch; /* holds bytes for it that go out with the others of this pass */
-	uint64_t received, sent;  /* bytes since the last look */
+	struct herd_batch *batch;  /* holds bytes for it that go out with the others of this pass */
+	struct herd_batch *corked; /* during a write of TLS: where its records may wait */
+	struct herd_buf *sealed;   /* records of TLS not yet sent; NULL: none */
+	uint64_t received, sent;   /* bytes since the last look */
 };
 
 /* > 0: bytes; 0: end of file; -EAGAIN: nothing now; other negative errno: broken. */
@@ -46,7 +49,7 @@ void herd_conn_flush(struct herd_conn *c);
 /* Something is kept: the peer does not read fast enough, stop feeding it. */
 static inline bool herd_conn_blocked(const struct herd_conn *c)
 {
-	return c->out.len > c->out_pos;
+	return c->out.len > c->out_pos || c->sealed;
 }
 /* The batch sent this much (or negative errno, 0: not tried) of n bytes: the rest is sent or kept.
  */

@@ -147,6 +147,8 @@ struct herd_worker {
 	char *scratch;
 	struct herd_buf aux;
 	struct herd_batch *batch; /* NULL: without io_uring */
+	uint64_t accept_pass;     /* the last one in which somebody came */
+	int accept_room;          /* so many are let in at once */
 	int64_t yield_after_us;   /* not before: the last time brought little */
 	int64_t yield_pause_us;
 	uint64_t yields; /* since the last bad one */
