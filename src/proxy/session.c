@@ -163,7 +163,12 @@ static void listen_alone(struct herd_sql_acts *acts)
 static enum herd_session_look look_at_text(struct herd_client *c, const char *text, size_t n,
 					   bool later, struct herd_sql_acts **acts, char **instead)
 {
-	if (herd_sql_classify(text, n, dialect(c), acts) < 0)
+	struct herd_sql_dialect d = dialect(c);
+
+	d.settled =
+		later ? !c->kept
+		      : !herd_session_wants(c->kept ? &c->kept->s : NULL, HERD_ACTS_OF_TRANSACTION);
+	if (herd_sql_classify(text, n, d, acts) < 0)
 		return oom(c);
 	if (!*acts)
 		return HERD_LOOK_GO;

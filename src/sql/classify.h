@@ -71,6 +71,8 @@ struct herd_sql_acts {
 struct herd_sql_dialect {
 	bool backslash; /* standard_conforming_strings is off */
 	enum herd_sql_bytes bytes;
+	bool settled; /* nothing waits for the end of a transaction: an end by itself is not noted
+		       */
 };
 
 /*

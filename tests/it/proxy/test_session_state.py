@@ -347,7 +347,6 @@ def test_listen_is_transactional(px):
         a.rollback()
         b.execute("notify t1, 'lost'")
         a.execute("listen t1")
-        b.execute("notify t1, 'early'")
         a.commit()
         b.execute("notify t1, 'heard'")
         got = names(heard(a))
@@ -446,6 +445,35 @@ def test_slow_reader_of_notifications(px, server):
         with pytest.raises(psycopg.OperationalError):
             b.execute("select 1")
         assert len(heard(a, 100)) >= 100
+
+
+def test_over_a_change_of_leader(herd, herd_proxy):
+    p = herd_proxy()
+    with p.connect(application_name="a") as a, p.connect(port=p.reads) as r, p.connect() as b:
+        ear(a), ear(r)
+        a.execute("set work_mem = 1717")
+        a.execute("listen news")
+        # a standby has no notifications: its clients get those of the leader
+        r.execute("listen news")
+        assert one(r, "select pg_is_in_recovery()")
+        pin = p.connect()
+        pin.execute("create temp table x (a int)")
+        herd.a.sql("notify news, 'before'", db="db")
+        assert names(heard(a)) == names(heard(r)) == [("news", "before")]
+        herd.a.stop("immediate")
+        herd.lead(None)
+        herd.lead("b")
+        herd.b.promote()
+        assert one(a, "show work_mem") == "1717kB"
+        assert one(b, "show work_mem") == "4MB"
+        with pytest.raises(psycopg.OperationalError):
+            pin.execute("select * from x")
+
+        def again():
+            herd.b.sql("notify news, 'after'", db="db")
+            return heard(a, timeout=0.3)
+        assert names(wait_for(again))[0] == ("news", "after")
+        assert names(heard(r))[0] == ("news", "after")
 
 
 def test_many_clients_interleaved(px):

@@ -140,6 +140,20 @@ static const struct { const char *sql, *want; } rows[] = {
 	{ "do $x$begin update t set a = 1; set local y = 1; end$x$", "" },
 	{ "do language plpgsql $x$begin set y = 1; end$x$", "0:pin setting" },
 	{ "do $$begin create temp table x (a int); listen y; end$$", "0:pin temporary objects, listen" },
+	/* the words that a quick look must not pass over */
+	{ "select \"PG_Advisory_lock\", PG_ADVISORY_LOCK(1);", "0:pin advisory locks" },
+	{ "select DBLINK_CONNECT('x')", "0:pin session state" },
+	{ "select pg_replication_origin_session_setup('x')", "0:pin session state" },
+	{ "select a INTO TEMPORARY x from t", "0:pin temporary objects" },
+	{ "insert into PG_TEMP.x values (1)", "0:pin temporary objects" },
+	{ "values (LASTVAL())", "0:seq" },
+	{ "select CURRVAL('s') ; ", "0:seq" },
+	{ "with x as (select 1) select Set_Config('a', 'b', x) from x", "0:pin setting" },
+	{ "select SETSEED(1)", "0:pin session state" },
+	{ "select PG_NOTIFY('a', 'b')", "0:notify" },
+	{ "select now()::timestamp; listen a", "1:listen a" },
+	{ "select 1;;", "" },
+	{ "select pg_try_advisory_lock(1) -- ;", "0:pin advisory locks" },
 	/* several */
 	{ "select pg_advisory_lock(1), pg_notify('a','b'); listen x",
 	  "0:pin advisory locks; 0:notify; 1:listen x" },
@@ -203,6 +217,21 @@ static void spans_cut_the_statement_out(void **state)
 	(void)state;
 }
 
+static void settled_ends_are_not_noted(void **state)
+{
+	struct herd_sql_dialect d = { .settled = true };
+	struct herd_sql_acts *acts = NULL;
+
+	herd_sql_classify("commit", 6, d, &acts);
+	assert_null(acts);
+	herd_sql_classify("savepoint a", 11, d, &acts);
+	assert_null(acts);
+	herd_sql_classify("begin; set x = 1; commit", 24, d, &acts);
+	assert_int_equal(acts->n, 2);
+	herd_sql_acts_unref(acts);
+	(void)state;
+}
+
 static void long_names_are_cut(void **state)
 {
 	char sql[128] = "listen ";
@@ -220,6 +249,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(acts_are_told),
 		cmocka_unit_test(spans_cut_the_statement_out),
+		cmocka_unit_test(settled_ends_are_not_noted),
 		cmocka_unit_test(long_names_are_cut),
 	};
 
