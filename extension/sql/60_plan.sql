@@ -12,6 +12,8 @@ CREATE FUNCTION citus_internal.make_result(id text, move int, task int, query te
 	RETURNS SETOF record LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'herd_make_result';
 CREATE FUNCTION citus_internal.fetch_result(id text, move int, parts text, source_group int)
 	RETURNS bigint LANGUAGE C STRICT VOLATILE AS 'MODULE_PATHNAME', 'herd_fetch_result';
+CREATE FUNCTION citus_internal.store_block(id text, move int, block bytea) RETURNS bigint
+	LANGUAGE C STRICT VOLATILE AS 'MODULE_PATHNAME', 'herd_store_block';
 CREATE FUNCTION citus_internal.result_blocks(id text, move int, parts int[]) RETURNS SETOF bytea
 	LANGUAGE C STRICT VOLATILE AS 'MODULE_PATHNAME', 'herd_result_blocks';
 CREATE FUNCTION citus_internal.read_result_support(internal) RETURNS internal

@@ -28,6 +28,12 @@
 	(pg_proc_aclcheck((funcid), (userid), ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
+#if PG_VERSION_NUM >= 180000
+#define herd_run_executor(query) ExecutorRun((query), ForwardScanDirection, 0)
+#else
+#define herd_run_executor(query) ExecutorRun((query), ForwardScanDirection, 0, true)
+#endif
+
 #if PG_VERSION_NUM >= 170000
 #define herd_reindex_relation(relid, flags, params)                                                \
 	reindex_relation(NULL, (relid), (flags), (params))

@@ -1,5 +1,6 @@
 #include "postgres.h"
 
+#include "access/table.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -7,13 +8,17 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_func.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "move/move.h"
+#include "move/writer.h"
 #include "plan/remote.h"
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_execution_id);
@@ -195,6 +200,17 @@ double herd_table_bytes(const HerdTable *table)
 	return bytes;
 }
 
+double herd_local_bytes(Oid relid)
+{
+	Relation rel = table_open(relid, NoLock);
+	double bytes = 0;
+
+	if (RELKIND_HAS_STORAGE(rel->rd_rel->relkind))
+		bytes = (double)RelationGetNumberOfBlocks(rel) * BLCKSZ;
+	table_close(rel, NoLock);
+	return bytes;
+}
+
 /* -- at run time ------------------------------------------------------------------------------- */
 
 /* Which parts of a move have rows on which group. */
@@ -273,8 +289,9 @@ static HerdJob *producing_job(const HerdMove *move, const char *id, const HerdTa
 			"SELECT %d, part, rows, bytes FROM citus_internal.make_result(%s, %d, %d, "
 			"%s, %d, %s, %s, 0%s)",
 			job->tasks[i].groupid, quote_literal_cstr(id), move->number, i,
-			quote_literal_cstr(job->tasks[i].sql), move->key,
-			quote_literal_cstr(move->hash), quote_literal_cstr(mins), args);
+			quote_literal_cstr(job->tasks[i].sql),
+			move->null_fails ? -move->key : move->key, quote_literal_cstr(move->hash),
+			quote_literal_cstr(mins), args);
 	job->reusable = false;
 	job->tupdesc = CreateTemplateTupleDesc(4);
 	TupleDescInitEntry(job->tupdesc, 1, "groupid", INT4OID, -1, 0);
@@ -361,6 +378,66 @@ static void add_fetches(HerdJob *fetch, const HerdMove *move, const char *id,
 	}
 }
 
+/* What goes to other nodes while a plan of this node runs. */
+typedef struct Outgoing {
+	const char *id;
+	const HerdMove *move;
+	const HerdTable *table;
+	List *readers;
+} Outgoing;
+
+static void send_block(HerdWriter *w, int part, const HerdBlock *block, const char *data)
+{
+	Outgoing *out = w->arg;
+	HerdJob job = { .params = makeParamList(1) };
+	ListCell *lc;
+
+	job.tasks = palloc0(list_length(out->readers) * sizeof(HerdTask));
+	job.params->params[0] = (ParamExternData){ .value = PointerGetDatum(herd_result_wrap(
+							   part, herd_local_group(), block, data)),
+						   .pflags = PARAM_FLAG_CONST,
+						   .ptype = BYTEAOID };
+	foreach (lc, out->readers) {
+		if (out->move->key > 0 &&
+		    herd_remote_shard_group(out->table, part) != lfirst_int(lc))
+			continue;
+		job.tasks[job.ntasks].groupid = lfirst_int(lc);
+		job.tasks[job.ntasks++].sql =
+			psprintf("SELECT citus_internal.store_block(%s, %d, $1)",
+				 quote_literal_cstr(out->id), out->move->number);
+	}
+	if (job.ntasks > 0)
+		(void)sum_of_job(&job);
+}
+
+static int32 *mins_of(const HerdTable *table)
+{
+	int32 *mins = palloc(table->nshards * sizeof(int32));
+
+	for (int i = 0; i < table->nshards; i++)
+		mins[i] = table->shards[i].hashmin;
+	return mins;
+}
+
+static void produce_here(Outgoing *out, ParamListInfo given)
+{
+	const HerdMove *move = out->move;
+	HerdWriter *w = herd_writer_new(move->key, move->hash, mins_of(out->table),
+					move->key > 0 ? out->table->nshards : 1);
+	QueryDesc *query;
+
+	w->flush = send_block;
+	w->arg = out;
+	query = CreateQueryDesc(move->local, "", GetActiveSnapshot(), InvalidSnapshot, &w->pub,
+				given, NULL, 0);
+	ExecutorStart(query, 0);
+	herd_run_executor(query);
+	ExecutorFinish(query);
+	herd_writer_end(w);
+	ExecutorEnd(query);
+	FreeQueryDesc(query);
+}
+
 static const HerdTable *target_of(const HerdMove *move)
 {
 	const HerdTable *table = herd_table_get(move->target);
@@ -372,7 +449,8 @@ static const HerdTable *target_of(const HerdMove *move)
 	return table;
 }
 
-void herd_moves_run(List *moves, const char *id, const HerdJob *job, ParamListInfo params)
+void herd_moves_run(List *moves, const char *id, const HerdJob *job, ParamListInfo params,
+		    ParamListInfo given)
 {
 	List *readers = groups_of(job, NIL);
 	List *groups = list_copy(readers);
@@ -384,7 +462,8 @@ void herd_moves_run(List *moves, const char *id, const HerdJob *job, ParamListIn
 
 	foreach (lc, moves) {
 		const HerdMove *move = lfirst(lc);
-		HerdJob *one = producing_job(move, id, target_of(move), params);
+		HerdJob *one = move->producer ? producing_job(move, id, target_of(move), params)
+					      : palloc0(sizeof(HerdJob));
 
 		producing = lappend(producing, one);
 		groups = groups_of(one, groups);
@@ -395,10 +474,16 @@ void herd_moves_run(List *moves, const char *id, const HerdJob *job, ParamListIn
 	forboth(lc, moves, pl, producing)
 	{
 		const HerdMove *move = lfirst(lc);
-		const HerdTable *table = target_of(move);
-		List *made = produce(lfirst(pl), move->key > 0 ? table->nshards : 1);
+		Outgoing out = {
+			.id = id, .move = move, .table = target_of(move), .readers = readers
+		};
 
-		add_fetches(&fetch, move, id, target_of(move), made, readers);
+		if (move->producer == NULL) {
+			produce_here(&out, given);
+			continue;
+		}
+		add_fetches(&fetch, move, id, out.table,
+			    produce(lfirst(pl), move->key > 0 ? out.table->nshards : 1), readers);
 	}
 	if (fetch.ntasks > 0)
 		(void)sum_of_job(&fetch);

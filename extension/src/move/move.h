@@ -11,6 +11,7 @@
 
 #include "nodes/params.h"
 #include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
 
 #include "catalog/metadata.h"
 #include "exec/exec.h"
@@ -22,12 +23,14 @@ struct HerdRemote;
 
 typedef struct HerdMove {
 	int number;                  /* second argument of its read_result */
-	struct HerdRemote *producer; /* its evals are a part of those of the statement */
+	struct HerdRemote *producer; /* its evals are a part of those of the statement; or NULL: */
+	PlannedStmt *local;          /* computed on this node, and sent */
 	int first_eval, nevals;
-	int key;    /* column (1..) whose hash says the part; 0: broadcast */
-	Oid target; /* table along whose shards it is cut */
-	char *hash; /* hash function, as regprocedure takes it; "" for a broadcast */
-	char *name; /* for EXPLAIN */
+	int key;         /* column (1..) whose hash says the part; 0: broadcast */
+	Oid target;      /* table along whose shards it is cut */
+	char *hash;      /* hash function, as regprocedure takes it; "" for a broadcast */
+	bool null_fails; /* the rows are inserted: the column must not be null */
+	char *name;      /* for EXPLAIN */
 } HerdMove;
 
 /* The FROM item that stands for a move: columns of the item, by name and type, in order. */
@@ -40,7 +43,14 @@ extern bool herd_move_of_rte(const RangeTblEntry *rte, int *number);
 /* Bytes of a table on all nodes; asked once a minute. */
 extern double herd_table_bytes(const HerdTable *table);
 
+/* The same of a relation of this node; 0 when it has no storage. */
+extern double herd_local_bytes(Oid relid);
+
 /* A new name for an execution; execution_id() in the evals gives it until the next one. */
 extern const char *herd_moves_new_id(void);
-/* Makes the results where the tasks of job will read them. params: of all evals. */
-extern void herd_moves_run(List *moves, const char *id, const HerdJob *job, ParamListInfo params);
+/*
+ * Makes the results where the tasks of job will read them. params: of all evals; given: those of
+ * the statement, for what is computed here.
+ */
+extern void herd_moves_run(List *moves, const char *id, const HerdJob *job, ParamListInfo params,
+			   ParamListInfo given);

@@ -17,21 +17,21 @@
 #include "catalog/metadata.h"
 #include "exec/exec.h"
 #include "exec/internal.h"
+#include "move/columns.h"
 #include "move/result.h"
 #include "move/store.h"
+#include "move/writer.h"
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_hold_results);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_make_result);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_store_block);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_fetch_result);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_result_blocks);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_read_result);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_read_result_support);
 
-enum {
-	BLOCK_BYTES = 64 * 1024,
-	BUFFER_BYTES = 16 * 1024 * 1024, /* of all parts together */
-	FIRST_PARAM = 8 /* of make_result; the one before is only there for VARIADIC */
-};
+/* Of make_result; the argument before is only there for VARIADIC. */
+#define FIRST_PARAM 8
 
 /* -- how long results live --------------------------------------------------------------------- */
 
@@ -67,194 +67,29 @@ Datum herd_hold_results(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(0);
 }
 
-/* -- columns ----------------------------------------------------------------------------------- */
-
-typedef struct Column {
-	bool binary;
-	Oid ioparam;
-	int32 typmod;
-	FmgrInfo fn; /* send or output; receive or input */
-} Column;
-
-static Column *columns_of(TupleDesc desc, bool write)
-{
-	Column *columns = palloc0(Max(desc->natts, 1) * sizeof(Column));
-
-	for (int i = 0; i < desc->natts; i++) {
-		Column *c = &columns[i];
-		Oid type;
-		Oid fn;
-		bool varlena;
-
-		c->typmod = TupleDescAttr(desc, i)->atttypmod;
-		type = getBaseTypeAndTypmod(TupleDescAttr(desc, i)->atttypid, &c->typmod);
-		c->binary = herd_type_is_portable(type);
-		if (write && c->binary)
-			getTypeBinaryOutputInfo(type, &fn, &varlena);
-		else if (write)
-			getTypeOutputInfo(type, &fn, &varlena);
-		else if (c->binary)
-			getTypeBinaryInputInfo(type, &fn, &c->ioparam);
-		else
-			getTypeInputInfo(type, &fn, &c->ioparam);
-		fmgr_info(fn, &c->fn);
-	}
-	return columns;
-}
-
 /* -- writing ----------------------------------------------------------------------------------- */
 
-typedef struct Part {
-	StringInfoData data;
-	HerdBlock block;
-	int64 rows, bytes;
-} Part;
-
-typedef struct Writer {
-	DestReceiver pub;
+typedef struct Target {
 	const char *id;
 	int move;
 	HerdResultFile file;
-	int key; /* 1..; 0: one part */
-	FmgrInfo hash;
-	int nparts;
-	int32 *mins;
-	Part *parts;
-	int limit; /* bytes of a part before it is written */
 	int64 bytes;
-	Column *columns;
-	MemoryContext memory, row;
-} Writer;
+} Target;
 
-static void flush_part(Writer *w, int n)
+static void write_block(HerdWriter *w, int part, const HerdBlock *block, const char *data)
 {
-	Part *part = &w->parts[n];
+	Target *t = w->arg;
 
-	if (part->block.rows == 0)
-		return;
-	part->block.bytes = part->data.len;
-	w->bytes += part->data.len;
-	if (temp_file_limit >= 0 && w->bytes > (int64)temp_file_limit * 1024)
+	t->bytes += block->bytes;
+	if (temp_file_limit >= 0 && t->bytes > (int64)temp_file_limit * 1024)
 		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				errmsg("an intermediate result exceeds temp_file_limit (%dkB)",
 				       temp_file_limit)));
-	w->file.part = n;
-	herd_result_append(w->id, w->move, &w->file, &part->block, part->data.data);
-	part->rows += part->block.rows;
-	part->bytes += part->data.len;
-	part->block.rows = 0;
-	resetStringInfo(&part->data);
+	t->file.part = part;
+	herd_result_append(t->id, t->move, &t->file, block, data);
 }
 
-/* Null keys equal nothing: any part does, if it is always the same. */
-static int part_of(Writer *w, TupleTableSlot *slot)
-{
-	int low = 0, high = w->nparts - 1;
-	int32 hash;
-
-	if (w->key == 0 || slot->tts_isnull[w->key - 1])
-		return 0;
-	hash = DatumGetInt32(FunctionCall1Coll(
-		&w->hash, TupleDescAttr(slot->tts_tupleDescriptor, w->key - 1)->attcollation,
-		slot->tts_values[w->key - 1]));
-	while (low < high) {
-		int middle = (low + high + 1) / 2;
-
-		if (w->mins[middle] <= hash)
-			low = middle;
-		else
-			high = middle - 1;
-	}
-	return low;
-}
-
-static void append_value(StringInfo out, Column *c, Datum value)
-{
-	uint32 n;
-
-	if (c->binary) {
-		bytea *bytes = SendFunctionCall(&c->fn, value);
-
-		n = VARSIZE(bytes) - VARHDRSZ;
-		appendBinaryStringInfo(out, (char *)&n, sizeof(n));
-		appendBinaryStringInfo(out, VARDATA(bytes), n);
-	} else {
-		char *string = OutputFunctionCall(&c->fn, value);
-
-		n = strlen(string);
-		appendBinaryStringInfo(out, (char *)&n, sizeof(n));
-		appendBinaryStringInfo(out, string, n);
-	}
-}
-
-static bool write_row(TupleTableSlot *slot, DestReceiver *self)
-{
-	Writer *w = (Writer *)self;
-	MemoryContext old = MemoryContextSwitchTo(w->row);
-	int natts = slot->tts_tupleDescriptor->natts;
-	int nulls;
-	int n;
-	Part *part;
-
-	slot_getallattrs(slot);
-	n = part_of(w, slot);
-	part = &w->parts[n];
-	nulls = part->data.len;
-	enlargeStringInfo(&part->data, (natts + 7) / 8);
-	memset(part->data.data + nulls, 0, (natts + 7) / 8);
-	part->data.len += (natts + 7) / 8;
-	for (int i = 0; i < natts; i++) {
-		if (slot->tts_isnull[i])
-			part->data.data[nulls + i / 8] |= 1 << (i % 8);
-		else
-			append_value(&part->data, &w->columns[i], slot->tts_values[i]);
-	}
-	part->block.rows++;
-	if (part->data.len >= w->limit)
-		flush_part(w, n);
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(w->row);
-	return true;
-}
-
-static void write_begin(DestReceiver *self, int operation, TupleDesc desc)
-{
-	Writer *w = (Writer *)self;
-	MemoryContext old = MemoryContextSwitchTo(w->memory);
-
-	w->columns = columns_of(desc, true);
-	if (w->key > desc->natts)
-		elog(ERROR, "the result has no column %d", w->key);
-	MemoryContextSwitchTo(old);
-}
-
-static void write_nothing(DestReceiver *self)
-{
-}
-
-static void init_parts(Writer *w, FunctionCallInfo fcinfo)
-{
-	ArrayType *mins = PG_GETARG_ARRAYTYPE_P(6);
-
-	w->nparts = 1;
-	if (w->key > 0) {
-		char *hash = text_to_cstring(PG_GETARG_TEXT_PP(5));
-
-		fmgr_info(DatumGetObjectId(
-				  DirectFunctionCall1(regprocedurein, CStringGetDatum(hash))),
-			  &w->hash);
-		if (ARR_NDIM(mins) != 1 || ARR_HASNULL(mins) || ARR_ELEMTYPE(mins) != INT4OID)
-			elog(ERROR, "wrong array of hash ranges");
-		w->nparts = ARR_DIMS(mins)[0];
-		w->mins = (int32 *)ARR_DATA_PTR(mins);
-	}
-	w->limit = Min(BLOCK_BYTES, BUFFER_BYTES / w->nparts);
-	w->parts = palloc0(w->nparts * sizeof(Part));
-	for (int i = 0; i < w->nparts; i++)
-		initStringInfo(&w->parts[i].data);
-}
-
-static void run_query(Writer *w, const char *sql, FunctionCallInfo fcinfo)
+static void run_query(HerdWriter *w, const char *sql, FunctionCallInfo fcinfo)
 {
 	int n = PG_NARGS() - FIRST_PARAM;
 	ParamListInfo params = n > 0 ? makeParamList(n) : NULL;
@@ -279,21 +114,16 @@ static Tuplestorestate *begin_rows(FunctionCallInfo fcinfo, TupleDesc *desc)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *)fcinfo->resultinfo;
 
-#if PG_VERSION_NUM >= 150000
 	InitMaterializedSRF(fcinfo, 0);
-#endif
 	*desc = rsinfo->setDesc;
 	return rsinfo->setResult;
 }
 
 Datum herd_make_result(PG_FUNCTION_ARGS)
 {
-	Writer w = { .pub = { .receiveSlot = write_row,
-			      .rStartup = write_begin,
-			      .rShutdown = write_nothing,
-			      .rDestroy = write_nothing,
-			      .mydest = DestNone },
-		     .memory = CurrentMemoryContext };
+	Target target = { 0 };
+	HerdWriter *w;
+	ArrayType *mins;
 	TupleDesc desc;
 	Tuplestorestate *store;
 
@@ -301,26 +131,31 @@ Datum herd_make_result(PG_FUNCTION_ARGS)
 		if (PG_ARGISNULL(i))
 			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					errmsg("an argument of make_result is null")));
-	w.id = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	w.move = PG_GETARG_INT32(1);
-	w.file.group = herd_local_group();
-	w.file.task = PG_GETARG_INT32(2);
-	w.key = PG_GETARG_INT32(4);
-	w.row = AllocSetContextCreate(CurrentMemoryContext, "herd result row",
-				      ALLOCSET_DEFAULT_SIZES);
-	init_parts(&w, fcinfo);
+	target.id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	target.move = PG_GETARG_INT32(1);
+	target.file.group = herd_local_group();
+	target.file.task = PG_GETARG_INT32(2);
+	mins = PG_GETARG_ARRAYTYPE_P(6);
+	if (ARR_HASNULL(mins) || ARR_ELEMTYPE(mins) != INT4OID ||
+	    (PG_GETARG_INT32(4) != 0 && ARR_NDIM(mins) != 1))
+		elog(ERROR, "wrong array of hash ranges");
+	w = herd_writer_new(PG_GETARG_INT32(4), text_to_cstring(PG_GETARG_TEXT_PP(5)),
+			    (int32 *)ARR_DATA_PTR(mins),
+			    PG_GETARG_INT32(4) != 0 ? ARR_DIMS(mins)[0] : 1);
+	w->flush = write_block;
+	w->arg = &target;
 	store = begin_rows(fcinfo, &desc);
-	run_query(&w, text_to_cstring(PG_GETARG_TEXT_PP(3)), fcinfo);
-	for (int i = 0; i < w.nparts; i++) {
+	run_query(w, text_to_cstring(PG_GETARG_TEXT_PP(3)), fcinfo);
+	herd_writer_end(w);
+	for (int i = 0; i < w->nparts; i++) {
 		Datum values[3];
 		bool nulls[3] = { false };
 
-		flush_part(&w, i);
-		if (w.parts[i].rows == 0)
+		if (w->rows[i] == 0)
 			continue;
 		values[0] = Int32GetDatum(i);
-		values[1] = Int64GetDatum(w.parts[i].rows);
-		values[2] = Int64GetDatum(w.parts[i].bytes);
+		values[1] = Int64GetDatum(w->rows[i]);
+		values[2] = Int64GetDatum(w->bytes[i]);
 		tuplestore_putvalues(store, desc, values, nulls);
 	}
 	return (Datum)0;
@@ -394,6 +229,17 @@ Datum herd_result_blocks(PG_FUNCTION_ARGS)
 	SRF_RETURN_DONE(call);
 }
 
+bytea *herd_result_wrap(int part, int group, const HerdBlock *block, const char *data)
+{
+	BlockHeader header = { .part = part, .group = group, .block = *block };
+	bytea *out = palloc(VARHDRSZ + sizeof(header) + block->bytes);
+
+	SET_VARSIZE(out, VARHDRSZ + sizeof(header) + block->bytes);
+	memcpy(VARDATA(out), &header, sizeof(header));
+	memcpy(VARDATA(out) + sizeof(header), data, block->bytes);
+	return out;
+}
+
 static void store_block(const char *id, int move, bytea *bytes)
 {
 	BlockHeader header;
@@ -408,6 +254,13 @@ static void store_block(const char *id, int move, bytea *bytes)
 	file.group = header.group;
 	file.task = header.task;
 	herd_result_append(id, move, &file, &header.block, VARDATA_ANY(bytes) + sizeof(header));
+}
+
+Datum herd_store_block(PG_FUNCTION_ARGS)
+{
+	store_block(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_INT32(1),
+		    PG_GETARG_BYTEA_PP(2));
+	PG_RETURN_INT64(1);
 }
 
 Datum herd_fetch_result(PG_FUNCTION_ARGS)
@@ -445,7 +298,7 @@ Datum herd_fetch_result(PG_FUNCTION_ARGS)
 
 /* -- reading ----------------------------------------------------------------------------------- */
 
-static Datum read_value(StringInfo in, Column *c, StringInfo field)
+static Datum read_value(StringInfo in, HerdColumn *c, StringInfo field)
 {
 	uint32 n;
 
@@ -463,7 +316,7 @@ static Datum read_value(StringInfo in, Column *c, StringInfo field)
 	return InputFunctionCall(&c->fn, field->data, c->ioparam, c->typmod);
 }
 
-static void read_rows(StringInfo in, const HerdBlock *block, Column *columns, TupleDesc desc,
+static void read_rows(StringInfo in, const HerdBlock *block, HerdColumn *columns, TupleDesc desc,
 		      Tuplestorestate *store, MemoryContext row)
 {
 	Datum *values = palloc(Max(desc->natts, 1) * sizeof(Datum));
@@ -501,7 +354,7 @@ Datum herd_read_result(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *)fcinfo->resultinfo;
 	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "herd result row",
 						  ALLOCSET_DEFAULT_SIZES);
-	Column *columns;
+	HerdColumn *columns;
 	StringInfoData data;
 	HerdBlock block;
 	TupleDesc desc;
@@ -514,7 +367,7 @@ Datum herd_read_result(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	desc = rsinfo->setDesc;
 	store = rsinfo->setResult;
-	columns = columns_of(desc, false);
+	columns = herd_columns_of(desc, false);
 	initStringInfo(&data);
 	foreach (lc, herd_result_files(id, PG_GETARG_INT32(1), &part, 1)) {
 		HerdResultFile *file = lfirst(lc);

@@ -27,6 +27,9 @@ extern void herd_result_remove_directory(const char *id);
 
 /* Files of a move whose part is in parts (NULL: all of them), of HerdResultFile. */
 extern List *herd_result_files(const char *id, int move, const int32 *parts, int nparts);
+/* A block as it travels, for store_block. */
+extern bytea *herd_result_wrap(int part, int group, const HerdBlock *block, const char *data);
+
 /* Those that the group wrote, without what was fetched from others. */
 extern List *herd_result_own_files(List *files, int group);
 /* Appends data to the file of that name, which is made when it is not there. */

@@ -5,6 +5,8 @@
  * distribution column it is, and that are co-located, stay where they are), the others are sent to
  * every node. The hub that moves the fewest bytes wins, if shards can answer the query then: the
  * moved items take the places of the relations in a copy of the query, and tier 1 is asked again.
+ * What shards cannot answer by themselves (grouped subqueries, tables of this node, subqueries in
+ * WHERE that are not joined on the key) is computed here and sent to them.
  */
 #include "postgres.h"
 
@@ -13,6 +15,10 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/planner.h"
+#if PG_VERSION_NUM >= 160000
+#include "parser/parse_relation.h"
+#endif
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 #include "utils/lsyscache.h"
@@ -28,12 +34,13 @@
 enum {
 	MOST_ITEMS = 16,
 	MOST_TRIES = 6,
+	LOCAL_BYTES = 256 * 1024, /* a subquery that groups or limits, for all we know */
 	FILTERED = 4 /* a condition on an item leaves so much less of it, for all we know */
 };
 
 typedef struct FromItem {
 	int varno;
-	const HerdTable *table; /* of it, or one of those in the subquery */
+	const HerdTable *table; /* of it, or one of those in the subquery; NULL: computed here */
 	List *keys;             /* of HerdTerm: its columns that are the key of its shards */
 	double bytes;
 } FromItem;
@@ -53,6 +60,7 @@ typedef struct Search {
 	List *facts; /* also those of outer joins: good for finding columns, not for proofs */
 	FromItem items[MOST_ITEMS];
 	int nitems;
+	bool any_size;
 	bool failed;
 } Search;
 
@@ -82,6 +90,38 @@ static double query_bytes(Query *query)
 	return bytes;
 }
 
+static FromItem *add_item(Search *s, int varno, const HerdTable *table)
+{
+	FromItem *item;
+
+	if (s->nitems == MOST_ITEMS) {
+		s->failed = true;
+		return NULL;
+	}
+	item = &s->items[s->nitems++];
+	*item = (FromItem){ .varno = varno, .table = table };
+	return item;
+}
+
+static void add_key(Search *s, FromItem *item, AttrNumber attno)
+{
+	HerdTerm *term = palloc0(sizeof(HerdTerm));
+
+	term->query = s->query;
+	term->varno = item->varno;
+	term->attno = attno;
+	item->keys = lappend(item->keys, term);
+}
+
+/* May the query be run by itself, before the statement? */
+static bool stands_alone(Query *query)
+{
+	return query->commandType == CMD_SELECT && !query->hasModifyingCTE &&
+	       query->rowMarks == NIL && !herd_query_is_correlated(query) &&
+	       !contain_volatile_functions((Node *)query) &&
+	       herd_columns_can_travel(query->targetList, false);
+}
+
 static void add_subquery(Search *s, int varno, RangeTblEntry *rte)
 {
 	HerdLevel inner = { .query = rte->subquery, .up = &s->level };
@@ -91,21 +131,21 @@ static void add_subquery(Search *s, int varno, RangeTblEntry *rte)
 
 	if (part.kind == HERD_PART_RECURRING)
 		return;
-	if (part.kind == HERD_PART_NONE || rte->lateral || rte->security_barrier ||
-	    s->nitems == MOST_ITEMS) {
+	if (rte->lateral || (part.kind == HERD_PART_NONE && !stands_alone(rte->subquery))) {
 		s->failed = true;
 		return;
 	}
-	item = &s->items[s->nitems++];
-	*item = (FromItem){ .varno = varno, .table = part.table };
-	foreach (lc, part.outputs) {
-		HerdTerm *term = palloc0(sizeof(HerdTerm));
-
-		term->query = s->query;
-		term->varno = varno;
-		term->attno = lfirst_int(lc);
-		item->keys = lappend(item->keys, term);
+	if (part.kind == HERD_PART_NONE) {
+		item = add_item(s, varno, NULL);
+		if (item != NULL)
+			item->bytes = LOCAL_BYTES;
+		return;
 	}
+	item = add_item(s, varno, part.table);
+	if (item == NULL)
+		return;
+	foreach (lc, part.outputs)
+		add_key(s, item, lfirst_int(lc));
 	item->bytes = query_bytes(rte->subquery);
 }
 
@@ -116,21 +156,18 @@ static void add_relation(Search *s, int varno, RangeTblEntry *rte)
 
 	if (table != NULL && table->kind == HERD_TABLE_REFERENCE)
 		return;
-	if (table == NULL || rte->tablesample != NULL || s->nitems == MOST_ITEMS ||
-	    (table->kind != HERD_TABLE_HASH && table->kind != HERD_TABLE_SINGLE_SHARD)) {
+	if (rte->tablesample != NULL || rte->securityQuals != NIL) {
 		s->failed = true;
 		return;
 	}
-	item = &s->items[s->nitems++];
-	*item = (FromItem){ .varno = varno, .table = table, .bytes = herd_table_bytes(table) };
-	if (table->kind == HERD_TABLE_HASH) {
-		HerdTerm *term = palloc0(sizeof(HerdTerm));
-
-		term->query = s->query;
-		term->varno = varno;
-		term->attno = table->keyattno;
-		item->keys = list_make1(term);
-	}
+	if (table != NULL && table->kind == HERD_TABLE_LOCAL)
+		table = NULL;
+	item = add_item(s, varno, table);
+	if (item == NULL)
+		return;
+	item->bytes = table ? herd_table_bytes(table) : herd_local_bytes(rte->relid);
+	if (table != NULL && table->kind == HERD_TABLE_HASH)
+		add_key(s, item, table->keyattno);
 }
 
 static void collect_items(Search *s, Node *jtnode)
@@ -230,7 +267,8 @@ static bool key_is_hub(Search *s, const FromItem *item, HerdTerm hub, const Herd
 }
 
 /* A column of the item that equals the hub; 0: none. */
-static AttrNumber column_at_hub(Search *s, const FromItem *item, HerdTerm hub, const HerdTable *target)
+static AttrNumber column_at_hub(Search *s, const FromItem *item, HerdTerm hub,
+				const HerdTable *target)
 {
 	ListCell *lc;
 
@@ -260,18 +298,23 @@ static Oid column_type(Query *query, int varno, AttrNumber attno)
 	return exprType((Node *)get_tle_by_resno(rte->subquery->targetList, attno)->expr);
 }
 
+static bool is_sharded(const FromItem *item)
+{
+	return item->table != NULL && item->table->kind == HERD_TABLE_HASH;
+}
+
 /* The largest item whose own key is the hub says where the rows go; else the largest of all. */
 static const HerdTable *target_of(Search *s, HerdTerm hub)
 {
 	const FromItem *best = NULL;
 
 	for (int i = 0; i < s->nitems; i++)
-		if (s->items[i].table->kind == HERD_TABLE_HASH &&
+		if (is_sharded(&s->items[i]) &&
 		    key_is_hub(s, &s->items[i], hub, s->items[i].table) &&
 		    (best == NULL || s->items[i].bytes > best->bytes))
 			best = &s->items[i];
 	for (int i = 0; best == NULL && i < s->nitems; i++)
-		if (s->items[i].table->kind == HERD_TABLE_HASH)
+		if (is_sharded(&s->items[i]))
 			best = &s->items[i];
 	return best ? best->table : NULL;
 }
@@ -284,18 +327,17 @@ static double filtered_bytes(Search *s, const FromItem *item)
 	return own == NIL ? item->bytes : item->bytes / FILTERED;
 }
 
-static bool choose(Search *s, HerdTerm hub, int nnodes, Choice *choice)
+static bool choose(Search *s, HerdTerm hub, const HerdTable *target, int nnodes, Choice *choice)
 {
-	*choice = (Choice){ .target = target_of(s, hub) };
-	if (choice->target == NULL)
+	*choice = (Choice){ .target = target };
+	if (target == NULL)
 		return false;
 	for (int i = 0; i < s->nitems; i++) {
 		FromItem *item = &s->items[i];
 		double bytes = filtered_bytes(s, item);
 		AttrNumber attno;
 
-		if (item->table->kind == HERD_TABLE_HASH &&
-		    colocated(item->table, choice->target) &&
+		if (is_sharded(item) && colocated(item->table, choice->target) &&
 		    key_is_hub(s, item, hub, choice->target)) {
 			choice->fates[i] = STAYS;
 			continue;
@@ -324,7 +366,7 @@ static int by_cost(const void *a, const void *b)
 
 static bool add_choice(Search *s, HerdTerm hub, int nnodes, Choice *list, int n)
 {
-	if (!choose(s, hub, nnodes, &list[n]))
+	if (!choose(s, hub, target_of(s, hub), nnodes, &list[n]))
 		return false;
 	for (int i = 0; i < n; i++)
 		if (list[i].target == list[n].target &&
@@ -441,43 +483,146 @@ static List *item_columns(Query *query, int varno)
 	return tlist;
 }
 
-static HerdRemote *producer_of(Query *query, int varno, List *tlist)
+/* SELECT of columns of a relation of this node. */
+static Query *select_local(Query *query, int varno, List *tlist, List *own)
 {
-	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
-	List *own = NIL;
+	Query *select = makeNode(Query);
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	RangeTblEntry *rte = copyObject(rt_fetch(varno, query->rtable));
 
-	if (rte->rtekind == RTE_SUBQUERY)
-		return herd_tier1_read(rte->subquery);
-	own_conditions((Node *)query->jointree, varno, &own);
-	return herd_read_table(copyObject(rte), varno, tlist, own);
+	ref->rtindex = 1;
+	select->commandType = CMD_SELECT;
+	select->canSetTag = true;
+	select->rtable = list_make1(rte);
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex != 0) {
+		select->rteperminfos =
+			list_make1(copyObject(getRTEPermissionInfo(query->rteperminfos, rte)));
+		rte->perminfoindex = 1;
+	}
+#endif
+	select->targetList = copyObject(tlist);
+	select->jointree =
+		makeFromExpr(list_make1(ref), copyObject((Node *)make_ands_explicit(own)));
+	ChangeVarNodes((Node *)select->targetList, varno, 1, 0);
+	ChangeVarNodes((Node *)select->jointree->quals, varno, 1, 0);
+	return select;
 }
 
-static HerdMove *make_move(Query *query, const Choice *choice, int i, int varno,
+static PlannedStmt *plan_alone(Query *query, const HerdPlanning *planning)
+{
+	return planner(copyObject(query), "", 0, planning->bound);
+}
+
+/* How the rows come to be: by shards, or here. */
+static bool set_source(HerdMove *move, Query *query, const FromItem *item, List *tlist,
+		       const HerdPlanning *planning)
+{
+	RangeTblEntry *rte = rt_fetch(item->varno, query->rtable);
+	List *own = NIL;
+
+	if (rte->rtekind == RTE_SUBQUERY && item->table == NULL) {
+		move->local = plan_alone(rte->subquery, planning);
+		return true;
+	}
+	if (rte->rtekind == RTE_SUBQUERY)
+		move->producer = herd_tier1_read(rte->subquery);
+	own_conditions((Node *)query->jointree, item->varno, &own);
+	if (rte->rtekind == RTE_RELATION && item->table == NULL)
+		move->local = plan_alone(select_local(query, item->varno, tlist, own), planning);
+	else if (rte->rtekind == RTE_RELATION)
+		move->producer = herd_read_table(copyObject(rte), item->varno, tlist, own);
+	return move->local != NULL || (move->producer != NULL && !move->producer->in_txn);
+}
+
+static HerdMove *new_move(HerdPlanning *planning, const HerdTable *target, const char *name)
+{
+	HerdMove *move = palloc0(sizeof(HerdMove));
+
+	move->number = list_length(planning->moves) + 1;
+	move->target = target->relid;
+	move->hash = "";
+	move->name = pstrdup(name);
+	planning->moves = lappend(planning->moves, move);
+	return move;
+}
+
+static HerdMove *move_item(Query *query, const Choice *choice, int i, const FromItem *item,
 			   HerdPlanning *planning)
 {
-	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
-	List *tlist = item_columns(query, varno);
-	HerdMove *move = palloc0(sizeof(HerdMove));
+	RangeTblEntry *rte = rt_fetch(item->varno, query->rtable);
+	List *tlist = item_columns(query, item->varno);
+	HerdMove *move;
 
 	if (tlist == NIL || !herd_columns_can_travel(tlist, false))
 		return NULL;
-	move->producer = producer_of(query, varno, tlist);
-	if (move->producer == NULL || move->producer->in_txn)
+	move = new_move(planning, choice->target, rte->eref->aliasname);
+	if (!set_source(move, query, item, tlist, planning))
 		return NULL;
-	move->number = list_length(planning->moves) + 1;
-	move->target = choice->target->relid;
-	move->hash = "";
-	move->name = pstrdup(rte->eref->aliasname);
 	if (choice->fates[i] == CUT) {
 		Oid proc = herd_key_hash_proc(choice->target,
-					      column_type(query, varno, choice->columns[i]));
+					      column_type(query, item->varno, choice->columns[i]));
 
 		move->key = choice->columns[i];
 		move->hash = format_procedure_qualified(proc);
 	}
-	planning->moves = lappend(planning->moves, move);
-	lfirst(list_nth_cell(query->rtable, varno - 1)) = herd_move_rte(move, rte, tlist);
+	lfirst(list_nth_cell(query->rtable, item->varno - 1)) = herd_move_rte(move, rte, tlist);
 	return move;
+}
+
+/* What stands in the place of a subquery: its rows, which are there already. */
+static Query *select_moved(const HerdMove *move, Query *sub)
+{
+	Query *select = makeNode(Query);
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	RangeTblEntry like = { .type = T_RangeTblEntry, .eref = makeAlias("subquery", NIL) };
+	List *columns = NIL;
+	ListCell *lc;
+
+	foreach (lc, sub->targetList)
+		if (!((TargetEntry *)lfirst(lc))->resjunk)
+			columns = lappend(columns, lfirst(lc));
+	ref->rtindex = 1;
+	select->commandType = CMD_SELECT;
+	select->canSetTag = true;
+	select->rtable = list_make1(herd_move_rte(move, &like, columns));
+	select->jointree = makeFromExpr(list_make1(ref), NULL);
+	foreach (lc, columns) {
+		TargetEntry *tle = lfirst(lc);
+		Node *expr = (Node *)tle->expr;
+		int pos = list_length(select->targetList) + 1;
+		Var *var =
+			makeVar(1, pos, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
+
+		select->targetList = lappend(
+			select->targetList, makeTargetEntry((Expr *)var, pos, tle->resname, false));
+	}
+	return select;
+}
+
+/* Subqueries in WHERE that shards cannot answer are answered before. */
+static bool move_sublinks(Query *query, const Choice *choice, HerdPlanning *planning, List **moves)
+{
+	HerdLevel level = { .query = query };
+	List *facts = herd_facts_of_query(&level, NIL);
+	HerdPart part = herd_part_from(&level, (Node *)query->jointree, facts);
+	ListCell *lc;
+
+	if (part.kind != HERD_PART_SHARDED)
+		return false;
+	foreach (lc, herd_part_bad_sublinks(&level, &part, facts, (Node *)query->jointree)) {
+		SubLink *sublink = ((HerdSublink *)lfirst(lc))->sublink;
+		Query *sub = castNode(Query, sublink->subselect);
+		HerdMove *move;
+
+		if (!stands_alone(sub))
+			return false;
+		move = new_move(planning, choice->target, "subquery");
+		move->local = plan_alone(sub, planning);
+		sublink->subselect = (Node *)select_moved(move, sub);
+		*moves = lappend(*moves, move);
+	}
+	return true;
 }
 
 /* The evals of the producers follow those of the statement. */
@@ -488,6 +633,8 @@ static void attach(HerdRemote *remote, List *moves)
 	foreach (lc, moves) {
 		HerdMove *move = lfirst(lc);
 
+		if (move->producer == NULL)
+			continue;
 		move->first_eval = list_length(remote->evals);
 		move->nevals = list_length(move->producer->evals);
 		remote->evals = list_concat(remote->evals, move->producer->evals);
@@ -497,24 +644,29 @@ static void attach(HerdRemote *remote, List *moves)
 		remote->volatile_evals || contain_volatile_functions((Node *)remote->evals);
 }
 
+static bool move_all(Query *query, const Search *s, const Choice *choice, HerdPlanning *planning,
+		     List **moves)
+{
+	for (int i = 0; i < s->nitems; i++) {
+		HerdMove *move;
+
+		if (choice->fates[i] == STAYS)
+			continue;
+		move = move_item(query, choice, i, &s->items[i], planning);
+		if (move == NULL)
+			return false;
+		*moves = lappend(*moves, move);
+	}
+	return move_sublinks(query, choice, planning, moves) && *moves != NIL;
+}
+
 static bool try_choice(Query *query, const Search *s, const Choice *choice, HerdPlanning *planning)
 {
 	Query *copy = copyObject(query);
 	int before = list_length(planning->moves);
 	List *moves = NIL;
 
-	for (int i = 0; i < s->nitems; i++) {
-		HerdMove *move;
-
-		if (choice->fates[i] == STAYS)
-			continue;
-		move = make_move(copy, choice, i, s->items[i].varno, planning);
-		if (move == NULL)
-			break;
-		moves = lappend(moves, move);
-	}
-	if (list_length(moves) + before == list_length(planning->moves) && moves != NIL &&
-	    herd_rewrite_tier1(copy, planning)) {
+	if (move_all(copy, s, choice, planning, &moves) && herd_rewrite_tier1(copy, planning)) {
 		attach(((HerdRows *)llast(planning->rows))->remote, moves);
 		*query = *copy;
 		return true;
@@ -523,11 +675,26 @@ static bool try_choice(Query *query, const Search *s, const Choice *choice, Herd
 	return false;
 }
 
+/* Are the tables large enough for the round trips that moving takes? */
+static bool worth_moving(Search *s)
+{
+	double all = 0;
+	ListCell *lc;
+
+	if (s->any_size)
+		return true;
+	for (int i = 0; i < s->nitems; i++)
+		all += s->items[i].bytes;
+	foreach (lc, herd_sublinks_of_query(s->query))
+		all += query_bytes(
+			castNode(Query, ((HerdSublink *)lfirst(lc))->sublink->subselect));
+	return all >= herd_move_min_kb * 1024.0;
+}
+
 bool herd_rewrite_moved(Query *query, HerdPlanning *planning)
 {
 	Search s = { .query = query, .level = { .query = query } };
 	Choice *choices;
-	double all = 0;
 	int n;
 
 	if (!herd_enable_moves || query->commandType != CMD_SELECT || query->cteList != NIL ||
@@ -536,15 +703,96 @@ bool herd_rewrite_moved(Query *query, HerdPlanning *planning)
 		return false;
 	s.facts = herd_facts_of_query(&s.level, NIL);
 	collect_items(&s, (Node *)query->jointree);
-	if (s.failed || s.nitems < 2)
-		return false;
-	for (int i = 0; i < s.nitems; i++)
-		all += s.items[i].bytes;
-	if (all < herd_move_min_kb * 1024.0)
+	if (s.failed || s.nitems == 0 || (s.nitems == 1 && !query->hasSubLinks) ||
+	    !worth_moving(&s))
 		return false;
 	choices = all_choices(&s, &n);
 	for (int i = 0; i < n && i < MOST_TRIES; i++)
 		if (try_choice(query, &s, &choices[i], planning))
 			return true;
 	return false;
+}
+
+/* -- writes ------------------------------------------------------------------------------------ */
+
+static bool target_stays(const Search *s, const Choice *choice)
+{
+	for (int i = 0; i < s->nitems; i++)
+		if (s->items[i].varno == s->query->resultRelation)
+			return choice->fates[i] == STAYS;
+	return false;
+}
+
+/* UPDATE and DELETE: what they are joined with comes to the shards of the target. */
+static bool move_sources(Query *query, HerdPlanning *planning, const HerdTable *table,
+			 bool any_size, List **moves)
+{
+	Search s = { .query = query, .level = { .query = query }, .any_size = any_size };
+	HerdTerm key = { .query = query, .varno = query->resultRelation, .attno = table->keyattno };
+	Choice choice;
+
+	s.facts = herd_facts_of_query(&s.level, NIL);
+	collect_items(&s, (Node *)query->jointree);
+	if (s.failed || !worth_moving(&s) || !choose(&s, key, table, 1, &choice) ||
+	    !target_stays(&s, &choice))
+		return false;
+	return move_all(query, &s, &choice, planning, moves);
+}
+
+/* INSERT .. SELECT: rows that shards compute are cut along the shards of the target. */
+static bool move_rows(Query *query, HerdPlanning *planning, const HerdTable *table, List **moves)
+{
+	RangeTblRef *ref = linitial(query->jointree->fromlist);
+	TargetEntry *tle = get_tle_by_resno(query->targetList, table->keyattno);
+	HerdLevel level = { .query = query };
+	Search s = { .query = query, .level = level };
+	Choice choice = { .target = table, .fates = { CUT } };
+	HerdTerm term;
+	HerdMove *move;
+
+	if (!IsA(ref, RangeTblRef) ||
+	    rt_fetch(ref->rtindex, query->rtable)->rtekind != RTE_SUBQUERY || tle == NULL ||
+	    !herd_term_of(&level, (Node *)tle->expr, &term) || term.expr != NULL ||
+	    term.varno != ref->rtindex ||
+	    !OidIsValid(herd_key_hash_proc(table, column_type(query, term.varno, term.attno))))
+		return false;
+	collect_items(&s, (Node *)ref);
+	if (s.failed || s.nitems != 1 || s.items[0].table == NULL || !worth_moving(&s))
+		return false;
+	choice.columns[0] = term.attno;
+	move = move_item(query, &choice, 0, &s.items[0], planning);
+	if (move == NULL)
+		return false;
+	move->null_fails = true;
+	*moves = list_make1(move);
+	return true;
+}
+
+HerdRemote *herd_write_moved(Query *original, HerdPlanning *planning, bool any_size)
+{
+	Query *query = copyObject(original);
+	const HerdTable *table =
+		herd_table_get(rt_fetch(query->resultRelation, query->rtable)->relid);
+	int before = list_length(planning->moves);
+	const char *why = NULL;
+	List *moves = NIL;
+	HerdRemote *remote = NULL;
+	bool moved = false;
+
+	herd_inline_ctes(query);
+	if (!herd_enable_moves || table->kind != HERD_TABLE_HASH || query->cteList != NIL ||
+	    query->rowMarks != NIL || query->setOperations != NULL ||
+	    contain_volatile_functions((Node *)query->jointree))
+		return NULL;
+	if (query->commandType == CMD_UPDATE || query->commandType == CMD_DELETE)
+		moved = move_sources(query, planning, table, any_size, &moves);
+	else if (query->commandType == CMD_INSERT && list_length(query->jointree->fromlist) == 1)
+		moved = move_rows(query, planning, table, &moves);
+	if (moved)
+		remote = herd_tier1_write(query, planning->bound, &why);
+	if (remote != NULL)
+		attach(remote, moves);
+	else
+		planning->moves = list_truncate(planning->moves, before);
+	return remote;
 }

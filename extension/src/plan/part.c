@@ -121,6 +121,8 @@ static HerdPart part_moved(const HerdLevel *level, int varno, int number)
 	part.table = herd_table_get(move->target);
 	part.terms = add_term(
 		NIL, (HerdTerm){ .query = level->query, .varno = varno, .attno = move->key });
+	if (move->null_fails)
+		part.solid = part.terms;
 	return part;
 }
 
@@ -275,19 +277,24 @@ static bool contains_node_walker(Node *node, void *context)
 	return expression_tree_walker(node, contains_node_walker, context);
 }
 
-bool herd_part_sublinks_ok(const HerdLevel *level, const HerdPart *part, List *facts, Node *node)
+List *herd_part_bad_sublinks(const HerdLevel *level, const HerdPart *part, List *facts, Node *node)
 {
+	List *bad = NIL;
 	ListCell *lc;
 
 	foreach (lc, herd_sublinks_of_query(level->query)) {
 		HerdSublink *found = lfirst(lc);
 
-		if (node != NULL && !contains_node_walker(node, found->sublink))
-			continue;
-		if (!sublink_ok(level, part, facts, found))
-			return false;
+		if ((node == NULL || contains_node_walker(node, found->sublink)) &&
+		    !sublink_ok(level, part, facts, found))
+			bad = lappend(bad, found);
 	}
-	return true;
+	return bad;
+}
+
+bool herd_part_sublinks_ok(const HerdLevel *level, const HerdPart *part, List *facts, Node *node)
+{
+	return herd_part_bad_sublinks(level, part, facts, node) == NIL;
 }
 
 static HerdPart part_setop(const HerdLevel *level, Node *node, List *facts)

@@ -35,6 +35,10 @@ extern bool herd_part_is_key(const HerdLevel *level, const HerdPart *part, List 
 extern bool herd_part_has_key(const HerdLevel *level, const HerdPart *part, List *facts,
 			      List *clauses);
 
+/* Of HerdSublink: those in node that the shard cannot answer. */
+extern List *herd_part_bad_sublinks(const HerdLevel *level, const HerdPart *part, List *facts,
+				    Node *node);
+
 /* True if every sublink of the query (or only of node, if not NULL) can be answered in the shard.
  */
 extern bool herd_part_sublinks_ok(const HerdLevel *level, const HerdPart *part, List *facts,

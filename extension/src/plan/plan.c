@@ -393,6 +393,8 @@ static PlannedStmt *plan_write(Query *parse, const char *source, int options, Pa
 	const char *why = "rows to be computed on this node";
 
 	remote = herd_tier1_write(parse, bound, &why);
+	if (remote == NULL)
+		remote = herd_write_moved(parse, planning, false);
 	if (remote != NULL)
 		return plan_remote(parse, remote, rels, options);
 	if (parse->commandType == CMD_INSERT)
@@ -402,6 +404,9 @@ static PlannedStmt *plan_write(Query *parse, const char *source, int options, Pa
 		if (stmt != NULL)
 			return stmt;
 	}
+	remote = herd_write_moved(parse, planning, true);
+	if (remote != NULL)
+		return plan_remote(parse, remote, rels, options);
 	if (table->kind == HERD_TABLE_REFERENCE)
 		why = "a volatile function, or a table that is not on every node";
 	refuse_write(parse, table, why);

@@ -76,9 +76,13 @@ static HerdRemote *remote_from_list(const List *list)
 
 static List *move_to_list(const HerdMove *move)
 {
-	return list_make5(list_make4_int(move->number, move->first_eval, move->nevals, move->key),
-			  list_make1_oid(move->target), makeString(move->hash),
-			  makeString(move->name), remote_to_list(move->producer));
+	List *list = list_make4(list_make5_int(move->number, move->first_eval, move->nevals,
+					       move->key, move->null_fails),
+				list_make1_oid(move->target), makeString(move->hash),
+				makeString(move->name));
+
+	return lappend(list, move->producer ? (void *)remote_to_list(move->producer)
+					    : (void *)move->local);
 }
 
 static HerdMove *move_from_list(const List *list)
@@ -90,10 +94,14 @@ static HerdMove *move_from_list(const List *list)
 	move->first_eval = lsecond_int(numbers);
 	move->nevals = lthird_int(numbers);
 	move->key = lfourth_int(numbers);
+	move->null_fails = list_nth_int(numbers, 4);
 	move->target = linitial_oid(lsecond(list));
 	move->hash = strVal(lthird(list));
 	move->name = strVal(lfourth(list));
-	move->producer = remote_from_list(list_nth(list, 4));
+	if (IsA(list_nth(list, 4), PlannedStmt))
+		move->local = list_nth(list, 4);
+	else
+		move->producer = remote_from_list(list_nth(list, 4));
 	return move;
 }
 
@@ -362,13 +370,14 @@ static void remote_start(RemoteState *state)
 	}
 	old = MemoryContextSwitchTo(state->memory);
 	if (state->remote->moves != NIL)
-		id = herd_moves_new_id();
+		id = pstrdup(herd_moves_new_id());
 	state->params = herd_remote_params(state->remote, state->evals, econtext);
 	if (desc->natts == 0 && state->remote->command != CMD_SELECT)
 		desc = NULL;
 	job = herd_remote_job(state->remote, state->params, desc);
 	if (state->remote->moves != NIL)
-		herd_moves_run(state->remote->moves, id, job, state->params);
+		herd_moves_run(state->remote->moves, id, job, state->params,
+			       state->css.ss.ps.state->es_param_list_info);
 	state->exec = herd_exec_begin(job);
 	state->started = true;
 	MemoryContextSwitchTo(old);

@@ -47,6 +47,11 @@ extern bool herd_rewrite_tier1(Query *query, HerdPlanning *planning);
 extern HerdRemote *herd_tier1_read(Query *subquery);
 /* plan/hub.c: the same after items of FROM have been moved to the shards of another. */
 extern bool herd_rewrite_moved(Query *query, HerdPlanning *planning);
+/*
+ * The same for a write: its sources come to the shards of the target. NULL: not possible, or too
+ * small to be worth it and not any_size.
+ */
+extern HerdRemote *herd_write_moved(Query *original, HerdPlanning *planning, bool any_size);
 extern const struct HerdMove *herd_planning_move(int number);
 extern HerdRemote *herd_tier1_write(Query *query, ParamListInfo bound, const char **why);
 /* Worker and combine target lists for split aggregates; false if they cannot be split. */

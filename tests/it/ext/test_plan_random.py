@@ -272,8 +272,10 @@ def test_random_generic_plans(herd):
         assert not failures, "HERD_SEED=%d\n%s" % (SEED, "\n".join(failures[:8]))
 
 
-def test_random_writes(herd):
+@pytest.mark.parametrize("smallest", ["1MB", "0"])
+def test_random_writes(herd, smallest):
     with herd.connect() as con:
+        con.execute("set citus.repartition_join_min_size = '%s'" % smallest)
         failures = []
         done = 0
         for i in range(QUERIES // 3):

@@ -114,6 +114,13 @@ with q as (delete from b where y > 50 returning k) update a set s = 'gone' from 
 update r set name = q.s from (select x, max(s) as s from a group by x) q where q.x = r.id returning r.id, r.name
 delete from r using l where l.id = r.id
 truncate l; insert into l select k, s from a where k = 7
+delete from a where (x, s) in (select y, t from b)
+update a set s = (q.b).t from (select b from b where y < 40) q(b) where a.x = (q.b).y
+insert into a (k, x) select y, k from b
+insert into a (k, s) select x, s from a where x is not null
+insert into b select v::int, c.k + 1000, 'q' from c on conflict do nothing
+insert into b as o select x, 3, min(s) from a where x is not null group by x on conflict (k, y) do update set t = excluded.t returning k, t
+insert into b (k, y, t) select k, 500 + sum(x), max(s) from a group by k having sum(x) > 2 returning *
 create view va as select k as n, x as m from a where x < 9; update va set m = 5 where n = 7 returning n, m; delete from va where n = 3
 create view va as select k as n, x as m from a where x < 9; update va set m = m + 1; delete from va where m = 2 returning *; insert into va values (5, 5)
 create view va as select k as n, x as m from a; update va set m = b.y from b where b.k = va.n and b.y < 30; delete from va using b where b.k = va.n and b.y > 40
@@ -129,7 +136,7 @@ REFUSED = [
     ("insert into a (k) values (null)", "cannot be null"),
     ("insert into a (k) select null::int from generate_series(1, 3)", "cannot be null"),
     ("insert into a (k, x) values (null, 1), (2, 2)", "cannot be null"),
-    ("delete from a where (x, s) in (select y, t from b)", "cannot be sent to its shards"),
+    ("insert into a (k, s) select x, s from a", "cannot be null"),
     ("delete from a where x = (select max(y) from b where b.y = a.x)",
      "cannot be sent to its shards"),
     ("update r set name = (select max(s) from a where a.k = r.id)",
