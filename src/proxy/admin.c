@@ -418,15 +418,35 @@ void herd_admin_apply_log(struct herd_px *px)
 									       : HERD_LOG_INFO);
 }
 
-int herd_live_replace(struct herd_px *px, struct herd_pconf *config, struct herd_err *err)
+/*
+ * SET changes key and certificate one after the other: between the two they do not fit, and what
+ * was loaded before stays in use.
+ */
+static int keep_tls(struct herd_px *px, int rc, bool piecemeal, SSL_CTX *old, SSL_CTX **slot,
+		    struct herd_err *err)
 {
-	struct herd_live *l = calloc(1, sizeof(*l));
+	if (rc != -EKEYREJECTED || !piecemeal)
+		return rc;
+	herd_warning(px->log, "%s, keeping the TLS setup of before", herd_err_text(err));
+	herd_err_clear(err);
+	if (old)
+		SSL_CTX_up_ref(old);
+	*slot = old;
+	return 0;
+}
+
+int herd_live_replace(struct herd_px *px, struct herd_pconf *config, bool piecemeal,
+		      struct herd_err *err)
+{
+	struct herd_live *l = calloc(1, sizeof(*l)), *before = atomic_load(&px->live);
 	int rc = l ? 0 : herd_err_set(err, -ENOMEM, "out of memory");
 
 	if (rc == 0)
-		rc = herd_tls_for_clients(&config->s, &l->client_tls, err);
+		rc = keep_tls(px, herd_tls_for_clients(&config->s, &l->client_tls, err), piecemeal,
+			      before ? before->client_tls : NULL, &l->client_tls, err);
 	if (rc == 0)
-		rc = herd_tls_for_servers(&config->s, &l->server_tls, err);
+		rc = keep_tls(px, herd_tls_for_servers(&config->s, &l->server_tls, err), piecemeal,
+			      before ? before->server_tls : NULL, &l->server_tls, err);
 	if (rc < 0) {
 		herd_pconf_unref(config);
 		if (l) {
@@ -460,7 +480,7 @@ int herd_admin_reload(struct herd_px *px, struct herd_err *err)
 	int rc = herd_pconf_load(px->config_path, &config, err);
 
 	if (rc == 0)
-		rc = herd_live_replace(px, config, err);
+		rc = herd_live_replace(px, config, false, err);
 	pthread_mutex_unlock(&px->reload_lock);
 	return rc;
 }

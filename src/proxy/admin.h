@@ -16,6 +16,9 @@ void herd_admin_close(struct herd_client *c);
 int herd_admin_reload(struct herd_px *px, struct herd_err *err);
 /* Log file and level as the settings in force say. */
 void herd_admin_apply_log(struct herd_px *px);
-/* Makes config (whose reference it takes, also on failure) the live one. px->reload_lock is held.
+/*
+ * Makes config (whose reference it takes, also on failure) the live one. px->reload_lock is held.
+ * piecemeal: a key and a certificate that do not belong together keep what was loaded before.
  */
-int herd_live_replace(struct herd_px *px, struct herd_pconf *config, struct herd_err *err);
+int herd_live_replace(struct herd_px *px, struct herd_pconf *config, bool piecemeal,
+		      struct herd_err *err);

@@ -310,7 +310,7 @@ static int cmd_set(struct herd_client *c, const struct herd_command *cmd, struct
 				value, &config, err);
 
 	if (rc == 0)
-		rc = herd_live_replace(px, config, err);
+		rc = herd_live_replace(px, config, true, err);
 	pthread_mutex_unlock(&px->reload_lock);
 	return rc;
 }

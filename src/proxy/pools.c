@@ -461,6 +461,8 @@ int herd_pool_checkout(struct herd_worker *w, struct herd_client *c)
 		pthread_mutex_unlock(&p->lock);
 		if (herd_server_adopt(w, s) < 0) {
 			herd_server_drop(w, s, "could not watch the connection");
+		} else if (atomic_load(&s->close_needed)) {
+			herd_server_drop(w, s, "obsolete connection");
 		} else if (looks_dead(w, s)) {
 			herd_server_drop(w, s, "server conn crashed?");
 		} else if (!wants_test(w, s)) {
@@ -756,6 +758,8 @@ static struct herd_server *take_stale(struct herd_worker *w, struct herd_pool *p
 		int64_t idle_us = w->now_us - s->released_us;
 
 		*why = unfit(w, p, s);
+		if (*why && atomic_load(&s->close_needed))
+			*why = "database configuration changed";
 		if (!*why && set->server_idle_timeout > 0 && idle_us > set->server_idle_timeout &&
 		    (!o.keep_min || o.idle + o.active + o.opening > o.min_size))
 			*why = "server idle timeout";

@@ -562,7 +562,7 @@ int herd_proxy_main(int argc, char **argv)
 		rc = track(px, config);
 	if (rc == 0) {
 		pthread_mutex_lock(&px->reload_lock);
-		rc = herd_live_replace(px, config, &err);
+		rc = herd_live_replace(px, config, false, &err);
 		pthread_mutex_unlock(&px->reload_lock);
 	} else {
 		herd_pconf_unref(config);

@@ -38,6 +38,9 @@ static void mark(struct herd_pool *p, void *arg)
 
 		atomic_store(&s->close_needed, true);
 	}
+	/* What failed before may work now: nobody waits for server_login_retry. */
+	p->last_fail_us = 0;
+	p->fails = 0;
 	pthread_mutex_unlock(&p->lock);
 }
 

@@ -6,7 +6,8 @@
 
 /*
  * Marks those to be closed, as soon as nobody uses them, that would be opened otherwise now:
- * another host, other credentials, another setting of server_tls_*. Any thread.
+ * another host, other credentials, another setting of server_tls_*. Failures of before are
+ * forgotten. Any thread.
  */
 void herd_reconf_servers(struct herd_px *px, const struct herd_live *old,
 			 const struct herd_live *now);

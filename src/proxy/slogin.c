@@ -155,6 +155,7 @@ static int start_scram(struct herd_server *s, struct herd_rd *r, const struct se
 		return no_secret(err, s);
 	if (RAND_bytes(nonce, sizeof(nonce)) != 1)
 		return herd_err_set(err, -EIO, "could not generate random bytes");
+	herd_scram_client_free(&s->scram); /* it may ask twice */
 	int rc = herd_scram_client_first(&s->scram, nonce, &first);
 
 	if (rc == 0) {

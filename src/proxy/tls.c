@@ -192,13 +192,18 @@ static int take_any(int ok, X509_STORE_CTX *store)
 
 static int load_pair(SSL_CTX *ctx, const char *cert, const char *key, struct herd_err *err)
 {
+	int rc;
+
 	if (*cert && SSL_CTX_use_certificate_chain_file(ctx, cert) != 1)
 		return fail(ctx, err, "certificate", cert);
-	if (*key && SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1)
-		return fail(ctx, err, "key", key);
-	if (*cert && *key && SSL_CTX_check_private_key(ctx) != 1)
-		return fail(ctx, err, "key", key);
-	return 0;
+	if (!*key || SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) == 1)
+		return 0;
+	rc = ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH ? -EKEYREJECTED
+										 : -EINVAL;
+	fail(ctx, err, "key", key);
+	if (err)
+		err->code = rc;
+	return rc;
 }
 
 static int load_client_ca(SSL_CTX *ctx, const struct herd_settings *s, struct herd_err *err)

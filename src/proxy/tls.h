@@ -7,7 +7,10 @@
 #include "base/err.h"
 #include "proxy/config.h"
 
-/* *ret is NULL when the mode is disable. SSL_CTX are counted by OpenSSL; free with SSL_CTX_free. */
+/*
+ * *ret is NULL when the mode is disable. SSL_CTX are counted by OpenSSL; free with SSL_CTX_free.
+ * -EKEYREJECTED: key and certificate do not belong together; other negative errno.
+ */
 int herd_tls_for_clients(const struct herd_settings *s, SSL_CTX **ret, struct herd_err *err);
 int herd_tls_for_servers(const struct herd_settings *s, SSL_CTX **ret, struct herd_err *err);
 /* A connection to a server; host is checked against the certificate in mode verify-full. */

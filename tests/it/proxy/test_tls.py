@@ -187,10 +187,15 @@ def test_client_settings(make, world):
                        ("client_tls13_ciphers", "nonsense"), ("client_tls_ecdhcurve", "circle"),
                        ("client_tls_dheparams", "maybe"), ("server_tls_protocols", "!all"),
                        ("server_tls_ciphers", "nonsense"), ("client_tls_ca_file", "/nowhere"),
-                       ("client_tls_key_file", world.path("server.key"))):
+                       ("client_tls_key_file", "/nowhere")):
         with pytest.raises(psycopg.Error):
             change(**{key: value})
-    # A refused change leaves all as it was.
+    # A refused change leaves all as it was, and so does a key whose certificate is yet to come.
+    assert seen().startswith("TLSv1.2/")
+    change(client_tls_key_file=world.path("server.key"))
+    assert "keeping the TLS setup of before" in px.log()
+    assert seen().startswith("TLSv1.2/")
+    change(client_tls_cert_file=world.path("server.crt"))
     assert seen().startswith("TLSv1.2/")
 
 
