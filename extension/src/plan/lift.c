@@ -182,7 +182,7 @@ static RangeTblFunction *unnest_column(Node *array, Oid type, Oid collation)
 
 /*
  * Adds the column to the arrays (relation index of select) and gives the array as a column of the
- * row of values; NULL if its type has no arrays.
+ * row of values; NULL if its type cannot go through an array.
  */
 static Node *lift_column(RangeTblEntry *rte, int attno, Query *arrays, Query *select, int index,
 			 Oid *type, Oid *collation)
@@ -195,7 +195,9 @@ static Node *lift_column(RangeTblEntry *rte, int attno, Query *arrays, Query *se
 
 	column_type(rte, attno, type, &typmod, collation);
 	array_type = get_array_type(*type);
-	if (!OidIsValid(array_type) || OidIsValid(get_element_type(*type)))
+	/* unnest makes columns of a row type's fields */
+	if (!OidIsValid(array_type) || OidIsValid(get_element_type(*type)) ||
+	    type_is_rowtype(*type))
 		return NULL;
 	expr = (Expr *)array_of(makeVar(1, attno, *type, typmod, *collation, 0), array_type);
 	arrays->targetList = lappend(arrays->targetList,
