@@ -409,6 +409,15 @@ static bool looks_dead(const struct herd_worker *w, const struct herd_server *s)
 	       (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
+/*
+ * Nobody was there to refuse anything: whoever waits goes on waiting, up to query_wait_timeout, and
+ * does not hear of a restart.
+ */
+static bool unreachable(const char *state)
+{
+	return strcmp(state, "08001") == 0 || strcmp(state, "57P03") == 0;
+}
+
 /* Refuses at once where an error is remembered (plain hosts only). */
 static bool refuse_cached(struct herd_worker *w, struct herd_pool *p, struct herd_client *c)
 {
@@ -419,7 +428,8 @@ static bool refuse_cached(struct herd_worker *w, struct herd_pool *p, struct her
 	if (!conf || conf->route.cluster)
 		return false;
 	pthread_mutex_lock(&p->lock);
-	if (p->last_fail_us > 0 && p->fail_text && p->nidle + p->nactive == 0 &&
+	if (p->last_fail_us > 0 && p->fail_text && !unreachable(p->fail_state) &&
+	    p->nidle + p->nactive == 0 &&
 	    w->now_us - p->last_fail_us < herd_worker_settings(w)->server_login_retry) {
 		text = herd_str_printf(
 			"server login has been failing, cached error: %s (server_login_retry)",
@@ -691,7 +701,7 @@ void herd_pool_lost(struct herd_worker *w, struct herd_server *s, bool failed, c
 		/* A refused login is refused for all who wait, whatever still runs. */
 		if (p->home)
 			herd_pool_send_away(p);
-		else if ((!cluster &&
+		else if ((!cluster && !unreachable(state) &&
 			  (p->nidle + p->nactive == 0 || strncmp(state, "28", 2) == 0)) ||
 			 (cluster && strncmp(state, "08", 2) != 0 && !herd_hold_sqlstate(state)))
 			fail_all(p, state, text);

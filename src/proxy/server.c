@@ -327,7 +327,7 @@ static void open_one(struct herd_worker *w, struct herd_pool *p, bool warming,
 	if (rc == 0)
 		rc = herd_target_connect(w, s, &err);
 	if (rc < 0) {
-		fail(w, s, "08006", err.msg ? err.msg : "connect failed");
+		fail(w, s, "08001", err.msg ? err.msg : "connect failed");
 		herd_err_clear(&err);
 		return;
 	}
@@ -710,7 +710,7 @@ static void ended(struct herd_worker *w, struct herd_server *s)
 	herd_pool_suspect(w, s, s->login_done);
 	if (!s->login_done || state == HERD_SERVER_SETUP || state == HERD_SERVER_VERIFY ||
 	    state == HERD_SERVER_POLL)
-		fail(w, s, s->error_text ? s->error_state : "08006", text);
+		fail(w, s, s->error_text ? s->error_state : "08001", text);
 	else
 		herd_server_drop(w, s, text);
 }
@@ -776,7 +776,7 @@ static bool wants_tls(const struct herd_worker *w, const struct herd_server *s)
 static void start_login(struct herd_worker *w, struct herd_server *s)
 {
 	if (herd_server_startup(w, s) < 0)
-		fail(w, s, "08006", "could not send the startup packet");
+		fail(w, s, "08001", "could not send the startup packet");
 }
 
 static void connected(struct herd_worker *w, struct herd_server *s)
@@ -791,7 +791,7 @@ static void connected(struct herd_worker *w, struct herd_server *s)
 	if (code != 0) {
 		char *text = herd_str_printf("connect failed: %s", strerror(code));
 
-		fail(w, s, "08006", text ? text : "connect failed");
+		fail(w, s, "08001", text ? text : "connect failed");
 		free(text);
 		return;
 	}
@@ -834,7 +834,7 @@ static void ssl_answer(struct herd_worker *w, struct herd_server *s)
 	if (got == -EAGAIN)
 		return;
 	if (got != 1) {
-		fail(w, s, "08006", "server closed the connection");
+		fail(w, s, "08001", "server closed the connection");
 	} else if (answer == 'S') {
 		s->conn.tls =
 			herd_tls_connect(w->live->server_tls, s->conn.fd, s->target_host, mode);
@@ -922,7 +922,7 @@ void herd_server_janitor(struct herd_worker *w)
 		const char *why = overdue(w, s);
 
 		if (why)
-			fail(w, s, "08006", why);
+			fail(w, s, "08001", why);
 		else if (closes_fast(w, s))
 			herd_client_fail(s->client, "57P01", "database configuration changed");
 	}

@@ -188,7 +188,7 @@ static void go_on(struct herd_worker *w, void *arg)
 
 	s->lookup = NULL;
 	if (herd_target_connect(w, s, &err) < 0)
-		herd_server_failed(w, s, "08006", herd_err_text(&err));
+		herd_server_failed(w, s, "08001", herd_err_text(&err));
 	herd_err_clear(&err);
 }
 

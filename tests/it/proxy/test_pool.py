@@ -288,14 +288,15 @@ def test_connect_query(make, server):
 
 def test_host_name(make, server):
     px = make(databases=f"named = host=localhost port={server.port} dbname=db\n"
-                        f"nowhere = host=nowhere.invalid port={server.port}\n"
+                        f"nowhere = host=nowhere.invalid port={server.port} query_wait_timeout=1\n"
                         f"sock = host={server.box.dir} port={server.port} dbname=db")
     for _ in range(2):
         assert px.sql("select 1", db="named") == [(1,)]
         px.console("reconnect")
     assert px.sql("select inet_server_addr()", db="sock") == [(None,)]
-    with pytest.raises(psycopg.OperationalError, match="server DNS lookup failed"):
+    with pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
         px.sql("select 1", db="nowhere")
+    assert "closing because: server DNS lookup failed" in px.log()
 
 
 def test_refused_parameters(make):
