@@ -477,8 +477,13 @@ int herd_admin_reload(struct herd_px *px, struct herd_err *err)
 	struct herd_pconf *config = NULL;
 
 	pthread_mutex_lock(&px->reload_lock);
-	int rc = herd_pconf_load(px->config_path, &config, err);
+	int rc = herd_pconf_reload(atomic_load(&px->live)->config, px->config_path, &config, err);
 
+	for (int i = 0; rc == 0 && i < herd_pconf_nsettings(); i++) {
+		if (config->later[i] && strcmp(herd_pconf_setting(i).name, "conffile") != 0)
+			herd_warning(px->log, "setting \"%s\" is changed by a restart only",
+				     herd_pconf_setting(i).name);
+	}
 	if (rc == 0)
 		rc = herd_live_replace(px, config, false, err);
 	pthread_mutex_unlock(&px->reload_lock);

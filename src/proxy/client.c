@@ -536,6 +536,12 @@ static void check_waiting(struct herd_client *c, const struct herd_user *u)
 		atomic_fetch_add(&w->px->nheld, held ? 1 : -1);
 		c->held_count = held;
 	}
+	int64_t query = limit(u ? u->query_timeout : -1, set->query_timeout);
+
+	if (!held && !c->internal && query > 0 && w->now_us - c->wait_us > query) {
+		herd_client_fail(c, "08P01", "query_timeout");
+		return;
+	}
 	switch (herd_wait_decide(&o)) {
 	case HERD_WAIT_TIMEOUT:
 		herd_client_fail(c, "08P01", "query_wait_timeout");

@@ -472,9 +472,10 @@ static struct herd_pconf *new_config(struct herd_err *err)
 	atomic_init(&c->refs, 1);
 	c->text = calloc((size_t)n, sizeof(*c->text));
 	c->given = calloc((size_t)n, sizeof(*c->given));
+	c->later = calloc((size_t)n, sizeof(*c->later));
 	c->databases = herd_map_new(free_database);
 	c->users = herd_map_new(free_user);
-	if (!c->text || !c->given || !c->databases || !c->users)
+	if (!c->text || !c->given || !c->later || !c->databases || !c->users)
 		goto nomem;
 	for (int i = 0; i < n; i++) {
 		const char *fallback = herd_pconf_setting(i).fallback;
@@ -529,9 +530,28 @@ static int check_config(struct herd_pconf *c, struct herd_err *err)
 	return 0;
 }
 
-static int load(const char *path, const struct herd_pconf *old, const char *key, const char *value,
-		struct herd_pconf **ret, struct herd_err *err)
+/* What takes a restart is as it was at the start, whatever the file says by now. */
+static int keep_fixed(struct herd_pconf *c, const struct herd_pconf *running, struct herd_err *err)
 {
+	for (int i = 0; i < herd_pconf_nsettings(); i++) {
+		struct herd_setting_info info = herd_pconf_setting(i);
+
+		if (!info.restart || herd_str_eq(running->text[i], c->text[i]))
+			continue;
+		int rc = set_setting(c, info.name, running->text[i], info.ours, err);
+
+		if (rc < 0)
+			return rc;
+		c->later[i] = true;
+	}
+	return 0;
+}
+
+/* running NULL: the first time. keep: also what SET changed. */
+static int load(const char *path, const struct herd_pconf *running, bool keep, const char *key,
+		const char *value, struct herd_pconf **ret, struct herd_err *err)
+{
+	const struct herd_pconf *old = keep ? running : NULL;
 	struct herd_pconf *c = new_config(err);
 
 	if (!c)
@@ -545,6 +565,8 @@ static int load(const char *path, const struct herd_pconf *old, const char *key,
 		if (old->given[i] && !herd_str_eq(old->text[i], c->text[i]))
 			rc = set_setting(c, info.name, old->text[i], info.ours, err);
 	}
+	if (rc == 0 && running)
+		rc = keep_fixed(c, running, err);
 	if (rc == 0 && key)
 		rc = set_setting(c, key, value, herd_settings_find(key, true) >= 0, err);
 	if (rc == 0)
@@ -561,7 +583,13 @@ static int load(const char *path, const struct herd_pconf *old, const char *key,
 
 int herd_pconf_load(const char *path, struct herd_pconf **ret, struct herd_err *err)
 {
-	return load(path, NULL, NULL, NULL, ret, err);
+	return load(path, NULL, false, NULL, NULL, ret, err);
+}
+
+int herd_pconf_reload(const struct herd_pconf *running, const char *path, struct herd_pconf **ret,
+		      struct herd_err *err)
+{
+	return load(path, running, false, NULL, NULL, ret, err);
 }
 
 int herd_pconf_set(const struct herd_pconf *old, const char *path, const char *key,
@@ -576,7 +604,7 @@ int herd_pconf_set(const struct herd_pconf *old, const char *path, const char *k
 	if (herd_pconf_setting(i).restart)
 		return herd_err_set(err, -EPERM, "setting \"%s\" cannot be changed at run time",
 				    key);
-	return load(path, old, key, value, ret, err);
+	return load(path, old, true, key, value, ret, err);
 }
 
 struct herd_pconf *herd_pconf_ref(struct herd_pconf *c)
@@ -596,6 +624,7 @@ void herd_pconf_unref(struct herd_pconf *c)
 		free(c->text[i]);
 	free(c->text);
 	free(c->given);
+	free(c->later);
 	herd_settings_free(&c->s);
 	herd_map_free(c->databases);
 	herd_map_free(c->users);

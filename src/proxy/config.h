@@ -159,6 +159,7 @@ struct herd_pconf {
 	_Atomic int refs;
 	char **text; /* by setting, as written or the default */
 	bool *given; /* by setting: in the file or by SET */
+	bool *later; /* by setting: the file says otherwise, which takes a restart */
 	struct herd_settings s;
 	struct herd_map *databases; /* name -> struct herd_database; "*" is the fallback */
 	struct herd_map *users;     /* name -> struct herd_user */
@@ -173,6 +174,9 @@ struct herd_pconf {
 
 /* 0 or negative errno with err set; *ret untouched then. */
 int herd_pconf_load(const char *path, struct herd_pconf **ret, struct herd_err *err);
+/* The same while another one is in force: what takes a restart stays as it is. */
+int herd_pconf_reload(const struct herd_pconf *running, const char *path, struct herd_pconf **ret,
+		      struct herd_err *err);
 /*
  * The same with one setting changed (console SET). -ENOENT: no such setting; -EPERM: needs restart.
  * Databases and users are read again from the file of the given path.

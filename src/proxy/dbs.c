@@ -1,4 +1,4 @@
-/* The tables of databases, users and pools: made on first use, kept until the end. */
+/* The tables of databases, users and pools: made on first use. When they go: see idle.c. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +42,8 @@ static struct herd_db *get(struct herd_px *px, const char *name, const char *lis
 	if (fallback)
 		herd_info(px->log, "registered new auto-database: db=%s", name);
 out:
+	if (db)
+		db->round = px->idle_round;
 	pthread_mutex_unlock(&px->pools_lock);
 	free(key);
 	return db;
@@ -140,6 +142,10 @@ static struct herd_pool *find_pool(struct herd_px *px, struct herd_db *db, const
 		if (p && herd_map_put(px->pools, key, p) < 0)
 			p = NULL;
 	}
+	if (p)
+		p->round = db->round = px->idle_round;
+	if (p && home)
+		home->round = px->idle_round;
 	pthread_mutex_unlock(&px->pools_lock);
 	free(key);
 	return p;
@@ -201,8 +207,10 @@ int herd_pool_mode(const struct herd_live *live, const struct herd_pool *p)
 	return live->config->s.pool_mode;
 }
 
-static void free_pool(struct herd_pool *p)
+void herd_pool_free(void *pool)
 {
+	struct herd_pool *p = pool;
+
 	pthread_mutex_destroy(&p->lock);
 	pthread_mutex_destroy(&p->cancels.lock);
 	if (p->password)
@@ -219,6 +227,17 @@ static void free_pool(struct herd_pool *p)
 	free(p);
 }
 
+void herd_db_free(void *p)
+{
+	struct herd_db *db = p;
+
+	free(db->name);
+	free(db->listener);
+	free(db->stats);
+	free(db->routes);
+	free(db);
+}
+
 void herd_pools_free(struct herd_px *px)
 {
 	size_t pos = 0;
@@ -226,17 +245,10 @@ void herd_pools_free(struct herd_px *px)
 	void *value;
 
 	while (herd_map_next(px->pools, &pos, &key, &value))
-		free_pool(value);
+		herd_pool_free(value);
 	pos = 0;
-	while (herd_map_next(px->dbs, &pos, &key, &value)) {
-		struct herd_db *db = value;
-
-		free(db->name);
-		free(db->listener);
-		free(db->stats);
-		free(db->routes);
-		free(db);
-	}
+	while (herd_map_next(px->dbs, &pos, &key, &value))
+		herd_db_free(value);
 	pos = 0;
 	while (herd_map_next(px->users, &pos, &key, &value))
 		free(value);

@@ -40,7 +40,7 @@ struct herd_cancel_queue {
 };
 void herd_cancel_queue_init(struct herd_cancel_queue *q);
 
-/* A database by the name under which clients meet it. Lives as long as the proxy. */
+/* A database by the name under which clients meet it. When it goes: see idle.c. */
 struct herd_db {
 	char *name;
 	_Atomic(struct herd_hub *) hub; /* listens for its clients (hub.h); NULL: nobody did yet */
@@ -51,6 +51,8 @@ struct herd_db {
 	struct herd_routes *routes;        /* one per worker; see proxy/split.h */
 	uint64_t last[HERD_NSTATS];        /* sums at the start of the stats period; main thread */
 	_Atomic uint64_t avg[HERD_NSTATS]; /* per second or per item, over the last period */
+	int64_t idle_since_us;             /* 0: it is not; px->pools_lock, like the next */
+	uint64_t round;                    /* of idle.c, when somebody referred to it last */
 };
 
 struct herd_user_count {
@@ -100,6 +102,8 @@ struct herd_pool {
 	struct herd_buf welcome; /* ParameterStatus messages of the last login */
 	struct herd_vars defaults;
 	bool have_welcome;
+	int64_t idle_since_us;             /* 0: it is not; px->pools_lock, like the next */
+	uint64_t round;                    /* of idle.c, when somebody referred to it last */
 	struct herd_times *times;          /* one per worker */
 	struct herd_times_sum *times_then; /* at the ends of the last two stats periods, or NULL */
 };
@@ -192,6 +196,9 @@ void herd_pool_drain(struct herd_worker *w, struct herd_pool *p);
 /* Closes what is idle or warm, whoever watched it. No worker runs any more. */
 void herd_pools_close(struct herd_worker *w);
 void herd_pools_free(struct herd_px *px);
+/* For herd_retire: struct herd_pool, struct herd_db. */
+void herd_pool_free(void *p);
+void herd_db_free(void *db);
 /* show_stats.c: the counts of all workers, in the order of struct herd_stats. */
 void herd_stats_sum(const struct herd_px *px, const struct herd_db *db, uint64_t ret[HERD_NSTATS]);
 /* show_stats.c: one stats period is over: computes the averages and logs them. Main thread. */

@@ -14,6 +14,7 @@
 #include "proxy/client.h"
 #include "proxy/dial.h"
 #include "proxy/hub.h"
+#include "proxy/idle.h"
 #include "proxy/pools.h"
 #include "proxy/server.h"
 #include "proxy/suspend.h"
@@ -257,6 +258,7 @@ static void *loop(void *arg)
 			herd_suspend_janitor(w);
 			herd_pools_janitor(w);
 			herd_hubs_janitor(w);
+			herd_idle_janitor(w);
 		}
 		if (w->batch)
 			herd_batch_flush(w->batch);

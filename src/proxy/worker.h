@@ -80,7 +80,10 @@ struct herd_px {
 	struct herd_map *dbs;       /* struct herd_db */
 	struct herd_map *pools;     /* struct herd_pool, key "db\nuser" */
 	struct herd_map *users;     /* struct herd_user_count */
-	struct herd_map *peers;     /* struct herd_peer_pool (cancel.h); NULL until the first */
+	uint64_t idle_round;        /* see idle.c; the first worker's are the next two */
+	bool idle_running;
+	int64_t idle_next_us;
+	struct herd_map *peers; /* struct herd_peer_pool (cancel.h); NULL until the first */
 
 	pthread_mutex_t scram_lock;
 	struct herd_map *scram;    /* derived secrets of plain passwords, by user (login.c) */
