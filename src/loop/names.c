@@ -31,6 +31,10 @@ int herd_names_new(struct herd_loop *l, const char *conf, struct herd_names **re
 		free(n);
 		return herd_err_set(err, -ENOMEM, "out of memory");
 	}
+	/* Somebody waits: rather ask again soon. The file may say otherwise. */
+	evdns_base_set_option(n->base, "timeout:", "1");
+	evdns_base_set_option(n->base, "initial-probe-timeout:", "1");
+	evdns_base_set_option(n->base, "attempts:", "2");
 	rc = evdns_base_resolv_conf_parse(
 		n->base, DNS_OPTION_SEARCH | DNS_OPTION_NAMESERVERS | DNS_OPTION_MISC,
 		conf ? conf : "/etc/resolv.conf");

@@ -242,16 +242,16 @@ static struct herd_server *first_idle(struct herd_pool *p, int self, bool oldest
 static struct herd_server *next_idle(const struct herd_worker *w, struct herd_pool *p, int self)
 {
 	bool spread = atomic_load(&p->choices) > 1;
-	struct herd_server *best =
-		first_idle(p, self, spread || herd_worker_settings(w)->server_round_robin);
+	bool turns = spread || herd_worker_settings(w)->server_round_robin;
+	struct herd_server *best = first_idle(p, self, turns);
 
-	for (int i = 0; spread && best && i < p->px->nworkers; i++) {
+	for (int i = 0; turns && best && i < p->px->nworkers; i++) {
 		if (i == self || herd_list_empty(&p->idle[i]))
 			continue;
 		struct herd_server *s =
 			herd_container_of(p->idle[i].prev, struct herd_server, pool_node);
 
-		if (s->released_us + OTHER_THREAD_PATIENCE_US < best->released_us)
+		if (s->released_us + (spread ? OTHER_THREAD_PATIENCE_US : 0) < best->released_us)
 			best = s;
 	}
 	return best;

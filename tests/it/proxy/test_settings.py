@@ -173,8 +173,7 @@ def test_round_robin(make):
         one = px.connect()
         seen = {one.execute("select pg_backend_pid()").fetchone()[0] for _ in range(9)}
         one.close()
-        # Connections of one thread are preferred, so at most as many as there are.
-        assert len(seen) == 1 if want == 1 else len(seen) > 1
+        assert len(seen) == want
 
 
 def test_query_wait_notify(make):
