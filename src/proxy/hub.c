@@ -111,6 +111,7 @@ static struct herd_hub *hub_of(struct herd_client *c)
 		if (h) {
 			h->px = px;
 			h->db = c->db;
+			atomic_store(&h->db->pinned, true);
 			h->w = c->w;
 			h->pool = c->pool;
 			h->last = &h->first;

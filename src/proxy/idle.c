@@ -55,7 +55,7 @@ static int64_t db_patience(const struct herd_live *live, const struct herd_db *d
 	const struct herd_database *conf = herd_db_conf(live, db);
 
 	if (strcmp(db->name, "pgbouncer") == 0 || atomic_load(&db->paused) ||
-	    atomic_load(&db->disabled))
+	    atomic_load(&db->disabled) || atomic_load(&db->pinned))
 		return -1;
 	if (!conf)
 		return 0;
@@ -82,7 +82,7 @@ static bool pool_over(struct herd_px *px, const struct herd_live *live, struct h
 {
 	int64_t patience = live->config->s.pool_idle_timeout;
 
-	if (patience == 0 || p->home || family_busy(px, p->db, p))
+	if (patience == 0 || p->home || atomic_load(&p->db->pinned) || family_busy(px, p->db, p))
 		p->idle_since_us = 0;
 	else if (p->idle_since_us == 0)
 		p->idle_since_us = now_us;

@@ -46,6 +46,7 @@ struct herd_db {
 	_Atomic(struct herd_hub *) hub; /* listens for its clients (hub.h); NULL: nobody did yet */
 	char *listener;                 /* NULL, or the listener whose default it uses */
 	_Atomic bool paused, disabled, waiting_close;
+	_Atomic bool pinned; /* somebody refers to it or its pools for ever: it does not go */
 	_Atomic int nconns, nclients;
 	struct herd_stats *stats;          /* one per worker */
 	struct herd_routes *routes;        /* one per worker; see proxy/split.h */

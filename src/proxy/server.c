@@ -891,6 +891,9 @@ static const char *overdue(struct herd_worker *w, struct herd_server *s)
 
 	switch (atomic_load(&s->state)) {
 	case HERD_SERVER_CONNECTING:
+		return limit > 0 && w->now_us - s->opened_us > limit
+			       ? "connect failed: Connection timed out"
+			       : NULL;
 	case HERD_SERVER_SSL:
 	case HERD_SERVER_TLS:
 	case HERD_SERVER_LOGIN:
