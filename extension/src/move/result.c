@@ -7,6 +7,7 @@
 #include "nodes/supportnodes.h"
 #include "optimizer/optimizer.h"
 #include "storage/fd.h"
+#include "utils/guc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"

@@ -7,6 +7,7 @@
 
 #include "common/file_perm.h"
 #include "miscadmin.h"
+#include "common/file_utils.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
