@@ -49,6 +49,7 @@ struct herd_db {
 	_Atomic bool pinned; /* somebody refers to it or its pools for ever: it does not go */
 	_Atomic int nconns, nclients;
 	struct herd_stats *stats;          /* one per worker */
+	_Atomic uint64_t schema;           /* grows when a client changes the schema */
 	struct herd_routes *routes;        /* one per worker; see proxy/split.h */
 	uint64_t last[HERD_NSTATS];        /* sums at the start of the stats period; main thread */
 	_Atomic uint64_t avg[HERD_NSTATS]; /* per second or per item, over the last period */

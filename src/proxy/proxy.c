@@ -29,6 +29,7 @@
 #include "proxy/systemd.h"
 #include "proxy/target.h"
 #include "proxy/topology.h"
+#include "proxy/verdict.h"
 
 enum { TICK_MS = 200, DEFAULT_MAX_WORKERS = 4 };
 
@@ -401,6 +402,7 @@ static void free_proxy(struct herd_px *px)
 	herd_topology_free(px->topology);
 	herd_retire_sweep(px, true);
 	herd_peer_pools_free(px);
+	herd_verdicts_free(px->verdicts);
 	herd_pools_free(px);
 	herd_stmts_free(px->stmts);
 	herd_map_free(px->scram);

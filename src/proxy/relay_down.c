@@ -178,6 +178,8 @@ static enum herd_flight_act round_over(struct down *d, const char *body, size_t 
 			herd_session_over(&d->c->kept->s);
 		herd_session_round(d->c, d->s->tx);
 	}
+	if (d->c->split && d->c->split->ddl && d->s->tx == 'I')
+		herd_split_schema(d->c);
 	if (d->c->split && d->c->split->again) {
 		d->s->ready = d->release = true;
 		return HERD_FLIGHT_DROP;
@@ -271,7 +273,9 @@ static enum herd_flight_act on_error(struct down *d, const char *body, size_t n)
 	 */
 	if (head && head->type == 'P' && head->stmt && strcmp(e.sqlstate, "42P05") == 0)
 		atomic_store(&d->s->close_needed, true);
-	bool swallow = d->c->split && head && head->act == HERD_FLIGHT_PASS &&
+	/* A statement of the client's that we had to parse there counts as its own. */
+	bool swallow = d->c->split && head &&
+		       (head->act == HERD_FLIGHT_PASS || head->type != 'Q') &&
 		       herd_split_swallows(d->c, e.sqlstate);
 	enum herd_flight_act act = herd_flight_answer(&d->s->flight, 'E', on_lost, d, NULL);
 
@@ -338,6 +342,8 @@ static enum herd_flight_act look(struct down *d, char type, const char *body, si
 	case 'E':
 		return on_error(d, body, n);
 	case 'C':
+		if (!ours && d->c->split)
+			herd_split_tag(d->c, body, n);
 		if (!ours)
 			instead = statement_over(d, body, n);
 		break;

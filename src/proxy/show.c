@@ -26,7 +26,7 @@ const char *herd_show_help(void)
 	       "\tSHOW FDS|SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE\n"
 	       "\tSHOW DNS_HOSTS|DNS_ZONES\n"
 	       "\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS\n"
-	       "\tSHOW HERD|HOLDS|HISTOGRAMS\n"
+	       "\tSHOW HERD|HOLDS|HISTOGRAMS|ROUTES|SPLIT\n"
 	       "\tSET key = arg\n"
 	       "\tRELOAD\n"
 	       "\tPAUSE [<db>]\n"

@@ -523,6 +523,27 @@ bool herd_split_ends(struct herd_client *c)
 	return herd_causal_ask_wrote(c);
 }
 
+void herd_split_tag(struct herd_client *c, const char *tag, size_t n)
+{
+	static const char *const words[] = { "CREATE ", "ALTER ", "DROP ", "IMPORT " };
+
+	if (*tag != 'C' && *tag != 'A' && *tag != 'D' && *tag != 'I')
+		return;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (n > strlen(words[i]) && memcmp(tag, words[i], strlen(words[i])) == 0) {
+			herd_verdict_forget(c->db);
+			c->split->ddl = true;
+		}
+	}
+}
+
+void herd_split_schema(struct herd_client *c)
+{
+	/* Somebody may have looked before it was committed. */
+	c->split->ddl = false;
+	herd_verdict_forget(c->db);
+}
+
 bool herd_split_passes(struct herd_client *c, char type)
 {
 	struct herd_split *s = c->split;
@@ -553,6 +574,33 @@ bool herd_split_retries(struct herd_client *c)
 	return true;
 }
 
+/* What a standby can never do was not proved well; what it could not do now may be tried again. */
+static void note_refusal(struct herd_client *c, const char *sqlstate)
+{
+	struct herd_msg_head h;
+	const char *p = herd_buf_str(&c->replay);
+
+	if (!c->split->single || (strcmp(sqlstate, "25006") != 0 &&
+				  strcmp(sqlstate, "0A000") != 0 && strcmp(sqlstate, "55000") != 0))
+		return;
+	for (size_t left = c->replay.len; herd_msg_head_parse(p, left, &h) == 0;) {
+		size_t total = HERD_MSG_HEAD_BYTES + (size_t)h.len;
+		const char *body = p + HERD_MSG_HEAD_BYTES;
+		struct herd_stmt_names names;
+
+		if (total > left)
+			return;
+		if (h.type == 'Q')
+			herd_verdict_refused(c, body, strnlen(body, h.len));
+		else if (h.type == 'P' && herd_stmt_names_parse('P', body, h.len, &names) == 0)
+			herd_verdict_refused(
+				c, body + names.head_bytes,
+				strnlen(body + names.head_bytes, h.len - names.head_bytes));
+		p += total;
+		left -= total;
+	}
+}
+
 bool herd_split_swallows(struct herd_client *c, const char *sqlstate)
 {
 	/*
@@ -572,6 +620,7 @@ bool herd_split_swallows(struct herd_client *c, const char *sqlstate)
 			continue;
 		s->again = s->go_home = true;
 		s->why_home = HERD_WHY_AGAIN;
+		note_refusal(c, sqlstate);
 		return true;
 	}
 	return false;

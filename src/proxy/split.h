@@ -54,6 +54,7 @@ struct herd_split {
 	bool single;   /* on a replica for statements that were proved, not for a transaction */
 	uint8_t dirty; /* on the primary, and may have written there; see enum herd_dirt */
 	bool again;    /* the replica's error is swallowed: the primary is asked again */
+	bool ddl;      /* the open transaction changed the schema */
 	uint8_t seen;  /* answers before the first row that the client has got from a replica */
 	uint8_t skip;  /* so many of those come once more */
 	char *begin;   /* BEGIN that was sent to the primary, and nothing after it; or see inject */
@@ -90,6 +91,10 @@ void herd_split_inject(struct herd_client *c);
 bool herd_split_ends(struct herd_client *c);
 /* An answer for the client, of which it has got this part already? Then it is not sent again. */
 bool herd_split_passes(struct herd_client *c, char type);
+/* CommandComplete for the client. */
+void herd_split_tag(struct herd_client *c, const char *tag, size_t n);
+/* What it did to the schema is there for others now. */
+void herd_split_schema(struct herd_client *c);
 /* An error that only a standby gives: the primary will be asked. */
 bool herd_split_swallows(struct herd_client *c, const char *sqlstate);
 /* May what it sent be sent once more? It is noted what the client must not get twice. */

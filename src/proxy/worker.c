@@ -18,6 +18,7 @@
 #include "proxy/pools.h"
 #include "proxy/server.h"
 #include "proxy/suspend.h"
+#include "proxy/verdict.h"
 
 enum { MAX_EVENTS = 128, JANITOR_US = 100 * 1000 };
 
@@ -332,6 +333,9 @@ int herd_workers_start(struct herd_px *px, int n, struct herd_err *err)
 		rc = init_worker(px, &px->workers[i], i);
 	for (int i = 0; rc == 0 && i < n; i++)
 		init_batch(px, &px->workers[i]);
+	px->verdicts = herd_verdicts_new(px);
+	if (rc == 0 && !px->verdicts)
+		rc = -ENOMEM;
 	if (rc < 0)
 		return herd_err_set(err, rc, "could not set up a worker thread: %s", strerror(-rc));
 	/* Signals are for the main thread. */
@@ -352,6 +356,7 @@ void herd_workers_stop(struct herd_px *px)
 		wake(&px->workers[i]);
 	for (int i = 0; i < px->nworkers; i++)
 		pthread_join(px->workers[i].thread, NULL);
+	herd_verdicts_stop(px->verdicts);
 	/* Notes that crossed the end still hand over what must be freed. */
 	for (int i = 0; i < px->nworkers; i++)
 		run_inbox(&px->workers[i]);
@@ -368,6 +373,7 @@ void herd_workers_stop(struct herd_px *px)
 		herd_keys_free(w);
 		herd_batch_free(w->batch);
 		herd_buf_free(&w->aux);
+		herd_buf_free(&w->verdict_key);
 		free(w->scratch);
 		close(w->epfd);
 		w->epfd = -1;

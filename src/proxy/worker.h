@@ -27,6 +27,7 @@ struct herd_hub;
 struct herd_dns;
 struct herd_targets;
 struct herd_topology;
+struct herd_verdicts;
 struct herd_helpers;
 struct herd_worker;
 
@@ -95,7 +96,8 @@ struct herd_px {
 
 	_Atomic(struct herd_hub *) hubs; /* all of them (hub.h) */
 	struct herd_topology *topology;
-	struct herd_helpers *helpers; /* threads that may block (helpers.h) */
+	struct herd_verdicts *verdicts; /* see proxy/verdict.h */
+	struct herd_helpers *helpers;   /* threads that may block (helpers.h) */
 	_Atomic int nclients;
 	_Atomic int nheld; /* clients that wait because of a missing leader */
 	_Atomic uint64_t next_id;
@@ -149,10 +151,11 @@ struct herd_worker {
 	int slow_lines, slow_lost;
 	char *scratch;
 	struct herd_buf aux;
-	struct herd_batch *batch; /* NULL: without io_uring */
-	uint64_t accept_pass;     /* the last one in which somebody came */
-	int accept_room;          /* so many are let in at once */
-	int64_t yield_after_us;   /* not before: the last time brought little */
+	struct herd_buf verdict_key; /* of verdict.c */
+	struct herd_batch *batch;    /* NULL: without io_uring */
+	uint64_t accept_pass;        /* the last one in which somebody came */
+	int accept_room;             /* so many are let in at once */
+	int64_t yield_after_us;      /* not before: the last time brought little */
 	int64_t yield_pause_us;
 	uint64_t yields; /* since the last bad one */
 };
