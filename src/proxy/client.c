@@ -206,9 +206,11 @@ static int accept_room(struct herd_worker *w)
 {
 	uint64_t pass = atomic_load_explicit(&w->passes, memory_order_relaxed);
 
-	w->accept_room = pass - w->accept_pass > 1       ? 1
-			 : w->accept_room < ACCEPT_BATCH ? w->accept_room * 2
-							 : ACCEPT_BATCH;
+	/* Zero: this is the first. It would stay zero for ever if the first pass brought somebody.
+	 */
+	w->accept_room = w->accept_room == 0 || pass - w->accept_pass > 1 ? 1
+			 : w->accept_room < ACCEPT_BATCH                  ? w->accept_room * 2
+									  : ACCEPT_BATCH;
 	w->accept_pass = pass;
 	return w->accept_room;
 }
