@@ -237,10 +237,12 @@ int herd_session_done(struct herd_session *s, const char *tag, size_t n, herd_se
 			first = a->kind;
 		switch (a->kind) {
 		case HERD_ACT_COMMIT:
-			if (tag_is(tag, n, "ROLLBACK"))
-				drop_changes(s, 0);
-			else
+			if (!tag_is(tag, n, "ROLLBACK")) {
 				apply(s, skip, arg);
+				break;
+			}
+			drop_changes(s, 0);
+			s->maybe_unpinned = s->pins != 0;
 			break;
 		case HERD_ACT_SAVEPOINT:
 			if (s->nchanges > 0)
@@ -305,6 +307,8 @@ void herd_session_ready(struct herd_session *s, char tx, herd_session_skip_fn sk
 {
 	if (s->doubt && tx != 'I')
 		lose_track(s); /* to which savepoint? */
+	if (s->errored && s->pins)
+		s->maybe_unpinned = true;
 	if (s->doubt || (tx == 'I' && s->errored))
 		drop_changes(s, 0);
 	else if (tx == 'I')

@@ -21,7 +21,7 @@ struct herd_session {
 	size_t nchannels;
 	bool channels_changed; /* since the reader last cleared it */
 	bool cleared;          /* DISCARD ALL took place; for the reader to clear */
-	bool maybe_unpinned;   /* of HERD_ACT_MAYBE; for the reader to clear */
+	bool maybe_unpinned;   /* some pins may not hold; for the reader to ask, and clear */
 	/* inside */
 	bool errored;
 	bool doubt; /* a transaction, or a part of it unknown to us, was rolled back */
@@ -38,7 +38,8 @@ bool herd_session_idle(const struct herd_session *s);
 /* Do acts of these kinds matter to it now? */
 static inline bool herd_session_wants(const struct herd_session *s, unsigned kinds)
 {
-	return (kinds & ~HERD_ACTS_OF_TRANSACTION) != 0 || (s && (s->nsent > 0 || s->nchanges > 0));
+	return (kinds & ~HERD_ACTS_THAT_END) != 0 ||
+	       (s && (s->nsent > 0 || s->nchanges > 0 || s->pins != 0));
 }
 /* A request with these acts was sent; takes a reference of its own. 0 or -ENOMEM. */
 int herd_session_sent(struct herd_session *s, struct herd_sql_acts *acts);

@@ -261,7 +261,7 @@ static void let_go_of_server(struct herd_client *c)
 {
 	struct herd_server *s = c->server;
 
-	if (!s || (c->split && herd_split_keep_server(c)))
+	if (!s || (c->split && herd_split_keep_server(c)) || herd_session_keep_server(c))
 		return;
 	c->server = NULL;
 	s->client = NULL;

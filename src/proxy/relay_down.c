@@ -156,6 +156,10 @@ static enum herd_flight_act round_over(struct down *d, const char *body, size_t 
 
 	d->s->tx = n > 0 ? *body : 'I';
 	d->s->request_us = d->w->now_us;
+	if (act == HERD_FLIGHT_DROP && done.mark == HERD_MARK_PINS) {
+		d->release = herd_session_probed(d->c) && !(d->c->split && herd_split_ends(d->c));
+		return act;
+	}
 	if (act == HERD_FLIGHT_DROP && done.mark) {
 		d->s->ready = true;
 		d->release = herd_causal_answered(d->c, done.mark);
@@ -200,6 +204,8 @@ static enum herd_flight_act round_over(struct down *d, const char *body, size_t 
 			     !(d->c->split && herd_split_ends(d->c));
 	else if (mode == HERD_MODE_STATEMENT)
 		return d->refuse = true, HERD_FLIGHT_DROP;
+	if (d->s->tx == 'I' && mode != HERD_MODE_SESSION && herd_session_pinned(d->c))
+		herd_session_probe(d->c);
 	if (d->c->split && d->s->tx != 'I' && d->c->split->blocked) {
 		d->c->split->blocked = false;
 		herd_client_wake(d->c);
@@ -319,7 +325,9 @@ static enum herd_flight_act look(struct down *d, char type, const char *body, si
 	bool instead = false;
 	struct herd_rd r;
 
-	if (ours && type == 'D' && herd_flight_head(&d->s->flight)->mark)
+	if (ours && type == 'D' && herd_flight_head(&d->s->flight)->mark == HERD_MARK_PINS)
+		herd_session_probe_row(d->c, body, n);
+	else if (ours && type == 'D' && herd_flight_head(&d->s->flight)->mark)
 		herd_causal_row(d->c, body, n);
 	switch (type) {
 	case 'D':

@@ -643,6 +643,8 @@ static bool own_round_over(struct herd_worker *w, struct herd_server *s)
 	case HERD_SERVER_RESET:
 		if (s->errored) {
 			herd_server_drop(w, s, "test query failed");
+		} else if (atomic_load(&s->state) == HERD_SERVER_TESTED && s->dirty) {
+			ask(w, s, herd_session_reset_query(w, s), HERD_SERVER_RESET);
 		} else {
 			if (atomic_load(&s->state) == HERD_SERVER_RESET) {
 				herd_server_forget_stmts(w, s);

@@ -80,6 +80,7 @@ struct herd_server {
 	struct herd_sets *sets;      /* what is set in its session by clients; NULL: nothing */
 	struct herd_sets *sets_base; /* by connect_query */
 	bool sets_sent;              /* our SETs for the client are under way: it waits */
+	bool probing;                /* is asked whether what pins its client is there */
 	bool dirty;                  /* has state that a reset must take away */
 	bool vars_sent; /* our SET is under way: what differs afterwards is the server's way to say
 			   it */

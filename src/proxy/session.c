@@ -165,9 +165,8 @@ static enum herd_session_look look_at_text(struct herd_client *c, const char *te
 {
 	struct herd_sql_dialect d = dialect(c);
 
-	d.settled =
-		later ? !c->kept
-		      : !herd_session_wants(c->kept ? &c->kept->s : NULL, HERD_ACTS_OF_TRANSACTION);
+	d.settled = later ? !c->kept
+			  : !herd_session_wants(c->kept ? &c->kept->s : NULL, HERD_ACTS_THAT_END);
 	if (herd_sql_classify(text, n, d, acts) < 0)
 		return oom(c);
 	if (!*acts)
@@ -465,6 +464,101 @@ static void count_pin(struct herd_client *c, bool pinned)
 		k->told = true;
 		log_pin(c);
 	}
+}
+
+/* What the server can tell, in the order of the columns of probe_sql. */
+static const unsigned told_by_server[] = { HERD_PIN_ADVISORY, HERD_PIN_PREPARE, HERD_PIN_HOLD,
+					   HERD_PIN_TEMP };
+enum { NTOLD = sizeof(told_by_server) / sizeof(told_by_server[0]) };
+static const char probe_sql[] =
+	"SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND "
+	"pid = pg_catalog.pg_backend_pid()), "
+	"EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql), "
+	"EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable), "
+	"EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = t) OR "
+	"EXISTS (SELECT FROM pg_catalog.pg_type WHERE typnamespace = t) OR "
+	"EXISTS (SELECT FROM pg_catalog.pg_proc WHERE pronamespace = t) OR "
+	"EXISTS (SELECT FROM pg_catalog.pg_operator WHERE oprnamespace = t) "
+	"FROM pg_catalog.pg_my_temp_schema() t /* pgherd: session_state */";
+
+bool herd_session_probe(struct herd_client *c)
+{
+	struct herd_session *k = &c->kept->s;
+	struct herd_server *s = c->server;
+	struct herd_buf b = { 0 };
+	unsigned can = 0;
+
+	for (int i = 0; i < NTOLD; i++)
+		can |= told_by_server[i];
+	if (!k->maybe_unpinned || (k->pins & ~can))
+		return false;
+	k->maybe_unpinned = false;
+	if (herd_flight_push(&s->flight, 'Q', HERD_FLIGHT_DROP, NULL) < 0)
+		return false;
+	herd_flight_mark(&s->flight, HERD_MARK_PINS);
+	herd_wr_query(&b, probe_sql);
+	if (herd_conn_send_buf(&s->conn, &b) < 0)
+		s->conn.broken = true;
+	herd_buf_free(&b);
+	s->ready = false;
+	s->probing = true;
+	c->kept->told_pins = k->pins;
+	return true;
+}
+
+void herd_session_probe_row(struct herd_client *c, const void *body, size_t n)
+{
+	struct herd_rd r = herd_rd_init(body, n);
+	int columns = herd_rd_u16(&r);
+	unsigned pins = 0;
+
+	for (int i = 0; i < NTOLD && i < columns; i++) {
+		uint32_t len = herd_rd_u32(&r);
+		const char *v = len == 1 ? herd_rd_bytes(&r, len) : NULL;
+
+		if (!v || *v != 'f')
+			pins |= told_by_server[i];
+	}
+	if (columns == NTOLD && herd_rd_ok(&r))
+		c->kept->told_pins = pins;
+}
+
+bool herd_session_probed(struct herd_client *c)
+{
+	struct herd_kept *k = c->kept;
+	struct herd_server *s = c->server;
+
+	s->probing = false;
+	/* More was sent meanwhile, of which the answer does not tell. */
+	if (!herd_flight_idle(&s->flight)) {
+		k->s.maybe_unpinned = true;
+		return false;
+	}
+	s->ready = true;
+	k->s.pins &= k->told_pins;
+	if (k->s.pins)
+		return false;
+	s->dirty = false;
+	count_pin(c, false);
+	return true;
+}
+
+bool herd_session_keep_server(struct herd_client *c)
+{
+	struct herd_server *s = c->server;
+
+	if (!s->probing || s->flight.count != 1 || s->tx != 'I' || s->pass_left > 0)
+		return false;
+	/* Its answer is waited for, then it is reset. */
+	herd_flight_reset(&s->flight);
+	s->probing = false;
+	s->dirty = true;
+	c->server = NULL;
+	s->client = NULL;
+	s->errored = false;
+	s->request_us = c->w->now_us;
+	atomic_store(&s->state, HERD_SERVER_TESTED);
+	return true;
 }
 
 void herd_session_round(struct herd_client *c, char tx)

@@ -20,6 +20,7 @@ struct herd_kept {
 	struct herd_hub_member *hub; /* hub.c: what it listens to; NULL: nothing */
 	bool hub_asked;              /* since the last herd_hub_sync */
 	bool counted;                /* in its pool's npinned */
+	unsigned told_pins;          /* the server's answer so far */
 	bool told;                   /* the log knows that it is pinned */
 	bool opaque;                 /* a text too long to be looked at is under way */
 };
@@ -75,6 +76,16 @@ bool herd_session_complete(struct herd_client *c, const struct herd_flight_item 
 			   const char *tag, size_t n);
 /* ReadyForQuery for the client. */
 void herd_session_round(struct herd_client *c, char tx);
+/*
+ * Behind that, when it is pinned: is what pins it still there? True: the server was asked, and
+ * herd_session_probed says at its ReadyForQuery whether it is to be released.
+ */
+enum { HERD_MARK_PINS = 100 }; /* of the request; others are in split.h */
+bool herd_session_probe(struct herd_client *c);
+void herd_session_probe_row(struct herd_client *c, const void *body, size_t n);
+bool herd_session_probed(struct herd_client *c);
+/* The client leaves while that is open: the server is kept, to be reset. */
+bool herd_session_keep_server(struct herd_client *c);
 /* Its server is gone. False: with something that no other server has. */
 bool herd_session_server_lost(struct herd_client *c);
 /* The client's statements are gone (DEALLOCATE ALL, DISCARD ALL). */

@@ -60,7 +60,7 @@ static bool advance(struct scan *s)
 
 static struct herd_sql_act *add(struct scan *s, enum herd_sql_act_kind kind)
 {
-	if (s->settled && !s->acts && (HERD_ACT_BIT(kind) & HERD_ACTS_OF_TRANSACTION))
+	if (s->settled && !s->acts && (HERD_ACT_BIT(kind) & HERD_ACTS_THAT_END))
 		return NULL;
 	if (!s->acts || s->acts->n == s->room) {
 		size_t room = s->room ? s->room * 2 : 4;
@@ -365,6 +365,8 @@ static void deallocate(struct scan *s)
 		advance(s);
 	if (herd_sql_is(&s->t, "all"))
 		s->unpin |= HERD_PIN_PREPARE;
+	else if (!s->ended)
+		s->maybe |= HERD_PIN_PREPARE;
 }
 
 static void rollback(struct scan *s)
@@ -406,8 +408,12 @@ static void savepoint(struct scan *s, enum herd_sql_act_kind kind)
 
 static void close_(struct scan *s)
 {
-	if (advance(s) && herd_sql_is(&s->t, "all"))
+	if (!advance(s))
+		return;
+	if (herd_sql_is(&s->t, "all"))
 		s->unpin |= HERD_PIN_HOLD;
+	else
+		s->maybe |= HERD_PIN_HOLD;
 }
 
 static bool calls(const struct scan *s, struct scan *ahead)
@@ -433,7 +439,7 @@ static bool ends_in_true(const struct scan *s)
 
 struct call {
 	const char *name;
-	enum { PINS, MAYBE, UNPINS, NOTIFIES, READS_SEQUENCE, MAKES_VALUE, SETS } what;
+	enum { PINS, TRIES, MAYBE, UNPINS, NOTIFIES, READS_SEQUENCE, MAKES_VALUE, SETS } what;
 	unsigned pins;
 };
 
@@ -450,8 +456,8 @@ static const struct call known_calls[] = {
 	{ "pg_advisory_unlock_shared", MAYBE, HERD_PIN_ADVISORY },
 	{ "pg_notify", NOTIFIES, 0 },
 	{ "pg_replication_origin_session_setup", PINS, HERD_PIN_SESSION },
-	{ "pg_try_advisory_lock", PINS, HERD_PIN_ADVISORY },
-	{ "pg_try_advisory_lock_shared", PINS, HERD_PIN_ADVISORY },
+	{ "pg_try_advisory_lock", TRIES, HERD_PIN_ADVISORY },
+	{ "pg_try_advisory_lock_shared", TRIES, HERD_PIN_ADVISORY },
 	{ "set_config", SETS, 0 },
 	{ "setseed", PINS, HERD_PIN_SESSION },
 };
@@ -465,6 +471,10 @@ static void look_at_call(struct scan *s, const struct call *c)
 	switch (c->what) {
 	case PINS:
 		s->pins |= c->pins;
+		break;
+	case TRIES:
+		s->pins |= c->pins;
+		s->maybe |= c->pins;
 		break;
 	case MAYBE:
 		s->maybe |= c->pins;
@@ -720,6 +730,8 @@ static void dispatch(struct scan *s)
 		s->makes_value = true;
 	} else if (herd_sql_is(&s->t, "notify")) {
 		s->notify = true;
+	} else if (herd_sql_is(&s->t, "drop")) {
+		s->maybe |= HERD_PIN_TEMP;
 	} else if (herd_sql_is(&s->t, "load")) {
 		s->pins |= HERD_PIN_SESSION;
 	} else if (herd_sql_is(&s->t, "savepoint")) {

@@ -25,14 +25,15 @@ enum herd_sql_act_kind {
 	HERD_ACT_SEQUENCE, /* lastval() or currval() of an earlier statement */
 	HERD_ACT_PIN,      /* pins */
 	HERD_ACT_UNPIN,    /* pins: these are gone */
-	HERD_ACT_MAYBE     /* pins: some of these may be gone (pg_advisory_unlock) */
+	HERD_ACT_MAYBE     /* pins: some of these may be gone, or never came: the server knows */
 };
 /* Bits of herd_sql_acts.kinds. */
 #define HERD_ACT_BIT(kind) (1U << (kind))
-/* These alone matter only to a session in which something is not settled yet. */
-#define HERD_ACTS_OF_TRANSACTION                                                                   \
+/* These alone matter only to a session that is pinned, or has something that is not settled. */
+#define HERD_ACTS_THAT_END                                                                         \
 	(HERD_ACT_BIT(HERD_ACT_COMMIT) | HERD_ACT_BIT(HERD_ACT_SAVEPOINT) |                        \
-	 HERD_ACT_BIT(HERD_ACT_RELEASE) | HERD_ACT_BIT(HERD_ACT_ROLLBACK_TO))
+	 HERD_ACT_BIT(HERD_ACT_RELEASE) | HERD_ACT_BIT(HERD_ACT_ROLLBACK_TO) |                     \
+	 HERD_ACT_BIT(HERD_ACT_UNPIN) | HERD_ACT_BIT(HERD_ACT_MAYBE))
 
 /* State that only one server has. */
 enum herd_sql_pin {
@@ -71,8 +72,7 @@ struct herd_sql_acts {
 struct herd_sql_dialect {
 	bool backslash; /* standard_conforming_strings is off */
 	enum herd_sql_bytes bytes;
-	bool settled; /* nothing waits for the end of a transaction: an end by itself is not noted
-		       */
+	bool settled; /* nothing in the session could end: HERD_ACTS_THAT_END are not noted */
 };
 
 /*

@@ -180,6 +180,44 @@ def test_pins(px, make, use, undo):
         assert pid
 
 
+@pytest.mark.parametrize("make, undo", [
+    ("create temp table y{} (a int)", "drop table y{}"),
+    ("select pg_advisory_lock({})", "select pg_advisory_unlock({})"),
+    ("select pg_try_advisory_lock({})", "select pg_advisory_unlock({})"),
+    ("prepare p{} as select 5", "deallocate p{}"),
+    ("begin; declare c{} cursor with hold for select 7; commit", "close c{}"),
+])
+def test_pins_end_when_the_server_says_so(px, make, undo):
+    with px.connect("two", application_name="pinner") as a, px.connect("two") as b:
+        a.execute(make.format(1))
+        a.execute(make.format(2))
+        assert pinned(px)["pinner"] != ""
+        a.execute(undo.format(1))
+        assert one(a, "select 1") == 1
+        assert pinned(px)["pinner"] != ""
+        a.execute(undo.format(2))
+        wait_for(lambda: pinned(px)["pinner"] == "")
+        assert one(a, "select 1") == one(b, "select 1") == 1
+
+
+def test_what_did_not_happen_does_not_pin(px):
+    with px.connect("lim", application_name="none") as a, px.connect("lim") as b:
+        b.execute("select pg_advisory_lock(73)")
+        assert one(a, "select pg_try_advisory_lock(73)") is False
+        wait_for(lambda: pinned(px)["none"] == "")
+        a.execute("begin; create temp table z (a int); rollback")
+        wait_for(lambda: pinned(px)["none"] == "")
+        with pytest.raises(psycopg.Error):
+            a.execute("create temp table z (a nosuchtype)")
+        wait_for(lambda: pinned(px)["none"] == "")
+        # leaves in the midst of the question
+        for _ in range(20):
+            with px.connect("lim") as c:
+                c.execute("select pg_try_advisory_lock(74)")
+                c.execute("select pg_advisory_unlock(74)")
+        assert one(a, "select 1") == 1
+
+
 def test_pinned_servers_are_reset(px):
     with px.connect() as a:
         a.execute("create temp table leftover (a int)")
