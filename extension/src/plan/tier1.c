@@ -60,7 +60,7 @@ static HerdRemote *make_remote(Query *worker, const Tier1 *t1)
 
 	remote->tier = 1;
 	remote->command = worker->commandType;
-	remote->in_txn = herd_query_may_write(worker);
+	remote->in_txn = worker->rowMarks != NIL || herd_query_may_write(worker);
 	herd_evals_extract(worker, &remote->evals);
 	remote->ntext = list_length(remote->evals);
 	choose_shards(remote, t1);
@@ -109,6 +109,8 @@ static void read_rows(Query *query, Query *worker, const Tier1 *t1, HerdPlanning
 #endif
 	query->jointree = makeFromExpr(list_make1(ref), NULL);
 	query->setOperations = NULL;
+	query->rowMarks = NIL;
+	query->hasForUpdate = false;
 	herd_fence(query, planning);
 	if (planning->tier < 1)
 		planning->tier = 1;
@@ -299,6 +301,23 @@ static bool rewrite_setop(Query *query, Tier1 *t1, HerdPlanning *planning)
 	return true;
 }
 
+/* Each shard locks its rows. A replica of a reference table is one of several: not there. */
+static bool locks_are_of_shards(const Query *query)
+{
+	ListCell *lc;
+
+	foreach (lc, query->rowMarks) {
+		RowMarkClause *mark = lfirst(lc);
+		RangeTblEntry *rte = rt_fetch(mark->rti, query->rtable);
+		const HerdTable *table =
+			rte->rtekind == RTE_RELATION ? herd_table_get(rte->relid) : NULL;
+
+		if (table == NULL || table->kind != HERD_TABLE_HASH)
+			return false;
+	}
+	return true;
+}
+
 bool herd_rewrite_tier1(Query *query, HerdPlanning *planning)
 {
 	Tier1 t1 = { .level = { .query = query } };
@@ -307,7 +326,8 @@ bool herd_rewrite_tier1(Query *query, HerdPlanning *planning)
 	bool volatile_above;
 	ListCell *lc;
 
-	if (query->commandType != CMD_SELECT || query->cteList != NIL || query->rowMarks != NIL)
+	if (query->commandType != CMD_SELECT || query->cteList != NIL ||
+	    !locks_are_of_shards(query))
 		return false;
 	if (query->setOperations != NULL)
 		return rewrite_setop(query, &t1, planning);
@@ -333,6 +353,8 @@ bool herd_rewrite_tier1(Query *query, HerdPlanning *planning)
 		combine_whole(query, &t1, planning);
 		return true;
 	}
+	if (query->rowMarks != NIL)
+		return false;
 	if (grouped && combine_split(query, &t1, planning))
 		return true;
 	return combine_columns(query, &t1, planning);

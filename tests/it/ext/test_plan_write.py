@@ -1,4 +1,5 @@
 """Writes do to distributed tables what they do to plain ones, and return the same rows."""
+import psycopg
 import pytest
 
 import plan_herd
@@ -142,8 +143,9 @@ REFUSED = [
     ("update r set name = (select max(s) from a where a.k = r.id)",
      "cannot be sent to its shards"),
     ("update r set name = random()::text", "cannot be sent to its shards"),
-    ("select * from a for update", "row locks"),
-    ("select * from a join b using (k) where a.x = 1 for share of a", "row locks"),
+    ("select * from a join c on a.k = c.k for update of a", "row locks"),
+    ("select * from a join r on a.k = r.id for update", "row locks"),
+    ("select (select max(x) from a for update)", "FOR UPDATE is not allowed"),
     ("select a.ctid from a join l on a.x = l.id", "system columns"),
     ("update a set x = 1 where current of c", "CURRENT OF"),
     ("select * from l, a tablesample system (10)", "TABLESAMPLE"),
@@ -203,3 +205,29 @@ def test_copies_of_reference_table_stay_equal(herd, con):
     assert seen[0] == seen[1] == seen[2]
     con.execute("delete from r where id > 700 and id < 800")
     con.execute("update r set name = 'r2' where id = 2")
+
+
+@pytest.mark.parametrize("query, waits", [
+    ("select * from a where x = 2 for update", True),
+    ("select a.k, b.y from a join b using (k) where a.x = 2 order by a.f for share of a", True),
+    ("select k from a where x = 2 order by f limit 3 for no key update", True),
+    ("select a.k from a join b using (k) where a.x = 2 for update of b", False),
+])
+def test_rows_of_several_shards_are_locked(herd, con, query, waits):
+    con.execute("begin")
+    try:
+        plan_herd.compare(con, query)
+        with herd.connect() as other:
+            other.execute("set search_path = " + plan_herd.DISTRIBUTED)
+            other.execute("set lock_timeout = '300ms'")
+            change = "update a set s = s where x = 2"
+            if waits:
+                with pytest.raises(psycopg.errors.LockNotAvailable):
+                    other.execute(change)
+            else:
+                other.execute(change)
+            other.execute("update a set s = s where x = 4")
+            left = other.execute("select k from a where x = 2 for update skip locked")
+            assert (len(left.fetchall()) == 0) == waits
+    finally:
+        con.execute("rollback")
