@@ -304,15 +304,22 @@ static void uncount(struct herd_client *c)
 	atomic_fetch_sub(&c->w->nclients, 1);
 }
 
+void herd_client_closing(struct herd_client *c, const char *why)
+{
+	const struct herd_worker *w = c->w;
+
+	if (why && c->conn.fd >= 0 && herd_worker_settings(w)->log_disconnections)
+		herd_client_log(c, HERD_LOG_INFO, "closing because: %s (age=%llds)", why,
+				(long long)((w->now_us - c->connect_us) / 1000000));
+}
+
 void herd_client_close(struct herd_client *c, const char *why)
 {
 	struct herd_worker *w = c->w;
 	bool first = c->state != HERD_CLIENT_CLOSED;
 
 	if (first) {
-		if (why && c->conn.fd >= 0 && herd_worker_settings(w)->log_disconnections)
-			herd_client_log(c, HERD_LOG_INFO, "closing because: %s (age=%llds)", why,
-					(long long)((w->now_us - c->connect_us) / 1000000));
+		herd_client_closing(c, why);
 		herd_pool_leave(w, c);
 		herd_key_forget(c);
 		herd_cancel_abandon(c);
@@ -368,11 +375,13 @@ void herd_client_fail(struct herd_client *c, const char *sqlstate, const char *f
 	}
 	if (herd_worker_settings(c->w)->log_pooler_errors)
 		herd_client_log(c, HERD_LOG_WARNING, "pooler error: %s", text ? text : "");
+	/* The log has it before the client does: who reads both is not surprised. */
+	herd_client_closing(c, text ? text : "out of memory");
 	herd_wr_report(&b, 'E', "FATAL", sqlstate && *sqlstate ? sqlstate : "08P01",
 		       text ? text : "out of memory", NULL, NULL);
 	herd_conn_send_buf(&c->conn, &b);
 	herd_buf_free(&b);
-	herd_client_close(c, text ? text : "out of memory");
+	herd_client_close(c, NULL);
 	free(text);
 }
 

@@ -103,7 +103,9 @@ void herd_client_wake(struct herd_client *c);
 /* FATAL with this text to the client, then closes. */
 void herd_client_fail(struct herd_client *c, const char *sqlstate, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* Closes without a word. why goes to the log. */
+/* Tells the log why it ends; for what closes with NULL. */
+void herd_client_closing(struct herd_client *c, const char *why);
+/* Closes without a word. why goes to the log; NULL: it knows. */
 void herd_client_close(struct herd_client *c, const char *why);
 void herd_client_janitor(struct herd_worker *w);
 void herd_client_log(const struct herd_client *c, enum herd_log_level level, const char *fmt, ...)

@@ -291,12 +291,13 @@ void herd_repl_failed(struct herd_client *c, const char *state, const char *why)
 
 	if (herd_worker_settings(c->w)->log_pooler_errors)
 		herd_client_log(c, HERD_LOG_WARNING, "pooler error: %s", text ? text : why);
+	herd_client_closing(c, "login failed");
 	herd_wr_report(&b, 'E', "FATAL", state && *state ? state : "08P01", text ? text : why, NULL,
 		       NULL);
 	herd_conn_send_buf(&c->conn, &b);
 	herd_buf_free(&b);
 	free(text);
-	herd_client_close(c, "login failed");
+	herd_client_close(c, NULL);
 }
 
 void herd_repl_from_client(struct herd_client *c)

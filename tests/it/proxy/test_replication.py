@@ -221,3 +221,38 @@ def test_subscription(world):
     finally:
         pg.sql("alter subscription s disable", "alter subscription s set (slot_name = none)",
                "drop subscription s", db="sub")
+
+
+def test_in_a_herd(herd, herd_proxy):
+    """They go where others go, after the same questions, and wait for a leader."""
+    px = herd_proxy()
+    ask = "select pg_is_in_recovery(), inet_server_port()"
+    with px.connect(replication="database") as c:
+        assert c.execute(ask).fetchone() == (False, herd.a.port)
+    with px.connect(port=px.reads, replication="database") as c:
+        assert c.execute(ask).fetchone() == (True, herd.b.port)
+    for port in (px.port, px.reads):
+        with px.connect(port=port, replication="yes") as c:
+            got = c.pgconn.exec_(b"IDENTIFY_SYSTEM")
+            assert got.get_value(0, 0).decode() == str(herd.a.system_id())
+    herd.lead(None)
+    wait_for(lambda: [h for h in px.console("show holds") if h["held"] == "yes"])
+    late = subprocess.Popen(["psql", "-X", "-At", "-c", "select 7",
+                             f"host=127.0.0.1 port={px.port} user=u_trust dbname=db "
+                             "replication=database connect_timeout=30"],
+                            stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: "waiting" in rows(px, "state", "clients"))
+    herd.lead("a")
+    assert late.communicate(timeout=30)[0] == "7\n"
+    # A primary of another herd behind the member's address is no server of ours.
+    herd.etcd.put("/service/demo/0/initialize", "1234567890")
+    wait_for(lambda: "differs" in why(px))
+
+
+def why(px):
+    """What comes of a connection that is not let through soon."""
+    try:
+        px.connect(replication="yes", connect_timeout=3).close()
+    except psycopg.Error:
+        pass
+    return px.log()
