@@ -10,7 +10,13 @@
 #include "proxy/topology.h"
 #include "wire/msg.h"
 
-enum { RETRY_US = 300 * 1000, PATIENCE_US = 15 * 1000000, OWN_US = 1000000, NSENDERS = 64 };
+enum {
+	RETRY_US = 300 * 1000,
+	RETRY_MAX_US = 5 * 1000000,
+	PATIENCE_US = 15 * 1000000,
+	OWN_US = 1000000,
+	NSENDERS = 64
+};
 
 enum listening { WANTED = 0, ASKED, ACTIVE };
 
@@ -67,7 +73,7 @@ struct herd_hub {
 	/* its thread only */
 	struct herd_server *s;
 	bool up;
-	int64_t retry_us;
+	int64_t retry_us, pause_us; /* when to try again; how long after that */
 	struct asked *first, **last;
 	struct herd_route route;
 };
@@ -596,12 +602,14 @@ static void open_one(struct herd_worker *w, struct herd_hub *h)
 {
 	struct herd_pool *p;
 
-	if (h->s || w->now_us < h->retry_us || atomic_load(&w->px->quit))
+	if (h->s || w->now_us < h->retry_us || atomic_load(&w->px->quit) ||
+	    atomic_load(&w->px->paused_all) || atomic_load(&h->db->paused))
 		return;
-	h->retry_us = w->now_us + RETRY_US;
 	pthread_mutex_lock(&h->lock);
 	p = h->pool;
 	pthread_mutex_unlock(&h->lock);
+	if (atomic_load(&p->held))
+		return;
 	pthread_mutex_lock(&p->lock);
 	p->nhub++;
 	herd_pool_count_total(p, 1);
@@ -707,7 +715,13 @@ void herd_hub_lost(struct herd_worker *w, struct herd_server *s, const char *why
 	h->s = NULL;
 	s->hub = NULL;
 	h->up = false;
-	h->retry_us = was_up ? 0 : w->now_us + RETRY_US;
+	h->pause_us = was_up ? RETRY_US : h->pause_us * 2;
+	/* A cluster comes back, and then at once. */
+	if (h->pause_us < RETRY_US || (conf && conf->route.cluster))
+		h->pause_us = RETRY_US;
+	if (h->pause_us > RETRY_MAX_US)
+		h->pause_us = RETRY_MAX_US;
+	h->retry_us = was_up ? 0 : w->now_us + h->pause_us;
 	while (h->first) {
 		struct asked *a = h->first;
 
