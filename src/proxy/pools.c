@@ -386,6 +386,8 @@ void herd_pool_suspect(struct herd_worker *w, struct herd_server *s, bool was_us
 
 	if (m && was_usable)
 		atomic_store(&m->doubt_us, w->now_us);
+	if (m)
+		herd_topology_ask(w->px->topology);
 	atomic_store(m ? &m->suspect_until_us : &s->pool->suspect_until_us, w->now_us + SUSPECT_US);
 }
 

@@ -52,6 +52,7 @@ def start(shared):
     yield fn
     shared.lead("a")
     for p in made:
+        print(p.log()[-4000:])
         p.kill()
         shared.box.ends.remove(p.kill)
 
@@ -159,3 +160,27 @@ def test_announced_and_never_done(shared, start):
     wait_for(lambda: held(px))
     assert conn.execute("select pg_is_in_recovery()").fetchone() == (False,)
     shared.etcd.delete("/service/demo/0/handover")
+
+
+def test_a_primary_that_goes_on_by_itself(shared, start):
+    """b leads, and a does not know: nothing is acknowledged by a any more."""
+    px = start("stale", hold=2)
+    busy, idle = connected(px, 2)
+    busy.execute("begin")
+    busy.execute("insert into t values (90, 'stale')")
+    shared.b.promote()
+    shared.member(shared.b, "primary", 2)
+    shared.lead("b")
+    wait_for(lambda: idle.execute("select inet_server_port()").fetchone() == (shared.b.port,))
+    with pytest.raises(psycopg.OperationalError, match="does not lead any more"):
+        busy.execute("insert into t values (90, 'stale')")
+    idle.execute("insert into t values (91, 'new')")
+    # The key names the old one again (a store restored from a backup): its timeline tells.
+    shared.lead("a")
+    wait_for(lambda: "closing because: no longer the right member" in px.log())
+    with pytest.raises(psycopg.OperationalError, match="no usable server"):
+        px.sql("insert into t values (92, 'stale')")
+    assert "server is a primary of an older timeline" in px.log()
+    shared.lead("b")
+    assert px.sql("select count(*) from t where a = 91") == [(1,)]
+    assert shared.a.sql("select count(*) from t where a between 90 and 92", db="db") == [(0,)]
