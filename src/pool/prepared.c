@@ -79,23 +79,27 @@ static void grow(struct herd_stmts *s)
 	s->nbuckets = n;
 }
 
-struct herd_stmt *herd_stmts_intern(struct herd_stmts *s, const void *body, size_t len)
+static struct herd_stmt *find(const struct herd_stmts *s, uint64_t hash, const void *body,
+			      size_t len)
 {
-	uint64_t hash = hash_bytes(body, len);
 	struct herd_stmt *stmt = s->buckets[hash & (s->nbuckets - 1)];
 
-	for (; stmt; stmt = stmt->next) {
-		if (stmt->hash == hash && stmt->len == len && memcmp(stmt->body, body, len) == 0) {
-			stmt->refs++;
-			return stmt;
-		}
-	}
+	while (stmt &&
+	       !(stmt->hash == hash && stmt->len == len && memcmp(stmt->body, body, len) == 0))
+		stmt = stmt->next;
+	return stmt;
+}
+
+static struct herd_stmt *add(struct herd_stmts *s, uint64_t id, uint64_t hash, const void *body,
+			     size_t len)
+{
 	if (s->count >= s->nbuckets)
 		grow(s);
-	stmt = malloc(sizeof(*stmt) + len);
+	struct herd_stmt *stmt = malloc(sizeof(*stmt) + len);
+
 	if (!stmt)
 		return NULL;
-	stmt->id = ++s->next_id;
+	stmt->id = id;
 	stmt->hash = hash;
 	stmt->refs = 1;
 	stmt->len = len;
@@ -105,6 +109,37 @@ struct herd_stmt *herd_stmts_intern(struct herd_stmts *s, const void *body, size
 	s->buckets[hash & (s->nbuckets - 1)] = stmt;
 	s->count++;
 	return stmt;
+}
+
+struct herd_stmt *herd_stmts_intern(struct herd_stmts *s, const void *body, size_t len)
+{
+	return herd_stmts_import(s, s->next_id + 1, body, len);
+}
+
+struct herd_stmt *herd_stmts_import(struct herd_stmts *s, uint64_t id, const void *body, size_t len)
+{
+	uint64_t hash = hash_bytes(body, len);
+	struct herd_stmt *stmt = find(s, hash, body, len);
+
+	if (stmt) {
+		stmt->refs++;
+		return stmt;
+	}
+	stmt = add(s, id, hash, body, len);
+	if (stmt)
+		herd_stmts_reserve(s, id);
+	return stmt;
+}
+
+uint64_t herd_stmts_last_id(const struct herd_stmts *s)
+{
+	return s->next_id;
+}
+
+void herd_stmts_reserve(struct herd_stmts *s, uint64_t id)
+{
+	if (s->next_id < id)
+		s->next_id = id;
 }
 
 void herd_stmts_ref(struct herd_stmts *s, struct herd_stmt *stmt)

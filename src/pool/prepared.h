@@ -30,6 +30,15 @@ struct herd_stmts *herd_stmts_new(void); /* NULL when out of memory */
 void herd_stmts_free(struct herd_stmts *s);
 /* The statement with this body, one reference for the caller; NULL when out of memory. */
 struct herd_stmt *herd_stmts_intern(struct herd_stmts *s, const void *body, size_t len);
+/*
+ * The same for a statement that servers know by this number already. It may come back with another
+ * one, which it got here before: then what those servers hold is of no use.
+ */
+struct herd_stmt *herd_stmts_import(struct herd_stmts *s, uint64_t id, const void *body,
+				    size_t len);
+/* Numbers up to id are not given any more. */
+void herd_stmts_reserve(struct herd_stmts *s, uint64_t id);
+uint64_t herd_stmts_last_id(const struct herd_stmts *s);
 void herd_stmts_ref(struct herd_stmts *s, struct herd_stmt *stmt);
 void herd_stmts_unref(struct herd_stmts *s, struct herd_stmt *stmt);
 size_t herd_stmts_count(const struct herd_stmts *s);

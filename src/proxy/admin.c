@@ -361,6 +361,28 @@ void herd_admin_close(struct herd_client *c)
 	c->console = NULL;
 }
 
+bool herd_admin_full(const struct herd_client *c)
+{
+	return c->console->full;
+}
+
+bool herd_admin_resting(const struct herd_client *c)
+{
+	return c->console && !c->console->busy && !c->console->suspends;
+}
+
+void herd_admin_resume(struct herd_client *c, bool full)
+{
+	c->console = calloc(1, sizeof(*c->console));
+	if (!c->console) {
+		herd_client_fail(c, "53200", "out of memory");
+		return;
+	}
+	c->console->full = full;
+	c->state = HERD_CLIENT_ADMIN;
+	herd_client_wake(c);
+}
+
 void herd_admin_start(struct herd_client *c, bool full)
 {
 	static const char *const parameters[][2] = {

@@ -6,6 +6,11 @@
 
 /* The login is authentic; full: may change things, not only SHOW. Greets. */
 void herd_admin_start(struct herd_client *c, bool full);
+/* The same without a greeting: it had one, from another process. */
+void herd_admin_resume(struct herd_client *c, bool full);
+bool herd_admin_full(const struct herd_client *c);
+/* No command is under way? */
+bool herd_admin_resting(const struct herd_client *c);
 /* Reads and answers what came. */
 void herd_admin_run(struct herd_client *c);
 /* A command that waits (PAUSE, WAIT_CLOSE): is it done? */

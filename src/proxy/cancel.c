@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "proxy/dial.h"
+#include "proxy/handover.h"
 #include "proxy/keys.h"
 #include "proxy/tls.h"
 #include "wire/msg.h"
@@ -413,6 +414,19 @@ static void enqueue(struct herd_worker *w, struct herd_cancel *x, struct herd_ca
 		finish(w, x, "too many cancel requests");
 }
 
+/* Nobody here has the key; a client that is still with the former process may. */
+static void give_up(struct herd_worker *w, struct herd_cancel *x)
+{
+	uint8_t key[HERD_KEY_BYTES + sizeof(x->more)];
+
+	memcpy(key, x->key, HERD_KEY_BYTES);
+	memcpy(key + HERD_KEY_BYTES, x->more, x->more_len);
+	finish(w, x,
+	       herd_takeover_cancel(w->px, key, HERD_KEY_BYTES + x->more_len)
+		       ? "cancel request was passed to the former process"
+		       : "failed cancel request");
+}
+
 static void look_note(struct herd_worker *w, struct herd_note *n);
 
 /* Asks this worker, then the others. */
@@ -425,7 +439,7 @@ static void look(struct herd_worker *w, struct herd_cancel *x)
 		finish(w, x, NULL);
 	} else if (!target) {
 		if (++x->tried == px->nworkers) {
-			finish(w, x, "failed cancel request");
+			give_up(w, x);
 			return;
 		}
 		x->note.fn = look_note;

@@ -15,6 +15,7 @@
 #include "proxy/cancel.h"
 #include "proxy/dial.h"
 #include "proxy/doors.h"
+#include "proxy/handover.h"
 #include "proxy/hub.h"
 #include "proxy/repl.h"
 #include "proxy/session.h"
@@ -113,14 +114,10 @@ struct newcomer {
 	struct sockaddr_storage peer;
 };
 
-/* Else clients come in where it says; a path says no more than the door does. */
-static bool bound_to_any(const struct herd_door *d)
-{
-	return strcmp(d->addr.host, "0.0.0.0") == 0 || strcmp(d->addr.host, "::") == 0;
-}
-
-static void begin(struct herd_worker *w, struct herd_door *d, int fd,
-		  const struct sockaddr_storage *peer)
+/* at: where the door is, NULL when that has to be asked. */
+static struct herd_client *begin(struct herd_worker *w, char *listener, int port,
+				 const struct herd_addr *at, int fd,
+				 const struct sockaddr_storage *peer)
 {
 	struct herd_client *c = new_client(w);
 	struct sockaddr_storage local;
@@ -129,14 +126,14 @@ static void begin(struct herd_worker *w, struct herd_door *d, int fd,
 	if (!c) {
 		atomic_fetch_sub(&w->nclients, 1);
 		close(fd);
-		return;
+		return NULL;
 	}
 	c->conn.fd = fd;
 	c->peer = *peer;
-	c->listener = d->listener;
+	c->listener = listener;
 	herd_addr_of((const struct sockaddr *)peer, &c->addr);
-	if (!bound_to_any(d))
-		c->local = d->addr;
+	if (at)
+		c->local = *at;
 	else if (getsockname(fd, (struct sockaddr *)&local, &len) == 0)
 		herd_addr_of((struct sockaddr *)&local, &c->local);
 	if (peer->ss_family == AF_UNIX) {
@@ -146,11 +143,47 @@ static void begin(struct herd_worker *w, struct herd_door *d, int fd,
 		c->peer_uid = UINT32_MAX;
 		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
 			c->peer_uid = cred.uid;
-		c->addr.port = c->local.port = d->addr.port;
+		c->addr.port = c->local.port = port;
 	}
 	herd_dial_tune(herd_worker_settings(w), fd, (const struct sockaddr *)peer);
-	if (herd_worker_watch(w, &c->conn) < 0)
-		herd_client_close(c, "could not watch the connection");
+	if (herd_worker_watch(w, &c->conn) == 0)
+		return c;
+	herd_client_close(c, "could not watch the connection");
+	return NULL;
+}
+
+struct herd_client *herd_client_adopt(struct herd_worker *w, int fd, const char *listener, int port)
+{
+	struct sockaddr_storage peer = { .ss_family = AF_UNIX };
+	socklen_t len = sizeof(peer);
+	char *known = NULL;
+
+	for (int i = 0; i < w->px->ndoors && listener; i++) {
+		if (herd_str_eq(w->px->doors[i].listener, listener))
+			known = w->px->doors[i].listener;
+	}
+	if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0 || (listener && !known)) {
+		atomic_fetch_sub(&w->nclients, 1);
+		close(fd);
+		return NULL;
+	}
+	if (len <= sizeof(sa_family_t))
+		peer.ss_family = AF_UNIX;
+	return begin(w, known, port, NULL, fd, &peer);
+}
+
+/* A door that is open everywhere, or by a path, says less than the connection does. */
+static const struct herd_addr *place_of(const struct herd_door *d)
+{
+	bool any = strcmp(d->addr.host, "0.0.0.0") == 0 || strcmp(d->addr.host, "::") == 0;
+
+	return any ? NULL : &d->addr;
+}
+
+static void enter(struct herd_worker *w, struct herd_door *d, int fd,
+		  const struct sockaddr_storage *peer)
+{
+	begin(w, d->listener, d->addr.port, place_of(d), fd, peer);
 }
 
 static void newcomer_note(struct herd_worker *w, struct herd_note *n)
@@ -160,7 +193,7 @@ static void newcomer_note(struct herd_worker *w, struct herd_note *n)
 	if (atomic_load(&w->px->quit))
 		close(nc->fd);
 	else
-		begin(w, nc->door, nc->fd, &nc->peer);
+		enter(w, nc->door, nc->fd, &nc->peer);
 	free(nc);
 }
 
@@ -236,7 +269,7 @@ void herd_client_accept(struct herd_worker *w, struct herd_door *d)
 
 		atomic_fetch_add(&(nc ? to : w)->nclients, 1);
 		if (!nc) {
-			begin(w, d, fd, &peer);
+			enter(w, d, fd, &peer);
 			continue;
 		}
 		*nc = (struct newcomer){ .door = d, .fd = fd, .peer = peer };
@@ -487,6 +520,8 @@ void herd_client_run(struct herd_worker *w, struct herd_client *c)
 					herd_relay_from_server(w, c->server);
 				return;
 			}
+			if (herd_leaving(w->px) && herd_leave_client(w, c))
+				return;
 			if (c->server && c->server->conn.can_read)
 				herd_relay_from_server(w, c->server);
 			if (c->state == HERD_CLIENT_IDLE || c->state == HERD_CLIENT_ACTIVE)

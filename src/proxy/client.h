@@ -95,6 +95,10 @@ struct herd_client {
 };
 
 void herd_client_accept(struct herd_worker *w, struct herd_door *d);
+/* A connection that another process had accepted by that listener (NULL: an ordinary door); it is
+ * counted in w->nclients already. NULL: it is of no use and closed. */
+struct herd_client *herd_client_adopt(struct herd_worker *w, int fd, const char *listener,
+				      int port);
 void herd_client_event(struct herd_worker *w, struct herd_client *c);
 /* Goes on with what is there to do; called from the run list. */
 void herd_client_run(struct herd_worker *w, struct herd_client *c);

@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "proxy/console.h"
+#include "proxy/handover.h"
 #include "proxy/suspend.h"
 
 /* Work for every worker: idle servers of a database, and for KILL its clients and busy servers. */
@@ -381,10 +382,10 @@ static int cmd_kill(struct herd_client *c, const char *db, struct herd_err *err)
 int herd_command_run(struct herd_client *c, const struct herd_command *cmd, const char **tag,
 		     struct herd_err *err)
 {
-	static const char *const verbs[] = { "PAUSE",   "RESUME",    "RELOAD",     "SHUTDOWN",
-					     "SET",     "RECONNECT", "KILL",       "KILL_CLIENT",
-					     "DISABLE", "ENABLE",    "WAIT_CLOSE", "SUSPEND",
-					     NULL };
+	static const char *const verbs[] = { "PAUSE",    "RESUME",    "RELOAD",     "SHUTDOWN",
+					     "SET",      "RECONNECT", "KILL",       "KILL_CLIENT",
+					     "DISABLE",  "ENABLE",    "WAIT_CLOSE", "SUSPEND",
+					     "TAKEOVER", "RESTART",   NULL };
 	const char *arg = cmd->n > 1 ? cmd->word[1] : NULL;
 	int i = 0, rc;
 
@@ -420,8 +421,13 @@ int herd_command_run(struct herd_client *c, const struct herd_command *cmd, cons
 		return cmd_allow(c, arg, i == 8, err);
 	case 10:
 		return cmd_wait_close(c, arg, err);
-	default:
+	case 11:
 		return cmd_suspend(c, cmd, err);
+	case 12:
+		return herd_leave_begin(c, err);
+	default:
+		log_command(c->w, "RESTART", NULL);
+		return herd_restart_spawn(c->w->px, err);
 	}
 }
 

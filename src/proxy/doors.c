@@ -22,6 +22,7 @@ struct opener {
 	const struct herd_pconf *config;
 	struct herd_doors_given *given;
 	struct herd_err *err;
+	bool taken; /* the last one was given to us */
 };
 
 static int add_door(struct opener *o, int fd, const struct sockaddr *sa, const char *listener,
@@ -41,6 +42,9 @@ static int add_door(struct opener *o, int fd, const struct sockaddr *sa, const c
 	d->listener = herd_str_dup(listener);
 	d->path = herd_str_dup(path);
 	d->name = name;
+	/* Until we are ready it is the other process's to end. */
+	d->borrowed = o->taken;
+	o->taken = false;
 	herd_addr_of(sa, &d->addr);
 	px->ndoors++;
 	return 0;
@@ -58,6 +62,7 @@ static int given_fd(struct opener *o, const char *name, const char *listener)
 		    !herd_str_eq(g->door[i].listener, listener))
 			continue;
 		g->door[i].fd = -1;
+		o->taken = true;
 		return fd;
 	}
 	return -1;
@@ -309,7 +314,7 @@ int herd_doors_open(struct herd_px *px, const struct herd_pconf *config,
 		    struct herd_doors_given *given, struct herd_err *err)
 {
 	const struct herd_settings *s = &config->s;
-	struct opener o = { px, config, given, err };
+	struct opener o = { px, config, given, err, false };
 	int rc = 0, passed = given ? 0 : herd_systemd_sockets();
 
 	for (int i = 0; rc == 0 && i < passed; i++)
@@ -364,16 +369,34 @@ void herd_doors_tune(struct herd_px *px, const struct herd_settings *s)
 	}
 }
 
+void herd_doors_own(struct herd_px *px)
+{
+	for (int i = 0; i < px->ndoors; i++) {
+		if (!herd_str_starts(px->doors[i].name, "passed "))
+			px->doors[i].borrowed = false;
+	}
+}
+
 void herd_doors_leave(struct herd_px *px)
 {
+	atomic_store(&px->doors_away, true);
 	for (int i = 0; i < px->ndoors; i++) {
 		for (int k = 0; k < px->nworkers; k++)
 			herd_worker_unwatch(&px->workers[k], &px->doors[i].conn);
 	}
 }
 
+void herd_doors_return(struct herd_px *px)
+{
+	atomic_store(&px->doors_away, false);
+	for (int k = 0; k < px->nworkers; k++)
+		herd_doors_watch(&px->workers[k], true);
+}
+
 void herd_doors_watch(struct herd_worker *w, bool open)
 {
+	if (open && atomic_load(&w->px->doors_away))
+		return;
 	for (int i = 0; i < w->px->ndoors; i++) {
 		struct epoll_event ev = { .events = EPOLLIN | EPOLLEXCLUSIVE,
 					  .data.ptr = &w->px->doors[i].conn };

@@ -27,6 +27,10 @@ void herd_doors_watch(struct herd_worker *w, bool open);
 void herd_doors_tune(struct herd_px *px, const struct herd_settings *s);
 /* No worker accepts from now on, but the sockets go on to exist: they have another owner. */
 void herd_doors_leave(struct herd_px *px);
+/* What was taken from another process is ours from now on. */
+void herd_doors_own(struct herd_px *px);
+/* They accept again. */
+void herd_doors_return(struct herd_px *px);
 /* No new clients from now on; workers may be running. Harmless when done twice. */
 void herd_doors_shut(struct herd_px *px);
 /* Closes them; no worker runs, and no client refers to its door any more. */

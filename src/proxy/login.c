@@ -261,6 +261,30 @@ static void enter_console(struct herd_client *c)
 	}
 }
 
+bool herd_login_resume(struct herd_client *c, bool console)
+{
+	struct herd_worker *w = c->w;
+	const struct herd_database *conf = NULL;
+
+	c->user_count = herd_user_count_get(w->px, c->user);
+	c->console_login = console;
+	c->db = herd_db_get(w->px, console ? "pgbouncer" : c->dbname, c->listener);
+	if (!c->user_count || !c->db)
+		return false;
+	if (!console) {
+		conf = herd_db_conf(w->live, c->db);
+		c->pool = conf ? herd_pool_get(w->px, c->db, conf->user ? conf->user : c->user)
+			       : NULL;
+		if (!c->pool)
+			return false;
+		pthread_mutex_lock(&c->pool->lock);
+		c->pool->nclients++;
+		pthread_mutex_unlock(&c->pool->lock);
+	}
+	count_in(c);
+	return true;
+}
+
 /* The client is who it says it is. */
 void herd_login_authentic(struct herd_client *c)
 {

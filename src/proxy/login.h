@@ -38,5 +38,7 @@ struct herd_login {
 bool herd_login_parameters(struct herd_client *c, const struct herd_startup *s);
 /* auth.c: finds what is on record for the user and asks it to prove who it is. */
 void herd_auth_begin(struct herd_client *c);
+/* login.c: it has been logged in, in another process: counted in, not greeted. False: cannot be. */
+bool herd_login_resume(struct herd_client *c, bool console);
 /* login.c: the client is who it says it is. */
 void herd_login_authentic(struct herd_client *c);

@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "pool/route.h"
 #include "proxy/client.h"
+#include "proxy/handover.h"
 #include "proxy/pools_internal.h"
 #include "proxy/repl.h"
 #include "proxy/server.h"
@@ -82,7 +83,8 @@ struct herd_pool_obs herd_pool_observe(const struct herd_worker *w, const struct
 		.idle = p->nidle,
 		.active = p->nactive,
 		.opening = p->nopening,
-		.closing = p->nclosing + p->nrepl, /* take room, and are for nobody else */
+		.closing = p->nclosing + atomic_load(&p->elsewhere) +
+			   p->nrepl, /* take room, and are for nobody else */
 		.db_conns = atomic_load(&p->db->nconns),
 		.user_conns = atomic_load(&p->user_count->nconns),
 		.waiting = p->nwaiting,
@@ -98,7 +100,7 @@ struct herd_pool_obs herd_pool_observe(const struct herd_worker *w, const struct
 		.max_user_conns =
 			setting(u ? u->max_user_connections : -1, -1, s->max_user_connections),
 		.reserve_timeout_ms = s->reserve_pool_timeout / 1000,
-		.keep_min = p->nclients > 0 || conf->user != NULL,
+		.keep_min = !herd_leaving(p->px) && (p->nclients > 0 || conf->user != NULL),
 		.last_fail_ms = p->last_fail_us / 1000,
 		.retry_ms = s->server_login_retry / 1000,
 		.fails_in_row = p->fails,
@@ -639,6 +641,8 @@ void herd_pool_put(struct herd_worker *w, struct herd_server *s)
 		herd_pool_kick(w, p);
 		return;
 	}
+	if (herd_leaving(p->px) && herd_leave_server(w, s))
+		return;
 	s->released_us = w->now_us;
 	herd_list_remove(&s->node);
 	herd_conn_settle(&s->conn);
@@ -680,6 +684,8 @@ void herd_pool_lost(struct herd_worker *w, struct herd_server *s, bool failed, c
 	const struct herd_database *conf = herd_pool_conf(w, p);
 	bool cluster = conf && conf->route.cluster;
 
+	if (herd_leaving(p->px))
+		herd_leave_lost(s);
 	pthread_mutex_lock(&p->lock);
 	bool warm = s->counted == HERD_COUNT_WARM;
 

@@ -22,6 +22,7 @@
 #include "proxy/cancel.h"
 #include "proxy/dns.h"
 #include "proxy/doors.h"
+#include "proxy/handover.h"
 #include "proxy/helpers.h"
 #include "proxy/metrics.h"
 #include "proxy/pools.h"
@@ -35,7 +36,7 @@ enum { TICK_MS = 200, DEFAULT_MAX_WORKERS = 4 };
 
 struct options {
 	const char *file, *user;
-	bool daemon, quiet;
+	bool daemon, quiet, reboot;
 	int verbose;
 };
 
@@ -93,10 +94,8 @@ static int parse_options(int argc, char **argv, struct options *o)
 			fputs(usage_text, stdout);
 			return 1;
 		case 'R':
-			fputs("pgherd proxy: online restart (-R) is not supported; "
-			      "use so_reuseport and SIGTERM\n",
-			      stderr);
-			return -EINVAL;
+			o->reboot = true;
+			break;
 		default:
 			fputs("Try \"pgherd proxy --help\" for more information.\n", stderr);
 			return -EINVAL;
@@ -109,6 +108,19 @@ static int parse_options(int argc, char **argv, struct options *o)
 		return -EINVAL;
 	}
 	o->file = argv[optind];
+	return 0;
+}
+
+/* For a moment: the other side of a unix socket sees whom we are then. */
+static int seteuid_of(const char *user, struct herd_err *err)
+{
+	struct passwd *pw = user && *user ? getpwnam(user) : NULL;
+
+	if (!pw)
+		return herd_err_set(err, -EPERM, "will not run as root");
+	if (seteuid(pw->pw_uid) < 0)
+		return herd_err_set(err, -errno, "could not become user \"%s\": %s", user,
+				    strerror(errno));
 	return 0;
 }
 
@@ -343,6 +355,9 @@ static void on_tick(void *arg)
 		herd_stats_period(m->px, now - m->period_us);
 		m->period_us = now;
 	}
+	herd_restart_look(m->px);
+	if (herd_leave_over(m->px))
+		herd_loop_stop(m->loop);
 	look_at_stop(m);
 	herd_timer_set(m->tick, TICK_MS);
 }
@@ -401,6 +416,7 @@ static void free_proxy(struct herd_px *px)
 	herd_helpers_free(px->helpers);
 	herd_topology_free(px->topology);
 	herd_retire_sweep(px, true);
+	herd_takeover_free(px);
 	herd_peer_pools_free(px);
 	herd_verdicts_free(px->verdicts);
 	herd_pools_free(px);
@@ -452,6 +468,31 @@ static void tear_down_loop(struct main_state *m)
 	herd_loop_free(m->loop);
 }
 
+/*
+ * -R: those of the process that runs, if there is one. It trusts nobody but its own user, so we
+ * become that first.
+ */
+static int take_doors(struct herd_px *px, const struct options *o, const struct herd_pconf *c,
+		      struct herd_err *err)
+{
+	struct herd_doors_given given = { 0 };
+	uid_t me = getuid();
+	int rc = me == 0 ? seteuid_of(o->user ? o->user : c->s.run_as, err) : 0;
+
+	if (rc == 0)
+		rc = herd_takeover_begin(px, c, &given, err);
+	if (me == 0 && geteuid() != 0 && seteuid(0) < 0)
+		rc = herd_err_set(err, -errno, "could not become root again");
+	if (rc == -ENOENT) {
+		herd_info(px->log, "no process to take over from, starting normally");
+		return herd_doors_open(px, c, NULL, err);
+	}
+	if (rc == 0)
+		rc = herd_doors_open(px, c, &given, err);
+	herd_doors_given_free(&given);
+	return rc;
+}
+
 /* Everything from a read configuration to the end. */
 static int run(struct herd_px *px, const struct options *o, struct herd_err *err)
 {
@@ -462,7 +503,7 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 		pidfile ? check_daemon(o, &c->s, err) : herd_err_set(err, -ENOMEM, "out of memory");
 
 	if (rc == 0)
-		rc = herd_doors_open(px, c, NULL, err);
+		rc = o->reboot ? take_doors(px, o, c, err) : herd_doors_open(px, c, NULL, err);
 	if (rc == 0)
 		rc = drop_privileges(o->user ? o->user : c->s.run_as, err);
 	if (rc == 0 && *c->s.logfile)
@@ -474,8 +515,9 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 		rc = herd_err_set(err, -errno, "could not go to the background: %s",
 				  strerror(errno));
 	if (rc == 0)
-		rc = write_pidfile(c->s.pidfile, 0, err);
+		rc = write_pidfile(c->s.pidfile, herd_takeover_pid(px), err);
 	if (rc < 0) {
+		herd_takeover_stop(px);
 		herd_doors_close(px);
 		free(pidfile);
 		return rc;
@@ -502,15 +544,19 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 			herd_info(px->log,
 				  "process up: pgherd %s (PgBouncer 1.25.2), %d threads, %s",
 				  PGHERD_VERSION, px->nworkers, OpenSSL_version(OPENSSL_VERSION));
+			herd_takeover_ready(px);
 			herd_systemd_notify("READY=1");
 			herd_loop_run(m.loop);
-			herd_systemd_notify("STOPPING=1");
+			if (!herd_leaving(px))
+				herd_systemd_notify("STOPPING=1");
 		}
 		herd_topology_stop(px->topology);
 		herd_metrics_stop(m.metrics);
 		herd_dns_stop(px->dns);
+		herd_takeover_stop(px);
 		herd_helpers_stop(px->helpers);
 		herd_workers_stop(px);
+		herd_leave_end(px);
 	} else {
 		herd_dns_stop(px->dns);
 	}

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "proxy/handover.h"
 #include "proxy/hub.h"
 #include "proxy/relay.h"
 #include "proxy/repl.h"
@@ -500,7 +501,7 @@ static void give_back(struct down *d)
 		in->end(c, NULL);
 		return;
 	}
-	if (c->conn.in.len > 0 || c->conn.can_read)
+	if (c->conn.in.len > 0 || c->conn.can_read || herd_leaving(d->w->px))
 		herd_client_wake(c);
 	if (c->kept)
 		herd_hub_flush(c);

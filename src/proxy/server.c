@@ -259,7 +259,7 @@ static int choose(struct herd_worker *w, struct herd_server *s, const struct her
 	return rc;
 }
 
-static struct herd_server *new_server(struct herd_worker *w, struct herd_pool *p, bool warming)
+struct herd_server *herd_server_new(struct herd_worker *w, struct herd_pool *p, bool warming)
 {
 	struct herd_server *s = calloc(1, sizeof(*s));
 
@@ -288,7 +288,7 @@ static void open_one(struct herd_worker *w, struct herd_pool *p, bool warming,
 		     struct herd_client *c, struct herd_hub *hub)
 {
 	const struct herd_database *conf = herd_db_conf(w->live, p->db);
-	struct herd_server *s = new_server(w, p, warming);
+	struct herd_server *s = herd_server_new(w, p, warming);
 	struct herd_err err = HERD_ERR_INIT;
 	int port = 0;
 

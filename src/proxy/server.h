@@ -105,6 +105,8 @@ struct herd_server {
 };
 
 const char *herd_server_state_name(int state);
+/* One without a socket, in state CONNECTING, which its pool counts as opening or warm already. */
+struct herd_server *herd_server_new(struct herd_worker *w, struct herd_pool *p, bool warming);
 /* Begins to open one. The pool has counted it already, as opening or as warm. */
 void herd_server_open(struct herd_worker *w, struct herd_pool *p, bool warming);
 /* For a database's listener; counted as that by the pool already. */

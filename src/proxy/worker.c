@@ -13,6 +13,7 @@
 #include "proxy/cancel.h"
 #include "proxy/client.h"
 #include "proxy/dial.h"
+#include "proxy/handover.h"
 #include "proxy/hub.h"
 #include "proxy/idle.h"
 #include "proxy/pools.h"
@@ -257,6 +258,7 @@ static void *loop(void *arg)
 			herd_server_janitor(w);
 			herd_cancel_janitor(w);
 			herd_suspend_janitor(w);
+			herd_leave_janitor(w);
 			herd_pools_janitor(w);
 			herd_hubs_janitor(w);
 			herd_idle_janitor(w);
@@ -299,7 +301,8 @@ static int init_worker(struct herd_px *px, struct herd_worker *w, int id)
 	ev.data.ptr = &w->wake;
 	if (epoll_ctl(w->epfd, EPOLL_CTL_ADD, w->wake.fd, &ev) < 0)
 		return -errno;
-	for (int i = 0; i < px->ndoors; i++) {
+	/* Taken from another process they stay shut until it has left them (takeover.c). */
+	for (int i = 0; i < px->ndoors && !px->elder; i++) {
 		ev.events = EPOLLIN | EPOLLEXCLUSIVE;
 		ev.data.ptr = &px->doors[i].conn;
 		if (epoll_ctl(w->epfd, EPOLL_CTL_ADD, px->doors[i].conn.fd, &ev) < 0)

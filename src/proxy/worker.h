@@ -25,6 +25,8 @@
 struct herd_client;
 struct herd_hub;
 struct herd_dns;
+struct herd_elder;
+struct herd_leave;
 struct herd_targets;
 struct herd_topology;
 struct herd_verdicts;
@@ -104,6 +106,10 @@ struct herd_px {
 	_Atomic int stop;     /* enum herd_stop */
 	_Atomic bool quit;    /* workers end their loops */
 	_Atomic bool leaving; /* another process takes over (handover.h) */
+	_Atomic(struct herd_leave *) leave;
+	_Atomic bool doors_away;  /* another process accepts, or not yet we */
+	struct herd_elder *elder; /* the process that we take over from; NULL: none */
+	_Atomic int spawned;      /* process that RESTART began; 0: none */
 	_Atomic bool paused_all, suspended;
 	_Atomic int64_t rest_told_us; /* when it was last said that descriptors are missing */
 	_Atomic int64_t suspend_us;   /* when SUSPEND began */

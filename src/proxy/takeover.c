@@ -1,0 +1,367 @@
+/* The new process's side of an online restart. */
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "proxy/handover.h"
+#include "proxy/pools_internal.h"
+#include "wire/msg.h"
+#include "wire/startup.h"
+
+enum { PATIENCE_S = 10, STMT_GAP = 1 << 20, MAX_ANSWER_BYTES = 1 << 16 };
+
+struct herd_elder {
+	struct herd_px *px;
+	int sock, pid;
+	bool reading; /* the thread was started */
+	pthread_t thread;
+	pthread_mutex_t lock; /* of sending, and gone */
+	bool gone;
+};
+
+static int connect_to(const struct herd_settings *s, struct herd_err *err)
+{
+	const char *dir = s->unix_socket_dir;
+	bool abstract = *dir == '@';
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	struct timeval patience = { .tv_sec = PATIENCE_S };
+
+	if (!*dir)
+		return herd_err_set(err, -EINVAL, "cannot reboot if unix dir not configured");
+	char *path = herd_str_printf("%s/.s.PGSQL.%d", abstract ? dir + 1 : dir, s->listen_port);
+	size_t n = path ? strlen(path) : 0;
+
+	if (!path || n + 1 >= sizeof(un.sun_path)) {
+		free(path);
+		return herd_err_set(err, -ENAMETOOLONG, "unix socket path is too long");
+	}
+	memcpy(un.sun_path + abstract, path, n);
+	free(path);
+	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (sock < 0)
+		return herd_err_set(err, -errno, "could not create a socket: %s", strerror(errno));
+	if (connect(sock, (struct sockaddr *)&un,
+		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + 1)) < 0) {
+		int code = -errno;
+
+		close(sock);
+		return code == -ECONNREFUSED || code == -ENOENT
+			       ? -ENOENT
+			       : herd_err_set(err, code, "could not connect to \"%s\": %s", dir,
+					      strerror(-code));
+	}
+	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	return sock;
+}
+
+static int read_all(int sock, char *to, size_t n)
+{
+	while (n > 0) {
+		ssize_t got = recv(sock, to, n, 0);
+
+		if (got <= 0)
+			return got == 0 ? -EPIPE : -errno;
+		to += got;
+		n -= (size_t)got;
+	}
+	return 0;
+}
+
+/* Reads messages up to one of that type; an error of the other side is ours. */
+static int read_until(int sock, char type, struct herd_err *err)
+{
+	struct herd_buf b = { 0 };
+	struct herd_report e;
+	struct herd_msg_head h = { 0, 0 };
+	int rc;
+
+	do {
+		char head[HERD_MSG_HEAD_BYTES];
+
+		herd_buf_reset(&b);
+		rc = read_all(sock, head, sizeof(head));
+		if (rc == 0)
+			rc = herd_msg_head_parse(head, sizeof(head), &h);
+		if (rc == 0 && (h.len > MAX_ANSWER_BYTES || !herd_buf_reserve(&b, h.len)))
+			rc = -EBADMSG;
+		if (rc == 0)
+			rc = read_all(sock, b.data, h.len);
+		if (rc < 0)
+			herd_err_set(err, rc, "the running process does not answer: %s",
+				     strerror(-rc));
+		else if (h.type == 'E' && herd_report_parse(b.data, h.len, &e) == 0)
+			rc = herd_err_set(err, -EPERM, "the running process refuses: %s", e.msg);
+	} while (rc == 0 && h.type != type);
+	herd_buf_free(&b);
+	return rc;
+}
+
+/* The console of the running process, then its own language. */
+static int ask(int sock, struct herd_record **ret, struct herd_err *err)
+{
+	static const char *const pairs[] = { "user",      "pgbouncer",        "database",
+					     "pgbouncer", "application_name", "takeover",
+					     NULL };
+	struct herd_buf b = { 0 };
+	int rc = 0;
+
+	herd_wr_startup(&b, pairs);
+	if (send(sock, herd_buf_str(&b), b.len, MSG_NOSIGNAL) < 0)
+		rc = herd_err_set(err, -errno, "could not talk to the running process: %s",
+				  strerror(errno));
+	if (rc == 0)
+		rc = read_until(sock, 'Z', err);
+	herd_buf_reset(&b);
+	herd_wr_query(&b, "TAKEOVER");
+	if (rc == 0 && send(sock, herd_buf_str(&b), b.len, MSG_NOSIGNAL) < 0)
+		rc = herd_err_set(err, -errno, "could not talk to the running process: %s",
+				  strerror(errno));
+	herd_buf_free(&b);
+	if (rc == 0)
+		rc = read_until(sock, 'C', err);
+	if (rc == 0 && (rc = herd_record_recv(sock, ret)) < 0)
+		herd_err_set(err, rc, "the running process does not hand over: %s", strerror(-rc));
+	return rc;
+}
+
+static void take_hello(struct herd_px *px, struct herd_record *r, struct herd_doors_given *doors)
+{
+	struct herd_field f;
+	size_t pos = 0;
+
+	if (herd_record_find(r, "cancel_secret", &f) && f.n == sizeof(px->cancel_secret))
+		memcpy(px->cancel_secret, f.data, f.n);
+	atomic_store(&px->paused_all, herd_record_get(r, "paused", 0) != 0);
+	/* The elder goes on naming statements for a while; its names and ours must not meet. */
+	herd_stmts_reserve(px->stmts, (uint64_t)herd_record_get(r, "last_stmt", 0) + STMT_GAP);
+	while (herd_record_next(r, &pos, &f)) {
+		struct herd_rd rd = herd_rd_init(f.data, f.n);
+
+		if (strcmp(f.name, "door") != 0 || doors->n == r->nfds)
+			continue;
+		const char *name = herd_rd_str(&rd), *listener = herd_rd_str(&rd);
+
+		doors->door[doors->n].fd = r->fds[doors->n];
+		r->fds[doors->n] = -1;
+		doors->door[doors->n].name = herd_str_dup(name);
+		doors->door[doors->n].listener = *listener ? herd_str_dup(listener) : NULL;
+		doors->n++;
+	}
+}
+
+int herd_takeover_begin(struct herd_px *px, const struct herd_pconf *config,
+			struct herd_doors_given *doors, struct herd_err *err)
+{
+	struct timeval forever = { 0, 0 };
+	struct herd_record *r = NULL;
+	int sock = connect_to(&config->s, err);
+
+	if (sock < 0)
+		return sock;
+	int rc = ask(sock, &r, err);
+
+	if (rc == 0 && r->type != HERD_RECORD_HELLO)
+		rc = herd_err_set(err, -EBADMSG, "the running process speaks another language");
+	struct herd_elder *e = rc == 0 ? calloc(1, sizeof(*e)) : NULL;
+
+	if (rc == 0 && !e)
+		rc = herd_err_set(err, -ENOMEM, "out of memory");
+	if (rc < 0) {
+		herd_record_free(r);
+		close(sock);
+		return rc;
+	}
+	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof(forever));
+	e->px = px;
+	e->sock = sock;
+	e->pid = (int)herd_record_get(r, "pid", 0);
+	pthread_mutex_init(&e->lock, NULL);
+	px->elder = e;
+	atomic_store(&px->doors_away, true);
+	take_hello(px, r, doors);
+	herd_record_free(r);
+	return 0;
+}
+
+/* --- what comes ------------------------------------------------------------------------------- */
+
+static struct herd_pool *pool_of(struct herd_px *px, const struct herd_record *r)
+{
+	const char *name = herd_record_str(r, "db"), *user = herd_record_str(r, "user");
+	struct herd_db *db = name ? herd_db_get(px, name, herd_record_str(r, "listener")) : NULL;
+	struct herd_pool *p = db && user ? herd_pool_get(px, db, user) : NULL;
+
+	return p && herd_record_get(r, "reads", 0) ? herd_pool_reads(p) : p;
+}
+
+static void take_pool(struct herd_px *px, const struct herd_record *r)
+{
+	struct herd_pool *p = pool_of(px, r);
+	const char *password = herd_record_str(r, "password");
+	struct herd_field f;
+
+	if (!p)
+		return;
+	if (password)
+		herd_pool_remember_password(p, password);
+	if (herd_record_find(r, "keys", &f) && f.n == sizeof(struct herd_scram_keys)) {
+		struct herd_scram_keys keys;
+
+		memcpy(&keys, f.data, sizeof(keys));
+		herd_pool_remember_keys(p, &keys);
+		herd_str_wipe(&keys, sizeof(keys));
+	}
+	if (herd_record_get(r, "paused", 0))
+		atomic_store(&p->db->paused, true);
+	if (herd_record_get(r, "disabled", 0))
+		atomic_store(&p->db->disabled, true);
+	atomic_store(&p->elsewhere, (int)herd_record_get(r, "servers", 0));
+}
+
+static void take_gone(struct herd_px *px, const struct herd_record *r)
+{
+	struct herd_pool *p = pool_of(px, r);
+
+	/* The elder may have opened some that it had not counted. */
+	if (p && atomic_load(&p->elsewhere) > 0)
+		atomic_fetch_sub(&p->elsewhere, 1);
+}
+
+static void nothing_elsewhere(struct herd_pool *p, void *arg)
+{
+	(void)arg;
+	atomic_store(&p->elsewhere, 0);
+}
+
+static void *receive(void *arg)
+{
+	struct herd_elder *e = arg;
+	struct herd_record *r = NULL;
+	bool end = false, open = false;
+
+	while (!end && herd_record_recv(e->sock, &r) == 0) {
+		switch (r->type) {
+		case HERD_RECORD_POOL:
+			take_pool(e->px, r);
+			break;
+		case HERD_RECORD_GONE:
+			take_gone(e->px, r);
+			break;
+		case HERD_RECORD_FRESH:
+		case HERD_RECORD_CLIENT:
+		case HERD_RECORD_SERVER:
+			herd_parcel_open(e->px, r);
+			r = NULL;
+			break;
+		case HERD_RECORD_BEGIN:
+			/* Not before: pools would be filled twice. */
+			open = true;
+			herd_doors_return(e->px);
+			break;
+		case HERD_RECORD_END:
+			end = true;
+			break;
+		default:
+			break;
+		}
+		herd_record_free(r);
+		r = NULL;
+	}
+	pthread_mutex_lock(&e->lock);
+	e->gone = true;
+	pthread_mutex_unlock(&e->lock);
+	herd_pools_each(e->px, nothing_elsewhere, NULL);
+	if (!open)
+		herd_doors_return(e->px);
+	if (!atomic_load(&e->px->quit))
+		herd_info(e->px->log, "process %d %s", e->pid,
+			  end ? "has handed everything over" : "has gone");
+	return NULL;
+}
+
+void herd_takeover_ready(struct herd_px *px)
+{
+	struct herd_elder *e = px->elder;
+	struct herd_record *r = e ? herd_record_new(HERD_RECORD_READY) : NULL;
+
+	if (!r)
+		return;
+	herd_record_number(r, "pid", getpid());
+	herd_doors_own(px);
+	if (herd_record_send(e->sock, r) == 0)
+		e->reading = pthread_create(&e->thread, NULL, receive, e) == 0;
+	herd_record_free(r);
+	herd_info(px->log, "taking over from process %d", e->pid);
+}
+
+bool herd_takeover_cancel(struct herd_px *px, const void *key, size_t n)
+{
+	struct herd_elder *e = px->elder;
+	struct herd_record *r = e ? herd_record_new(HERD_RECORD_CANCEL) : NULL;
+	bool sent = false;
+
+	if (!r)
+		return false;
+	herd_record_add(r, "key", key, n);
+	pthread_mutex_lock(&e->lock);
+	/* The elder reads all the time: a few bytes do not have to wait. */
+	if (!e->gone)
+		sent = herd_record_send(e->sock, r) == 0;
+	pthread_mutex_unlock(&e->lock);
+	herd_record_free(r);
+	return sent;
+}
+
+void herd_takeover_stop(struct herd_px *px)
+{
+	struct herd_elder *e = px->elder;
+	struct herd_record end = { .type = HERD_RECORD_END };
+
+	if (!e)
+		return;
+	pthread_mutex_lock(&e->lock);
+	if (!e->gone && e->reading)
+		herd_record_send(e->sock, &end);
+	pthread_mutex_unlock(&e->lock);
+	shutdown(e->sock, SHUT_RDWR);
+	if (e->reading)
+		pthread_join(e->thread, NULL);
+	e->reading = false;
+}
+
+void herd_takeover_free(struct herd_px *px)
+{
+	struct herd_elder *e = px->elder;
+
+	if (!e)
+		return;
+	close(e->sock);
+	pthread_mutex_destroy(&e->lock);
+	free(e);
+	px->elder = NULL;
+}
+
+bool herd_takeover_pending(const struct herd_px *px)
+{
+	struct herd_elder *e = px->elder;
+
+	if (!e)
+		return false;
+	pthread_mutex_lock(&e->lock);
+	bool pending = !e->gone;
+
+	pthread_mutex_unlock(&e->lock);
+	return pending;
+}
+
+int herd_takeover_pid(const struct herd_px *px)
+{
+	return px->elder ? px->elder->pid : 0;
+}
