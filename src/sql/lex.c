@@ -50,6 +50,9 @@ enum herd_sql_bytes herd_sql_bytes_of(const char *encoding)
 	char flat[24];
 	size_t n = 0;
 
+	/* Asked for every statement, and nearly always this. */
+	if (!encoding || strcmp(encoding, "UTF8") == 0)
+		return HERD_SQL_SAFE;
 	/* The server compares letters and digits only. */
 	for (; encoding && *encoding && n + 1 < sizeof(flat); encoding++) {
 		if (is(*encoding, START | DIGIT) && *encoding != '_')
