@@ -53,15 +53,6 @@ def count(pg, key):
     return pg.sql(f"select count(*) from t where a = {key}", db="db")[0][0]
 
 
-def test_routes(herd, herd_proxy):
-    px = herd_proxy()
-    assert px.sql("select pg_is_in_recovery()") == [(False,)]
-    assert px.sql("select pg_is_in_recovery()", port=px.reads) == [(True,)]
-    rows = px.console("show herd")
-    assert [(r["member"], r["leader"]) for r in rows] == [("a", "yes"), ("b", "no")]
-    assert json.loads(herd.etcd.get("/service/demo/proxies/px1"))["id"] == "px1"
-
-
 def test_handover(herd, herd_proxy):
     px = herd_proxy()
     writers = [Writer(px, k, transaction=k % 2) for k in range(4)]
@@ -97,21 +88,6 @@ def test_handover(herd, herd_proxy):
         assert count(herd.b, w.key) == w.ok
 
 
-def test_handover_aborted(herd, herd_proxy):
-    px = herd_proxy()
-    w = Writer(px, 1)
-    time.sleep(0.5)
-    herd.handover("prepare")
-    time.sleep(0.5)
-    before = w.ok
-    time.sleep(0.3)
-    assert w.ok == before
-    herd.handover("aborted")
-    wait_for(lambda: w.ok > before + 10)
-    w.stop()
-    assert w.errors == [] and count(herd.a, 1) == w.ok
-
-
 def test_crash(herd, herd_proxy):
     px = herd_proxy()
     writers = [Writer(px, k, transaction=k % 2) for k in range(4)]
@@ -138,37 +114,6 @@ def test_crash(herd, herd_proxy):
     # At most the statement that was in flight.
     for w in writers:
         assert len(w.errors) <= 1
-
-
-def test_stale_primary_is_refused(herd, herd_proxy):
-    """The leader key names a server that is not writable: nobody is let onto it."""
-    px = herd_proxy(hold=1)
-    herd.lead("b")
-    time.sleep(0.3)
-    with pytest.raises(psycopg.OperationalError, match="no usable server"):
-        px.sql("insert into t values (9, '')")
-    herd.lead("a")
-    assert px.sql("select 1") == [(1,)]
-
-
-def test_hold_timeout(herd, herd_proxy):
-    px = herd_proxy(hold=1)
-    assert px.sql("select 1") == [(1,)]
-    herd.lead(None)
-    time.sleep(0.2)
-    start = time.monotonic()
-    with pytest.raises(psycopg.OperationalError, match="no usable server"):
-        px.sql("select 1")
-    assert time.monotonic() - start < 10
-    assert px.console("show holds")[0]["held"] == "yes"
-
-
-def test_wrong_cluster_is_refused(herd, herd_proxy):
-    herd.etcd.put("/service/demo/0/initialize", "123456")
-    px = herd_proxy(hold=1)
-    with pytest.raises(psycopg.OperationalError, match="no usable server"):
-        px.sql("select 1")
-    assert "system identifier differs" in px.log()
 
 
 def test_sessions_are_carried(herd, herd_proxy):

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from conftest import HERD, Box, Herd, Proxy, free_port, users, wait_for
+from test_hold import Writer, count
 
 
 class Waiter(threading.Thread):
@@ -47,6 +48,7 @@ def start(shared):
         reads = free_port()
         p = Proxy(shared.box, HERD.format(etcd=shared.etcd.port, reads=reads, plain=free_port(),
                                           hold=hold, mode="transaction", more=more), name=name)
+        p.reads = reads
         made.append(p)
         return p
     yield fn
@@ -68,6 +70,62 @@ def connected(px, n):
     for c in conns:
         c.execute("select 1")
     return conns
+
+
+def test_routes(shared, start):
+    px = start("routes")
+    assert px.sql("select pg_is_in_recovery()") == [(False,)]
+    assert px.sql("select pg_is_in_recovery()", port=px.reads) == [(True,)]
+    rows = px.console("show herd")
+    assert [(r["member"], r["leader"]) for r in rows] == [("a", "yes"), ("b", "no")]
+    wait_for(lambda: '"px1"' in shared.etcd.get("/service/demo/proxies/px1"))
+
+
+def test_handover_aborted(shared, start):
+    px = start("handover")
+    w = Writer(px, 1)
+    wait_for(lambda: w.ok > 10)
+    shared.handover("prepare")
+    wait_for(lambda: held(px, 1))
+    before = w.ok
+    time.sleep(0.3)
+    assert w.ok == before
+    shared.handover("aborted")
+    wait_for(lambda: w.ok > before + 10)
+    w.stop()
+    assert w.errors == [] and count(shared.a, 1) == w.ok
+    shared.etcd.delete("/service/demo/0/handover")
+
+
+def test_stale_primary_is_refused(shared, start):
+    """The leader key names a server that is not writable: nobody is let onto it."""
+    px = start("stale_pr", hold=1)
+    assert px.sql("select 1") == [(1,)]
+    shared.lead("b")
+    wait_for(lambda: "no longer the right member" in px.log())
+    with pytest.raises(psycopg.OperationalError, match="no usable server"):
+        px.sql("insert into t values (9, '')")
+    shared.lead("a")
+    assert px.sql("select 1") == [(1,)]
+
+
+def test_hold_timeout(shared, start):
+    px = start("hold_tim", hold=1)
+    assert px.sql("select 1") == [(1,)]
+    shared.lead(None)
+    wait_for(lambda: held(px))
+    with pytest.raises(psycopg.OperationalError, match="no usable server"):
+        px.sql("select 1")
+    assert held(px)
+
+
+def test_wrong_cluster_is_refused(shared, start):
+    shared.etcd.put("/service/demo/0/initialize", "123456")
+    px = start("wrong_cl", hold=1)
+    with pytest.raises(psycopg.OperationalError, match="no usable server"):
+        px.sql("select 1")
+    shared.etcd.put("/service/demo/0/initialize", str(shared.a.system_id()))
+    assert "system identifier differs" in px.log()
 
 
 def test_only_so_many_wait(shared, start):
