@@ -22,6 +22,7 @@
 #include "plan/leaves.h"
 #include "plan/lift.h"
 #include "plan/plan.h"
+#include "plan/rekey.h"
 #include "plan/remote.h"
 #include "plan/rewrite.h"
 #include "plan/route.h"
@@ -110,24 +111,14 @@ static void add_relations(PlannedStmt *stmt, Relations *rels)
 
 static void check_key_unchanged(Query *query, List *tlist, const HerdTable *table)
 {
-	ListCell *lc;
-
-	foreach (lc, tlist) {
-		TargetEntry *tle = lfirst(lc);
-		Var *var = (Var *)tle->expr;
-
-		if (tle->resjunk || tle->resno != table->keyattno)
-			continue;
-		if (IsA(var, Var) && var->varno == query->resultRelation &&
-		    var->varattno == table->keyattno && var->varlevelsup == 0)
-			continue;
+	if (herd_changes_key(query, tlist, table))
 		ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("the distribution column \"%s\" of table \"%s\" cannot be updated",
+			 errmsg("the distribution column \"%s\" of table \"%s\" cannot be updated "
+				"here",
 				get_attname(table->relid, table->keyattno, false),
 				get_rel_name(table->relid)),
 			 errhint("Delete the row and insert it with its new value.")));
-	}
 }
 
 /* What no tier can do, wherever it stands in the statement. */
@@ -459,10 +450,19 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 #if PG_VERSION_NUM >= 180000
 	flatten_groups_walker((Node *)parse, NULL);
 #endif
-	check_walker((Node *)parse, NULL);
 	relations_walker((Node *)parse, &rels);
 	if (parse->resultRelation != 0)
 		target = herd_table_get(rt_fetch(parse->resultRelation, parse->rtable)->relid);
+	if (target != NULL && parse->commandType == CMD_UPDATE &&
+	    herd_changes_key(parse, parse->targetList, target)) {
+		Query *insert = herd_rekey(parse, target);
+
+		check_walker((Node *)insert, NULL);
+		stmt = plan_insert(insert, source, options, bound, planning, &rels);
+		stmt->commandType = CMD_UPDATE;
+		return stmt;
+	}
+	check_walker((Node *)parse, NULL);
 	if (herd_query_is_local_read(parse)) {
 		herd_rewrite(parse, planning);
 		stmt = plan_here(parse, source, options, bound);

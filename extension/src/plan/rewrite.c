@@ -309,6 +309,8 @@ static void rewrite_modifying_cte(CommonTableExpr *cte, HerdPlanning *planning)
 	if (rows->remote == NULL)
 		rows->remote = herd_tier1_write(sub, planning->bound, &why);
 	if (rows->remote == NULL)
+		rows->remote = herd_write_moved(sub, planning, true);
+	if (rows->remote == NULL)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("this write in WITH cannot be sent to the shards"),
 				errhint("It would need %s.", why)));

@@ -226,6 +226,11 @@ static Expr *combine_distinct(SplitContext *cxt, Aggref *agg)
 	Aggref *same = copyObject(agg);
 	ListCell *lc;
 
+	/* without groups a shard sends a row also when it has none: it must not count */
+	if (!contain_var_clause((Node *)agg->args)) {
+		cxt->failed = true;
+		return NULL;
+	}
 	foreach (lc, same->args) {
 		TargetEntry *arg = lfirst(lc);
 		SortGroupClause *clause;

@@ -48,6 +48,9 @@ select count(distinct s) filter (where x > 2), count(distinct s) filter (where f
 select flag, string_agg(distinct s, ',' order by s), count(*) from a group by flag
 select flag, string_agg(distinct s, ',' order by s) filter (where x > 1), max(s) from a group by flag
 select count(distinct n), count(distinct ts), min(ts) from a where k < 0
+select count(distinct 's'), avg(x) from a where k < 0
+select count(distinct 's') filter (where x > 100), avg(x) from a
+select x, count(distinct 5), count(*) from a group by x
 select avg(f::real), avg(ts - '2024-01-01'::timestamptz), sum(ts - '2024-01-01'::timestamptz) from a
 select stddev(k), stddev_pop(k::bigint), var_pop(n), variance(f::real), stddev(x::smallint) from a
 select regr_count(x, f), regr_avgx(x, f), regr_r2(x, f), covar_samp(n::float8, f), corr(f, k) from a

@@ -115,6 +115,13 @@ with q as (delete from b where y > 50 returning k) update a set s = 'gone' from 
 update r set name = q.s from (select x, max(s) as s from a group by x) q where q.x = r.id returning r.id, r.name
 delete from r using l where l.id = r.id
 truncate l; insert into l select k, s from a where k = 7
+update a set k = 3 where k = 4
+update a set k = k + 1
+update a set k = k + 1, x = k, s = upper(s) where x > 2 returning k, x, s
+update a set k = b.y from b where b.k = a.k and b.y < 20
+update a set k = c.v from c where c.ck = a.s and c.v % 300 = 0 and a.x = 1 and c.k = 3
+update b set k = k + 1000; update b set k = k - 1000 where y % 2 = 0 returning y, k
+update b set k = k where y < 5; update e set k = 1
 delete from a where (x, s) in (select y, t from b)
 update a set s = (q.b).t from (select b from b where y < 40) q(b) where a.x = (q.b).y
 insert into a (k, x) select y, k from b
@@ -129,8 +136,11 @@ create view va as select k as n, x as m from a; update va set m = b.y from b whe
 LINES = [q for q in WRITES.strip().splitlines() if q]
 
 REFUSED = [
-    ("update a set k = 3 where k = 4", "distribution column"),
-    ("update a set k = k + 1", "distribution column"),
+    ("update a set k = (random() * 5)::int", "distribution column"),
+    ("update a set (k, x) = (select 1, 2)", "distribution column"),
+    ("update a set k = b.y from b where b.k = a.k returning b.y", "distribution column"),
+    ("with q as (update a set k = 3 where k = 4 returning *) select * from q", "distribution column"),
+    ("update a set k = null where k = 4", "cannot be null"),
     ("insert into b values (7, 7, 'n') on conflict (k, y) do update set k = 9",
      "distribution column"),
     ("insert into a (x) values (1)", "cannot be null"),
