@@ -119,7 +119,7 @@ _pgherd_program() {
 		case $program in
 		agent) COMPREPLY=($(compgen -W "--validate-config --ignore-listen-port --print
 			--generate-sample-config --generate-config --dsn --user --version --help" -- "$cur")) ;;
-		proxy) COMPREPLY=($(compgen -W "--daemon --quiet --user --verbose --version --help" -- "$cur")) ;;
+		proxy) COMPREPLY=($(compgen -W "--daemon --reboot --quiet --user --verbose --version --help" -- "$cur")) ;;
 		demo) COMPREPLY=($(compgen -W "--dir --base-port --workers --replicas --force --help" -- "$cur")) ;;
 		sim) COMPREPLY=($(compgen -W "--seeds --seed --jobs --trace --minimize --config --members --no-guard --report --no-report --help" -- "$cur")) ;;
 		esac

@@ -236,6 +236,12 @@ static int exchange(struct herd_leave *l)
 	}
 }
 
+static void nothing_elsewhere(struct herd_pool *p, void *arg)
+{
+	(void)arg;
+	atomic_store(&p->elsewhere, 0);
+}
+
 /* The other side has gone before it had everything: what is here goes on here. */
 static void come_back(struct herd_leave *l, bool doors)
 {
@@ -258,6 +264,7 @@ static void come_back(struct herd_leave *l, bool doors)
 		herd_list_remove(n);
 		herd_parcel_open(l->px, herd_container_of(n, struct herd_record, node));
 	}
+	herd_pools_each(l->px, nothing_elsewhere, NULL);
 	if (doors)
 		herd_doors_return(l->px);
 }

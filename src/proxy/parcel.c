@@ -110,6 +110,7 @@ static void put_server(struct herd_record *r, struct herd_worker *w, struct herd
 		herd_stmts_unref(w->px->stmts, stmt);
 		pthread_mutex_unlock(&w->px->stmts_lock);
 	}
+	atomic_fetch_add(&s->pool->elsewhere, 1);
 	take_fd(r, &w->px->workers[atomic_load(&s->home)], &s->conn);
 }
 

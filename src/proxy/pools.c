@@ -73,6 +73,15 @@ static int setting(int user, int db, int fallback)
 	return user >= 0 ? user : db >= 0 ? db : fallback;
 }
 
+/* Servers that another process has of the pool while one takes over; they count as ours. */
+static int elsewhere(const struct herd_pool *p)
+{
+	/* Who stays with the process that goes must not be left with nothing. */
+	if (herd_leaving(p->px) && p->nidle + p->nactive + p->nopening == 0)
+		return 0;
+	return atomic_load(&p->elsewhere);
+}
+
 struct herd_pool_obs herd_pool_observe(const struct herd_worker *w, const struct herd_pool *p,
 				       const struct herd_database *conf)
 {
@@ -83,7 +92,7 @@ struct herd_pool_obs herd_pool_observe(const struct herd_worker *w, const struct
 		.idle = p->nidle,
 		.active = p->nactive,
 		.opening = p->nopening,
-		.closing = p->nclosing + atomic_load(&p->elsewhere) +
+		.closing = p->nclosing + elsewhere(p) +
 			   p->nrepl, /* take room, and are for nobody else */
 		.db_conns = atomic_load(&p->db->nconns),
 		.user_conns = atomic_load(&p->user_count->nconns),

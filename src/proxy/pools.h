@@ -101,7 +101,7 @@ struct herd_pool {
 	char fail_state[6];
 	uint64_t turn;
 	struct herd_cancel_queue cancels;
-	_Atomic int elsewhere;   /* servers still with the process that we take over from */
+	_Atomic int elsewhere;   /* servers of the process that we take over from, or give to */
 	struct herd_buf welcome; /* ParameterStatus messages of the last login */
 	struct herd_vars defaults;
 	bool have_welcome;

@@ -130,6 +130,7 @@ def test_what_a_client_keeps(own_box, server):
             px.connect(db="sess") as session:
         c.execute("set timezone = 'Asia/Tokyo'")
         c.execute("set application_name = 'before'")
+        c.execute("set statement_timeout = '77s'")
         for _ in range(3):
             c.execute("select %s::int + 1", (1,))
         session.execute("create temp table mine (a int)")
@@ -141,6 +142,8 @@ def test_what_a_client_keeps(own_box, server):
         ended(px.reboot())
         assert c.execute("show timezone").fetchone() == ("Asia/Tokyo",)
         assert c.execute("show application_name").fetchone() == ("before",)
+        assert c.execute("show statement_timeout").fetchone() == ("77s",)
+        assert px.sql("show statement_timeout") == [("0",)]
         assert c.execute("select %s::int + 1", (41,)).fetchone() == (42,)
         session.execute("insert into mine values (1)")
         assert session.execute("select pg_backend_pid()").fetchone()[0] == pid
