@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "common/file_perm.h"
-#include "miscadmin.h"
 #include "common/file_utils.h"
+#include "miscadmin.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
