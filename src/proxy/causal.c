@@ -53,16 +53,17 @@ bool herd_causal_ask_wrote(struct herd_client *c)
 	return false;
 }
 
-/* What is known of the replica without asking. It only rises, until its postmaster starts anew. */
-static uint64_t known(struct herd_server *s)
+/* Has it replayed that much, as far as is known? That only rises, until its postmaster starts anew.
+ */
+static bool known(struct herd_server *s, uint64_t lsn)
 {
-	if (s->mate && s->started != 0) {
+	if (s->replayed < lsn && s->mate && s->started != 0) {
 		pthread_mutex_lock(&s->mate->lock);
 		if (s->mate->started == s->started && s->mate->replayed > s->replayed)
 			s->replayed = s->mate->replayed;
 		pthread_mutex_unlock(&s->mate->lock);
 	}
-	return s->replayed;
+	return s->replayed >= lsn;
 }
 
 static void learn(struct herd_server *s, uint64_t lsn, int64_t started)
@@ -82,18 +83,30 @@ static void learn(struct herd_server *s, uint64_t lsn, int64_t started)
 	pthread_mutex_unlock(&s->mate->lock);
 }
 
+/* The timeline that a replica follows, as its member tells; looked up once per snapshot. */
+static int64_t timeline_told(struct herd_worker *w, struct herd_server *s)
+{
+	uint64_t serial = herd_topology_serial(w->px->topology);
+
+	if (s->told_serial == serial)
+		return s->told_timeline;
+	struct herd_topo *t = herd_topology_get(w->px->topology);
+	const struct herd_topo_group *g = herd_topo_find(t, s->scope, s->group);
+	const struct herd_topo_member *m = g ? herd_topo_member(g, s->member) : NULL;
+
+	s->told_timeline = m ? m->timeline : 0;
+	s->told_serial = serial;
+	herd_topo_unref(t);
+	return s->told_timeline;
+}
+
 /* Positions of two timelines cannot be compared: a replica may follow one that was given up. */
 static bool other_timeline(struct herd_client *c)
 {
-	struct herd_server *s = c->server;
-	struct herd_topo *t = herd_topology_get(c->w->px->topology);
-	const struct herd_topo_group *g = herd_topo_find(t, s->scope, s->group);
-	const struct herd_topo_member *m = g ? herd_topo_member(g, s->member) : NULL;
-	bool other = m && m->timeline > 0 && c->split->wrote_timeline > 0 &&
-		     m->timeline != (int64_t)c->split->wrote_timeline;
+	int64_t told = timeline_told(c->w, c->server);
 
-	herd_topo_unref(t);
-	return other;
+	return told > 0 && c->split->wrote_timeline > 0 &&
+	       told != (int64_t)c->split->wrote_timeline;
 }
 
 bool herd_causal_fits(struct herd_client *c)
@@ -102,7 +115,7 @@ bool herd_causal_fits(struct herd_client *c)
 
 	if (p->wrote == 0 || !herd_worker_settings(c->w)->causal_reads)
 		return true;
-	if (known(c->server) >= p->wrote && !other_timeline(c))
+	if (known(c->server, p->wrote) && !other_timeline(c))
 		return true;
 	p->wait_until_us = c->w->now_us + herd_worker_settings(c->w)->causal_wait;
 	if (!ask(c, replayed_sql, HERD_MARK_REPLAYED))

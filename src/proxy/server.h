@@ -97,6 +97,8 @@ struct herd_server {
 	int polls;
 	int64_t started; /* as in struct herd_mate, as far as this connection knows */
 	uint64_t replayed;
+	uint64_t told_serial; /* of the snapshot in which its member told this timeline */
+	int64_t told_timeline;
 	char *verify_row[3]; /* answers of the check: in recovery, system identifier, timeline */
 	bool errored;        /* what we asked failed */
 	char *error_text, error_state[6];

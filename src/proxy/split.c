@@ -350,7 +350,7 @@ static void go_home(struct herd_client *c, const struct request *r, const char *
 
 static void note_batch(struct herd_split *s, char type)
 {
-	if (type != 'd' && type != 'c' && type != 'f')
+	if (type != 'd' && type != 'c' && type != 'f' && type != 'H')
 		s->in_batch = type != 'Q' && type != 'S' && type != 'F';
 }
 
@@ -612,7 +612,7 @@ bool herd_split_swallows(struct herd_client *c, const char *sqlstate)
 	struct herd_split *s = c->split;
 	struct herd_server *server = c->server;
 
-	if (server->tx != 'I' || s->again || !herd_split_retries(c) ||
+	if (server->tx != 'I' || s->again || herd_session_pinned(c) || !herd_split_retries(c) ||
 	    herd_flight_rounds(&server->flight) != 1 || herd_flight_open_batch(&server->flight))
 		return false;
 	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {

@@ -175,6 +175,11 @@ def test_many_requests_at_once(px):
         # Behind the INSERT, which was sent to the primary, all that had come already follows it.
         assert rows(got) == ["t", "f", "f"]
         assert not [b for k, b in got if k == b"E"]
+    # A Flush between two requests opens no batch.
+    r.send(q("begin read only"), message(b"H"), q("commit"), message(b"H"),
+           q("insert into t values (5, 'flush')"), message(b"S"))
+    got = r.until(4)
+    assert not [b for k, b in got if k == b"E"]
     r.s.close()
 
 
