@@ -431,8 +431,11 @@ static bool read_login(struct herd_client *c)
 		if (got == -EAGAIN)
 			break;
 		if (got <= 0) {
-			herd_client_close(c, "client unexpected eof");
-			return false;
+			/* Some send a cancel request and do not wait for its end. */
+			c->eof = c->state == HERD_CLIENT_STARTUP && c->conn.in.len > 0;
+			if (!c->eof)
+				herd_client_close(c, "client unexpected eof");
+			return c->eof;
 		}
 		c->conn.in.len += (size_t)got;
 	}
@@ -502,6 +505,8 @@ void herd_client_run(struct herd_worker *w, struct herd_client *c)
 		case HERD_CLIENT_STARTUP:
 			if (!herd_login_direct_tls(c) && read_login(c))
 				herd_login_startup(c);
+			if (c->eof && c->state == HERD_CLIENT_STARTUP)
+				herd_client_close(c, "client unexpected eof");
 			break;
 		case HERD_CLIENT_AUTH:
 			if (read_login(c))

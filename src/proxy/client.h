@@ -85,7 +85,7 @@ struct herd_client {
 	bool pass_drop;
 	bool skip_to_sync; /* an error of ours stands for the rest of the batch */
 	bool copy_over;    /* COPY ended by an error of ours: its data is dropped */
-	bool eof;
+	bool eof; /* came with its startup packet */
 	struct herd_buf replay; /* what was sent since checkout while nothing has come back */
 	bool replayable;
 	bool carried; /* session pooling: another server of the cluster would do (carry.h) */
