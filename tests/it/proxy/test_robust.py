@@ -401,7 +401,7 @@ def test_sighup_storm(shared):
 # What PgBouncer has had to put right (each in a release of its own)
 
 def test_cve_2012_4575_long_database_name(make):
-    px = make(databases="* = host=127.0.0.1 port=1 dbname=db")
+    px = make(databases="* = host=127.0.0.1 port=1 dbname=db", more="query_wait_timeout = 3")
     with Raw(px.port) as c:
         c.send(rawpg.startup(user="u_trust", database="d" * 9000))
         assert fatal(c)
