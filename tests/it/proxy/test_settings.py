@@ -241,7 +241,8 @@ def test_users(make, server):
     for what, sql in (("query timeout|query_timeout", ["select pg_sleep(5)"]),
                       ("idle.transaction.timeout", ["begin", "wait"]),
                       ("client_idle_timeout", ["select 1", "wait"])):
-        with pytest.raises(psycopg.OperationalError, match=what):
+        # Whether the reason is read before the connection is found closed is the driver's luck.
+        with pytest.raises(psycopg.OperationalError):
             with px.connect() as c:
                 for s in sql:
                     if s != "wait":
@@ -249,6 +250,7 @@ def test_users(make, server):
                 if sql[-1] == "wait":
                     wait_for(lambda: re.search(f"closing because: ({what})", px.log()))
                     c.execute("select 1")
+        assert re.search(f"closing because: ({what})", px.log())
     with px.connect(user="u_plain") as a, px.connect(user="u_plain"):
         pid = a.execute("select pg_backend_pid()").fetchone()
         assert a.execute("select pg_backend_pid()").fetchone() == pid
@@ -259,11 +261,12 @@ def test_users(make, server):
         a.execute("select 1")
         with pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
             b.execute("select 1")
-    with pytest.raises(psycopg.OperationalError, match="transaction.timeout"):
+    with pytest.raises(psycopg.OperationalError):
         with px.connect(user="u_scram") as c:
             c.execute("begin")
             for _ in range(100):
                 c.execute("select pg_sleep(0.05)")
+    assert re.search("closing because: transaction.timeout", px.log())
     # Three at once: the pool's one, and the reserve's up to max_user_connections.
     conns = [px.connect(user="u_scram") for _ in range(3)]
     for c in conns:
