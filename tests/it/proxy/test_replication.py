@@ -145,15 +145,18 @@ def test_tools(world):
     """Before PostgreSQL 17 the tools ask for a database called replication, whatever they are told."""
     pg, px = world
     to = px.box.path("copy")
-    run(f"{BIN}/pg_basebackup", "-D", to, "-h", "127.0.0.1", "-p", px.port, "-U", "rep", "-c", "fast", "-X", "stream",
+    run(f"{BIN}/pg_basebackup", "-D", to, "-h", "127.0.0.1", "-p", px.port, "-U", "rep", "-c", "fast", "-X",
+        "stream", "-N",
         env=dict(os.environ, PGPASSWORD="secret"))
     assert os.path.exists(os.path.join(to, "PG_VERSION"))
     wal = px.box.path("wal")
     run("mkdir", wal)
     p = subprocess.Popen([*AS_POSTGRES, f"{BIN}/pg_receivewal", "-D", wal, "-h", "127.0.0.1",
-                          "-p", str(px.port), "-U", "u_trust", "-s", "1"])
+                          "-p", str(px.port), "-U", "u_trust", "-s", "1", "--no-sync"])
     try:
-        wait_for(lambda: os.listdir(wal))
+        # There is a file as soon as there is something to write to it.
+        wait_for(lambda: pg.sql("select pg_logical_emit_message(false, 'x', 'y')") and
+                 os.listdir(wal))
         pg.sql("select pg_switch_wal()")
         wait_for(lambda: any(not n.endswith(".partial") for n in os.listdir(wal)))
     finally:
