@@ -50,7 +50,9 @@ void herd_var_names_free(struct herd_var_names *names)
 int herd_var_names_find(const struct herd_var_names *names, const char *name)
 {
 	for (int i = 0; i < names->n; i++) {
-		if (strcasecmp(names->name[i], name) == 0)
+		/* Most differ in the first letter; bit 5 is the case of a letter. */
+		if (((names->name[i][0] ^ *name) & ~0x20) == 0 &&
+		    strcasecmp(names->name[i], name) == 0)
 			return i;
 	}
 	return -1;
