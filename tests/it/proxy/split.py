@@ -77,8 +77,19 @@ def standby(conn_or_cursor, prefix=""):
     return conn_or_cursor.execute(prefix + "select pg_is_in_recovery()").fetchone()[0]
 
 
+def warm(px):
+    """The first connections to both places are there."""
+    def replica():
+        with px.connect(autocommit=False) as c:
+            c.read_only = True
+            return standby(c)
+    px.sql("select 1")
+    wait_for(replica, 60)
+    return px
+
+
 def routes(px, db="db"):
     return {r["reason"]: int(r["total"]) for r in px.console("show routes") if r["database"] == db}
 
 
-__all__ = ["PORT", "Trio", "free_port", "psycopg", "routes", "standby", "wait_for"]
+__all__ = ["PORT", "Trio", "free_port", "psycopg", "routes", "standby", "wait_for", "warm"]

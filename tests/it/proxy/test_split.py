@@ -4,7 +4,7 @@ import socket
 import psycopg
 import pytest
 
-from split import Trio, routes, standby, wait_for
+from split import Trio, routes, standby, wait_for, warm
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +22,7 @@ def px(trio):
                    "off = cluster=demo group=0 role=primary dbname=db\n"
                    "sess = cluster=demo group=0 role=primary dbname=db split=transaction "
                    "pool_mode=session", "causal_reads = off")
-    p.sql("select 1")
-    return p
+    return warm(p)
 
 
 def test_read_only_transactions(px):
@@ -74,7 +73,7 @@ def test_set_transaction_moves(px):
             c.execute("set transaction read only")
             assert standby(c) is False
             c.execute("rollback")
-    assert all(s["state"] != "active" for s in px.console("show servers"))
+    wait_for(lambda: all(s["state"] != "active" for s in px.console("show servers")))
 
 
 def test_session(px):

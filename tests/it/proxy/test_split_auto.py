@@ -2,7 +2,7 @@
 import psycopg
 import pytest
 
-from split import Trio, routes, wait_for
+from split import Trio, routes, wait_for, warm
 
 WHERE = "current_setting('port')::int"  # of the server that answers; stable, so that it may be read
 
@@ -49,8 +49,7 @@ def trio():
 @pytest.fixture(scope="module")
 def px(trio):
     p = trio.proxy("db = cluster=demo group=0 role=primary split=auto")
-    p.sql("select 1")
-    return p
+    return warm(p)
 
 
 def verdicts(px):
