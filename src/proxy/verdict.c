@@ -164,6 +164,8 @@ static struct entry *add_entry(struct shard *s, uint64_t hash, struct herd_db *d
 
 	if (!e)
 		return NULL;
+	/* The address stands for the database: it must not become another one's. */
+	atomic_store(&db->pinned, true);
 	e->hash = hash;
 	e->db = db;
 	e->len = n;
