@@ -83,9 +83,9 @@ struct herd_client {
 	/* relay */
 	uint32_t pass_left; /* rest of a long message */
 	bool pass_drop;
-	bool skip_to_sync; /* an error of ours stands for the rest of the batch */
-	bool copy_over;    /* COPY ended by an error of ours: its data is dropped */
-	bool eof; /* came with its startup packet */
+	bool skip_to_sync;      /* an error of ours stands for the rest of the batch */
+	bool copy_over;         /* COPY ended by an error of ours: its data is dropped */
+	bool eof;               /* came with its startup packet */
 	struct herd_buf replay; /* what was sent since checkout while nothing has come back */
 	bool replayable;
 	bool carried; /* session pooling: another server of the cluster would do (carry.h) */
