@@ -335,7 +335,11 @@ static struct herd_server *make_server(struct herd_worker *w, const struct herd_
 		herd_server_drop(w, s, "could not take the connection over");
 		return NULL;
 	}
-	if (!p->have_welcome)
+	pthread_mutex_lock(&p->lock);
+	bool greets = p->have_welcome;
+
+	pthread_mutex_unlock(&p->lock);
+	if (!greets)
 		herd_pool_greeting(w, s);
 	herd_server_log(w, s, HERD_LOG_DEBUG, "taken over");
 	return s;
