@@ -297,7 +297,7 @@ class Fuzz:
                     if not got:
                         break
                     answer += got
-            except (OSError, raw.Gone, RuntimeError, AssertionError):
+            except (OSError, raw.Gone, RuntimeError, AssertionError, ValueError, struct.error):
                 pass
             if rng.random() < 0.2:
                 c.reset()
