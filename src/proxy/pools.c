@@ -609,8 +609,7 @@ static bool expired(const struct herd_worker *w, const struct herd_server *s,
 }
 
 /* Why a server must not be used again, or NULL. */
-static const char *unfit(const struct herd_worker *w, const struct herd_pool *p,
-			 struct herd_server *s)
+static const char *unfit(const struct herd_worker *w, struct herd_pool *p, struct herd_server *s)
 {
 	const struct herd_database *conf = herd_pool_conf(w, p);
 
@@ -631,10 +630,10 @@ static const char *unfit(const struct herd_worker *w, const struct herd_pool *p,
 			return "no longer the right member";
 		s->fits_serial = serial;
 	}
-	if (s->mate && atomic_load(&p->shed) == s->mate) {
-		atomic_store(&p->shed, NULL);
+	struct herd_mate *mate = s->mate;
+
+	if (mate && atomic_compare_exchange_strong(&p->shed, &mate, NULL))
 		return "evening out the members";
-	}
 	return conf->route.cluster && herd_pool_leaves(w, s, conf) ? "its member fails" : NULL;
 }
 
