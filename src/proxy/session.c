@@ -46,6 +46,9 @@ static int put(struct herd_map **map, const char *name, struct herd_sql_acts *ac
 		*map = herd_map_new(unref_acts);
 	if (!*map)
 		return -ENOMEM;
+	/* The map does not give up a value for itself: another reference would stay. */
+	if (herd_map_get(*map, name) == acts)
+		return 0;
 	int rc = herd_map_put(*map, name, herd_sql_acts_ref(acts));
 
 	if (rc < 0)

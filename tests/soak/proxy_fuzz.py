@@ -70,7 +70,7 @@ SQL = ["select 1", "", ";", "select 1; select 2", "begin", "commit", "rollback",
        "create temp table if not exists x (a int)", "savepoint a", "select $1", "insert into t values ($1, $2)",
        "select pg_sleep(0.01)", "show server_version", "set transaction read only", "fetch all c"]
 CONSOLE = ["show pools", "show clients", "show config", "show stats", "show help", "show", "show x", ";",
-           "show lists", "show fds", "set verbose = 0", "set", "set x = 'y", "kill_client 0x1",
+           "show lists", "show fds", "set verbose = 0", "set", "set x = 'y", "kill_client 0xffffffffff",
            "kill_client", "wait_close db", "reload", "select 1", "show servers; show pools", "reconnect nothing",
            "disable", "enable nothing", "pause nothing", "resume nothing", "\\", "show \"pools", "show mem"]
 NAMES = ["", "a", "b", "s" * 70, "\xff"]
