@@ -390,12 +390,15 @@ def test_sighup_storm(shared):
             shared.signal(signal.SIGHUP)
             if n % 10 == 0:
                 assert c.execute("select 1").fetchone() == (1,)
-    before = pss(shared)
-    for n in range(300):
-        shared.signal(signal.SIGHUP)
-        time.sleep(0.002)
-    wait_for(lambda: shared.sql("select 1") == [(1,)])
-    assert pss(shared) - before < 8000
+    # What a storm needs once stays; a second and a third need no more.
+    sizes = []
+    for _ in range(3):
+        for n in range(300):
+            shared.signal(signal.SIGHUP)
+            time.sleep(0.002)
+        wait_for(lambda: shared.sql("select 1") == [(1,)])
+        sizes.append(pss(shared))
+    assert sizes[2] - sizes[0] < 4000, sizes
 
 
 # What PgBouncer has had to put right (each in a release of its own)
