@@ -18,6 +18,18 @@ static void drop_foreign_handover(struct herd_step *s)
 		herd_delete(s, "handover", cl->handover_key.version);
 }
 
+/* Whoever asked for us asked in vain: the next leader must not begin the same again, nor wait. */
+static void withdraw(struct herd_step *s)
+{
+	const struct herd_cluster *cl = s->cl;
+
+	if (cl->failover_key.version && !cl->failover_key.bad &&
+	    (!cl->failover.candidate || herd_str_eq(cl->failover.candidate, s->o->name)))
+		herd_delete(s, "failover", cl->failover_key.version);
+	if (cl->handover_key.version && herd_str_eq(cl->handover.to, s->o->name))
+		herd_delete(s, "handover", cl->handover_key.version);
+}
+
 /* /sync must name us, and nobody else, before the first commit of our reign. True: it is written.
  */
 static bool claim_sync(struct herd_step *s)
@@ -210,6 +222,7 @@ bool herd_rule_promote(struct herd_step *s)
 				 o->task.last_ms >= c->promote_ms && c->promote_ms > 0)) {
 		c->no_race_before_ms = o->now_ms + s->cfg->ttl_ms;
 		c->promote_ms = 0;
+		withdraw(s);
 		herd_release(s);
 		return herd_answer(s, "promote.failed",
 				   "released leader key because the promotion failed");

@@ -347,11 +347,20 @@ void herd_admin_check(struct herd_client *c)
 	free(tag);
 }
 
+/* Its own SUSPEND is on; it may have ended since, and another console begun the next. */
+static bool suspends(const struct herd_client *c)
+{
+	const struct herd_px *px = c->w->px;
+
+	return c->console->suspends_us != 0 && atomic_load(&px->suspended) &&
+	       atomic_load(&px->suspend_us) == c->console->suspends_us;
+}
+
 void herd_admin_close(struct herd_client *c)
 {
 	if (!c->console)
 		return;
-	if (c->console->suspends && herd_suspend_end(c->w->px))
+	if (suspends(c) && herd_suspend_end(c->w->px))
 		herd_info(c->w->px->log, "admin disappeared when suspended, doing RESUME");
 	herd_map_free(c->console->prepared);
 	herd_map_free(c->console->portals);
@@ -368,7 +377,7 @@ bool herd_admin_full(const struct herd_client *c)
 
 bool herd_admin_resting(const struct herd_client *c)
 {
-	return c->console && !c->console->busy && !c->console->suspends;
+	return c->console && !c->console->busy && !suspends(c);
 }
 
 void herd_admin_resume(struct herd_client *c, bool full)

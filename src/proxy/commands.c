@@ -243,7 +243,7 @@ static int cmd_suspend(struct herd_client *c, const struct herd_command *cmd, st
 		return herd_err_set(err, -EINVAL, "cannot suspend with paused databases");
 	log_command(c->w, "SUSPEND", NULL);
 	herd_suspend_begin(c->w->px);
-	c->console->suspends = true;
+	c->console->suspends_us = atomic_load(&c->w->px->suspend_us);
 	return 1;
 }
 

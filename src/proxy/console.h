@@ -25,7 +25,7 @@ struct herd_console {
 	bool busy;       /* a command runs on: nothing is read */
 	bool described;  /* RowDescription was sent by Describe */
 	char *wait_verb, *wait_db;
-	bool suspends; /* SUSPEND came from here: it ends with this connection */
+	int64_t suspends_us; /* SUSPEND came from here, then: it ends with this connection */
 };
 
 /* Runs one statement; its answer may come later. */

@@ -87,6 +87,17 @@ def test_suspend_closes_what_stays_loud(px):
         console.execute("resume")
 
 
+def test_only_the_console_that_suspends_ends_it(px):
+    with px.connect(**ADMIN) as second:
+        with px.connect(**ADMIN) as first:
+            first.execute("suspend")
+            first.execute("resume")
+            second.execute("suspend")
+        wait_for(lambda: second.execute("show clients").rowcount == 1)
+        assert state(px, second)["suspended"] == "yes"
+        second.execute("resume")
+
+
 def test_suspend_ends_with_its_console(px):
     console = px.connect(**ADMIN)
     console.execute("suspend")

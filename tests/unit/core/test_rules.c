@@ -743,6 +743,25 @@ ROW(who_got_the_key_promotes)
 	CLOSE;
 }
 
+/* Whoever leads next must not be asked for the same again, nor wait for us. */
+ROW(who_cannot_promote_withdraws)
+{
+	OPEN;
+	k.leader = "a";
+	k.leader_lease = "L1";
+	k.failover = "{\"leader\":\"b\",\"member\":\"a\"}";
+	k.handover = "{\"id\":\"x\",\"from\":\"b\",\"to\":\"a\",\"phase\":\"done\","
+		     "\"deadline_ms\":1}";
+	see(&f, &k);
+	expect(&f, "promote; PROMOTE");
+	f.obs.task.last = HERD_TASK_PROMOTE;
+	f.obs.task.last_ok = false;
+	f.obs.task.last_ms = f.obs.now_ms;
+	expect(&f, "promote.failed; DELETE failover if version 12; DELETE handover if version 13; "
+		   "RELEASE leader if version 16");
+	CLOSE;
+}
+
 /* What a former life of the agent sent may still arrive: its key is written anew first. */
 ROW(an_adopted_lease)
 {
@@ -906,6 +925,7 @@ int main(void)
 		cmocka_unit_test(switchover),
 		cmocka_unit_test(the_key_is_passed),
 		cmocka_unit_test(who_got_the_key_promotes),
+		cmocka_unit_test(who_cannot_promote_withdraws),
 		cmocka_unit_test(an_adopted_lease),
 		cmocka_unit_test(switchover_is_taken_back),
 		cmocka_unit_test(switchover_is_refused),
