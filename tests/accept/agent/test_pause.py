@@ -20,7 +20,9 @@ def herd():
 
 def pause(herd, on):
     leader = next(m for m in herd.members if m.process)
-    assert leader.request("PATCH", "/config", {"pause": on or None})[0] == 200
+    # An agent that has started without the store may not listen yet.
+    wait_for(lambda: leader.request("PATCH", "/config", {"pause": on or None})[0] == 200, 30,
+             f"pause={on} is taken")
 
     def told():
         keys = herd.keys()
