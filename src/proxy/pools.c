@@ -331,18 +331,26 @@ static void evict_one(struct herd_pool *p, void *arg)
 	herd_server_drop(e->w, s, "evicted");
 }
 
-void herd_pool_evict_own(struct herd_worker *w, struct herd_pool *p)
+/* False: none is idle here. */
+static bool drop_idle(struct herd_worker *w, struct herd_pool *p, bool oldest,
+		      const char *why)
 {
 	pthread_mutex_lock(&p->lock);
-	struct herd_server *s = first_idle(p, w->id, true);
+	struct herd_server *s = first_idle(p, w->id, oldest);
 
 	if (s)
 		herd_pool_take(p, s, w->id);
 	pthread_mutex_unlock(&p->lock);
 	if (!s)
-		return;
+		return false;
 	herd_server_adopt(w, s);
-	herd_server_drop(w, s, "evicted");
+	herd_server_drop(w, s, why);
+	return true;
+}
+
+void herd_pool_evict_own(struct herd_worker *w, struct herd_pool *p)
+{
+	drop_idle(w, p, true, "evicted");
 }
 
 void herd_pool_kick(struct herd_worker *w, struct herd_pool *p)
@@ -927,18 +935,8 @@ struct herd_pool_counts herd_pool_count(struct herd_pool *p, int64_t now_us, int
 
 void herd_pool_drain(struct herd_worker *w, struct herd_pool *p)
 {
-	for (;;) {
-		pthread_mutex_lock(&p->lock);
-		struct herd_server *s = first_idle(p, w->id, false);
-
-		if (s)
-			herd_pool_take(p, s, w->id);
-		pthread_mutex_unlock(&p->lock);
-		if (!s)
-			return;
-		herd_server_adopt(w, s);
-		herd_server_drop(w, s, "close_needed");
-	}
+	while (drop_idle(w, p, false, "close_needed"))
+		;
 }
 
 static struct herd_server *any_parked(struct herd_pool *p)

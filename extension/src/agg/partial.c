@@ -168,7 +168,7 @@ static AggInfo *info_of_call(FunctionCallInfo fcinfo)
 	if (PG_ARGISNULL(NAME_ARG))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				errmsg("the name of the aggregate is null")));
-	/* a constant in our plans: the address of the bytes says enough, their text is certain */
+	/* a constant in our plans, but who calls it by hand may give any */
 	name = text_to_cstring(PG_GETARG_TEXT_PP(NAME_ARG));
 	if (info == NULL || strcmp(info->name, name) != 0)
 		fcinfo->flinfo->fn_extra = info = read_aggregate(name, fcinfo->flinfo->fn_mcxt);
