@@ -332,8 +332,7 @@ static void evict_one(struct herd_pool *p, void *arg)
 }
 
 /* False: none is idle here. */
-static bool drop_idle(struct herd_worker *w, struct herd_pool *p, bool oldest,
-		      const char *why)
+static bool drop_idle(struct herd_worker *w, struct herd_pool *p, bool oldest, const char *why)
 {
 	pthread_mutex_lock(&p->lock);
 	struct herd_server *s = first_idle(p, w->id, oldest);
