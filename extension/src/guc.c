@@ -1,5 +1,6 @@
 #include "guc.h"
 
+#include "conn/options.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -72,8 +73,6 @@ static const struct accepted_bool bools[] = {
 	{ "citus.use_citus_managed_tables", false },
 	{ "citus.writable_standby_coordinator", false },
 	{ "citus.explain_distributed_queries", true },
-	{ "citus.enable_binary_protocol", true },
-	{ "citus.force_max_query_parallelization", false },
 	{ "citus.all_modifications_commutative", false },
 	{ "citus.enable_deadlock_prevention", true },
 	{ "citus.enable_unsafe_triggers", false },
@@ -103,13 +102,7 @@ static const struct accepted_bool bools[] = {
 
 static const struct accepted_int ints[] = {
 	{ "citus.shard_replication_factor", 1, 1, 1, 0, PGC_USERSET },
-	{ "citus.max_shared_pool_size", 0, -1, INT_MAX, 0, PGC_SIGHUP },
-	{ "citus.local_shared_pool_size", 0, -1, INT_MAX, 0, PGC_SIGHUP },
-	{ "citus.max_client_connections", -1, -1, INT_MAX, 0, PGC_SUSET },
-	{ "citus.max_cached_connection_lifetime", 600000, -1, INT_MAX, GUC_UNIT_MS, PGC_USERSET },
-	{ "citus.max_intermediate_result_size", 1048576, -1, INT_MAX, GUC_UNIT_KB, PGC_USERSET },
 	{ "citus.limit_clause_row_fetch_count", -1, -1, INT_MAX, 0, PGC_USERSET },
-	{ "citus.executor_slow_start_interval", 10, 0, INT_MAX, GUC_UNIT_MS, PGC_USERSET },
 	{ "citus.background_task_queue_interval", 5000, -1, INT_MAX, GUC_UNIT_MS, PGC_SIGHUP },
 	{ "citus.max_background_task_executors", 1, 1, 1000, 0, PGC_SIGHUP },
 	{ "citus.max_background_task_executors_per_node", 1, 1, 128, 0, PGC_SIGHUP },
@@ -143,19 +136,14 @@ static const struct accepted_real reals[] = {
 };
 
 static const struct accepted_string strings[] = {
-	{ "citus.cluster_name", "default" },
 	{ "citus.show_shards_for_app_name_prefixes", "" },
 	{ "citus.superuser", "" },
 };
 
 static const struct accepted_enum enums[] = {
-	{ "citus.use_secondary_nodes", { "never", "always" } },
-	{ "citus.multi_task_query_log_level", { "off", "debug", "log", "notice", "warning", "error" } },
 	{ "citus.local_table_join_policy", { "auto", "never", "prefer-local", "prefer-distributed" } },
 	{ "citus.task_assignment_policy", { "greedy", "round-robin", "first-replica" } },
 	{ "citus.explain_analyze_sort_method", { "execution-time", "taskId" } },
-	{ "citus.propagate_set_commands", { "none", "local" } },
-	{ "citus.worker_min_messages", { "notice", "debug", "log", "info", "warning", "error" } },
 	{ "citus.metadata_sync_mode", { "transactional", "nontransactional" } },
 	{ "citus.create_object_propagation", { "immediate", "deferred", "automatic" } },
 	{ "citus.coordinator_aggregation_strategy", { "row-gather", "disabled" } },
@@ -269,6 +257,7 @@ void herd_guc_init(void)
 {
 	define_limits();
 	define_behaviour();
+	herd_options_init();
 	define_accepted();
 	MarkGUCPrefixReserved("citus");
 }

@@ -1,8 +1,8 @@
 #include "conn/session.h"
 
+#include "conn/options.h"
 #include "guc.h"
 #include "utils/elog.h"
-#include "utils/guc.h"
 
 static char *field(const PGresult *res, int code)
 {
@@ -79,6 +79,17 @@ void herd_conn_raise_lost(HerdConn *c)
 			why[0] ? errdetail_internal("%s", why) : 0));
 }
 
+static int level_of(const char *severity)
+{
+	if (strcmp(severity, "WARNING") == 0)
+		return WARNING;
+	if (strcmp(severity, "NOTICE") == 0)
+		return NOTICE;
+	if (strcmp(severity, "INFO") == 0)
+		return INFO;
+	return DEBUG1;
+}
+
 void herd_conn_notice(void *arg, const PGresult *res)
 {
 	HerdConn *c = arg;
@@ -86,16 +97,10 @@ void herd_conn_notice(void *arg, const PGresult *res)
 	const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 	const char *detail = PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL);
 	const char *hint = PQresultErrorField(res, PG_DIAG_MESSAGE_HINT);
-	int level = DEBUG1;
+	int level = c->forward_notices && severity ? level_of(severity) : DEBUG1;
 
-	if (c->forward_notices && severity) {
-		if (strcmp(severity, "WARNING") == 0)
-			level = WARNING;
-		else if (strcmp(severity, "NOTICE") == 0)
-			level = NOTICE;
-		else if (strcmp(severity, "INFO") == 0)
-			level = INFO;
-	}
+	if (level < herd_worker_min_messages && level != INFO)
+		level = DEBUG1;
 	ereport(level,
 		(errcode(sqlstate_of(PQresultErrorField(res, PG_DIAG_SQLSTATE), 0)),
 		 errmsg_internal("%s", message ? message : ""),
@@ -108,11 +113,4 @@ void herd_conn_log(const HerdConn *c, const char *sql)
 		ereport(NOTICE,
 			(errmsg_internal("issuing %s", sql),
 			 errdetail_internal("on server %s@%s:%d", c->user, c->host, c->port)));
-}
-
-int herd_conn_setting_int(const char *name, int fallback)
-{
-	const char *value = GetConfigOption(name, true, false);
-
-	return value ? atoi(value) : fallback;
 }

@@ -8,6 +8,7 @@
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
+#include "conn/options.h"
 #include "exec/internal.h"
 #include "guc.h"
 #include "mb/pg_wchar.h"
@@ -493,7 +494,6 @@ HerdConn *herd_conn_take_idle(int32 groupid)
 
 void herd_conn_trim_cache(void)
 {
-	int lifetime_ms = herd_conn_setting_int("citus.max_cached_connection_lifetime", 600000);
 	TimestampTz now = GetCurrentTimestamp();
 	dlist_mutable_iter iter;
 
@@ -514,8 +514,8 @@ void herd_conn_trim_cache(void)
 		if (c->lost || c->polling != PGRES_POLLING_OK || herd_conn_busy(c) ||
 		    PQstatus(c->pg) != CONNECTION_OK ||
 		    PQtransactionStatus(c->pg) != PQTRANS_IDLE || before >= herd_max_cached_conns ||
-		    (lifetime_ms >= 0 &&
-		     TimestampDifferenceExceeds(c->opened_at, now, lifetime_ms)))
+		    (herd_cached_lifetime_ms >= 0 &&
+		     TimestampDifferenceExceeds(c->opened_at, now, herd_cached_lifetime_ms)))
 			herd_conn_close(c);
 	}
 }

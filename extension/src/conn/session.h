@@ -194,6 +194,3 @@ extern void herd_conn_raise_lost(HerdConn *c) pg_attribute_noreturn();
 /* Takes over libpq's notices; installed on every connection. */
 extern void herd_conn_notice(void *arg, const PGresult *res);
 extern void herd_conn_log(const HerdConn *c, const char *sql);
-
-/* Integer setting that guc.h does not export. */
-extern int herd_conn_setting_int(const char *name, int fallback);

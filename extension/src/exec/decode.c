@@ -2,6 +2,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "conn/options.h"
 #include "conn/session.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
@@ -75,7 +76,7 @@ HerdDecoder *herd_decoder_new(TupleDesc tupdesc)
 		palloc0(offsetof(HerdDecoder, columns) + tupdesc->natts * sizeof(DecodeColumn));
 
 	d->natts = tupdesc->natts;
-	d->binary = true;
+	d->binary = herd_binary_protocol;
 	for (int i = 0; i < d->natts; i++) {
 		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
 		DecodeColumn *column = &d->columns[i];

@@ -2,6 +2,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "conn/options.h"
 #include "conn/session.h"
 #include "exec/internal.h"
 #include "executor/executor.h"
@@ -227,11 +228,6 @@ static void feed(HerdExec *exec, Worker *w)
 		send_task(exec, w, pool->tasks[pool->next++]);
 }
 
-static int slow_start_ms(void)
-{
-	return herd_conn_setting_int("citus.executor_slow_start_interval", 10);
-}
-
 static bool pool_wants_more(const HerdExec *exec, const Pool *pool)
 {
 	return pool->parallel && !pool->failed && pool->next < pool->ntasks &&
@@ -263,7 +259,7 @@ static void grow(HerdExec *exec)
 		feed(exec, &exec->workers[exec->nworkers - 1]);
 	}
 	if (now != 0)
-		exec->next_start = TimestampTzPlusMilliseconds(now, slow_start_ms());
+		exec->next_start = TimestampTzPlusMilliseconds(now, herd_slow_start_ms);
 }
 
 /*
@@ -331,7 +327,7 @@ static void open_pools(HerdExec *exec, bool in_block, bool lone)
 		pool->parallel = !one_each && !in_use && pool->ntasks > 1;
 		add_worker(exec, i, c);
 	}
-	exec->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), slow_start_ms());
+	exec->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), herd_slow_start_ms);
 	pfree(groups);
 }
 
