@@ -387,8 +387,13 @@ static bool session_at_rest(const struct herd_client *c)
 		  k->hub || k->opaque || (k->texts && herd_map_size(k->texts) > 0) ||
 		  (k->portals && herd_map_size(k->portals) > 0)))
 		return false;
-	return !sp || (!c->server && !sp->asking && !sp->blocked && !sp->inject && !sp->in_batch &&
-		       !sp->again && !sp->begin && sp->dirty == HERD_CLEAN);
+	if (!sp)
+		return true;
+	if (c->server || sp->asking || sp->blocked || sp->inject || sp->again || sp->skip)
+		return false;
+	/* Of a request that waits nothing was sent: all that is noted of it is found anew. */
+	return c->state == HERD_CLIENT_WAITING ||
+	       (!sp->in_batch && !sp->begin && sp->dirty == HERD_CLEAN);
 }
 
 /* May it leave as it is? A waiting client leaves its queue first. */

@@ -133,6 +133,7 @@ class Member:
         self.process = None
         self.patch = {}  # of this member alone; goes over the herd's
         self.host = "127.0.0.1"  # where its clients reach it
+        self.tls = None  # an ssl.SSLContext when its REST API speaks TLS
         self.wrap = os.environ.get("HERD_WRAP", "").split()  # its command goes behind this
         self.log = self.dir / "log"
 
@@ -223,11 +224,12 @@ class Member:
 
     def request(self, method, path, body=None, timeout=60, auth=None):
         data = json.dumps(body).encode() if body is not None else None
-        r = urllib.request.Request(f"http://{self.host}:{self.rest}{path}", data, method=method)
+        scheme = "https" if self.tls else "http"
+        r = urllib.request.Request(f"{scheme}://{self.host}:{self.rest}{path}", data, method=method)
         if auth:
             r.add_header("Authorization", "Basic " + base64.b64encode(auth.encode()).decode())
         try:
-            with urllib.request.urlopen(r, timeout=timeout) as answer:
+            with urllib.request.urlopen(r, timeout=timeout, context=self.tls) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as e:
             return e.code, e.read().decode()
