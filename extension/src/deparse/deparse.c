@@ -475,6 +475,13 @@ static bool prepare_walker(Node *node, void *context)
 		 * printed as the target already */
 		if (query->commandType == CMD_UPDATE || query->commandType == CMD_DELETE)
 			rt_fetch(query->resultRelation, query->rtable)->inFromCl = false;
+		/* the rewriter has written SEARCH and CYCLE out already */
+		foreach (lc, query->cteList) {
+			CommonTableExpr *cte = lfirst(lc);
+
+			cte->search_clause = NULL;
+			cte->cycle_clause = NULL;
+		}
 		name_conflict_columns(query);
 		/* identity columns are filled here, and shards need not be declared identity */
 		if (query->commandType == CMD_INSERT) {

@@ -251,6 +251,8 @@ static bool inline_walker(Node *node, void *context)
 				IncrementVarSublevelsUp((Node *)cxt->sub, cxt->depth, 1);
 			rte->rtekind = RTE_SUBQUERY;
 			rte->subquery = cxt->sub;
+			/* WITH name (column, ..) may name them otherwise than the query does */
+			rte->alias = copyObject(rte->eref);
 			rte->security_barrier = false;
 			rte->ctename = NULL;
 			rte->ctelevelsup = 0;

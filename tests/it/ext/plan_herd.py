@@ -56,6 +56,7 @@ class Herd:
     def __init__(self):
         self.own = "HERD_TEST_DIR" not in os.environ
         self.cluster = herd_cluster.Cluster(workers=2,
+                                            pg_config=os.environ.get("PGHERD_TEST_PG_CONFIG"),
                                             directory=os.environ.get("HERD_TEST_DIR"))
         if self.own:
             try:
