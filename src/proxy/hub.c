@@ -40,7 +40,10 @@ struct herd_hub_member {
 	size_t n;
 	bool waiting, refused;
 	int64_t since_us;
-	struct herd_buf kept; /* notifications for later; the client's thread only */
+	/* the client's thread only */
+	struct herd_buf kept;  /* notifications for later */
+	struct herd_buf early; /* those for channels that may be open in a moment */
+	bool commits;          /* its transaction may be committed already */
 };
 
 /* Which client notified by which server, to give its own notifications its own process id. */
@@ -83,6 +86,7 @@ struct news {
 	struct herd_note note;
 	struct herd_hub *hub;
 	char *channel;
+	uint32_t pid; /* as clients know the sender */
 	struct herd_buf message;
 };
 
@@ -313,6 +317,30 @@ static bool listens(const struct herd_session *s, const char *channel)
 	return false;
 }
 
+void herd_hub_commits(struct herd_client *c)
+{
+	if (c->kept->hub)
+		c->kept->hub->commits = true;
+}
+
+/* What came early for channels that are open now is for the client, the rest never was. */
+static void take_early(struct herd_hub_member *m)
+{
+	const char *p = herd_buf_str(&m->early);
+	struct herd_msg_head h;
+
+	for (size_t left = m->early.len; herd_msg_head_parse(p, left, &h) == 0;) {
+		struct herd_rd r = herd_rd_init(p + HERD_MSG_HEAD_BYTES, h.len);
+
+		herd_rd_u32(&r);
+		if (find_ear(m, herd_rd_str(&r)))
+			herd_buf_add(&m->kept, p, HERD_MSG_HEAD_BYTES + h.len);
+		p += HERD_MSG_HEAD_BYTES + h.len;
+		left -= HERD_MSG_HEAD_BYTES + h.len;
+	}
+	herd_buf_free(&m->early);
+}
+
 void herd_hub_sync(struct herd_client *c)
 {
 	struct herd_hub_member *m = c->kept->hub;
@@ -320,6 +348,7 @@ void herd_hub_sync(struct herd_client *c)
 	c->kept->s.channels_changed = c->kept->hub_asked = false;
 	if (!m)
 		return;
+	m->commits = false;
 	pthread_mutex_lock(&m->hub->lock);
 	for (size_t i = 0; i < m->n;) {
 		if (listens(&c->kept->s, m->ear[i].channel->name))
@@ -328,6 +357,8 @@ void herd_hub_sync(struct herd_client *c)
 			drop_ear(m, i);
 	}
 	pthread_mutex_unlock(&m->hub->lock);
+	if (m->early.len > 0)
+		take_early(m);
 }
 
 void herd_hub_leave(struct herd_client *c)
@@ -343,6 +374,7 @@ void herd_hub_leave(struct herd_client *c)
 	pthread_mutex_unlock(&m->hub->lock);
 	free(m->ear);
 	herd_buf_free(&m->kept);
+	herd_buf_free(&m->early);
 	free(m);
 	c->kept->hub = NULL;
 }
@@ -432,18 +464,28 @@ void herd_hub_flush(struct herd_client *c)
 		send_kept(c);
 }
 
-static void give(struct herd_client *c, const struct herd_buf *message)
+/* Only the client's thread opens its ears, so what is true here stays true for now. */
+static void give(struct herd_client *c, const struct news *n)
 {
 	struct herd_hub_member *m = c->kept->hub;
+	const struct ear *ear = find_ear(m, n->channel);
+	bool open = ear && ear->open;
 
-	herd_buf_add(&m->kept, herd_buf_str(message), message->len);
-	if (!herd_buf_ok(&m->kept) || m->kept.len > HERD_HUB_MAX_QUEUED)
+	if (!open && !m->commits && n->pid != pid_of(c))
+		return;
+	struct herd_buf *b = open ? &m->kept : &m->early;
+
+	herd_buf_add(b, herd_buf_str(&n->message), n->message.len);
+	if (!herd_buf_ok(b) || b->len > HERD_HUB_MAX_QUEUED)
 		herd_client_close(c, "too many notifications wait for the end of its transaction");
 	else
 		herd_hub_flush(c);
 }
 
-/* Members on this thread: they are not gone before this function ends, for they are ours. */
+/*
+ * Members on this thread that have asked for the channel: they are not gone before this function
+ * ends, for they are ours.
+ */
 static size_t hearers(struct herd_worker *w, struct herd_hub *h, const char *channel,
 		      struct herd_client **list, size_t room)
 {
@@ -453,9 +495,8 @@ static size_t hearers(struct herd_worker *w, struct herd_hub *h, const char *cha
 	herd_list_for_each(it, &h->members)
 	{
 		struct herd_hub_member *m = herd_container_of(it, struct herd_hub_member, node);
-		const struct ear *ear = m->client->w == w ? find_ear(m, channel) : NULL;
 
-		if (!ear || !ear->open)
+		if (m->client->w != w || !find_ear(m, channel))
 			continue;
 		if (n < room)
 			list[n] = m->client;
@@ -477,7 +518,7 @@ static void news_note(struct herd_worker *w, struct herd_note *note)
 		herd_warning(w->px->log, "out of memory: a notification is lost");
 	for (size_t i = 0; list && i < count; i++) {
 		if (list[i]->state != HERD_CLIENT_CLOSED)
-			give(list[i], &n->message);
+			give(list[i], n);
 	}
 	free(list);
 	herd_buf_free(&n->message);
@@ -511,6 +552,7 @@ static void publish(struct herd_hub *h, uint32_t pid, const char *channel, const
 			herd_wr_str(&n->message, channel);
 			herd_wr_str(&n->message, payload);
 			herd_wr_end(&n->message, mark);
+			n->pid = pid;
 			n->channel = strdup(channel);
 		}
 		if (!n || !n->channel || !herd_buf_ok(&n->message)) {

@@ -5,7 +5,7 @@
  * The connection is opened for the first LISTEN, with the login of that client's pool, beside the
  * pool (pool_size does not count it, max_db_connections does), in a cluster always at the primary.
  * A channel is listened to before the client's own LISTEN is sent on, so nothing is missed
- * afterwards. What is notified while the connection is being made again is lost, as it is for a
+ * afterwards: what comes between the server's commit and our word of it waits for that word. What is notified while the connection is being made again is lost, as it is for a
  * session that was cut.
  *
  * A hub's lock guards its channels and members and is taken for LISTEN, UNLISTEN and notifications
@@ -26,6 +26,12 @@ enum { HERD_HUB_MAX_QUEUED = 4 * 1024 * 1024 };
 
 /* The client is about to LISTEN to it. */
 enum herd_hub_answer herd_hub_want(struct herd_client *c, const char *channel);
+/*
+ * What ends its transaction was sent: from here on nothing that is notified on the channels that it
+ * asked for is lost, though its LISTEN is not known to be committed yet. What its own server notifies
+ * is kept before, too.
+ */
+void herd_hub_commits(struct herd_client *c);
 /* Its transaction is over: it listens to what c->kept->s says, and to nothing else. */
 void herd_hub_sync(struct herd_client *c);
 /* It is about to NOTIFY: what comes from its server now is its own. */

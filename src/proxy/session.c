@@ -350,6 +350,9 @@ void herd_session_sent_msg(struct herd_client *c, struct herd_session_msg *m, bo
 		return;
 	}
 	herd_flight_note(&c->server->flight);
+	if (c->kept->hub_asked &&
+	    (c->server->tx == 'I' || (m->acts->kinds & HERD_ACT_BIT(HERD_ACT_COMMIT))))
+		herd_hub_commits(c);
 	if (m->acts->kinds & HERD_ACT_BIT(HERD_ACT_NOTIFY))
 		herd_hub_notifies(c);
 	if (m->acts->kinds & HERD_ACT_BIT(HERD_ACT_SEQUENCE))

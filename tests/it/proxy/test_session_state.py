@@ -405,6 +405,44 @@ def test_listen_is_transactional(px):
         a.rollback()
 
 
+def test_notify_in_the_transaction_of_its_listen(px):
+    """As in PostgreSQL, the session hears itself; whatever thread is the faster one."""
+    clients = [ear(px.connect("two", autocommit=False)) for _ in range(4)]
+    try:
+        for i in range(60):
+            c, how = clients[i % 4], i // 4 % 3
+            name = f"self{i}"
+            if how == 0:
+                c.execute(f"listen {name}")
+                c.execute(f"notify {name}, 'me'")
+                c.commit()
+            elif how == 1:
+                c.execute(f"select pg_notify('{name}', 'me')")
+                c.execute(f"listen {name}")
+                c.execute("commit")
+            else:
+                c.rollback()
+                c.autocommit = True
+                c.cursor(binary=False).execute(f"listen {name}; notify {name}, 'me'")
+                c.autocommit = False
+            assert heard(c) == [(name, "me", c.info.backend_pid)]
+        c, other = clients[:2]
+        other.autocommit = True
+        c.execute("listen late")
+        other.execute("notify late, 'before its commit'")
+        time.sleep(0.3)
+        c.commit()
+        other.execute("notify late, 'after it'")
+        assert names(heard(c)) == [("late", "after it")]
+        c.execute("listen never")
+        c.execute("notify never, 'x'")
+        c.rollback()
+        assert heard(c, timeout=0.5) == []
+    finally:
+        for c in clients:
+            c.close()
+
+
 def test_listen_by_extended_protocol(px):
     with px.connect(prepare_threshold=0) as a, px.connect() as b:
         ear(a)
