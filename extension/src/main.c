@@ -1,6 +1,8 @@
 #include "postgres.h"
 
 #include "catalog/metadata.h"
+#include "conn/budget.h"
+#include "conn/login.h"
 #include "ddl/ddl.h"
 #include "fmgr.h"
 #include "guc.h"
@@ -24,6 +26,8 @@ void _PG_init(void)
 
 	herd_guc_init();
 	herd_metadata_init();
+	herd_budget_init();
+	herd_login_init();
 	herd_txn_init();
 	herd_ddl_init();
 	herd_maintenance_init();

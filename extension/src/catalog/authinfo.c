@@ -1,12 +1,20 @@
-#include "catalog/metadata.h"
+#include "catalog/nodes.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/tables.h"
+#include "commands/trigger.h"
+#include "conn/conn.h"
+#include "ddl/local.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -72,4 +80,83 @@ char *herd_node_poolinfo(int32 nodeid)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return poolinfo;
+}
+
+/* -- passing credentials on -------------------------------------------------------------------- */
+
+/* A change comes from a node that has told all others already. */
+static bool comes_from_node(void)
+{
+	return application_name && strncmp(application_name, "citus_internal", 14) == 0;
+}
+
+static char *column_literal(HeapTuple tuple, TupleDesc desc, int attno)
+{
+	return quote_literal_cstr(SPI_getvalue(tuple, desc, attno));
+}
+
+static void append_delete(StringInfo sql, HeapTuple tuple, TupleDesc desc)
+{
+	appendStringInfo(sql,
+			 "DELETE FROM pg_catalog.pg_dist_authinfo WHERE nodeid = %s AND rolename = "
+			 "%s;",
+			 column_literal(tuple, desc, AUTH_NODE),
+			 column_literal(tuple, desc, AUTH_ROLE));
+}
+
+static void append_upsert(StringInfo sql, HeapTuple tuple, TupleDesc desc)
+{
+	appendStringInfo(sql,
+			 "INSERT INTO pg_catalog.pg_dist_authinfo (nodeid, rolename, authinfo) "
+			 "VALUES (%s, %s, %s) ON CONFLICT (rolename, nodeid) DO UPDATE SET "
+			 "authinfo = excluded.authinfo;",
+			 column_literal(tuple, desc, AUTH_NODE),
+			 column_literal(tuple, desc, AUTH_ROLE),
+			 column_literal(tuple, desc, AUTH_INFO));
+}
+
+List *herd_authinfo_commands(void)
+{
+	Oid oid = get_relname_relid("pg_dist_authinfo", PG_CATALOG_NAMESPACE);
+	Relation rel = table_open(oid, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	List *commands = NIL;
+	HeapTuple tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan))) {
+		StringInfoData sql;
+
+		initStringInfo(&sql);
+		append_upsert(&sql, tuple, RelationGetDescr(rel));
+		commands = lappend(commands, sql.data);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return commands;
+}
+
+PG_FUNCTION_INFO_V1(herd_authinfo_changed);
+PGDLLEXPORT Datum herd_authinfo_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *)fcinfo->context;
+	StringInfoData sql;
+	TupleDesc desc;
+	List *groups;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(data->tg_event))
+		elog(ERROR, "authinfo_changed is a trigger for rows");
+	if (!herd_enabled() || comes_from_node() || (groups = herd_other_groups()) == NIL)
+		PG_RETURN_POINTER(NULL);
+	/* What is new serves to connect already. */
+	CommandCounterIncrement();
+	desc = RelationGetDescr(data->tg_relation);
+	initStringInfo(&sql);
+	if (!TRIGGER_FIRED_BY_INSERT(data->tg_event))
+		append_delete(&sql, data->tg_trigtuple, desc);
+	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
+		append_upsert(&sql, data->tg_trigtuple, desc);
+	else if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+		append_upsert(&sql, data->tg_newtuple, desc);
+	herd_remote_exec_groups(groups, sql.data);
+	PG_RETURN_POINTER(NULL);
 }

@@ -29,3 +29,6 @@ extern void herd_node_activate(const HerdNode *node);
  * with password hashes and memberships.
  */
 extern List *herd_role_commands(const char *filter, bool by_superuser);
+
+/* Statements that give another node the rows of pg_dist_authinfo (char *). */
+extern List *herd_authinfo_commands(void);

@@ -20,6 +20,10 @@
 /* How long a cancelled command may take to end before its connection is given up. */
 #define QUIESCE_TIMEOUT_MS 5000
 #define CANCEL_AGAIN_MS 200
+/* What a backend that is told to end still does for the nodes: it asks them to stop. */
+#define DYING_TIMEOUT_MS 200
+/* A thread that sends a cancel request is looked at so often. */
+#define CANCEL_POLL_MS 5
 
 /* -- the queue of what is outstanding ---------------------------------------------------------- */
 
@@ -82,11 +86,22 @@ static void sent_or_lost(HerdConn *c, int ok)
 		herd_conn_raise_lost(c);
 }
 
-static void send_plain(HerdConn *c, const char *sql)
+static void send_command(HerdConn *c, HerdCmd cmd, const char *sql)
 {
-	expect_push(c, HERD_CMD_SETUP, -1, false, NULL);
+	expect_push(c, cmd, -1, false, NULL);
 	herd_conn_log(c, sql);
 	sent_or_lost(c, PQsendQueryParams(c->pg, sql, 0, NULL, NULL, NULL, NULL, 0));
+}
+
+static void send_plain(HerdConn *c, const char *sql)
+{
+	send_command(c, HERD_CMD_SETUP, sql);
+}
+
+void herd_conn_send_bind(HerdConn *c, const char *sql)
+{
+	send_command(c, HERD_CMD_BIND, sql);
+	herd_conn_send_sync(c);
 }
 
 static const char *isolation_name(void)
@@ -338,12 +353,16 @@ HerdReceived herd_conn_receive(HerdConn *c, int *task, PGresult **ret)
 			}
 			if (e->statement)
 				e->statement->confirmed = true;
+			if (e->cmd == HERD_CMD_BIND)
+				c->bound = true;
 			PQclear(res);
 			break;
 		case PGRES_PIPELINE_ABORTED:
 			PQclear(res);
 			break;
 		default:
+			if (e->cmd == HERD_CMD_BIND)
+				c->lost = true;
 			herd_conn_raise(c, res);
 		}
 	}
@@ -399,6 +418,18 @@ void herd_conn_finish(HerdConn *c)
 	}
 }
 
+/* A backend that must end does not wait for nodes any longer than this. */
+static TimestampTz sooner_if_dying(TimestampTz deadline)
+{
+	static TimestampTz end;
+
+	if (!ProcDiePending)
+		return deadline;
+	if (end == 0)
+		end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DYING_TIMEOUT_MS);
+	return deadline == 0 ? end : Min(deadline, end);
+}
+
 /* Waits without acting on interrupts; false when it is over. */
 static bool wait_quietly(HerdConn *c, TimestampTz deadline, HerdOnCancel *on_cancel)
 {
@@ -410,6 +441,7 @@ static bool wait_quietly(HerdConn *c, TimestampTz deadline, HerdOnCancel *on_can
 		return false;
 	if (PQflush(c->pg) == 1)
 		events |= WL_SOCKET_WRITEABLE;
+	deadline = sooner_if_dying(deadline);
 	if (deadline != 0) {
 		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 		if (timeout <= 0)
@@ -427,9 +459,23 @@ static bool wait_quietly(HerdConn *c, TimestampTz deadline, HerdOnCancel *on_can
 			return false;
 		herd_conn_cancel(c);
 		*on_cancel = HERD_CANCEL_IGNORE; /* once is enough */
+		c->cancel_until =
+			TimestampTzPlusMilliseconds(GetCurrentTimestamp(), QUIESCE_TIMEOUT_MS);
 	}
 	if (event.events & WL_SOCKET_READABLE)
 		(void)PQconsumeInput(c->pg);
+	return true;
+}
+
+/* The connection is idle, but a request to cancel it may still be on its way. */
+static bool outlive_cancel(HerdConn *c, TimestampTz deadline)
+{
+	while (herd_conn_cancelling(c)) {
+		if (GetCurrentTimestamp() >= sooner_if_dying(deadline))
+			return false;
+		pg_usleep(CANCEL_POLL_MS * 1000L);
+	}
+	herd_conn_forget_cancel(c);
 	return true;
 }
 
@@ -481,11 +527,14 @@ static bool wait_for_end(HerdConn *c, TimestampTz deadline, bool cancel)
 
 void herd_conn_quiesce(HerdConn *c, bool cancel)
 {
-	TimestampTz deadline;
+	herd_conn_quiesce_until(
+		c, cancel, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), QUIESCE_TIMEOUT_MS));
+}
 
+void herd_conn_quiesce_until(HerdConn *c, bool cancel, TimestampTz deadline)
+{
 	if (!herd_conn_busy(c) || c->lost)
 		return;
-	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), QUIESCE_TIMEOUT_MS);
 	if (cancel)
 		herd_conn_cancel(c);
 	while (herd_conn_busy(c)) {
@@ -516,6 +565,8 @@ void herd_conn_quiesce(HerdConn *c, bool cancel)
 				herd_conn_cancel(c);
 		}
 	}
+	if (!outlive_cancel(c, deadline))
+		c->lost = true;
 	c->owner = NULL;
 }
 
@@ -540,11 +591,12 @@ HerdOutcome herd_conn_simple_wait(HerdConn *c, TimestampTz deadline, HerdOnCance
 
 	if (error)
 		*error = NULL;
+	c->cancel_until = 0;
 	while (c->simple) {
 		PGresult *res;
 
 		if (PQisBusy(c->pg) && PQstatus(c->pg) != CONNECTION_BAD) {
-			if (!wait_quietly(c, deadline, &on_cancel) &&
+			if (!wait_quietly(c, deadline ? deadline : c->cancel_until, &on_cancel) &&
 			    PQstatus(c->pg) != CONNECTION_BAD)
 				give_up(c);
 			continue;
@@ -565,6 +617,8 @@ HerdOutcome herd_conn_simple_wait(HerdConn *c, TimestampTz deadline, HerdOnCance
 			discard(c, res);
 		}
 	}
+	if (c->cancel_until != 0 && !c->lost && !outlive_cancel(c, c->cancel_until))
+		c->lost = true;
 	/* A server that says goodbye in the middle has not refused, it is gone. */
 	return c->lost ? HERD_UNKNOWN : outcome;
 }
@@ -591,22 +645,4 @@ void herd_conn_simple_finish(HerdConn *c)
 	}
 	if (c->lost)
 		herd_conn_raise_lost(c);
-}
-
-void herd_conn_cancel_session(PGconn *pg)
-{
-	char why[256]; /* libpq's own documented size */
-	PGcancel *cancel;
-
-	if (PQstatus(pg) == CONNECTION_BAD)
-		return;
-	cancel = PQgetCancel(pg);
-	if (cancel && !PQcancel(cancel, why, sizeof(why)))
-		ereport(DEBUG1, (errmsg_internal("could not send a cancel request: %s", why)));
-	PQfreeCancel(cancel);
-}
-
-void herd_conn_cancel(HerdConn *c)
-{
-	herd_conn_cancel_session(c->pg);
 }

@@ -8,6 +8,8 @@
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
+#include "conn/budget.h"
+#include "conn/login.h"
 #include "conn/options.h"
 #include "exec/internal.h"
 #include "guc.h"
@@ -29,96 +31,12 @@ dlist_head herd_conns = DLIST_STATIC_INIT(herd_conns);
 
 static MemoryContext conns_cxt;
 
-/* -- connection parameters --------------------------------------------------------------------- */
-
-typedef struct ParamList {
-	int n, size;
-	const char **keys;
-	const char **values;
-} ParamList;
-
-static void param_set(ParamList *list, const char *key, const char *value)
-{
-	for (int i = 0; i < list->n; i++) {
-		if (strcmp(list->keys[i], key) == 0) {
-			list->values[i] = value;
-			return;
-		}
-	}
-	if (list->n + 1 >= list->size) {
-		list->size = list->size ? list->size * 2 : 16;
-		list->keys = list->keys ? repalloc(list->keys, list->size * sizeof(char *))
-					: palloc(list->size * sizeof(char *));
-		list->values = list->values ? repalloc(list->values, list->size * sizeof(char *))
-					    : palloc(list->size * sizeof(char *));
-	}
-	list->keys[list->n] = key;
-	list->values[list->n++] = value;
-	list->keys[list->n] = NULL;
-	list->values[list->n] = NULL;
-}
-
-/* libpq's complaint is not shown: it may quote a password. */
-static void param_set_conninfo(ParamList *list, const char *conninfo, const char *what)
-{
-	PQconninfoOption *options;
-	char *error = NULL;
-
-	if (!conninfo || !conninfo[0])
-		return;
-	options = PQconninfoParse(conninfo, &error);
-	if (!options) {
-		PQfreemem(error);
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("%s is not a valid connection string", what)));
-	}
-	for (PQconninfoOption *o = options; o->keyword; o++) {
-		if (o->val && o->val[0])
-			param_set(list, pstrdup(o->keyword), pstrdup(o->val));
-	}
-	PQconninfoFree(options);
-}
-
-/* Identifies this backend on the other side: node id and process id in one number. */
-static char *internal_name(void)
-{
-	const HerdNode *self = herd_node_primary(herd_local_group());
-	int64 gpid = (self ? self->nodeid : 0) * INT64CONST(10000000000) + MyProcPid;
-
-	return psprintf("citus_internal gpid=" INT64_FORMAT, gpid);
-}
-
-/* pooled: through the pooler that pg_dist_poolinfo names, if it names one. */
-static void connection_params(ParamList *list, const HerdNode *node, const char *dbname,
-			      const char *user, bool pooled)
-{
-	param_set(list, "tcp_user_timeout", psprintf("%d", herd_node_connection_timeout_ms));
-	param_set_conninfo(list, herd_node_conninfo, "citus.node_conninfo");
-	param_set_conninfo(list, herd_node_authinfo(node->nodeid, user),
-			   "pg_dist_authinfo.authinfo");
-	param_set(list, "host", node->host);
-	param_set(list, "port", psprintf("%d", node->port));
-	param_set(list, "dbname", dbname);
-	if (pooled)
-		param_set_conninfo(list, herd_node_poolinfo(node->nodeid),
-				   "pg_dist_poolinfo.poolinfo");
-	param_set(list, "user", user);
-	param_set(list, "client_encoding", GetDatabaseEncodingName());
-	param_set(list, "application_name", internal_name());
-}
-
-PGconn *herd_conn_connect(const HerdNode *node, const char *dbname, const char *user, bool pooled)
-{
-	ParamList params = { 0 };
-
-	connection_params(&params, node, dbname, user, pooled);
-	return PQconnectStartParams(params.keys, params.values, false);
-}
-
 /* -- opening and closing ----------------------------------------------------------------------- */
 
-HerdConn *herd_conn_open(const HerdNode *node, const char *user)
+/* required false: NULL when the node has its share of this server's connections already. */
+static HerdConn *open_counted(const HerdNode *node, const char *user, bool required)
 {
+	const char *login = herd_login_for(node, user);
 	MemoryContext cxt;
 	HerdConn *c;
 
@@ -133,10 +51,16 @@ HerdConn *herd_conn_open(const HerdNode *node, const char *user)
 	c->host = MemoryContextStrdup(cxt, node->host);
 	c->port = node->port;
 	c->user = MemoryContextStrdup(cxt, user);
+	c->bound = strcmp(login, user) == 0;
+	c->pooled = herd_node_poolinfo(node->nodeid)[0] != '\0';
 	c->opened_at = GetCurrentTimestamp();
 	c->polling = PGRES_POLLING_FAILED;
 	c->busy_level = GetCurrentTransactionNestLevel();
 	dlist_push_tail(&herd_conns, &c->link);
+	if (!herd_budget_take(c, required)) {
+		herd_conn_close(c);
+		return NULL;
+	}
 	if (!AcquireExternalFD()) {
 		herd_conn_close(c);
 		ereport(ERROR,
@@ -145,7 +69,7 @@ HerdConn *herd_conn_open(const HerdNode *node, const char *user)
 			 errhint("Raise the limit on open files of the server.")));
 	}
 	c->fd_reserved = true;
-	c->pg = herd_conn_connect(node, get_database_name(MyDatabaseId), user, true);
+	c->pg = herd_conn_connect(node, get_database_name(MyDatabaseId), login, true);
 	if (!c->pg) {
 		herd_conn_close(c);
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
@@ -156,6 +80,16 @@ HerdConn *herd_conn_open(const HerdNode *node, const char *user)
 	if (PQstatus(c->pg) != CONNECTION_BAD)
 		c->polling = PGRES_POLLING_WRITING;
 	return c;
+}
+
+HerdConn *herd_conn_open(const HerdNode *node, const char *user)
+{
+	return open_counted(node, user, true);
+}
+
+HerdConn *herd_conn_open_extra(const HerdNode *node, const char *user)
+{
+	return open_counted(node, user, false);
 }
 
 static WaitEventSet *make_wait_set(HerdConn *c)
@@ -184,6 +118,12 @@ void herd_conn_open_step(HerdConn *c)
 		return;
 	}
 	c->set = make_wait_set(c);
+	if (!c->bound) {
+		char *sql = herd_login_bind_sql(c->user);
+
+		herd_conn_send_bind(c, sql);
+		pfree(sql);
+	}
 }
 
 char *herd_conn_open_error(const HerdConn *c)
@@ -199,12 +139,14 @@ char *herd_conn_open_error(const HerdConn *c)
 void herd_conn_close(HerdConn *c)
 {
 	dlist_delete(&c->link);
+	herd_conn_forget_cancel(c);
 	if (c->set)
 		FreeWaitEventSet(c->set);
 	if (c->pg)
 		PQfinish(c->pg);
 	if (c->fd_reserved)
 		ReleaseExternalFD();
+	herd_budget_give_back(c);
 	MemoryContextDelete(c->cxt);
 }
 
@@ -293,7 +235,7 @@ static HerdConn *take_cached(const HerdNode *node, const char *user)
 		}
 		if (!same_place(c, node, user))
 			continue;
-		if (!c->lost && still_alive(c))
+		if (!c->lost && c->bound && still_alive(c))
 			return c;
 		herd_conn_close(c);
 	}
@@ -315,11 +257,19 @@ static void wait_open_step(HerdConn *c, long timeout_ms)
 		herd_conn_open_step(c);
 }
 
-typedef enum Opened { OPENED, OPENED_NOT_YET, OPENED_NEVER, OPENED_NO_PASSWORD } Opened;
+typedef enum Opened {
+	OPENED,
+	OPENED_NOT_YET,
+	OPENED_OTHERWISE, /* another login may do */
+	OPENED_NEVER,
+	OPENED_NO_PASSWORD
+} Opened;
 
 /* Closes it unless OPENED; *why is palloc'd. */
-static Opened finish_open(HerdConn *c, TimestampTz deadline, char **why)
+static Opened finish_open(HerdConn *c, const HerdNode *node, char **why)
 {
+	TimestampTz deadline =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), herd_node_connection_timeout_ms);
 	Opened result = OPENED_NEVER;
 
 	while (c->polling == PGRES_POLLING_READING || c->polling == PGRES_POLLING_WRITING) {
@@ -341,7 +291,8 @@ static Opened finish_open(HerdConn *c, TimestampTz deadline, char **why)
 	} else {
 		*why = herd_conn_open_error(c);
 		if (PQconnectionNeedsPassword(c->pg))
-			result = OPENED_NO_PASSWORD;
+			result = herd_login_instead(node, c->user) ? OPENED_OTHERWISE
+								   : OPENED_NO_PASSWORD;
 		else if (failure_is_passing(c))
 			result = OPENED_NOT_YET;
 	}
@@ -360,28 +311,64 @@ static void pause_before_retry(int attempt)
 	CHECK_FOR_INTERRUPTS();
 }
 
-static const HerdNode *group_node(int32 groupid)
+/* The group's primary, under the group's lock; NULL when there is none at present. */
+static const HerdNode *look_up(int32 groupid)
 {
-	const HerdNode *node;
-
 	herd_group_lock(groupid, false);
 	/* Who held the lock may have moved the group. */
 	AcceptInvalidationMessages();
-	node = herd_node_primary(groupid);
-	if (!node)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("group %d has no active primary node", groupid)));
-	return node;
+	return herd_node_primary(groupid);
+}
+
+/* Gives the lock up for a moment: the one who brings the group back needs it. */
+static void let_others(int32 groupid, int attempt)
+{
+	if (!herd_txn_group_used(groupid))
+		herd_group_unlock_shared(groupid);
+	pause_before_retry(attempt);
+}
+
+static TimestampTz hold_end(void)
+{
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), herd_node_hold_timeout_ms);
+}
+
+static const HerdNode *group_node(int32 groupid, TimestampTz deadline)
+{
+	for (int attempt = 0;; attempt++) {
+		const HerdNode *node = look_up(groupid);
+
+		if (node)
+			return node;
+		if (GetCurrentTimestamp() >= deadline)
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("group %d has no active primary node", groupid),
+					errdetail("It was waited for as long as "
+						  "citus.node_hold_timeout allows.")));
+		let_others(groupid, attempt);
+	}
+}
+
+static void raise_no_connection(const HerdNode *node, const char *user, const char *why,
+				bool no_password)
+{
+	ereport(ERROR, (errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
+			errmsg("could not connect to node %s:%d", node->host, node->port),
+			errdetail_internal("%s", why),
+			no_password ? errhint("Between nodes role \"%s\" logs in with what "
+					      "pg_dist_authinfo holds for it on this node: "
+					      "(nodeid 0, '%s', 'password=..').",
+					      user, user)
+				    : 0));
 }
 
 /*
  * c: a connection to node, the group's, begun or ready. While nothing was sent to the group yet,
- * its lock, held once, is given up between attempts: the one who brings the group back needs it.
+ * its lock, held once, is given up between attempts.
  */
 static HerdConn *acquire(const HerdNode *node, const char *user, HerdConn *c)
 {
-	TimestampTz deadline =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), herd_node_connection_timeout_ms);
+	TimestampTz deadline = hold_end();
 
 	for (int attempt = 0;; attempt++) {
 		int32 groupid = node->groupid;
@@ -390,24 +377,17 @@ static HerdConn *acquire(const HerdNode *node, const char *user, HerdConn *c)
 
 		if (c->polling == PGRES_POLLING_OK)
 			return c;
-		opened = finish_open(c, deadline, &why);
+		opened = finish_open(c, node, &why);
 		if (opened == OPENED)
 			return c;
+		if (opened == OPENED_OTHERWISE) {
+			c = herd_conn_open(node, user);
+			continue;
+		}
 		if (opened != OPENED_NOT_YET || GetCurrentTimestamp() >= deadline)
-			ereport(ERROR,
-				(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
-				 errmsg("could not connect to node %s:%d", node->host, node->port),
-				 errdetail_internal("%s", why),
-				 opened == OPENED_NO_PASSWORD
-					 ? errhint("Between nodes role \"%s\" logs in with what "
-						   "pg_dist_authinfo holds for it on this node: "
-						   "(nodeid 0, '%s', 'password=..').",
-						   user, user)
-					 : 0));
-		if (!herd_txn_group_used(groupid))
-			herd_group_unlock_shared(groupid);
-		pause_before_retry(attempt);
-		node = group_node(groupid);
+			raise_no_connection(node, user, why, opened == OPENED_NO_PASSWORD);
+		let_others(groupid, attempt);
+		node = group_node(groupid, deadline);
 		c = take_cached(node, user);
 		if (!c)
 			c = herd_conn_open(node, user);
@@ -465,7 +445,7 @@ void herd_conn_main_all(const int32 *groupids, int ngroups)
 			herd_group_lock(groupids[i], false);
 			continue;
 		}
-		nodes[i] = group_node(groupids[i]);
+		nodes[i] = group_node(groupids[i], hold_end());
 		started[i] = take_cached(nodes[i], user);
 		if (!started[i])
 			started[i] = herd_conn_open(nodes[i], user);
@@ -487,7 +467,7 @@ void herd_conn_main_all(const int32 *groupids, int ngroups)
 
 HerdConn *herd_conn_take_idle(int32 groupid)
 {
-	return take_cached(group_node(groupid), GetUserNameFromId(GetUserId(), false));
+	return take_cached(group_node(groupid, hold_end()), GetUserNameFromId(GetUserId(), false));
 }
 
 /* -- the cache --------------------------------------------------------------------------------- */
@@ -513,7 +493,8 @@ void herd_conn_trim_cache(void)
 		}
 		if (c->lost || c->polling != PGRES_POLLING_OK || herd_conn_busy(c) ||
 		    PQstatus(c->pg) != CONNECTION_OK ||
-		    PQtransactionStatus(c->pg) != PQTRANS_IDLE || before >= herd_max_cached_conns ||
+		    PQtransactionStatus(c->pg) != PQTRANS_IDLE || !c->bound ||
+		    before >= herd_max_cached_conns || !herd_budget_allows_idle(c) ||
 		    (herd_cached_lifetime_ms >= 0 &&
 		     TimestampDifferenceExceeds(c->opened_at, now, herd_cached_lifetime_ms)))
 			herd_conn_close(c);

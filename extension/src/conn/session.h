@@ -24,6 +24,7 @@ struct HerdExec;
 
 typedef enum HerdCmd {
 	HERD_CMD_SETUP,   /* BEGIN, SAVEPOINT, settings: success is all that matters */
+	HERD_CMD_BIND,    /* gives the session to the role, see login.c */
 	HERD_CMD_PREPARE, /* Parse of a named statement */
 	HERD_CMD_TASK,    /* a command whose rows and tag somebody wants */
 	HERD_CMD_SYNC     /* end of a pipeline: one result and no NULL after it */
@@ -65,6 +66,9 @@ typedef struct HerdConn {
 	PostgresPollingStatusType polling; /* PGRES_POLLING_OK once it is connected */
 	WaitEventSet *set;                 /* socket, latch, postmaster; once connected */
 	bool fd_reserved;
+	bool bound;              /* its session has the rights of user, and no others */
+	bool pooled;             /* through the pooler of pg_dist_poolinfo */
+	struct HerdShare *share; /* where it is counted, see budget.h */
 	TimestampTz opened_at;
 
 	struct HerdExec *owner; /* who reads the results that are outstanding */
@@ -90,6 +94,8 @@ typedef struct HerdConn {
 	int nstatements;
 	uint64 statement_seq;
 	bool simple; /* a simple query is outstanding: its results go on until a NULL */
+	struct HerdCancel *cancel; /* a request that may be under way */
+	TimestampTz cancel_until;  /* what a command that was cancelled is waited for; 0 */
 } HerdConn;
 
 #define herd_conn_busy(c) ((c)->simple || (c)->expect_head != (c)->expect_tail)
@@ -116,8 +122,13 @@ extern HerdConn *herd_conn_take_idle(int32 groupid);
  */
 extern PGconn *herd_conn_connect(const HerdNode *node, const char *dbname, const char *user,
 				 bool pooled);
-/* A new connection; poll it with herd_conn_open_step until polling is OK or FAILED. */
+/*
+ * A new connection; poll it with herd_conn_open_step until polling is OK or FAILED. It may have to
+ * wait for others of this server to close theirs, see budget.h.
+ */
 extern HerdConn *herd_conn_open(const HerdNode *node, const char *user);
+/* The same, but NULL instead of a wait. */
+extern HerdConn *herd_conn_open_extra(const HerdNode *node, const char *user);
 extern void herd_conn_open_step(HerdConn *c);
 /* "could not connect to ..." with libpq's text, palloc'd. */
 extern char *herd_conn_open_error(const HerdConn *c);
@@ -134,6 +145,7 @@ extern char *herd_conn_superuser(void);
 
 /* Session settings, BEGIN and savepoints as the current transaction needs them. */
 extern void herd_conn_send_setup(HerdConn *c, bool in_block, bool writes);
+extern void herd_conn_send_bind(HerdConn *c, const char *sql);
 typedef struct HerdParams {
 	int n;
 	Oid *types;
@@ -164,6 +176,8 @@ extern void herd_conn_wait(HerdConn *c);
 extern void herd_conn_finish(HerdConn *c);
 /* Makes the connection idle by cancelling and draining, or marks it lost. Never raises. */
 extern void herd_conn_quiesce(HerdConn *c, bool cancel);
+/* The same, to a moment that several connections share. */
+extern void herd_conn_quiesce_until(HerdConn *c, bool cancel, TimestampTz deadline);
 /*
  * A simple query (several statements allowed) on an idle connection, in two halves so that several
  * nodes work at a time. They never raise and never allocate, so they serve in commit and abort
@@ -181,8 +195,14 @@ extern HerdOutcome herd_conn_simple_wait(HerdConn *c, TimestampTz deadline, Herd
 					 PGresult **error);
 /* The second half for normal code: interrupts and errors are raised. */
 extern void herd_conn_simple_finish(HerdConn *c);
-/* Sends a cancel request; may take a round trip. Never raises. */
+
+/* -- cancel.c ---------------------------------------------------------------------------------- */
+
+/* Sends a cancel request, without waiting for anything. Never raises. */
 extern void herd_conn_cancel(HerdConn *c);
+/* The request is still under way: the connection must not be given another command. */
+extern bool herd_conn_cancelling(const HerdConn *c);
+extern void herd_conn_forget_cancel(HerdConn *c);
 extern void herd_conn_cancel_session(PGconn *pg);
 
 /* -- error.c ---------------------------------------------------------------------------------- */

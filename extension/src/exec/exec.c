@@ -251,9 +251,13 @@ static void grow(HerdExec *exec)
 		if (!c) {
 			MemoryContext old = MemoryContextSwitchTo(exec->cxt);
 
-			c = herd_conn_open(herd_node_primary(pool->groupid),
-					   GetUserNameFromId(GetUserId(), false));
+			c = herd_conn_open_extra(herd_node_primary(pool->groupid),
+						 GetUserNameFromId(GetUserId(), false));
 			MemoryContextSwitchTo(old);
+		}
+		if (!c) {
+			pool->failed = true;
+			continue;
 		}
 		add_worker(exec, i, c);
 		feed(exec, &exec->workers[exec->nworkers - 1]);

@@ -18,9 +18,12 @@
 #include "miscadmin.h"
 #include "txn/internal.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
-/* How long the end of a transaction waits for nodes to roll back. */
-#define ROLLBACK_TIMEOUT_MS 5000
+/* How long the end of a transaction waits for nodes to roll back; the others are given up. */
+#define ROLLBACK_TIMEOUT_MS 2000
+/* For a savepoint it waits longer, as the whole transaction is lost with a connection. */
+#define SUB_ROLLBACK_TIMEOUT_MS 5000
 
 /* Longest command of this file: a verb and a gid of five numbers. */
 #define COMMAND_SIZE 160
@@ -190,11 +193,13 @@ static void prepare_writers(void)
 		if (c->gid)
 			herd_conn_simple_finish(c);
 	}
+	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach_used(c)
 	{
 		if (c->gid)
 			herd_txn_record(c->groupid, c->gid);
 	}
+	PopActiveSnapshot();
 }
 
 static void pre_commit(void)
@@ -278,7 +283,8 @@ static void abort_all(void)
 		else if (herd_conn_busy(c))
 			herd_conn_cancel(c); /* all of them, before any is waited for */
 	}
-	foreach_used(c) herd_conn_quiesce(c, true);
+	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROLLBACK_TIMEOUT_MS);
+	foreach_used(c) herd_conn_quiesce_until(c, true, deadline);
 	foreach_used(c)
 	{
 		const char *sql = c->lost ? NULL : undo_command(c, buf);
@@ -288,7 +294,6 @@ static void abort_all(void)
 		if (sql)
 			herd_conn_simple_start(c, sql);
 	}
-	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROLLBACK_TIMEOUT_MS);
 	foreach_used(c)
 	{
 		if (c->simple)
@@ -363,7 +368,7 @@ static void commit_sub(int level)
 	}
 }
 
-static void rollback_sub_start(HerdConn *c, int level)
+static void rollback_sub_start(HerdConn *c, int level, TimestampTz deadline)
 {
 	char sql[COMMAND_SIZE];
 
@@ -371,7 +376,7 @@ static void rollback_sub_start(HerdConn *c, int level)
 		c->owner = NULL;
 		if (c->polling != PGRES_POLLING_OK)
 			c->lost = true;
-		herd_conn_quiesce(c, true);
+		herd_conn_quiesce_until(c, true, deadline);
 	}
 	/* Not touched since the subtransaction began: what is due for RELEASE came before it. */
 	if (c->level < level || (c->released > 0 && c->released <= level))
@@ -393,8 +398,13 @@ static void abort_sub(int level)
 	TimestampTz deadline;
 	HerdConn *c;
 
-	foreach_used(c) rollback_sub_start(c, level);
-	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROLLBACK_TIMEOUT_MS);
+	foreach_used(c)
+	{
+		if (c->busy_level >= level && c->polling == PGRES_POLLING_OK && herd_conn_busy(c))
+			herd_conn_cancel(c); /* all of them, before any is waited for */
+	}
+	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SUB_ROLLBACK_TIMEOUT_MS);
+	foreach_used(c) rollback_sub_start(c, level, deadline);
 	foreach_used(c)
 	{
 		if (c->simple &&

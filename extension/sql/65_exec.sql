@@ -1,0 +1,22 @@
+-- Sessions between nodes: the owner of the extension, who has logged in, gives its session away.
+CREATE FUNCTION citus_internal.bind_session(role text) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_bind_session';
+REVOKE ALL ON FUNCTION citus_internal.bind_session(text) FROM public;
+
+CREATE FUNCTION citus_internal.connection_stats(OUT hostname text, OUT port int, OUT connections int)
+	RETURNS SETOF record LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_connection_stats';
+CREATE FUNCTION pg_catalog.citus_remote_connection_stats(OUT hostname text, OUT port int,
+	OUT database_name text, OUT connection_count_to_node int) RETURNS SETOF record
+	LANGUAGE sql STRICT AS $$
+	SELECT hostname, port, pg_catalog.current_database()::text, connections
+	FROM citus_internal.connection_stats() $$;
+REVOKE ALL ON FUNCTION citus_internal.connection_stats(), pg_catalog.citus_remote_connection_stats()
+	FROM public;
+GRANT EXECUTE ON FUNCTION citus_internal.connection_stats(),
+	pg_catalog.citus_remote_connection_stats() TO pg_monitor;
+
+-- Credentials that a superuser changes on one node hold on all of them.
+CREATE FUNCTION citus_internal.authinfo_changed() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'herd_authinfo_changed';
+CREATE TRIGGER authinfo_changed AFTER INSERT OR UPDATE OR DELETE ON pg_catalog.pg_dist_authinfo
+	FOR EACH ROW EXECUTE FUNCTION citus_internal.authinfo_changed();
