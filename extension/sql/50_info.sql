@@ -221,21 +221,29 @@ BEGIN
 	END IF;
 	RETURN relation;
 END $$;
+-- A partitioned table has no storage of its own: its size is that of all below it.
+CREATE FUNCTION citus_internal.with_partitions(relation regclass) RETURNS SETOF regclass
+	LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+	SELECT relation UNION SELECT relid FROM pg_partition_tree(relation)
+$$;
 CREATE FUNCTION pg_catalog.citus_relation_size(logicalrelid regclass, fail_on_error bool
 	DEFAULT true) RETURNS bigint LANGUAGE sql STRICT AS $$
 	SELECT pg_catalog.sum(z.main)::bigint FROM citus_internal.placement_sizes(fail_on_error) z
 	JOIN pg_catalog.pg_dist_shard s USING (shardid)
-	WHERE s.logicalrelid = citus_internal.require_distributed($1) $$;
+	WHERE s.logicalrelid IN (SELECT citus_internal.with_partitions(
+		citus_internal.require_distributed($1))) $$;
 CREATE FUNCTION pg_catalog.citus_table_size(logicalrelid regclass, fail_on_error bool
 	DEFAULT true) RETURNS bigint LANGUAGE sql STRICT AS $$
 	SELECT pg_catalog.sum(z.heap)::bigint FROM citus_internal.placement_sizes(fail_on_error) z
 	JOIN pg_catalog.pg_dist_shard s USING (shardid)
-	WHERE s.logicalrelid = citus_internal.require_distributed($1) $$;
+	WHERE s.logicalrelid IN (SELECT citus_internal.with_partitions(
+		citus_internal.require_distributed($1))) $$;
 CREATE FUNCTION pg_catalog.citus_total_relation_size(logicalrelid regclass, fail_on_error bool
 	DEFAULT true) RETURNS bigint LANGUAGE sql STRICT AS $$
 	SELECT pg_catalog.sum(z.total)::bigint FROM citus_internal.placement_sizes(fail_on_error) z
 	JOIN pg_catalog.pg_dist_shard s USING (shardid)
-	WHERE s.logicalrelid = citus_internal.require_distributed($1) $$;
+	WHERE s.logicalrelid IN (SELECT citus_internal.with_partitions(
+		citus_internal.require_distributed($1))) $$;
 CREATE FUNCTION pg_catalog.citus_shard_sizes(OUT shard_id int, OUT size bigint)
 	RETURNS SETOF record LANGUAGE sql AS $$
 	SELECT shardid::int, pg_catalog.max(total) FROM citus_internal.placement_sizes(false)
@@ -280,11 +288,14 @@ CREATE VIEW citus.citus_tables AS
 	FROM pg_catalog.pg_dist_partition t
 	JOIN pg_catalog.pg_class c ON c.oid = t.logicalrelid
 	LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam
-	LEFT JOIN (SELECT s.logicalrelid, pg_catalog.count(DISTINCT s.shardid) AS shards,
-			pg_catalog.sum(p.total)::bigint AS size
-		FROM pg_catalog.pg_dist_shard s
-		LEFT JOIN citus_internal.placement_sizes(false) p USING (shardid)
-		GROUP BY 1) z ON z.logicalrelid = t.logicalrelid;
+	LEFT JOIN (WITH own AS MATERIALIZED (SELECT s.logicalrelid,
+				pg_catalog.count(DISTINCT s.shardid) AS shards,
+				pg_catalog.sum(p.total)::bigint AS size
+			FROM pg_catalog.pg_dist_shard s
+			LEFT JOIN citus_internal.placement_sizes(false) p USING (shardid) GROUP BY 1)
+		SELECT own.logicalrelid, own.shards, (SELECT pg_catalog.sum(o.size)::bigint FROM own o
+			WHERE o.logicalrelid IN (SELECT citus_internal.with_partitions(own.logicalrelid)))
+			AS size FROM own) z ON z.logicalrelid = t.logicalrelid;
 CREATE VIEW citus.citus_schemas AS
 	SELECT schemaid::regnamespace AS schema_name, colocationid AS colocation_id,
 		pg_catalog.pg_size_pretty(coalesce((SELECT pg_catalog.sum(z.total)

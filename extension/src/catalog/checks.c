@@ -24,20 +24,24 @@ static void refuse(Relation rel, const char *what, const char *hint)
 		 hint ? errhint("%s", hint) : 0));
 }
 
-static void check_relation(Relation rel)
+static void check_relation(Relation rel, HerdTableKind kind)
 {
 	Oid relid = RelationGetRelid(rel);
 
-	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
-		refuse(rel, "partitioned tables are not supported", "Use a plain table.");
-	if (rel->rd_rel->relkind != RELKIND_RELATION)
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE && kind == HERD_TABLE_REFERENCE)
+		refuse(rel, "partitioned tables cannot be reference tables",
+		       "Use create_distributed_table, or a plain table.");
+	if (rel->rd_rel->relkind != RELKIND_RELATION &&
+	    rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 			 errmsg("\"%s\" is not a regular table", RelationGetRelationName(rel))));
 	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
 		refuse(rel, "it is temporary", "Create it without TEMPORARY.");
-	if (rel->rd_rel->relispartition || has_superclass(relid) || has_subclass(relid))
-		refuse(rel, "it takes part in inheritance or partitioning", NULL);
+	if (!rel->rd_rel->relispartition && has_superclass(relid))
+		refuse(rel, "it inherits from another table", "Use a partitioned table.");
+	if (rel->rd_rel->relkind == RELKIND_RELATION && has_subclass(relid))
+		refuse(rel, "other tables inherit from it", "Use a partitioned table.");
 	if (rel->rd_rel->relrowsecurity)
 		refuse(rel, "row-level security is not supported",
 		       "Disable row-level security on it.");
@@ -173,7 +177,9 @@ static void check_foreign_keys(Oid relid, AttrNumber keyattno, HerdTableKind kin
 {
 	ListCell *lc;
 	List *rows = herd_sql_rows(
-		"SELECT oid::text FROM pg_constraint WHERE conrelid = %u AND contype = 'f'", relid);
+		"SELECT oid::text FROM pg_constraint WHERE conrelid = %u AND contype = 'f' AND "
+		"conparentid = 0",
+		relid);
 
 	foreach (lc, rows) {
 		HeapTuple tuple = SearchSysCache1(
@@ -182,9 +188,10 @@ static void check_foreign_keys(Oid relid, AttrNumber keyattno, HerdTableKind kin
 		check_foreign_key(tuple, keyattno, kind, colocationid);
 		ReleaseSysCache(tuple);
 	}
-	rows = herd_sql_rows("SELECT conname::text, conrelid::regclass::text, conrelid::oid::text "
-			     "FROM pg_constraint WHERE confrelid = %u AND contype = 'f'",
-			     relid);
+	rows = herd_sql_rows(
+		"SELECT conname::text, conrelid::regclass::text, conrelid::oid::text "
+		"FROM pg_constraint WHERE confrelid = %u AND contype = 'f' AND conparentid = 0",
+		relid);
 	foreach (lc, rows) {
 		char **row = lfirst(lc);
 
@@ -202,7 +209,7 @@ void herd_table_check(Oid relid, AttrNumber keyattno, HerdTableKind kind, uint32
 {
 	Relation rel = relation_open(relid, NoLock);
 
-	check_relation(rel);
+	check_relation(rel, kind);
 	if (kind == HERD_TABLE_HASH) {
 		check_key_column(rel, keyattno);
 		check_unique(rel, keyattno);

@@ -7,12 +7,14 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/nodes.h"
+#include "catalog/partition.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_namespace.h"
 #include "commands/sequence.h"
 #include "compat.h"
 #include "conn/conn.h"
 #include "ddl/local.h"
+#include "ddl/partition.h"
 #include "ddl/shape.h"
 #include "exec/exec.h"
 #include "fmgr.h"
@@ -243,24 +245,87 @@ static uint64 copy_rows(Relation rel)
 	return rows;
 }
 
-/* Makes every node know the table, creates its shards and moves the rows. */
-static void distribute(HerdTable *table, Relation rel)
+/* Makes every node know the table, and creates its shards. */
+static void tell_nodes(HerdTable *table)
 {
-	char *metadata, *relname = quote_literal_cstr(herd_shape_name(table->relid, 0));
-	char *shards = psprintf("SELECT citus_internal.create_shards(%s)", relname);
-	char *keys = psprintf("SELECT citus_internal.create_shard_keys(%s)", relname);
+	char *metadata = herd_table_metadata_sql(table);
+	char *shards = psprintf("SELECT citus_internal.create_shards(%s)",
+				quote_literal_cstr(herd_shape_name(table->relid, 0)));
 	List *commands = herd_shape_shell(table->relid);
 
-	metadata = herd_table_metadata_sql(table);
 	herd_sql_exec("%s", metadata);
 	commands = lappend(lappend(commands, metadata), shards);
 	herd_ddl_send(NULL, commands);
 	herd_sql_exec("%s", shards);
 	CommandCounterIncrement();
-	if (copy_rows(rel) > 0)
-		herd_table_truncate_local(table->relid);
+}
+
+static void move_rows(Oid relid)
+{
+	Relation rel = relation_open(relid, NoLock);
+
+	if (RELKIND_HAS_STORAGE(rel->rd_rel->relkind) && copy_rows(rel) > 0)
+		herd_table_truncate_local(relid);
+	relation_close(rel, NoLock);
+}
+
+static void add_keys(Oid relid)
+{
+	char *keys = psprintf("SELECT citus_internal.create_shard_keys(%s)",
+			      quote_literal_cstr(herd_shape_name(relid, 0)));
+
 	herd_ddl_send(NULL, list_make1(keys));
 	herd_sql_exec("%s", keys);
+}
+
+/* A partition with the shards of its parent, side by side. */
+static HerdTable *table_like(Oid relid, const HerdTable *model)
+{
+	HerdTable *table = palloc(sizeof(HerdTable));
+
+	*table = *model;
+	table->relid = relid;
+	if (model->keyattno)
+		table->keyattno =
+			get_attnum(relid, get_attname(model->relid, model->keyattno, false));
+	layout_like(table, model);
+	return table;
+}
+
+/* The table, which is locked, and its partitions; model: a distributed table that says how. */
+static void distribute(HerdTable *top, const HerdTable *model)
+{
+	List *tables = NIL;
+	ListCell *lc;
+
+	herd_partition_check_tree(top->relid);
+	foreach (lc, herd_partition_tree(top->relid)) {
+		Oid relid = lfirst_oid(lc);
+		HerdTable *table = relid == top->relid ? top : table_like(relid, model);
+
+		LockRelationOid(relid, AccessExclusiveLock);
+		if (relid != top->relid && herd_table_get(relid))
+			ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+					errmsg("partition \"%s\" is already distributed",
+					       get_rel_name(relid))));
+		herd_table_check(relid, table->keyattno, table->kind, table->colocationid);
+		tables = lappend(tables, table);
+	}
+	foreach (lc, tables)
+		tell_nodes(lfirst(lc));
+	foreach (lc, tables)
+		move_rows(((HerdTable *)lfirst(lc))->relid);
+	foreach (lc, tables)
+		add_keys(((HerdTable *)lfirst(lc))->relid);
+}
+
+void herd_table_distribute_like(Oid relid, const HerdTable *model)
+{
+	HerdTable *copy = palloc(sizeof(HerdTable));
+
+	/* new rows in the metadata may replace what the cache has */
+	*copy = *model;
+	distribute(table_like(relid, copy), copy);
 }
 
 static Relation open_for_distribution(Oid relid)
@@ -281,6 +346,12 @@ static Relation open_for_distribution(Oid relid)
 				errmsg("table \"%s\" is already distributed",
 				       RelationGetRelationName(rel)),
 				errhint("Run undistribute_table first.")));
+	if (rel->rd_rel->relispartition)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("cannot distribute table \"%s\": it is a partition",
+				       RelationGetRelationName(rel)),
+				errhint("Distribute \"%s\": its partitions follow.",
+					get_rel_name(get_partition_parent(relid, true)))));
 	return rel;
 }
 
@@ -335,7 +406,7 @@ PGDLLEXPORT Datum herd_create_distributed_table(PG_FUNCTION_ARGS)
 		set_key(&table, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	plan_layout(&table, text_to_cstring(PG_GETARG_TEXT_PP(3)), shard_count);
 	herd_table_check(table.relid, table.keyattno, table.kind, table.colocationid);
-	distribute(&table, rel);
+	distribute(&table, &table);
 	relation_close(rel, NoLock);
 	PG_RETURN_VOID();
 }
@@ -355,7 +426,7 @@ PGDLLEXPORT Datum herd_create_reference_table(PG_FUNCTION_ARGS)
 	if (!table.colocationid)
 		table.colocationid = (uint32)next_id("pg_dist_colocationid_seq");
 	layout_reference(&table);
-	distribute(&table, rel);
+	distribute(&table, &table);
 	relation_close(rel, NoLock);
 	PG_RETURN_VOID();
 }
@@ -374,12 +445,25 @@ static char *column_list(Relation rel)
 	return out.data;
 }
 
+static char *tree_text(Oid relid)
+{
+	StringInfoData out;
+	ListCell *lc;
+
+	initStringInfo(&out);
+	foreach (lc, herd_partition_tree(relid))
+		appendStringInfo(&out, "%s%u", out.len ? ", " : "", lfirst_oid(lc));
+	return out.data;
+}
+
 /* undistribute_table(table, cascade_via_foreign_keys) */
 PG_FUNCTION_INFO_V1(herd_undistribute_table);
 PGDLLEXPORT Datum herd_undistribute_table(PG_FUNCTION_ARGS)
 {
 	Oid relid = PG_GETARG_OID(0);
-	char *name, *columns, *schema, *relname;
+	char *name, *columns;
+	List *tree;
+	ListCell *lc;
 	Relation rel;
 
 	herd_require_coordinator("undistribute a table");
@@ -391,25 +475,34 @@ PGDLLEXPORT Datum herd_undistribute_table(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 			 errmsg("table \"%s\" is not distributed", RelationGetRelationName(rel))));
-	if (herd_sql_int("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid <> "
-			 "confrelid AND (conrelid = %u OR confrelid = %u)",
-			 relid, relid) > 0)
+	if (rel->rd_rel->relispartition)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("cannot undistribute table \"%s\": it is a partition",
+				       RelationGetRelationName(rel)),
+				errhint("Undistribute \"%s\", or detach the partition first.",
+					get_rel_name(get_partition_parent(relid, true)))));
+	if (herd_sql_int(
+		    "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid <> "
+		    "confrelid AND conparentid = 0 AND (conrelid IN (%s) OR confrelid IN (%s))",
+		    tree_text(relid), tree_text(relid)) > 0)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("cannot undistribute table \"%s\": it has foreign keys",
 				       RelationGetRelationName(rel)),
 				errhint("Drop the foreign keys first.")));
 	name = herd_shape_name(relid, 0);
 	columns = column_list(rel);
-	schema = get_namespace_name(RelationGetNamespace(rel));
-	relname = pstrdup(RelationGetRelationName(rel));
+	tree = herd_partition_tree_up(relid);
 	relation_close(rel, NoLock);
 
 	herd_sql_exec("CREATE TEMPORARY TABLE herd_undistribute ON COMMIT DROP AS "
 		      "SELECT %s FROM %s",
 		      columns, name);
 	herd_ddl_send(NULL, list_make1(psprintf("DROP TABLE %s CASCADE", name)));
-	herd_sql_exec("SELECT citus_internal.drop_shards(%u, %s, %s)", relid,
-		      quote_literal_cstr(schema), quote_literal_cstr(relname));
+	foreach (lc, tree)
+		herd_sql_exec(
+			"SELECT citus_internal.drop_shards(%u, %s, %s)", lfirst_oid(lc),
+			quote_literal_cstr(get_namespace_name(get_rel_namespace(lfirst_oid(lc)))),
+			quote_literal_cstr(get_rel_name(lfirst_oid(lc))));
 	herd_sql_exec("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM "
 		      "pg_temp.herd_undistribute",
 		      name, columns, columns);

@@ -125,8 +125,10 @@ static bool references_any(Oid relid, List *tables)
 {
 	ListCell *lc;
 	List *rows = herd_sql_rows("SELECT confrelid::oid::text FROM pg_constraint WHERE "
-				   "contype = 'f' AND conrelid = %u AND confrelid <> %u",
-				   relid, relid);
+				   "contype = 'f' AND conparentid = 0 AND conrelid = %u AND "
+				   "confrelid <> %u UNION SELECT inhparent::text FROM pg_inherits "
+				   "WHERE inhrelid = %u",
+				   relid, relid, relid);
 
 	foreach (lc, rows)
 		if (list_member_oid(tables, atooid(((char **)lfirst(lc))[0])))

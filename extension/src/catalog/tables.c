@@ -9,6 +9,7 @@
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "ddl/local.h"
+#include "ddl/partition.h"
 #include "ddl/shape.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -159,6 +160,8 @@ static List *local_shard_commands(Oid relid, bool keys)
 		commands = lappend(commands, herd_shape_create(relid, shard->shardid));
 		commands = list_concat(commands, herd_shape_indexes(relid, shard->shardid));
 		commands = list_concat(commands, herd_shape_privileges(relid, shard->shardid));
+		if (get_rel_relispartition(relid))
+			commands = lappend(commands, herd_partition_attach(relid, shard->shardid));
 	}
 	return commands;
 }

@@ -13,6 +13,12 @@ extern void herd_table_check(Oid relid, AttrNumber keyattno, HerdTableKind kind,
 /* SELECT citus_internal.add_table_metadata(..) that describes table to another node. */
 extern char *herd_table_metadata_sql(const HerdTable *table);
 
+/*
+ * Distributes a partition of a distributed table, or one that will be, and what is below it, like
+ * the model. The caller holds the changes lock, exclusive.
+ */
+extern void herd_table_distribute_like(Oid relid, const HerdTable *model);
+
 /* The name of table's key column, NULL when it has none. */
 extern char *herd_table_key_name(const HerdTable *table);
 

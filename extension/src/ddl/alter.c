@@ -11,6 +11,7 @@
 #include "catalog/tables.h"
 #include "conn/conn.h"
 #include "ddl/local.h"
+#include "ddl/partition.h"
 #include "ddl/shape.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -109,28 +110,30 @@ static void check_command(const HerdTable *table, const AlterTableCmd *cmd)
 		check_new_column(table, castNode(ColumnDef, cmd->def));
 }
 
-static List *constraint_oids(Oid relid)
+static Oid table_of_constraint(Oid constraintid)
 {
-	List *out = NIL;
-	ListCell *lc;
+	HeapTuple tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraintid));
+	Oid relid;
 
-	foreach (lc, herd_sql_rows("SELECT oid::text FROM pg_constraint WHERE conrelid = %u AND "
-				   "contype IN ('c', 'f', 'p', 'u', 'x') ORDER BY oid",
-				   relid))
-		out = lappend_oid(out, atooid(((char **)lfirst(lc))[0]));
-	return out;
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for constraint %u", constraintid);
+	relid = ((Form_pg_constraint)GETSTRUCT(tuple))->conrelid;
+	ReleaseSysCache(tuple);
+	return relid;
 }
 
 /* The new constraints, named as this node named them. */
 static void add_constraints(HerdUtility *u, const HerdTable *table, List *before)
 {
-	List *added = list_difference_oid(constraint_oids(table->relid), before);
+	List *added = list_difference_oid(herd_partition_constraints(table->relid), before);
 	List *others = NIL, *shards = NIL;
 	ListCell *lc, *ls;
 
 	foreach (lc, added) {
+		const HerdTable *owner = herd_table_get(table_of_constraint(lfirst_oid(lc)));
+
 		others = lappend(others, herd_shape_constraint(lfirst_oid(lc), 0));
-		foreach (ls, herd_utility_local_shards(table))
+		foreach (ls, herd_utility_local_shards(owner))
 			shards = lappend(shards, herd_shape_constraint(lfirst_oid(lc),
 								       *(uint64 *)lfirst(ls)));
 	}
@@ -209,7 +212,7 @@ bool herd_utility_alter_table(HerdUtility *u)
 		herd_utility_splice(u, stmt->relation->location, herd_shape_name(table->relid, 0)));
 	if (how == HOW_SAME)
 		shards = same_text(u, table, stmt->relation->location);
-	before = how == HOW_ADD_CONSTRAINT ? constraint_oids(table->relid) : NIL;
+	before = how == HOW_ADD_CONSTRAINT ? herd_partition_constraints(table->relid) : NIL;
 	herd_utility_run_shell(u);
 	table = herd_table_get(table->relid);
 	if (!u->applying && (how == HOW_ADD_CONSTRAINT || how == HOW_SAME))
@@ -221,6 +224,13 @@ bool herd_utility_alter_table(HerdUtility *u)
 	return true;
 }
 
+static bool is_index(Oid relid)
+{
+	char kind = get_rel_relkind(relid);
+
+	return kind == RELKIND_INDEX || kind == RELKIND_PARTITIONED_INDEX;
+}
+
 static bool rename_index(HerdUtility *u, RenameStmt *stmt)
 {
 	Oid indexid = RangeVarGetRelid(stmt->relation, NoLock, true);
@@ -229,7 +239,7 @@ static bool rename_index(HerdUtility *u, RenameStmt *stmt)
 	List *shards = NIL;
 	ListCell *lc;
 
-	if (!OidIsValid(indexid) || get_rel_relkind(indexid) != RELKIND_INDEX)
+	if (!OidIsValid(indexid) || !is_index(indexid))
 		return false;
 	table = herd_table_get(IndexGetRelation(indexid, false));
 	if (!table)
@@ -334,12 +344,18 @@ static void refuse_concurrently(bool concurrent, const char *what)
 			 errhint("Use %s without CONCURRENTLY.", what)));
 }
 
+/* Those of partitions first: the parent's then takes them as its own, under their names. */
 static List *index_list(Oid relid)
 {
-	Relation rel = relation_open(relid, AccessShareLock);
-	List *out = list_copy(RelationGetIndexList(rel));
+	List *out = NIL;
+	ListCell *lc;
 
-	relation_close(rel, AccessShareLock);
+	foreach (lc, herd_partition_tree_up(relid)) {
+		Relation rel = relation_open(lfirst_oid(lc), AccessShareLock);
+
+		out = list_concat(out, RelationGetIndexList(rel));
+		relation_close(rel, AccessShareLock);
+	}
 	return out;
 }
 
@@ -456,8 +472,10 @@ bool herd_utility_create_index(HerdUtility *u)
 		herd_table_check(table->relid, table->keyattno, table->kind, table->colocationid);
 	/* Named as this node named it, so that all nodes agree. */
 	foreach (lc, list_difference_oid(index_list(table->relid), before)) {
+		const HerdTable *owner = herd_table_get(IndexGetRelation(lfirst_oid(lc), false));
+
 		others = lappend(others, herd_shape_index(lfirst_oid(lc), 0));
-		foreach (ls, herd_utility_local_shards(table))
+		foreach (ls, herd_utility_local_shards(owner))
 			shards = lappend(shards,
 					 herd_shape_index(lfirst_oid(lc), *(uint64 *)lfirst(ls)));
 	}
@@ -479,7 +497,7 @@ bool herd_utility_drop_index(HerdUtility *u)
 		const HerdTable *table;
 		char *schema;
 
-		if (!OidIsValid(indexid) || get_rel_relkind(indexid) != RELKIND_INDEX)
+		if (!OidIsValid(indexid) || !is_index(indexid))
 			continue;
 		table = herd_table_get(IndexGetRelation(indexid, false));
 		if (!table)

@@ -20,6 +20,7 @@
 #include "commands/sequence.h"
 #include "compat.h"
 #include "ddl/local.h"
+#include "ddl/partition.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
@@ -161,7 +162,8 @@ static void append_column(StringInfo out, Relation rel, Form_pg_attribute att, b
 	if (OidIsValid(att->attcollation) && att->attcollation != get_typcollation(att->atttypid))
 		appendStringInfo(out, " COLLATE %s", generate_collation_name(att->attcollation));
 	if (att->attidentity) {
-		if (shell)
+		/* a partition takes it from its parent, when it is attached */
+		if (shell && !rel->rd_rel->relispartition)
 			append_identity(out, rel, att);
 	} else if (att->atthasdef) {
 		append_default(out, rel, att, shell);
@@ -230,7 +232,7 @@ char *herd_shape_create(Oid relid, uint64 shardid)
 			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 			 errmsg("table \"%s\" has no columns", RelationGetRelationName(rel))));
 	append_checks(&out, rel);
-	appendStringInfoChar(&out, ')');
+	appendStringInfo(&out, ")%s", herd_partition_clause(relid));
 	if (OidIsValid(rel->rd_rel->relam))
 		appendStringInfo(&out, " USING %s",
 				 quote_identifier(get_am_name(rel->rd_rel->relam)));
@@ -264,6 +266,12 @@ static char *plain_index(Oid indexid, Oid relid, uint64 shardid)
 	IndexStmt *stmt;
 	char *at;
 
+	/* of a partitioned table it is printed ON ONLY, also when its partitions have it */
+	at = get_rel_relkind(indexid) == RELKIND_PARTITIONED_INDEX && get_index_isvalid(indexid)
+		     ? strstr(sql, " ON ONLY ")
+		     : NULL;
+	if (at)
+		sql = psprintf("%.*s ON %s", (int)(at - sql), sql, at + strlen(" ON ONLY "));
 	if (!shardid)
 		return sql;
 	stmt = castNode(IndexStmt, parse_one(sql));
@@ -366,7 +374,7 @@ List *herd_shape_foreign_keys(Oid relid, uint64 shardid)
 	ListCell *lc;
 	List *rows = herd_sql_rows(
 		"SELECT oid::text, confrelid::oid::text FROM pg_catalog.pg_constraint "
-		"WHERE conrelid = %u AND contype = 'f' ORDER BY conname",
+		"WHERE conrelid = %u AND contype = 'f' AND conparentid = 0 ORDER BY conname",
 		relid);
 
 	foreach (lc, rows) {
@@ -484,6 +492,8 @@ List *herd_shape_shell(Oid relid)
 			out = lappend(out, create_sequence(lfirst_oid(lc)));
 	out = lappend(out, herd_shape_create(relid, 0));
 	out = list_concat(out, herd_shape_indexes(relid, 0));
+	if (get_rel_relispartition(relid))
+		out = lappend(out, herd_partition_attach(relid, 0));
 	out = list_concat(out, herd_shape_foreign_keys(relid, 0));
 	out = list_concat(out, herd_shape_privileges(relid, 0));
 	foreach (lc, sequences) {

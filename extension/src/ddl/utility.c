@@ -6,6 +6,7 @@
 #include "commands/trigger.h"
 #include "ddl/ddl.h"
 #include "ddl/local.h"
+#include "ddl/partition.h"
 #include "ddl/shape.h"
 #include "guc.h"
 #include "miscadmin.h"
@@ -214,7 +215,7 @@ static bool dispatch(HerdUtility *u)
 		return false;
 	switch (nodeTag(u->stmt)) {
 	case T_AlterTableStmt:
-		return herd_utility_alter_table(u);
+		return herd_utility_alter_partition(u) || herd_utility_alter_table(u);
 	case T_RenameStmt:
 		return herd_utility_rename(u);
 	case T_AlterObjectSchemaStmt:
@@ -231,6 +232,11 @@ static bool dispatch(HerdUtility *u)
 	case T_DropRoleStmt:
 	case T_GrantRoleStmt:
 		return herd_utility_role(u);
+	case T_CreateStmt:
+		if (herd_utility_create_partition(u))
+			return true;
+		check_refused(u->stmt);
+		return herd_utility_object(u);
 	default:
 		check_refused(u->stmt);
 		return herd_utility_object(u);

@@ -9,6 +9,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "parser/parse_func.h"
 #include "parser/parser.h"
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
@@ -276,6 +277,25 @@ static Node *expand_row(Var *var, Oid relid, bool real)
 	return real ? unless_null_row(var, (Expr *)row) : (Node *)row;
 }
 
+/* Rows of a partitioned table are in its partitions: the node of the shard knows in which. */
+static Node *partition_name(Var *var, Oid relid, Oid type)
+{
+	Oid types[1] = { OIDOID };
+
+	if (type != REGCLASSOID)
+		ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("tableoid of partitioned distributed table \"%s\" is not supported",
+				get_rel_name(relid)),
+			 errdetail("Its partitions have other OIDs on other nodes."),
+			 errhint("Use tableoid::regclass.")));
+	return (Node *)makeFuncExpr(LookupFuncName(list_make2(makeString("citus_internal"),
+							      makeString("table_of_shard")),
+						   1, types, false),
+				    REGCLASSOID, list_make1(var), InvalidOid, InvalidOid,
+				    COERCE_EXPLICIT_CALL);
+}
+
 /* The table, not its shard; as regclass its name, since other nodes have another OID for it. */
 static Node *table_oid(Var *var, Oid relid, Oid type)
 {
@@ -283,6 +303,8 @@ static Node *table_oid(Var *var, Oid relid, Oid type)
 					false, true);
 	Var typed = *var;
 
+	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
+		return partition_name(var, relid, type);
 	typed.vartype = type;
 	return unless_null_row(&typed, value);
 }

@@ -165,11 +165,14 @@ static double ask_bytes(const HerdTable *table)
 		task->sql = task->sql ? psprintf("%s, %s", task->sql, name) : name;
 	}
 	for (int i = 0; i < job.ntasks; i++)
-		job.tasks[i].sql =
-			psprintf("SELECT coalesce(pg_catalog.sum(pg_catalog.pg_relation_size("
-				 "pg_catalog.to_regclass(n))), 0)::pg_catalog.int8 FROM "
-				 "pg_catalog.unnest(ARRAY[%s]) n",
-				 job.tasks[i].sql);
+		job.tasks[i].sql = psprintf(
+			"SELECT coalesce(pg_catalog.sum(pg_catalog.pg_relation_size(r) + "
+			"coalesce((SELECT pg_catalog.sum(pg_catalog.pg_relation_size("
+			"p.relid)) FROM pg_catalog.pg_partition_tree(r) p WHERE p.relid "
+			"OPERATOR(pg_catalog.<>) r), 0)), 0)::pg_catalog.int8 FROM (SELECT "
+			"pg_catalog.to_regclass(n) AS r FROM pg_catalog.unnest(ARRAY[%s]) "
+			"n) s",
+			job.tasks[i].sql);
 	return job.ntasks > 0 ? sum_of_job(&job) : 0;
 }
 
