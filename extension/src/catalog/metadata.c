@@ -280,6 +280,9 @@ static void read_key(HerdTable *table, const char *partkey)
 	table->keytype = var->vartype;
 	table->keytypmod = var->vartypmod;
 	table->keycollation = var->varcollid;
+	/* gone in the same DROP as the table, which is on its way out: no key is hashed anymore */
+	if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(var->vartype)))
+		return;
 	type = lookup_type_cache(getBaseType(var->vartype), TYPECACHE_HASH_PROC_FINFO);
 	if (!OidIsValid(type->hash_proc))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),

@@ -1,3 +1,4 @@
+#include "conn/names.h"
 #include "conn/session.h"
 
 #include "conn/options.h"
@@ -61,6 +62,11 @@ void herd_conn_raise(HerdConn *c, PGresult *res)
 		if (code == 0)
 			herd_conn_raise_lost(c);
 	}
+	message = herd_names_of_tables(message);
+	detail = herd_names_of_tables(detail);
+	hint = herd_names_of_tables(hint);
+	table = herd_names_of_tables(table);
+	constraint = herd_names_of_tables(constraint);
 	ereport(ERROR, (errcode(code), errmsg_internal("%s", message ? message : "unknown error"),
 			detail ? errdetail_internal("%s", detail) : 0,
 			hint ? errhint("%s", hint) : 0, context ? errcontext("%s", context) : 0,

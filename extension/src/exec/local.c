@@ -6,6 +6,7 @@
 #include "exec/internal.h"
 
 #include "catalog/metadata.h"
+#include "conn/names.h"
 #include "executor/spi.h"
 #include "executor/tstoreReceiver.h"
 #include "txn/internal.h"
@@ -92,6 +93,7 @@ uint64 herd_local_run(const HerdJob *job, const HerdTask *task, Tuplestorestate 
 				   .tupdesc = job->tupdesc };
 	/* plpgsql's lists are filled on demand only; a copy is complete. */
 	ParamListInfo params = job->params ? copyParamList(job->params) : NULL;
+	MemoryContext memory = CurrentMemoryContext;
 	volatile uint64 processed = 0;
 	SPIExecuteOptions options = { .params = params, .read_only = false, .dest = &receiver.pub };
 
@@ -106,7 +108,7 @@ uint64 herd_local_run(const HerdJob *job, const HerdTask *task, Tuplestorestate 
 	PG_CATCH();
 	{
 		herd_deadlock_rename_cancel();
-		PG_RE_THROW();
+		herd_names_rethrow(memory);
 	}
 	PG_END_TRY();
 	return processed;
