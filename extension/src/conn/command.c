@@ -82,7 +82,8 @@ static void expect_pop(HerdConn *c)
 
 static void sent_or_lost(HerdConn *c, int ok)
 {
-	if (!ok)
+	/* Who is told of the loss is told when he reads. */
+	if (!ok && !(c->tell_loss && PQstatus(c->pg) == CONNECTION_BAD))
 		herd_conn_raise_lost(c);
 }
 
@@ -328,8 +329,11 @@ HerdReceived herd_conn_receive(HerdConn *c, int *task, PGresult **ret)
 		if (!res) {
 			bool is_task = e->cmd == HERD_CMD_TASK;
 
-			if (PQstatus(c->pg) == CONNECTION_BAD)
+			if (PQstatus(c->pg) == CONNECTION_BAD) {
+				if (c->tell_loss)
+					return HERD_RECEIVED_LOST;
 				herd_conn_raise_lost(c);
+			}
 			*task = e->task;
 			expect_pop(c);
 			if (is_task)
@@ -363,6 +367,10 @@ HerdReceived herd_conn_receive(HerdConn *c, int *task, PGresult **ret)
 		default:
 			if (e->cmd == HERD_CMD_BIND)
 				c->lost = true;
+			if (c->tell_loss && herd_conn_is_loss(c, res)) {
+				PQclear(res);
+				return HERD_RECEIVED_LOST;
+			}
 			herd_conn_raise(c, res);
 		}
 	}
@@ -403,6 +411,7 @@ void herd_conn_finish(HerdConn *c)
 	int task;
 	PGresult *res;
 
+	c->tell_loss = false;
 	while (herd_conn_busy(c)) {
 		switch (herd_conn_receive(c, &task, &res)) {
 		case HERD_RECEIVED_RESULT:
@@ -413,6 +422,7 @@ void herd_conn_finish(HerdConn *c)
 				herd_conn_wait(c);
 			break;
 		case HERD_RECEIVED_END:
+		case HERD_RECEIVED_LOST:
 			break;
 		}
 	}

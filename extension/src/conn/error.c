@@ -74,9 +74,29 @@ void herd_conn_raise(HerdConn *c, PGresult *res)
 			copy_object_fields(schema, table, column, datatype, constraint)));
 }
 
+/*
+ * "terminating connection due to administrator command" comes before the server has completed the
+ * command: it commits after that. A crash elsewhere may end the session at any point.
+ */
+bool herd_conn_is_loss(HerdConn *c, const PGresult *res)
+{
+	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+	const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+	const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
+	if (!state)
+		return PQstatus(c->pg) == CONNECTION_BAD;
+	if (!severity || strcmp(severity, "FATAL") != 0 ||
+	    (strncmp(state, "57P", 3) != 0 && strncmp(state, "08", 2) != 0))
+		return false;
+	c->loss_had_no_effect = strcmp(state, "57P01") == 0;
+	c->loss = MemoryContextStrdup(c->cxt, message ? message : "");
+	return true;
+}
+
 void herd_conn_raise_lost(HerdConn *c)
 {
-	char *why = first_line(PQerrorMessage(c->pg));
+	char *why = c->loss ? pstrdup(c->loss) : first_line(PQerrorMessage(c->pg));
 
 	if (c->level > 0)
 		c->lost = true;

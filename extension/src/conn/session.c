@@ -440,7 +440,14 @@ void herd_conn_main_all(const int32 *groupids, int ngroups)
 
 	herd_txn_begin_use();
 	for (int i = 0; i < ngroups; i++) {
-		if (find_main(groupids[i], user)) {
+		HerdConn *c = find_main(groupids[i], user);
+
+		/* It had no part in the transaction: another will do. */
+		if (c && c->lost && c->level == 0 && !c->owner) {
+			herd_conn_close(c);
+			c = NULL;
+		}
+		if (c) {
 			/* A rolled back savepoint may have taken the lock with it. */
 			herd_group_lock(groupids[i], false);
 			continue;
@@ -463,6 +470,11 @@ void herd_conn_main_all(const int32 *groupids, int ngroups)
 	}
 	pfree(started);
 	pfree(nodes);
+}
+
+const HerdNode *herd_conn_node(int32 groupid)
+{
+	return look_up(groupid);
 }
 
 HerdConn *herd_conn_take_idle(int32 groupid)

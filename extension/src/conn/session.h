@@ -73,7 +73,10 @@ typedef struct HerdConn {
 
 	struct HerdExec *owner; /* who reads the results that are outstanding */
 	bool forward_notices;
-	HerdExpect *expect; /* ring of expect_size, a power of two */
+	bool tell_loss;          /* herd_conn_receive says when it breaks, and does not raise */
+	bool loss_had_no_effect; /* the server refused the command when it ended the session */
+	char *loss;              /* what it said, or NULL */
+	HerdExpect *expect;      /* ring of expect_size, a power of two */
 	uint32 expect_size, expect_head, expect_tail;
 	bool head_begun; /* libpq was asked about the first entry's result */
 	int busy_level;  /* nest level of the transaction that sent what is outstanding */
@@ -112,6 +115,8 @@ extern dlist_head herd_conns;
 extern HerdConn *herd_conn_main(int32 groupid);
 /* The same if this transaction has one already, else NULL. */
 extern HerdConn *herd_conn_find_main(int32 groupid);
+/* The group's primary as of now, or NULL; for a further connection of a transaction. */
+extern const HerdNode *herd_conn_node(int32 groupid);
 /* Makes the main connections of several groups, side by side. */
 extern void herd_conn_main_all(const int32 *groupids, int ngroups);
 /* An idle cached connection to the group's primary besides the main one, or NULL. */
@@ -162,7 +167,8 @@ extern void herd_conn_send_sync(HerdConn *c);
 typedef enum HerdReceived {
 	HERD_RECEIVED_NOTHING, /* more input is needed, or nothing is outstanding */
 	HERD_RECEIVED_RESULT,  /* *res (free it) belongs to *task; errors have been raised */
-	HERD_RECEIVED_END      /* the task is complete */
+	HERD_RECEIVED_END,     /* the task is complete */
+	HERD_RECEIVED_LOST     /* the connection broke; only with tell_loss */
 } HerdReceived;
 /* Goes through results that have arrived. Raises what the remote end raised. */
 extern HerdReceived herd_conn_receive(HerdConn *c, int *task, PGresult **res);
@@ -209,6 +215,8 @@ extern void herd_conn_cancel_session(PGconn *pg);
 
 /* Raises the error in res (freed) with the node as context. */
 extern void herd_conn_raise(HerdConn *c, PGresult *res) pg_attribute_noreturn();
+/* True when the error says that the session has ended; notes what is known in the loss fields. */
+extern bool herd_conn_is_loss(HerdConn *c, const PGresult *res);
 /* The connection broke. */
 extern void herd_conn_raise_lost(HerdConn *c) pg_attribute_noreturn();
 /* Takes over libpq's notices; installed on every connection. */

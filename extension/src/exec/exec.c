@@ -5,6 +5,7 @@
 #include "conn/options.h"
 #include "conn/session.h"
 #include "exec/internal.h"
+#include "exec/run.h"
 #include "executor/executor.h"
 #include "guc.h"
 #include "miscadmin.h"
@@ -23,53 +24,9 @@
 /* First half of the key of the lock that orders writes of a reference table: "herd". */
 #define REFERENCE_LOCK_CLASS 0x68657264
 
-typedef struct Worker {
-	HerdConn *conn; /* NULL: closed after a failed attempt to open one more */
-	int pool;
-	int ahead; /* tasks sent and not ended */
-} Worker;
-
-typedef struct Pool {
-	int32 groupid;
-	bool in_block; /* its tasks are part of the distributed transaction */
-	bool parallel; /* more than one connection may be used */
-	bool failed;   /* no further connection could be had: stay with those there are */
-	int *tasks;
-	int ntasks, next;
-	int nworkers;
-} Pool;
-
-struct HerdExec {
-	MemoryContext cxt;
-	MemoryContext row_cxt; /* of the last row given out */
-	ResourceOwner resowner;
-	const HerdJob *job;
-	HerdDecoder *decoder;
-	HerdParams *params;
-	Pool *pools;
-	int npools;
-	Worker *workers;
-	int nworkers, max_workers;
-	int outstanding; /* remote tasks that have not ended */
-	int *local_tasks;
-	int nlocal, next_local;
-	uint64 processed;
-	int first_reference_group; /* its rows and counts stand for all replicas */
-	int next_worker;           /* whom to ask first: nobody is starved */
-	PGresult *res;             /* rows from res_row on have not been given out */
-	int res_row;
-	Tuplestorestate *store;
-	bool stored; /* there may be rows in the store */
-	TupleTableSlot *store_slot;
-	WaitEventSet *set; /* of the workers' sockets, NULL when they have changed */
-	int *set_positions;
-	TimestampTz next_start; /* when one more connection may be opened */
-	MemoryContextCallback cleanup;
-};
-
 /* -- life -------------------------------------------------------------------------------------- */
 
-static void free_wait_set(HerdExec *exec)
+void herd_exec_workers_changed(HerdExec *exec)
 {
 	if (exec->set)
 		FreeWaitEventSet(exec->set);
@@ -81,7 +38,7 @@ static void cleanup(void *arg)
 {
 	HerdExec *exec = arg;
 
-	free_wait_set(exec);
+	herd_exec_workers_changed(exec);
 	PQclear(exec->res);
 	exec->res = NULL;
 	for (int i = 0; i < exec->nworkers; i++) {
@@ -188,18 +145,34 @@ static void split_tasks(HerdExec *exec)
 
 /* -- sending ----------------------------------------------------------------------------------- */
 
-static void add_worker(HerdExec *exec, int pool, HerdConn *c)
+/* The connection works for the execution from now on. */
+static void employ(HerdExec *exec, Worker *w, HerdConn *c)
+{
+	w->conn = c;
+	w->ahead = 0;
+	w->fresh = c->level == 0;
+	exec->pools[w->pool].nworkers++;
+	c->owner = exec;
+	c->used = true;
+	c->forward_notices = true;
+	c->tell_loss = true;
+	herd_exec_workers_changed(exec);
+}
+
+void herd_exec_add_worker(HerdExec *exec, int pool, HerdConn *c)
 {
 	if (exec->nworkers == exec->max_workers) {
 		exec->max_workers *= 2;
 		exec->workers = repalloc(exec->workers, exec->max_workers * sizeof(Worker));
 	}
-	exec->workers[exec->nworkers++] = (Worker){ .conn = c, .pool = pool };
-	exec->pools[pool].nworkers++;
-	c->owner = exec;
-	c->used = true;
-	c->forward_notices = true;
-	free_wait_set(exec);
+	exec->workers[exec->nworkers] = (Worker){ .pool = pool };
+	employ(exec, &exec->workers[exec->nworkers++], c);
+}
+
+void herd_exec_replace_worker(HerdExec *exec, Worker *w)
+{
+	employ(exec, w, herd_conn_main(exec->pools[w->pool].groupid));
+	herd_exec_feed(exec, w);
 }
 
 static void send_task(HerdExec *exec, Worker *w, int task)
@@ -207,6 +180,7 @@ static void send_task(HerdExec *exec, Worker *w, int task)
 	const HerdJob *job = exec->job;
 	Pool *pool = &exec->pools[w->pool];
 
+	exec->states[task] = (TaskState){ .worker = w - exec->workers };
 	herd_conn_send_setup(w->conn, pool->in_block, job->modifies);
 	if (pool->in_block && !job->holds)
 		w->conn->only_holds = false;
@@ -217,53 +191,22 @@ static void send_task(HerdExec *exec, Worker *w, int task)
 	w->ahead++;
 }
 
-static void feed(HerdExec *exec, Worker *w)
+static int next_task(Pool *pool)
+{
+	if (pool->nredo > 0)
+		return pool->redo[--pool->nredo];
+	return pool->tasks[pool->next++];
+}
+
+void herd_exec_feed(HerdExec *exec, Worker *w)
 {
 	Pool *pool = &exec->pools[w->pool];
 	int limit = pool->parallel ? AHEAD_SHARED : AHEAD_ALONE;
 
 	if (!w->conn || w->conn->polling != PGRES_POLLING_OK)
 		return;
-	while (pool->next < pool->ntasks && w->ahead < limit)
-		send_task(exec, w, pool->tasks[pool->next++]);
-}
-
-static bool pool_wants_more(const HerdExec *exec, const Pool *pool)
-{
-	return pool->parallel && !pool->failed && pool->next < pool->ntasks &&
-	       pool->nworkers < herd_max_pool_size;
-}
-
-/* One more connection for each group whose tasks wait, every so many milliseconds. */
-static void grow(HerdExec *exec)
-{
-	TimestampTz now = 0;
-
-	for (int i = 0; i < exec->npools; i++) {
-		Pool *pool = &exec->pools[i];
-		HerdConn *c;
-
-		if (!pool_wants_more(exec, pool))
-			continue;
-		if (now == 0 && (now = GetCurrentTimestamp()) < exec->next_start)
-			return;
-		c = herd_conn_take_idle(pool->groupid);
-		if (!c) {
-			MemoryContext old = MemoryContextSwitchTo(exec->cxt);
-
-			c = herd_conn_open_extra(herd_node_primary(pool->groupid),
-						 GetUserNameFromId(GetUserId(), false));
-			MemoryContextSwitchTo(old);
-		}
-		if (!c) {
-			pool->failed = true;
-			continue;
-		}
-		add_worker(exec, i, c);
-		feed(exec, &exec->workers[exec->nworkers - 1]);
-	}
-	if (now != 0)
-		exec->next_start = TimestampTzPlusMilliseconds(now, herd_slow_start_ms);
+	while (herd_pool_waiting(pool) > 0 && w->ahead < limit)
+		send_task(exec, w, next_task(pool));
 }
 
 /*
@@ -329,9 +272,9 @@ static void open_pools(HerdExec *exec, bool in_block, bool lone)
 
 		pool->in_block = in_block || in_use;
 		pool->parallel = !one_each && !in_use && pool->ntasks > 1;
-		add_worker(exec, i, c);
+		herd_exec_add_worker(exec, i, c);
 	}
-	exec->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), herd_slow_start_ms);
+	herd_exec_start_growing(exec);
 	pfree(groups);
 }
 
@@ -355,6 +298,7 @@ HerdExec *herd_exec_begin(const HerdJob *job)
 	in_block = needs_block(job, &lone);
 	exec->pools = palloc(Max(job->ntasks, 1) * sizeof(Pool));
 	exec->local_tasks = palloc(Max(job->ntasks, 1) * sizeof(int));
+	exec->states = palloc0(Max(job->ntasks, 1) * sizeof(TaskState));
 	lock_shards(job);
 	split_tasks(exec);
 	if (exec->outstanding > 0) {
@@ -367,7 +311,7 @@ HerdExec *herd_exec_begin(const HerdJob *job)
 			lock_reference(exec);
 		open_pools(exec, in_block, lone);
 		for (int i = 0; i < exec->nworkers; i++)
-			feed(exec, &exec->workers[i]);
+			herd_exec_feed(exec, &exec->workers[i]);
 	}
 	MemoryContextSwitchTo(old);
 	return exec;
@@ -384,12 +328,15 @@ static bool counts(const HerdExec *exec, int task)
 /* Takes over one result of a task; true when there are rows in exec->res. */
 static bool take_result(HerdExec *exec, int task, PGresult *res)
 {
-	if (PQresultStatus(res) != PGRES_SINGLE_TUPLE && counts(exec, task))
-		exec->processed += strtoull(PQcmdTuples(res), NULL, 10);
+	if (PQresultStatus(res) != PGRES_SINGLE_TUPLE && counts(exec, task)) {
+		exec->states[task].processed = strtoull(PQcmdTuples(res), NULL, 10);
+		exec->processed += exec->states[task].processed;
+	}
 	if (!exec->decoder || PQntuples(res) == 0 || !counts(exec, task)) {
 		PQclear(res);
 		return false;
 	}
+	exec->states[task].gave_rows = true;
 	exec->res = res;
 	exec->res_row = 0;
 	return true;
@@ -407,7 +354,7 @@ static void drop_extra(HerdExec *exec, Worker *w)
 	w->conn = NULL;
 	pool->nworkers--;
 	pool->failed = true;
-	free_wait_set(exec);
+	herd_exec_workers_changed(exec);
 }
 
 /* Goes on with one worker as far as possible without waiting; true when rows are there. */
@@ -416,9 +363,9 @@ static bool advance(HerdExec *exec, Worker *w)
 	int task;
 	PGresult *res;
 
-	if (!w->conn || w->conn->polling != PGRES_POLLING_OK)
-		return false;
 	for (;;) {
+		if (!w->conn || w->conn->polling != PGRES_POLLING_OK)
+			return false;
 		switch (herd_conn_receive(w->conn, &task, &res)) {
 		case HERD_RECEIVED_NOTHING:
 			return false;
@@ -428,8 +375,13 @@ static bool advance(HerdExec *exec, Worker *w)
 			break;
 		case HERD_RECEIVED_END:
 			exec->outstanding--;
+			exec->states[task].ended = true;
+			exec->pools[w->pool].nended++;
 			w->ahead--;
-			feed(exec, w);
+			herd_exec_feed(exec, w);
+			break;
+		case HERD_RECEIVED_LOST:
+			herd_exec_retry(exec, w);
 			break;
 		}
 	}
@@ -491,17 +443,21 @@ static void handle_event(HerdExec *exec, const WaitEvent *event)
 		return;
 	}
 	w = &exec->workers[(intptr_t)event->user_data - 1];
+	if (!w->conn)
+		return;
 	if (w->conn->polling == PGRES_POLLING_OK) {
 		if (event->events & WL_SOCKET_READABLE)
 			herd_conn_consume(w->conn);
 		return;
 	}
 	herd_conn_open_step(w->conn);
-	free_wait_set(exec); /* its socket may be another one now */
+	herd_exec_workers_changed(exec); /* its socket may be another one now */
 	if (w->conn->polling == PGRES_POLLING_FAILED)
 		drop_extra(exec, w);
+	else if (w->conn->polling == PGRES_POLLING_OK)
+		herd_exec_grown(exec, w);
 	else
-		feed(exec, w);
+		herd_exec_feed(exec, w);
 }
 
 static void wait_all(HerdExec *exec)
@@ -510,13 +466,8 @@ static void wait_all(HerdExec *exec)
 	long timeout = -1;
 	int n;
 
-	for (int i = 0; i < exec->npools; i++) {
-		if (pool_wants_more(exec, &exec->pools[i])) {
-			timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-								  exec->next_start);
-			break;
-		}
-	}
+	if (herd_exec_may_grow(exec))
+		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), exec->next_start);
 	/* The common case needs no set of its own. */
 	if (exec->nworkers == 1 && timeout < 0) {
 		herd_conn_wait(exec->workers[0].conn);
@@ -526,7 +477,7 @@ static void wait_all(HerdExec *exec)
 		HerdConn *c = exec->workers[i].conn;
 
 		if (c && c->polling == PGRES_POLLING_OK && PQstatus(c->pg) == CONNECTION_BAD)
-			return; /* the next receive raises */
+			return; /* the next receive tells */
 	}
 	if (!exec->set)
 		make_wait_set(exec);
@@ -538,7 +489,7 @@ static void wait_all(HerdExec *exec)
 	n = WaitEventSetWait(exec->set, timeout, events, lengthof(events), PG_WAIT_EXTENSION);
 	for (int i = 0; i < n; i++)
 		handle_event(exec, &events[i]);
-	grow(exec);
+	herd_exec_grow(exec);
 }
 
 /* Rows into exec->res; false when all tasks on other nodes have ended. */
@@ -557,7 +508,11 @@ static bool fetch_remote(HerdExec *exec)
 		HerdConn *c = exec->workers[i].conn;
 
 		if (c && c->owner == exec && c->polling == PGRES_POLLING_OK) {
-			herd_conn_finish(c);
+			/* A write outside a block is committed only now, a read is through. */
+			if (exec->job->modifies || c->level > 0)
+				herd_conn_finish(c);
+			else
+				herd_conn_quiesce(c, false);
 			c->owner = NULL;
 		}
 	}
