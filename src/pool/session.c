@@ -115,6 +115,29 @@ static void replace_sets(struct herd_session *s, int rc, struct herd_sets *sets)
 	s->sets = sets;
 }
 
+static void prepare(struct herd_session *s, const struct herd_sql_act *a)
+{
+	struct herd_sets *sets = NULL;
+
+	/* Too many or too long: the server that has it is kept. */
+	if (herd_sets_prepare(s->sets, a->name, a->text, &sets) < 0) {
+		s->pins |= HERD_PIN_PREPARE;
+		return;
+	}
+	replace_sets(s, 0, sets);
+	s->prepared = true;
+}
+
+/* NULL: all. */
+static void deallocate(struct herd_session *s, const char *name)
+{
+	struct herd_sets *sets = NULL;
+	int rc = herd_sets_deallocate(s->sets, name, &sets);
+
+	replace_sets(s, rc, sets);
+	s->prepared = herd_sets_prepared(s->sets);
+}
+
 static void apply_one(struct herd_session *s, const struct herd_sql_act *a,
 		      herd_session_skip_fn skip, void *arg)
 {
@@ -139,6 +162,7 @@ static void apply_one(struct herd_session *s, const struct herd_sql_act *a,
 	case HERD_ACT_DISCARD_ALL:
 		herd_sets_unref(s->sets);
 		s->sets = NULL;
+		s->prepared = false;
 		s->cleared = true;
 		drop_channels(s);
 		break;
@@ -267,6 +291,12 @@ int herd_session_done(struct herd_session *s, const char *tag, size_t n, herd_se
 		case HERD_ACT_MAYBE:
 			s->maybe_unpinned = true;
 			break;
+		case HERD_ACT_PREPARE:
+			prepare(s, a);
+			break;
+		case HERD_ACT_DEALLOCATE:
+			deallocate(s, a->name);
+			break;
 		case HERD_ACT_NOTIFY:
 		case HERD_ACT_SEQUENCE:
 			break;
@@ -286,6 +316,10 @@ int herd_session_done(struct herd_session *s, const char *tag, size_t n, herd_se
 void herd_session_tag(struct herd_session *s, const char *tag, size_t n, herd_session_skip_fn skip,
 		      void *arg)
 {
+	if (s->prepared && tag_is(tag, n, "DEALLOCATE ALL"))
+		deallocate(s, NULL);
+	else if (s->prepared && tag_is(tag, n, "DEALLOCATE"))
+		s->pins |= HERD_PIN_PREPARE; /* one of them, only the server knows which */
 	if (s->nchanges == 0)
 		return;
 	if (tag_is(tag, n, "COMMIT"))

@@ -3,8 +3,9 @@
  * sends (sql/classify.h) and what the server answers.
  *
  * Acts are noted when they are sent, counted when the server completes their statement, and taken
- * for good when the transaction is; those of a transaction that is rolled back are forgotten. What
- * only one server has pins the client to it from the moment it is sent.
+ * for good when the transaction is; those of a transaction that is rolled back are forgotten (but
+ * PREPARE and DEALLOCATE, which PostgreSQL does not take back either). What only one server has
+ * pins the client to it from the moment it is sent.
  */
 #pragma once
 #include "pool/sets.h"
@@ -22,6 +23,7 @@ struct herd_session {
 	bool channels_changed; /* since the reader last cleared it */
 	bool cleared;          /* DISCARD ALL took place; for the reader to clear */
 	bool maybe_unpinned;   /* some pins may not hold; for the reader to ask, and clear */
+	bool prepared;         /* sets hold something that PREPARE made */
 	/* inside */
 	bool errored;
 	bool doubt; /* a transaction, or a part of it unknown to us, was rolled back */
@@ -39,7 +41,7 @@ bool herd_session_idle(const struct herd_session *s);
 static inline bool herd_session_wants(const struct herd_session *s, unsigned kinds)
 {
 	return (kinds & ~HERD_ACTS_THAT_END) != 0 ||
-	       (s && (s->nsent > 0 || s->nchanges > 0 || s->pins != 0));
+	       (s && (s->nsent > 0 || s->nchanges > 0 || s->pins != 0 || s->prepared));
 }
 /* A request with these acts was sent; takes a reference of its own. 0 or -ENOMEM. */
 int herd_session_sent(struct herd_session *s, struct herd_sql_acts *acts);

@@ -104,12 +104,24 @@ static bool stays(const struct herd_set *item, const char *name, const char *tex
 	return text && strcmp(name, HERD_SET_CHARACTERISTICS) == 0 && strcmp(item->text, text) != 0;
 }
 
+static bool is_prepared(const struct herd_set *item)
+{
+	return strncmp(item->name, HERD_SET_PREPARED, sizeof(HERD_SET_PREPARED) - 1) == 0;
+}
+
 static bool stays_in_all(const struct herd_set *item, const char *name, const char *text)
 {
 	(void)name;
 	(void)text;
 	return strcmp(item->name, HERD_SET_ROLE) == 0 ||
-	       strcmp(item->name, HERD_SET_AUTHORIZATION) == 0;
+	       strcmp(item->name, HERD_SET_AUTHORIZATION) == 0 || is_prepared(item);
+}
+
+static bool is_setting(const struct herd_set *item, const char *name, const char *text)
+{
+	(void)name;
+	(void)text;
+	return !is_prepared(item);
 }
 
 static int give(struct herd_sets *s, int rc, struct herd_sets **ret)
@@ -205,6 +217,47 @@ int herd_sets_reset(struct herd_sets *old, const char *name, struct herd_sets **
 	return give(s, rc, ret);
 }
 
+int herd_sets_prepare(const struct herd_sets *old, const char *name, const char *text,
+		      struct herd_sets **ret)
+{
+	struct herd_buf key = { 0 };
+
+	herd_buf_printf(&key, "%s%s", HERD_SET_PREPARED, name);
+	int rc = herd_buf_ok(&key) ? herd_sets_set(old, herd_buf_str(&key), text, ret) : -ENOMEM;
+
+	herd_buf_free(&key);
+	return rc;
+}
+
+int herd_sets_deallocate(struct herd_sets *old, const char *name, struct herd_sets **ret)
+{
+	struct herd_buf key = { 0 };
+	struct herd_sets *s;
+
+	herd_buf_printf(&key, "%s%s", HERD_SET_PREPARED, name ? name : "");
+	if (!herd_buf_ok(&key)) {
+		herd_buf_free(&key);
+		return -ENOMEM;
+	}
+	if (name ? !find(old, herd_buf_str(&key)) : !herd_sets_prepared(old)) {
+		herd_buf_free(&key);
+		*ret = herd_sets_ref(old);
+		return 0;
+	}
+	s = copy(old, name ? stays : is_setting, herd_buf_str(&key), NULL);
+	herd_buf_free(&key);
+	return s ? give(s, 0, ret) : -ENOMEM;
+}
+
+bool herd_sets_prepared(const struct herd_sets *s)
+{
+	for (size_t i = 0; s && i < s->n; i++) {
+		if (is_prepared(&s->item[i]))
+			return true;
+	}
+	return false;
+}
+
 int herd_sets_reset_all(const struct herd_sets *old, struct herd_sets **ret)
 {
 	struct herd_sets *s = copy(old, stays_in_all, NULL, NULL);
@@ -251,14 +304,41 @@ int herd_sets_diff(const struct herd_sets *from, const struct herd_sets *to,
 		const struct herd_set *item = &from->item[i];
 
 		if (strcmp(item->name, HERD_SET_ROLE) == 0 ||
-		    strcmp(item->name, HERD_SET_AUTHORIZATION) == 0)
+		    strcmp(item->name, HERD_SET_AUTHORIZATION) == 0 || is_prepared(item))
 			continue;
 		if (anew || !find(to, item->name))
 			n += undo(sql, item, base);
 	}
 	for (size_t i = 0; to && i < to->n; i++) {
-		if (anew || !has(from, &to->item[i]))
+		if (!is_prepared(&to->item[i]) && (anew || !has(from, &to->item[i])))
 			n += add_set(sql, &to->item[i]);
 	}
 	return n;
+}
+
+void herd_sets_diff_prepared(const struct herd_sets *from, const struct herd_sets *to,
+			     void (*fn)(void *arg, const char *sql), void *arg)
+{
+	struct herd_buf sql = { 0 };
+
+	for (size_t i = 0; from && i < from->n; i++) {
+		const char *name = from->item[i].name + sizeof(HERD_SET_PREPARED) - 1;
+
+		if (!is_prepared(&from->item[i]) || (to && has(to, &from->item[i])))
+			continue;
+		herd_buf_addstr(&sql, "DEALLOCATE \"");
+		for (; *name; name++) {
+			if (*name == '"')
+				herd_buf_addc(&sql, '"');
+			herd_buf_addc(&sql, *name);
+		}
+		herd_buf_addc(&sql, '"');
+		fn(arg, herd_buf_str(&sql));
+		herd_buf_reset(&sql);
+	}
+	herd_buf_free(&sql);
+	for (size_t i = 0; to && i < to->n; i++) {
+		if (is_prepared(&to->item[i]) && !(from && has(from, &to->item[i])))
+			fn(arg, to->item[i].text);
+	}
 }

@@ -5,8 +5,9 @@
  * The connection is opened for the first LISTEN, with the login of that client's pool, beside the
  * pool (pool_size does not count it, max_db_connections does), in a cluster always at the primary.
  * A channel is listened to before the client's own LISTEN is sent on, so nothing is missed
- * afterwards: what comes between the server's commit and our word of it waits for that word. What is notified while the connection is being made again is lost, as it is for a
- * session that was cut.
+ * afterwards: what comes between the server's commit and our word of it waits for that word. What
+ * is notified while the connection is being made again is lost, as it is for a session that was
+ * cut.
  *
  * A hub's lock guards its channels and members and is taken for LISTEN, UNLISTEN and notifications
  * only. Notifications travel from the hub's thread to the clients' threads by notes.
@@ -28,8 +29,8 @@ enum { HERD_HUB_MAX_QUEUED = 4 * 1024 * 1024 };
 enum herd_hub_answer herd_hub_want(struct herd_client *c, const char *channel);
 /*
  * What ends its transaction was sent: from here on nothing that is notified on the channels that it
- * asked for is lost, though its LISTEN is not known to be committed yet. What its own server notifies
- * is kept before, too.
+ * asked for is lost, though its LISTEN is not known to be committed yet. What its own server
+ * notifies is kept before, too.
  */
 void herd_hub_commits(struct herd_client *c);
 /* Its transaction is over: it listens to what c->kept->s says, and to nothing else. */

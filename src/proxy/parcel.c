@@ -368,6 +368,8 @@ static bool fill_session(struct herd_client *c, const struct herd_record *r)
 		if (!c->kept || !set_set(&c->kept->s.sets, &f))
 			return false;
 	}
+	if (c->kept)
+		c->kept->s.prepared = herd_sets_prepared(c->kept->s.sets);
 	if (c->split) {
 		c->split->asked = (int)herd_record_get(r, "asked", c->split->asked);
 		c->split->wrote = (uint64_t)herd_record_get(r, "wrote", 0);

@@ -161,6 +161,8 @@ static enum herd_flight_act round_over(struct down *d, const char *body, size_t 
 		d->release = herd_session_probed(d->c) && !(d->c->split && herd_split_ends(d->c));
 		return act;
 	}
+	if (act == HERD_FLIGHT_DROP && done.mark == HERD_MARK_PREPARES)
+		return act;
 	if (act == HERD_FLIGHT_DROP && done.mark) {
 		d->s->ready = true;
 		d->release = herd_causal_answered(d->c, done.mark);
@@ -284,6 +286,7 @@ static enum herd_flight_act on_error(struct down *d, const char *body, size_t n)
 	bool swallow = d->c->split && head &&
 		       (head->act == HERD_FLIGHT_PASS || head->type != 'Q') &&
 		       herd_split_swallows(d->c, e.sqlstate);
+	bool prepares = head && head->mark == HERD_MARK_PREPARES;
 	enum herd_flight_act act = herd_flight_answer(&d->s->flight, 'E', on_lost, d, NULL);
 
 	if (swallow) {
@@ -294,7 +297,7 @@ static enum herd_flight_act on_error(struct down *d, const char *body, size_t n)
 		return HERD_FLIGHT_DROP;
 	}
 
-	if (d->s->restoring > 0)
+	if (d->s->restoring > 0 || prepares)
 		act = HERD_FLIGHT_DROP;
 	else if (act == HERD_FLIGHT_DROP && d->s->sets_sent && !d->s->vars_sent)
 		herd_str_set(&d->s->error_text, e.msg);

@@ -359,6 +359,21 @@ void herd_session_sent_msg(struct herd_client *c, struct herd_session_msg *m, bo
 		doubt_sequence(c);
 }
 
+/* Goes ahead of what the client sends: nobody waits for it. */
+static void send_prepared(void *arg, const char *sql)
+{
+	struct herd_server *s = arg;
+	struct herd_buf msg = { 0 };
+
+	herd_wr_query(&msg, sql);
+	if (herd_flight_push(&s->flight, 'Q', HERD_FLIGHT_DROP, NULL) < 0 ||
+	    herd_conn_send_buf(&s->conn, &msg) < 0)
+		s->conn.broken = true;
+	else
+		herd_flight_mark(&s->flight, HERD_MARK_PREPARES);
+	herd_buf_free(&msg);
+}
+
 void herd_session_assign(struct herd_client *c)
 {
 	struct herd_server *s = c->server;
@@ -368,7 +383,8 @@ void herd_session_assign(struct herd_client *c)
 	if (want == s->sets)
 		return;
 	if (herd_sets_diff(s->sets, want, s->sets_base, &sql) == 0) {
-		/* The same from another source: from now on it is one list. */
+		/* The same from another source, or but for what is prepared. */
+		herd_sets_diff_prepared(s->sets, want, send_prepared, s);
 		herd_sets_unref(s->sets);
 		s->sets = herd_sets_ref(want);
 		return;
@@ -377,6 +393,7 @@ void herd_session_assign(struct herd_client *c)
 	if (!herd_buf_ok(&sql) || herd_flight_push(&s->flight, 'Q', HERD_FLIGHT_DROP, NULL) < 0 ||
 	    herd_conn_send_buf(&s->conn, &msg) < 0)
 		s->conn.broken = true;
+	herd_sets_diff_prepared(s->sets, want, send_prepared, s);
 	s->sets_sent = true;
 	s->ready = false;
 	free(s->error_text);

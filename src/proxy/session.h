@@ -62,8 +62,8 @@ void herd_session_sent_msg(struct herd_client *c, struct herd_session_msg *m, bo
 void herd_session_msg_free(struct herd_session_msg *m);
 
 /*
- * A server was linked: sends what makes its settings the client's. The client's messages must wait
- * while s->sets_sent.
+ * A server was linked: sends what makes its settings, and what it has prepared, the client's. The
+ * client's messages must wait while s->sets_sent.
  */
 void herd_session_assign(struct herd_client *c);
 /* The answer to that: 0, or -EIO and the client must go. */
@@ -80,7 +80,10 @@ void herd_session_round(struct herd_client *c, char tx);
  * Behind that, when it is pinned: is what pins it still there? True: the server was asked, and
  * herd_session_probed says at its ReadyForQuery whether it is to be released.
  */
-enum { HERD_MARK_PINS = 100 }; /* of the request; others are in split.h */
+enum {
+	HERD_MARK_PINS = 100, /* of the request; others are in split.h */
+	HERD_MARK_PREPARES    /* PREPARE and DEALLOCATE of ours, whose errors are nobody's */
+};
 bool herd_session_probe(struct herd_client *c);
 void herd_session_probe_row(struct herd_client *c, const void *body, size_t n);
 bool herd_session_probed(struct herd_client *c);

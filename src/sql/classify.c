@@ -24,6 +24,7 @@ struct scan {
 	/* of this statement */
 	unsigned pins, maybe, unpin;
 	bool on_commit_drop, notify, sequence, makes_value;
+	struct herd_sql_token prepared; /* PREPARE's name; len 0: it is none */
 };
 
 const char *herd_sql_pin_name(unsigned bit)
@@ -345,28 +346,67 @@ static void prepare(struct scan *s)
 {
 	if (!advance(s))
 		return;
-	if (herd_sql_is(&s->t, "transaction")) {
-		advance(s);
-		/* PREPARE transaction AS ... is an ordinary name */
-		if (s->t.kind == HERD_SQL_STRING)
-			add(s, HERD_ACT_COMMIT);
-		else
-			s->pins |= HERD_PIN_PREPARE;
+	s->prepared = s->t;
+	if (!herd_sql_is(&s->t, "transaction"))
 		return;
+	advance(s);
+	/* PREPARE transaction AS ... is an ordinary name */
+	if (s->t.kind == HERD_SQL_STRING) {
+		s->prepared.len = 0;
+		add(s, HERD_ACT_COMMIT);
 	}
-	s->pins |= HERD_PIN_PREPARE;
 }
 
 static void deallocate(struct scan *s)
 {
+	struct herd_sql_token name;
+
 	if (!advance(s))
 		return;
-	if (herd_sql_is(&s->t, "prepare"))
-		advance(s);
-	if (herd_sql_is(&s->t, "all"))
+	name = s->t;
+	if (herd_sql_is(&name, "prepare") && advance(s))
+		name = s->t;
+	if (herd_sql_is(&name, "all")) {
+		add(s, HERD_ACT_DEALLOCATE);
 		s->unpin |= HERD_PIN_PREPARE;
-	else if (!s->ended)
+	} else if (is_ident(&name)) {
+		add_named(s, HERD_ACT_DEALLOCATE, &name);
 		s->maybe |= HERD_PIN_PREPARE;
+	}
+}
+
+/*
+ * Does a text mean the same when it is sent later, by a session whose client_encoding and
+ * standard_conforming_strings may be others by then?
+ */
+static bool means_the_same(const char *p, const char *end)
+{
+	for (; p < end; p++) {
+		if ((uint8_t)*p >= 0x80 || *p == '\\')
+			return false;
+	}
+	return true;
+}
+
+/* PREPARE was read to its end: can it be made again on another server? */
+static void note_prepare(struct scan *s)
+{
+	struct herd_sql_token name = s->prepared;
+	bool plain = name.kind == HERD_SQL_WORD || (name.kind == HERD_SQL_QUOTED && *name.p == '"');
+	size_t at = s->acts ? s->acts->n : 0;
+	struct herd_buf text = { 0 };
+
+	/* What its statement leaves behind comes with EXECUTE, which does not tell of it. */
+	if (!plain || s->pins || s->maybe || s->unpin || s->sequence ||
+	    !means_the_same(s->start, s->stop)) {
+		s->pins |= HERD_PIN_PREPARE;
+		return;
+	}
+	add_named(s, HERD_ACT_PREPARE, &name);
+	if (s->oom)
+		return;
+	herd_buf_add(&text, s->start, (size_t)(s->stop - s->start));
+	s->acts->act[at].text = take(s, &text);
 }
 
 static void rollback(struct scan *s)
@@ -766,6 +806,8 @@ static void end_statement(struct scan *s, size_t first)
 {
 	if (s->on_commit_drop)
 		s->pins &= ~(unsigned)HERD_PIN_TEMP;
+	if (s->prepared.len > 0)
+		note_prepare(s);
 	/* Which of them comes last cannot be told. */
 	s->unpin &= ~s->pins;
 	add_pins(s, HERD_ACT_PIN, s->pins);
@@ -854,6 +896,7 @@ int herd_sql_classify(const char *text, size_t n, struct herd_sql_dialect d,
 
 		s.pins = s.maybe = s.unpin = 0;
 		s.on_commit_drop = s.notify = s.sequence = s.makes_value = false;
+		s.prepared.len = 0;
 		s.t = (struct herd_sql_token){ 0 };
 		advance(&s);
 		if (s.t.kind == HERD_SQL_END)

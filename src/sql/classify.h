@@ -22,25 +22,32 @@ enum herd_sql_act_kind {
 	HERD_ACT_SAVEPOINT,
 	HERD_ACT_RELEASE,
 	HERD_ACT_ROLLBACK_TO,
-	HERD_ACT_SEQUENCE, /* lastval() or currval() of an earlier statement */
-	HERD_ACT_PIN,      /* pins */
-	HERD_ACT_UNPIN,    /* pins: these are gone */
-	HERD_ACT_MAYBE     /* pins: some of these may be gone, or never came: the server knows */
+	HERD_ACT_SEQUENCE,   /* lastval() or currval() of an earlier statement */
+	HERD_ACT_PREPARE,    /* name, text to run for the same effect; takes place outside of
+				transactions */
+	HERD_ACT_DEALLOCATE, /* name; NULL: all */
+	HERD_ACT_PIN,        /* pins */
+	HERD_ACT_UNPIN,      /* pins: these are gone */
+	HERD_ACT_MAYBE       /* pins: some of these may be gone, or never came: the server knows */
 };
 /* Bits of herd_sql_acts.kinds. */
 #define HERD_ACT_BIT(kind) (1U << (kind))
-/* These alone matter only to a session that is pinned, or has something that is not settled. */
+/*
+ * These alone matter only to a session that is pinned, has prepared statements, or has something
+ * that is not settled.
+ */
 #define HERD_ACTS_THAT_END                                                                         \
 	(HERD_ACT_BIT(HERD_ACT_COMMIT) | HERD_ACT_BIT(HERD_ACT_SAVEPOINT) |                        \
 	 HERD_ACT_BIT(HERD_ACT_RELEASE) | HERD_ACT_BIT(HERD_ACT_ROLLBACK_TO) |                     \
-	 HERD_ACT_BIT(HERD_ACT_UNPIN) | HERD_ACT_BIT(HERD_ACT_MAYBE))
+	 HERD_ACT_BIT(HERD_ACT_UNPIN) | HERD_ACT_BIT(HERD_ACT_MAYBE) |                             \
+	 HERD_ACT_BIT(HERD_ACT_DEALLOCATE))
 
 /* State that only one server has. */
 enum herd_sql_pin {
 	HERD_PIN_TEMP = 1,      /* temporary objects */
 	HERD_PIN_ADVISORY = 2,  /* advisory locks of the session */
 	HERD_PIN_HOLD = 4,      /* cursors WITH HOLD */
-	HERD_PIN_PREPARE = 8,   /* PREPARE */
+	HERD_PIN_PREPARE = 8,   /* PREPARE of what may mean something else when it is made again */
 	HERD_PIN_SETTING = 16,  /* a setting whose value the text does not tell */
 	HERD_PIN_SEQUENCE = 32, /* lastval(), currval() */
 	HERD_PIN_LISTEN = 64,   /* LISTEN that the shared listener cannot serve */

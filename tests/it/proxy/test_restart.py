@@ -131,6 +131,7 @@ def test_what_a_client_keeps(own_box, server):
         c.execute("set timezone = 'Asia/Tokyo'")
         c.execute("set application_name = 'before'")
         c.execute("set statement_timeout = '77s'")
+        c.execute("prepare mine as select 'prepared'")
         for _ in range(3):
             c.execute("select %s::int + 1", (1,))
         session.execute("create temp table mine (a int)")
@@ -143,6 +144,9 @@ def test_what_a_client_keeps(own_box, server):
         assert c.execute("show timezone").fetchone() == ("Asia/Tokyo",)
         assert c.execute("show application_name").fetchone() == ("before",)
         assert c.execute("show statement_timeout").fetchone() == ("77s",)
+        for _ in range(3):
+            assert c.execute("execute mine").fetchone() == ("prepared",)
+            assert px.sql("select count(*) from pg_prepared_statements where from_sql") == [(0,)]
         assert px.sql("show statement_timeout") == [("0",)]
         assert c.execute("select %s::int + 1", (41,)).fetchone() == (42,)
         session.execute("insert into mine values (1)")

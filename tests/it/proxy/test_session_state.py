@@ -158,7 +158,7 @@ def test_connect_query_is_kept(px):
     ("create temp table x (a int)", "select count(*) from x", "discard temp"),
     ("select pg_advisory_lock(77)", "select count(*) from pg_locks where locktype = 'advisory' "
      "and pid = pg_backend_pid() and objid = 77", "select pg_advisory_unlock_all()"),
-    ("prepare p1 as select 5", "execute p1", "deallocate all"),
+    ("prepare p1 as select E'\\x35'", "execute p1", "deallocate all"),
     ("begin; declare c1 cursor with hold for select 7; commit", "fetch next from c1", "close all"),
 ])
 def test_pins(px, make, use, undo):
@@ -184,7 +184,7 @@ def test_pins(px, make, use, undo):
     ("create temp table y{} (a int)", "drop table y{}"),
     ("select pg_advisory_lock({})", "select pg_advisory_unlock({})"),
     ("select pg_try_advisory_lock({})", "select pg_advisory_unlock({})"),
-    ("prepare p{} as select 5", "deallocate p{}"),
+    ("prepare p{} as select E'\\x35'", "deallocate p{}"),
     ("begin; declare c{} cursor with hold for select 7; commit", "close c{}"),
 ])
 def test_pins_end_when_the_server_says_so(px, make, undo):
@@ -198,6 +198,103 @@ def test_pins_end_when_the_server_says_so(px, make, undo):
         a.execute(undo.format(2))
         wait_for(lambda: pinned(px)["pinner"] == "")
         assert one(a, "select 1") == one(b, "select 1") == 1
+
+
+def prepared(c):
+    return sorted(r[0] for r in c.execute("select name from pg_prepared_statements where from_sql"))
+
+
+def test_prepare_follows_its_client(px, server):
+    """PREPARE is made again on every server, and is nobody else's."""
+    # psycopg says DEALLOCATE ALL after a ROLLBACK when it has prepared something itself.
+    kw = {"prepare_threshold": None}
+    with px.connect("two", application_name="prep", **kw) as a, px.connect("two", **kw) as b, \
+            px.connect("two", **kw) as c:
+        pids = set()
+        a.execute("prepare p (int) as select $1 + 1, pg_backend_pid()")
+        b.execute("PREPARE \"P x\" AS select 'b'; prepare p as select 'other'")
+        for i in range(12):
+            # Others take and give back both servers, in turn and together.
+            with c.transaction():
+                assert prepared(c) == []
+                if i % 3:
+                    assert (one(b, "execute \"P x\""), one(b, "execute p")) == ("b", "other")
+                n, pid = a.execute(f"execute p({i})").fetchone()
+                assert n == i + 1
+                pids.add(pid)
+            assert prepared(a) == ["p"] and prepared(b) == ["P x", "p"]
+        assert pinned(px)["prep"] == ""
+        # As in PostgreSQL it is not part of the transaction.
+        a.execute("begin; prepare q as select 'q'; deallocate p; rollback")
+        for _ in range(4):
+            assert one(a, "execute q") == "q" and prepared(b) == ["P x", "p"]
+        with pytest.raises(psycopg.errors.InvalidSqlStatementName):
+            a.execute("execute p(1)")
+        with pytest.raises(psycopg.errors.DuplicatePreparedStatement):
+            a.execute("prepare q as select 2")
+        assert one(a, "execute q") == "q"
+        a.execute("prepare r as select 1; deallocate prepare q")
+        assert prepared(c) == [] and prepared(a) == ["r"]
+        a.execute("deallocate all")
+        assert prepared(c) == prepared(a) == [] and prepared(b) == ["P x", "p"]
+        b.execute("discard all")
+        assert prepared(c) == prepared(b) == []
+        assert pids
+
+
+def test_prepare_that_cannot_be_made_again(px, server):
+    """What it names is gone, or is found by another search_path: EXECUTE fails, nothing else does."""
+    with px.connect("two", prepare_threshold=None) as a, px.connect("two") as b:
+        a.execute("create table gone (a int)")
+        a.execute("prepare g as select * from gone")
+        a.execute("prepare h as select 7")
+        a.execute("drop table gone")
+        for _ in range(4):
+            with b.transaction():
+                b.execute("select 1")
+                assert one(a, "execute h") == 7
+            assert prepared(b) == []
+        with pytest.raises(psycopg.Error):
+            a.execute("execute g")
+        a.execute("create schema s1; create table s1.t1 as select 's1' v; "
+                  "create schema s2; create table s2.t1 as select 's2' v")
+        a.execute("set search_path to s1")
+        a.execute("prepare w as select v from t1")
+        for _ in range(4):
+            with b.transaction():
+                b.execute("select 1")
+                assert one(a, "execute w") == "s1"
+            prepared(b)
+        a.execute("set search_path to s2")
+        assert one(a, "execute w") == "s2"
+        a.execute("reset search_path; drop schema s1, s2 cascade")
+
+
+def test_too_much_is_prepared(px):
+    with px.connect("two", application_name="many") as a, px.connect("two") as b:
+        for i in range(80):
+            a.execute(f"prepare m{i} as select {i}")
+        assert pinned(px)["many"] == "prepare"
+        for i in range(80):
+            assert one(a, f"execute m{i}") == i
+            assert prepared(b) == []
+        a.execute("deallocate all")
+        assert pinned(px)["many"] == ""
+        assert prepared(a) == []
+
+
+def test_prepare_by_extended_protocol(px):
+    with px.connect("two", prepare_threshold=0) as a, px.connect("two") as b:
+        with a.pipeline():
+            a.execute("prepare e1 as select 11")
+            a.execute("prepare e2 as select 12")
+            cur = a.execute("execute e2")
+        assert cur.fetchone() == (12,)
+        for _ in range(3):
+            with b.transaction():
+                b.execute("select 1")
+                assert one(a, "execute e1") == 11
+        assert prepared(b) == []
 
 
 def test_what_did_not_happen_does_not_pin(px):
@@ -257,7 +354,7 @@ def test_sequence_values(px):
 def test_statement_mode_refuses(px):
     with px.connect("stmt", application_name="stmt") as a:
         for sql in ("create temp table x (a int)", "select pg_advisory_lock(1)",
-                    "prepare p as select 1"):
+                    "prepare p as select E'\\x35'"):
             with pytest.raises(psycopg.errors.FeatureNotSupported, match="statement pooling mode"):
                 a.execute(sql)
             with pytest.raises(psycopg.errors.FeatureNotSupported, match="statement pooling mode"):

@@ -237,7 +237,7 @@ static void pins_are_kept_until_they_are_gone(void **state)
 
 	run(&s, "create temp table t (a int)", "!", 'I');
 	assert_int_equal(s.pins, HERD_PIN_TEMP);
-	run(&s, "prepare p as select 1", "PREPARE", 'I');
+	run(&s, "prepare p as select '\\'", "PREPARE", 'I');
 	herd_session_pins_text(s.pins, &b);
 	assert_string_equal(herd_buf_str(&b), "temporary objects, prepare");
 	herd_buf_free(&b);
@@ -251,6 +251,40 @@ static void pins_are_kept_until_they_are_gone(void **state)
 	assert_true(s.maybe_unpinned);
 	run(&s, "discard all", "DISCARD ALL", 'I');
 	assert_int_equal(s.pins, 0);
+	herd_session_free(&s);
+	(void)state;
+}
+
+static void add_line(void *arg, const char *sql)
+{
+	herd_buf_printf(arg, "%s\n", sql);
+}
+
+static void prepared_statements_are_of_no_transaction(void **state)
+{
+	struct herd_session s = { 0 };
+	struct herd_sets *was = NULL;
+	struct herd_buf b = { 0 };
+
+	run(&s, "prepare p as select 1", "PREPARE", 'I');
+	assert_true(s.prepared);
+	was = herd_sets_ref(s.sets);
+	run(&s, "begin; set x = 1; prepare \"Q \"\"\" as select 2; deallocate p; rollback",
+	    "BEGIN,SET,PREPARE,DEALLOCATE,ROLLBACK", 'I');
+	assert_int_equal(herd_sets_diff(was, s.sets, NULL, &b), 0);
+	herd_sets_diff_prepared(was, s.sets, add_line, &b);
+	assert_string_equal(herd_buf_str(&b), "DEALLOCATE \"p\"\nprepare \"Q \"\"\" as select 2\n");
+	herd_buf_reset(&b);
+	run(&s, "reset all", "RESET", 'I');
+	assert_true(s.prepared);
+	herd_sets_diff_prepared(s.sets, was, add_line, &b);
+	assert_string_equal(herd_buf_str(&b), "DEALLOCATE \"Q \"\"\"\nprepare p as select 1\n");
+	herd_buf_free(&b);
+	run(&s, "set y = 1; deallocate all", "SET,DEALLOCATE ALL", 'I');
+	assert_false(s.prepared);
+	assert_int_equal(s.sets->n, 1);
+	assert_int_equal(s.pins, 0);
+	herd_sets_unref(was);
 	herd_session_free(&s);
 	(void)state;
 }
@@ -286,10 +320,11 @@ static void requests_may_be_under_way(void **state)
 
 	/* both are sent before the first is answered */
 	herd_sql_classify("deallocate all", 14, (struct herd_sql_dialect){ 0 }, &unpin);
-	herd_sql_classify("prepare p as select 1", 21, (struct herd_sql_dialect){ 0 }, &pin);
+	herd_sql_classify("prepare p as select '\\'", 23, (struct herd_sql_dialect){ 0 }, &pin);
 	herd_session_sent(&s, unpin);
 	herd_session_sent(&s, pin);
-	assert_int_equal(herd_session_done(&s, "DEALLOCATE ALL", 15, NULL, NULL), HERD_ACT_UNPIN);
+	assert_int_equal(herd_session_done(&s, "DEALLOCATE ALL", 15, NULL, NULL),
+			 HERD_ACT_DEALLOCATE);
 	herd_session_over(&s);
 	assert_int_equal(herd_session_done(&s, "PREPARE", 8, NULL, NULL), HERD_ACT_PIN);
 	herd_session_over(&s);
@@ -314,6 +349,7 @@ int main(void)
 		cmocka_unit_test(savepoints_are_followed),
 		cmocka_unit_test(unknown_requests_may_end_it),
 		cmocka_unit_test(pins_are_kept_until_they_are_gone),
+		cmocka_unit_test(prepared_statements_are_of_no_transaction),
 		cmocka_unit_test(channels_follow_the_transaction),
 		cmocka_unit_test(requests_may_be_under_way),
 	};
