@@ -154,3 +154,10 @@ REVOKE EXECUTE ON FUNCTION pg_catalog.citus_set_coordinator_host(text, int, node
 	pg_catalog.citus_remove_node(text, int),
 	pg_catalog.citus_set_node_property(text, int, text, bool),
 	pg_catalog.citus_update_node(int, text, int, bool, int) FROM public;
+
+-- Transactions over several nodes that this node decides: see txn/decide.h.
+CREATE PROCEDURE citus_internal.decide_commit(groupid int, gid text)
+	LANGUAGE C AS 'MODULE_PATHNAME', 'herd_decide_commit';
+CREATE FUNCTION citus_internal.decided(groupid int, gid text) RETURNS bool
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_decided';
+REVOKE ALL ON FUNCTION citus_internal.decided(int, text) FROM public;

@@ -21,6 +21,8 @@ extern bool herd_txn_lone_statement(void);
 extern void herd_txn_lock_number(int pid, uint64 number);
 /* A row of pg_dist_transaction. */
 extern void herd_txn_record(int32 groupid, const char *gid);
+/* One that says that it is not to be committed; see decide.h. */
+extern void herd_txn_refuse(int32 groupid, const char *gid);
 /* maintenance.c: ends the worker of a database that the command needs for itself. */
 
 extern void herd_maintenance_leave_database(Node *stmt);

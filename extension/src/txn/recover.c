@@ -19,6 +19,12 @@
  * come back. A predecessor that still runs cut off cannot commit T if its standbys have to confirm.
  *
  * Recoveries of one node exclude each other by a lock on pg_dist_transaction.
+ *
+ * If another node decides about T (txn/decide.h), then C(T) is its commit there and the row is in
+ * its pg_dist_transaction. Argument 1 holds there as it stands: each node forgets the rows that it
+ * has. In 2, T may have ended here while its COMMIT is still on the way to the decider, so the row
+ * is not only looked up: if it is not there, a refusal takes its place, which keeps it from ever
+ * appearing.
  */
 #include "txn/txn.h"
 
@@ -34,6 +40,7 @@
 #include "conn/session.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
+#include "txn/decide.h"
 #include "txn/internal.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -77,7 +84,7 @@ static Relation open_transactions(LOCKMODE mode)
 	return table_open(get_relname_relid("pg_dist_transaction", PG_CATALOG_NAMESPACE), mode);
 }
 
-void herd_txn_record(int32 groupid, const char *gid)
+static void insert_row(int32 groupid, const char *gid, FullTransactionId xid)
 {
 	Relation rel = open_transactions(RowExclusiveLock);
 	TupleDesc desc = RelationGetDescr(rel);
@@ -91,7 +98,7 @@ void herd_txn_record(int32 groupid, const char *gid)
 	values[TXN_GID - 1] = CStringGetTextDatum(gid);
 	isnull[TXN_GID - 1] = false;
 	if (desc->natts >= TXN_OUTER_XID) {
-		values[TXN_OUTER_XID - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+		values[TXN_OUTER_XID - 1] = FullTransactionIdGetDatum(xid);
 		isnull[TXN_OUTER_XID - 1] = false;
 	}
 	tuple = heap_form_tuple(desc, values, isnull);
@@ -100,11 +107,30 @@ void herd_txn_record(int32 groupid, const char *gid)
 	table_close(rel, NoLock);
 }
 
+void herd_txn_record(int32 groupid, const char *gid)
+{
+	insert_row(groupid, gid, GetTopFullTransactionId());
+}
+
+void herd_txn_refuse(int32 groupid, const char *gid)
+{
+	insert_row(groupid, gid, InvalidFullTransactionId);
+}
+
 typedef struct Record {
 	int32 groupid;
 	char *gid;
+	bool refusal;
 	ItemPointerData tid;
 } Record;
+
+static bool is_refusal(HeapTuple tuple, TupleDesc desc)
+{
+	bool isnull;
+	Datum xid = heap_getattr(tuple, TXN_OUTER_XID, desc, &isnull);
+
+	return !isnull && !FullTransactionIdIsValid(DatumGetFullTransactionId(xid));
+}
 
 /* The rows as committed now, whatever the isolation level: catalog scans are always up to date. */
 static List *read_records(Relation rel)
@@ -121,6 +147,7 @@ static List *read_records(Relation rel)
 			heap_getattr(tuple, TXN_GROUPID, RelationGetDescr(rel), &isnull));
 		r->gid = TextDatumGetCString(
 			heap_getattr(tuple, TXN_GID, RelationGetDescr(rel), &isnull));
+		r->refusal = is_refusal(tuple, RelationGetDescr(rel));
 		r->tid = tuple->t_self;
 		records = lappend(records, r);
 	}
@@ -139,15 +166,6 @@ static Record *find_record(List *records, int32 groupid, const char *gid)
 			return r;
 	}
 	return NULL;
-}
-
-static bool parse_gid(const char *gid, int32 *groupid, int *pid, uint64 *number)
-{
-	int conn, end = 0;
-
-	return sscanf(gid, "citus_%d_%d_" UINT64_FORMAT "_%d%n", groupid, pid, number, &conn,
-		      &end) == 4 &&
-	       gid[end] == '\0';
 }
 
 static bool is_listed(const HerdRemoteResult *list, const char *gid)
@@ -172,28 +190,45 @@ static bool resolve(const HerdNode *node, const char *gid, bool commit)
 	return r->ok;
 }
 
+/* True if the transaction is known to have ended one way or the other; *commit says which. */
+static bool outcome(Relation rel, const HerdNode *node, const char *gid, bool *commit)
+{
+	HerdGid parsed;
+
+	if (!herd_gid_parse(gid, &parsed) || parsed.groupid != herd_local_group() ||
+	    !has_ended(parsed.pid, parsed.number))
+		return false;
+	if (parsed.decider != HERD_INVALID_GROUP)
+		return herd_decide_ask(parsed.decider, node->groupid, gid, commit);
+	*commit = find_record(read_records(rel), node->groupid, gid) != NULL;
+	return true;
+}
+
 static int recover_listed(Relation rel, const HerdNode *node, const HerdRemoteResult *list)
 {
 	int resolved = 0;
 
 	for (int i = 0; i < list->nrows; i++) {
 		const char *gid = list->values[i];
-		int32 groupid;
-		int pid;
-		uint64 number;
 		Record *record;
+		bool commit;
 
-		if (!parse_gid(gid, &groupid, &pid, &number) || groupid != herd_local_group() ||
-		    !has_ended(pid, number))
+		if (!outcome(rel, node, gid, &commit) || !resolve(node, gid, commit))
 			continue;
 		record = find_record(read_records(rel), node->groupid, gid);
-		if (!resolve(node, gid, record != NULL))
-			continue;
-		if (record)
+		if (record && !record->refusal)
 			CatalogTupleDelete(rel, &record->tid);
 		resolved++;
 	}
 	return resolved;
+}
+
+/* A refusal may still be needed when what it refused has been rolled back. */
+static bool is_needed(const Record *r)
+{
+	HerdGid gid;
+
+	return r->refusal && herd_gid_parse(r->gid, &gid) && !herd_decide_refusal_expired(&gid);
 }
 
 static void forget_done(Relation rel, const HerdNode *node, List *records,
@@ -204,7 +239,7 @@ static void forget_done(Relation rel, const HerdNode *node, List *records,
 	foreach (lc, records) {
 		Record *r = lfirst(lc);
 
-		if (r->groupid == node->groupid && !is_listed(list, r->gid))
+		if (r->groupid == node->groupid && !is_listed(list, r->gid) && !is_needed(r))
 			CatalogTupleDelete(rel, &r->tid);
 	}
 }
@@ -214,9 +249,8 @@ static int recover_node(Relation rel, const HerdNode *node)
 	List *records = read_records(rel);
 	char *sql = psprintf("SELECT gid FROM pg_catalog.pg_prepared_xacts WHERE database = "
 			     "pg_catalog.current_database() AND NOT pg_catalog.pg_is_in_recovery() "
-			     "AND gid LIKE 'citus\\_%d\\_%%' UNION ALL SELECT NULL "
-			     "WHERE pg_catalog.pg_is_in_recovery()",
-			     herd_local_group());
+			     "AND gid LIKE 'citus\\_%%' UNION ALL SELECT NULL "
+			     "WHERE pg_catalog.pg_is_in_recovery()");
 	HerdRemoteResult *list =
 		herd_remote_query(node->host, node->port, NULL, sql, QUERY_TIMEOUT_MS, true);
 

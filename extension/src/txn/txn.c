@@ -4,6 +4,9 @@
  *  - A transaction in which one connection wrote, and this server wrote nothing itself (it has no
  *    transaction id), is committed there by a plain COMMIT before the local commit, which has
  *    nothing left that could fail.
+ *  - A transaction in which several wrote, and this server wrote nothing, is decided by the commit
+ *    of one of them (txn/decide.h), the others are prepared: three writes to disk one after the
+ *    other, and no other.
  *  - Otherwise every connection that wrote is prepared, a row for each goes into
  *    pg_dist_transaction, and the local commit decides for all of them; what this server wrote
  *    itself commits with that very step. COMMIT PREPARED may fail afterwards without harm.
@@ -16,6 +19,7 @@
 #include "exec/internal.h"
 #include "guc.h"
 #include "miscadmin.h"
+#include "txn/decide.h"
 #include "txn/internal.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -131,58 +135,71 @@ static void commit_readers(bool strict)
 	}
 }
 
-/*
- * The answer to this COMMIT is waited for even when the user cancels (the cancel is passed on): to
- * say "cancelled" of a transaction that has committed would be a lie.
- */
-static void commit_one_phase(void)
+/* What is decided elsewhere, or may be, is not ours to roll back. */
+static void leave_to_recovery(void)
 {
 	HerdConn *c;
 
 	foreach_used(c)
 	{
-		PGresult *error;
-
-		if (c->wrote_level == 0)
-			continue;
-		herd_conn_log(c, "COMMIT");
-		herd_conn_simple_start(c, "COMMIT");
-		switch (herd_conn_simple_wait(c, 0, HERD_CANCEL_FORWARD, &error)) {
-		case HERD_DONE:
-			left_block(c);
-			break;
-		case HERD_REFUSED:
-			herd_conn_raise(c, error);
-		case HERD_UNKNOWN:
-			PQclear(error);
-			ereport(ERROR,
-				(errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
-				 errmsg("connection to node %s:%d was lost while it committed",
-					c->host, c->port),
-				 errdetail("The transaction may or may not have been committed.")));
-		}
+		c->gid = NULL;
+		c->prepare_sent = false;
 	}
 }
 
-static void prepare_writers(void)
+/*
+ * Ends the block of a writer by sql, whose last command is COMMIT. The answer is waited for even
+ * when the user cancels (the cancel is passed on): to say "cancelled" of a transaction that has
+ * committed would be a lie.
+ */
+static void commit_on(HerdConn *c, const char *sql)
 {
-	char sql[COMMAND_SIZE];
-	HerdConn *c;
-	uint64 number;
-	int i = 0;
+	PGresult *error;
 
+	herd_conn_log(c, sql);
+	herd_conn_simple_start(c, sql);
+	switch (herd_conn_simple_wait(c, 0, HERD_CANCEL_FORWARD, &error)) {
+	case HERD_DONE:
+		left_block(c);
+		break;
+	case HERD_REFUSED:
+		herd_conn_raise(c, error);
+	case HERD_UNKNOWN:
+		PQclear(error);
+		leave_to_recovery();
+		ereport(ERROR, (errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+				errmsg("connection to node %s:%d was lost while it committed",
+				       c->host, c->port),
+				errdetail("The transaction may or may not have been committed.")));
+	}
+}
+
+static uint64 new_number(void)
+{
 	/* Unique over restarts and failovers, unlike process ids and counters that start at one. */
 	last_number = Max(last_number + 1, (uint64)GetCurrentTimestamp());
-	number = last_number;
-	herd_txn_lock_number(MyProcPid, number);
+	herd_txn_lock_number(MyProcPid, last_number);
+	return last_number;
+}
 
+/* decider: the one that is not prepared, or NULL. */
+static void prepare_writers(uint64 number, const HerdConn *decider)
+{
+	char at[16] = "";
+	char sql[COMMAND_SIZE];
+	HerdConn *c;
+	int i = 0;
+
+	if (decider)
+		snprintf(at, sizeof(at), "_%d", decider->groupid);
 	foreach_used(c)
 	{
-		if (c->wrote_level == 0)
+		if (c->wrote_level == 0 || c == decider)
 			continue;
 		c->gid = MemoryContextStrdup(TopTransactionContext,
-					     psprintf("citus_%d_%d_" UINT64_FORMAT "_%d",
-						      herd_local_group(), MyProcPid, number, ++i));
+					     psprintf("citus_%d_%d_" UINT64_FORMAT "_%d%s",
+						      herd_local_group(), MyProcPid, number, ++i,
+						      at));
 		c->prepare_sent = true;
 		snprintf(sql, sizeof(sql), "PREPARE TRANSACTION '%s'", c->gid);
 		herd_conn_log(c, sql);
@@ -193,6 +210,12 @@ static void prepare_writers(void)
 		if (c->gid)
 			herd_conn_simple_finish(c);
 	}
+}
+
+static void record_prepared(void)
+{
+	HerdConn *c;
+
 	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach_used(c)
 	{
@@ -202,20 +225,19 @@ static void prepare_writers(void)
 	PopActiveSnapshot();
 }
 
-static void pre_commit(void)
+static HerdConn *nth_writer(int n)
 {
-	int writers;
+	HerdConn *c;
 
-	settle();
-	writers = count_writers();
-	commit_readers(XactIsoLevel == XACT_SERIALIZABLE);
-	if (writers > 1 || (writers == 1 && TransactionIdIsValid(GetTopTransactionIdIfAny())))
-		prepare_writers();
-	else if (writers == 1)
-		commit_one_phase();
+	foreach_used(c)
+	{
+		if (c->wrote_level > 0 && n-- == 0)
+			return c;
+	}
+	return NULL;
 }
 
-/* The local commit has decided; what fails here is left to recovery. */
+/* It is decided; what fails here is left to recovery. */
 static void commit_prepared(void)
 {
 	TimestampTz deadline;
@@ -245,6 +267,47 @@ static void commit_prepared(void)
 				 errdetail("It is committed and will be finished by recovery.")));
 		PQclear(error);
 		left_block(c);
+	}
+}
+
+/* Commits; a writer in turn decides, so that the work is spread over the nodes. */
+static void commit_by_decider(int writers)
+{
+	uint64 number = new_number();
+	HerdConn *decider = nth_writer((int)(number % writers));
+	StringInfoData sql;
+	HerdConn *c;
+
+	prepare_writers(number, decider);
+	initStringInfo(&sql);
+	foreach_used(c)
+	{
+		if (c->gid)
+			herd_decide_append(&sql, c->groupid, c->gid);
+	}
+	appendStringInfoString(&sql, "COMMIT");
+	commit_on(decider, sql.data);
+	pfree(sql.data);
+	commit_prepared();
+	leave_to_recovery();
+}
+
+static void pre_commit(void)
+{
+	bool wrote_here;
+	int writers;
+
+	settle();
+	writers = count_writers();
+	commit_readers(XactIsoLevel == XACT_SERIALIZABLE);
+	wrote_here = TransactionIdIsValid(GetTopTransactionIdIfAny());
+	if (writers > 0 && wrote_here) {
+		prepare_writers(new_number(), NULL);
+		record_prepared();
+	} else if (writers > 1) {
+		commit_by_decider(writers);
+	} else if (writers == 1) {
+		commit_on(nth_writer(0), "COMMIT");
 	}
 }
 

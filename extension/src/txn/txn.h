@@ -3,8 +3,9 @@
  *
  * Transaction ids on remote nodes are "citus_<group>_<pid>_<transaction number>_<connection
  * number>". Before COMMIT PREPARED a row per prepared transaction is written to
- * pg_dist_transaction in the local transaction, so that the local commit decides: recovery commits
- * a prepared transaction that has a row and rolls back one of ours that has none.
+ * pg_dist_transaction in the transaction that decides, the local one or that of one of the nodes
+ * (decide.h): recovery commits a prepared transaction that has a row and rolls back one of ours
+ * that has none.
  */
 #pragma once
 #include "postgres.h"

@@ -147,11 +147,14 @@ def test_repeatable_read_keeps_its_snapshot_per_node(nodes, table, keys):
 
 
 def in_background(nodes, keys, text):
-    """A transaction over both workers whose end is not waited for."""
+    """A transaction over both workers, and this server, whose end is not waited for."""
+    nodes.psql(0, "create table if not exists here (i int)")
+
     def work():
         with contextlib.suppress(psycopg2.Error):
             with contextlib.closing(nodes.session(autocommit=False)) as c:
                 write_both(c, keys, text)
+                run(c, "insert into here values (1)")
                 c.commit()
     t = threading.Thread(target=work, daemon=True)
     t.start()
