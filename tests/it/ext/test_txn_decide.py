@@ -79,6 +79,8 @@ def hold(nodes, keys, wait_until):
 def test_one_is_not_prepared(nodes, table, keys):
     with contextlib.closing(nodes.session()) as c:
         run(c, "set citus.log_remote_commands = on")
+        # rows of the tests' preparations are on their way out
+        before = nodes.value(0, "select count(*) from pg_dist_transaction")
         for n in range(4):
             c.notices.clear()
             run(c, "begin; update t set b = 'n%d' where a in (%d, %d); commit" % ((n,) + keys))
@@ -87,7 +89,7 @@ def test_one_is_not_prepared(nodes, table, keys):
             assert sent.count("CALL citus_internal.decide_commit") == 1
             assert values(nodes, keys) == ["n%d" % n] * 2
         assert nodes.all_prepared() == []
-        assert nodes.value(0, "select count(*) from pg_dist_transaction") == 0
+        assert nodes.value(0, "select count(*) from pg_dist_transaction") <= before
 
 
 def test_rows_of_decisions_go(nodes, table, keys, wait_until):
