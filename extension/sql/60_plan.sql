@@ -40,3 +40,7 @@ CREATE FUNCTION citus_internal.combine_final(internal, aggregate text, state byt
 CREATE AGGREGATE citus_internal.combine_agg(aggregate text, state bytea, result anyelement) (
 	SFUNC = citus_internal.combine_trans, STYPE = internal, PARALLEL = SAFE,
 	FINALFUNC = citus_internal.combine_final, FINALFUNC_EXTRA, FINALFUNC_MODIFY = READ_WRITE);
+
+-- Statistics of the table here, from the rows of its shards: told by the node where ANALYZE ran.
+CREATE FUNCTION citus_internal.gather_statistics(relation regclass, with_rows bool) RETURNS void
+	LANGUAGE C STRICT VOLATILE AS 'MODULE_PATHNAME', 'herd_gather_statistics';

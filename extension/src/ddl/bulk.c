@@ -3,9 +3,11 @@
  */
 #include "ddl/utility.h"
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
+#include "commands/defrem.h"
 #include "commands/event_trigger.h"
 #include "conn/conn.h"
 #include "ddl/local.h"
@@ -13,9 +15,11 @@
 #include "fmgr.h"
 #include "guc.h"
 #include "miscadmin.h"
+#include "stats/stats.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
 static List *distributed_of(List *rangevars)
 {
@@ -128,7 +132,7 @@ static char *vacuum_text(const HerdUtility *u, const VacuumStmt *stmt, List *tab
 	return names ? psprintf("%.*s%s", start, u->text, names) : NULL;
 }
 
-static void vacuum_nodes(List *nodes, List *sqls)
+static void vacuum_nodes(const char *what, List *nodes, List *sqls)
 {
 	List *results = nodes == NIL ? NIL : herd_remote_query_nodes(nodes, sqls, 0);
 	ListCell *ln, *lr;
@@ -139,15 +143,64 @@ static void vacuum_nodes(List *nodes, List *sqls)
 		const HerdRemoteResult *r = lfirst(lr);
 
 		if (!r->ok)
-			ereport(WARNING, (errmsg("VACUUM failed on node \"%s:%d\": %s", node->host,
-						 node->port, r->message)));
+			ereport(WARNING, (errmsg("%s failed on node \"%s:%d\": %s", what,
+						 node->host, node->port, r->message)));
 	}
+}
+
+/*
+ * VACUUM leaves a transaction open that holds a lock which its like, run beside it on this server's
+ * shards, needs too. What was allocated stays.
+ */
+static void end_vacuum(void)
+{
+	MemoryContext old = CurrentMemoryContext;
+
+	if (ActiveSnapshotSet())
+		PopActiveSnapshot();
+	CommitTransactionCommand();
+	StartTransactionCommand();
+	MemoryContextSwitchTo(old);
+}
+
+/* The shells' statistics, here and on the other nodes, which take them of the shards themselves. */
+static void gather_statistics(const List *relids, bool rows)
+{
+	List *nodes = NIL, *sqls = NIL;
+	StringInfoData sql;
+	ListCell *lc;
+	bool pushed = !ActiveSnapshotSet();
+
+	if (pushed)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	initStringInfo(&sql);
+	foreach (lc, relids) {
+		const HerdTable *table = herd_table_get(lfirst_oid(lc));
+
+		if (!table)
+			continue;
+		herd_stats_gather(table, rows, true);
+		appendStringInfo(&sql,
+				 "%scitus_internal.gather_statistics(%s::pg_catalog.regclass, %s)",
+				 sql.len ? ", " : "SELECT ",
+				 quote_literal_cstr(herd_shape_name(table->relid, 0)),
+				 rows ? "true" : "false");
+	}
+	foreach (lc, herd_other_groups()) {
+		nodes = lappend(nodes, (void *)herd_node_primary(lfirst_int(lc)));
+		sqls = lappend(sqls, sql.data);
+	}
+	if (sql.len > 0)
+		vacuum_nodes("gathering of statistics", nodes, sqls);
+	if (pushed)
+		PopActiveSnapshot();
 }
 
 bool herd_utility_vacuum(HerdUtility *u)
 {
 	VacuumStmt *stmt = castNode(VacuumStmt, u->stmt);
-	List *rangevars = NIL, *tables, *groups, *sqls = NIL, *nodes = NIL;
+	List *rangevars = NIL, *tables, *groups, *relids = NIL, *sqls = NIL, *nodes = NIL;
+	bool analyze = !stmt->is_vacuumcmd;
 	ListCell *lc, *ls;
 	char *here;
 
@@ -164,20 +217,31 @@ bool herd_utility_vacuum(HerdUtility *u)
 	foreach (lc, groups)
 		sqls = lappend(sqls, vacuum_text(u, stmt, tables, lfirst_int(lc)));
 	here = vacuum_text(u, stmt, tables, herd_local_group());
+	foreach (lc, tables)
+		relids = lappend_oid(relids, ((HerdTable *)lfirst(lc))->relid);
 	herd_utility_run(u);
 	if (!stmt->is_vacuumcmd) {
 		forboth(lc, groups, ls, sqls) herd_remote_exec(lfirst_int(lc), lfirst(ls));
 		if (here)
 			herd_ddl_run(NULL, list_make1(here));
+		gather_statistics(relids, true);
 		return true;
 	}
+	foreach (lc, stmt->options) {
+		DefElem *option = lfirst(lc);
+
+		if (strcmp(option->defname, "analyze") == 0)
+			analyze = defGetBoolean(option);
+	}
+	end_vacuum();
 	if (here) {
 		groups = lappend_int(groups, herd_local_group());
 		sqls = lappend(sqls, here);
 	}
 	foreach (lc, groups)
 		nodes = lappend(nodes, (void *)herd_node_primary(lfirst_int(lc)));
-	vacuum_nodes(nodes, sqls);
+	vacuum_nodes("VACUUM", nodes, sqls);
+	gather_statistics(relids, analyze);
 	return true;
 }
 

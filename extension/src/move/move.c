@@ -1,6 +1,8 @@
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -14,6 +16,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -115,8 +118,11 @@ bool herd_move_of_rte(const RangeTblEntry *rte, int *number)
 typedef struct TableSize {
 	Oid relid;
 	TimestampTz asked;
+	int32 relpages; /* of the shell at that time: ANALYZE changes it */
 	double bytes;
 } TableSize;
+
+static HTAB *sizes;
 
 static double sum_of_job(HerdJob *job)
 {
@@ -176,15 +182,36 @@ static double ask_bytes(const HerdTable *table)
 	return job.ntasks > 0 ? sum_of_job(&job) : 0;
 }
 
+static int32 shell_pages(Oid relid)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	int32 pages = 0;
+
+	if (HeapTupleIsValid(tuple)) {
+		pages = ((Form_pg_class)GETSTRUCT(tuple))->relpages;
+		ReleaseSysCache(tuple);
+	}
+	return pages;
+}
+
+double herd_table_known_bytes(Oid relid)
+{
+	TableSize *size = sizes ? hash_search(sizes, &relid, HASH_FIND, NULL) : NULL;
+
+	if (size == NULL || size->relpages != shell_pages(relid) ||
+	    TimestampDifferenceExceeds(size->asked, GetCurrentTimestamp(), SIZE_TTL_MS))
+		return -1;
+	return size->bytes;
+}
+
 double herd_table_bytes(const HerdTable *table)
 {
-	static HTAB *sizes;
-	TimestampTz now = GetCurrentTimestamp();
 	Oid relid = table->relid;
-	double bytes;
-	bool found;
+	double bytes = herd_table_known_bytes(relid);
 	TableSize *size;
 
+	if (bytes >= 0)
+		return bytes;
 	if (sizes == NULL) {
 		HASHCTL ctl = { .keysize = sizeof(Oid),
 				.entrysize = sizeof(TableSize),
@@ -193,12 +220,10 @@ double herd_table_bytes(const HerdTable *table)
 		sizes = hash_create("pgherd sizes of tables", 32, &ctl,
 				    HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
-	size = hash_search(sizes, &relid, HASH_FIND, NULL);
-	if (size != NULL && !TimestampDifferenceExceeds(size->asked, now, SIZE_TTL_MS))
-		return size->bytes;
 	bytes = ask_bytes(table);
-	size = hash_search(sizes, &relid, HASH_ENTER, &found);
-	size->asked = now;
+	size = hash_search(sizes, &relid, HASH_ENTER, NULL);
+	size->asked = GetCurrentTimestamp();
+	size->relpages = shell_pages(relid);
 	size->bytes = bytes;
 	return bytes;
 }

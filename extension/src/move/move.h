@@ -43,6 +43,9 @@ extern bool herd_move_of_rte(const RangeTblEntry *rte, int *number);
 /* Bytes of a table on all nodes; asked once a minute. */
 extern double herd_table_bytes(const HerdTable *table);
 
+/* The same without asking: what was found in the last minute, or -1. */
+extern double herd_table_known_bytes(Oid relid);
+
 /* The same of a relation of this node; 0 when it has no storage. */
 extern double herd_local_bytes(Oid relid);
 

@@ -30,19 +30,23 @@
 #include "plan/part.h"
 #include "plan/rewrite.h"
 #include "plan/route.h"
+#include "stats/stats.h"
 
 enum {
 	MOST_ITEMS = 16,
 	MOST_TRIES = 6,
-	LOCAL_BYTES = 256 * 1024, /* a subquery that groups or limits, for all we know */
-	FILTERED = 4 /* a condition on an item leaves so much less of it, for all we know */
+	ROW_BYTES = 16 /* what a row costs beside its bytes */
 };
+
+/* A row that is sent to all nodes is read by every shard there; as much as this share of a move. */
+#define READ_COST 0.3
 
 typedef struct FromItem {
 	int varno;
 	const HerdTable *table; /* of it, or one of those in the subquery; NULL: computed here */
 	List *keys;             /* of HerdTerm: its columns that are the key of its shards */
-	double bytes;
+	double bytes;           /* of the tables */
+	double moved;           /* of what would be moved, as estimated */
 } FromItem;
 
 typedef enum Fate { STAYS, CUT, SENT } Fate;
@@ -60,6 +64,7 @@ typedef struct Search {
 	List *facts; /* also those of outer joins: good for finding columns, not for proofs */
 	FromItem items[MOST_ITEMS];
 	int nitems;
+	ParamListInfo bound;
 	bool any_size;
 	bool failed;
 } Search;
@@ -138,7 +143,7 @@ static void add_subquery(Search *s, int varno, RangeTblEntry *rte)
 	if (part.kind == HERD_PART_NONE) {
 		item = add_item(s, varno, NULL);
 		if (item != NULL)
-			item->bytes = LOCAL_BYTES;
+			item->bytes = query_bytes(rte->subquery);
 		return;
 	}
 	item = add_item(s, varno, part.table);
@@ -249,6 +254,9 @@ static void own_conditions(Node *jtnode, int varno, List **own)
 	}
 }
 
+static List *item_columns(Query *query, int varno);
+static Query *select_local(Query *query, int varno, List *tlist, List *own);
+
 /* -- choices ----------------------------------------------------------------------------------- */
 
 static bool colocated(const HerdTable *a, const HerdTable *b)
@@ -319,12 +327,24 @@ static const HerdTable *target_of(Search *s, HerdTerm hub)
 	return best ? best->table : NULL;
 }
 
-static double filtered_bytes(Search *s, const FromItem *item)
+/* The columns that are needed of the rows that meet the item's own conditions. */
+static double moved_bytes(Search *s, const FromItem *item)
 {
-	List *own = NIL;
+	RangeTblEntry *rte = rt_fetch(item->varno, s->query->rtable);
+	List *needed = NIL, *own = NIL;
+	HerdEstimate e;
+	ListCell *lc;
 
-	own_conditions((Node *)s->query->jointree, item->varno, &own);
-	return own == NIL ? item->bytes : item->bytes / FILTERED;
+	if (rte->rtekind == RTE_SUBQUERY) {
+		e = herd_estimate(rte->subquery, s->bound);
+	} else {
+		foreach (lc, item_columns(s->query, item->varno))
+			if (IsA(((TargetEntry *)lfirst(lc))->expr, Var))
+				needed = lappend(needed, lfirst(lc));
+		own_conditions((Node *)s->query->jointree, item->varno, &own);
+		e = herd_estimate(select_local(s->query, item->varno, needed, own), s->bound);
+	}
+	return e.rows * (e.width + ROW_BYTES);
 }
 
 static bool choose(Search *s, HerdTerm hub, const HerdTable *target, int nnodes, Choice *choice)
@@ -334,7 +354,6 @@ static bool choose(Search *s, HerdTerm hub, const HerdTable *target, int nnodes,
 		return false;
 	for (int i = 0; i < s->nitems; i++) {
 		FromItem *item = &s->items[i];
-		double bytes = filtered_bytes(s, item);
 		AttrNumber attno;
 
 		if (is_sharded(item) && colocated(item->table, choice->target) &&
@@ -348,10 +367,11 @@ static bool choose(Search *s, HerdTerm hub, const HerdTable *target, int nnodes,
 						  column_type(s->query, item->varno, attno)))) {
 			choice->fates[i] = CUT;
 			choice->columns[i] = attno;
-			choice->cost += bytes;
+			choice->cost += item->moved;
 		} else {
 			choice->fates[i] = SENT;
-			choice->cost += bytes * nnodes;
+			choice->cost +=
+				item->moved * (nnodes + READ_COST * choice->target->nshards);
 		}
 	}
 	return true;
@@ -664,15 +684,20 @@ static bool try_choice(Query *query, const Search *s, const Choice *choice, Herd
 {
 	Query *copy = copyObject(query);
 	int before = list_length(planning->moves);
+	const Query *outer = planning->original;
 	List *moves = NIL;
+	bool ok;
 
-	if (move_all(copy, s, choice, planning, &moves) && herd_rewrite_tier1(copy, planning)) {
+	planning->original = query;
+	ok = move_all(copy, s, choice, planning, &moves) && herd_rewrite_tier1(copy, planning);
+	planning->original = outer;
+	if (ok) {
 		attach(((HerdRows *)llast(planning->rows))->remote, moves);
 		*query = *copy;
-		return true;
+	} else {
+		planning->moves = list_truncate(planning->moves, before);
 	}
-	planning->moves = list_truncate(planning->moves, before);
-	return false;
+	return ok;
 }
 
 /* Are the tables large enough for the round trips that moving takes? */
@@ -681,19 +706,21 @@ static bool worth_moving(Search *s)
 	double all = 0;
 	ListCell *lc;
 
-	if (s->any_size)
-		return true;
 	for (int i = 0; i < s->nitems; i++)
 		all += s->items[i].bytes;
 	foreach (lc, herd_sublinks_of_query(s->query))
 		all += query_bytes(
 			castNode(Query, ((HerdSublink *)lfirst(lc))->sublink->subselect));
-	return all >= herd_move_min_kb * 1024.0;
+	if (!s->any_size && all < herd_move_min_kb * 1024.0)
+		return false;
+	for (int i = 0; i < s->nitems; i++)
+		s->items[i].moved = moved_bytes(s, &s->items[i]);
+	return true;
 }
 
 bool herd_rewrite_moved(Query *query, HerdPlanning *planning)
 {
-	Search s = { .query = query, .level = { .query = query } };
+	Search s = { .query = query, .level = { .query = query }, .bound = planning->bound };
 	Choice *choices;
 	int n;
 
@@ -727,7 +754,10 @@ static bool target_stays(const Search *s, const Choice *choice)
 static bool move_sources(Query *query, HerdPlanning *planning, const HerdTable *table,
 			 bool any_size, List **moves)
 {
-	Search s = { .query = query, .level = { .query = query }, .any_size = any_size };
+	Search s = { .query = query,
+		     .level = { .query = query },
+		     .bound = planning->bound,
+		     .any_size = any_size };
 	HerdTerm key = { .query = query, .varno = query->resultRelation, .attno = table->keyattno };
 	Choice choice;
 
@@ -745,7 +775,7 @@ static bool move_rows(Query *query, HerdPlanning *planning, const HerdTable *tab
 	RangeTblRef *ref = linitial(query->jointree->fromlist);
 	TargetEntry *tle = get_tle_by_resno(query->targetList, table->keyattno);
 	HerdLevel level = { .query = query };
-	Search s = { .query = query, .level = level };
+	Search s = { .query = query, .level = level, .bound = planning->bound };
 	Choice choice = { .target = table, .fates = { CUT } };
 	HerdTerm term;
 	HerdMove *move;

@@ -25,6 +25,7 @@
 #include "plan/rekey.h"
 #include "plan/remote.h"
 #include "plan/rewrite.h"
+#include "stats/stats.h"
 #include "plan/route.h"
 
 /* Makes the plan cache take a plan with the values of parameters instead. */
@@ -512,4 +513,5 @@ void herd_plan_init(void)
 	herd_remote_init();
 	herd_insert_init();
 	herd_scan_init();
+	herd_estimate_init();
 }

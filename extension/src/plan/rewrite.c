@@ -18,6 +18,7 @@
 #include "plan/part.h"
 #include "plan/rewrite.h"
 #include "plan/route.h"
+#include "stats/stats.h"
 
 static Oid rows_function(void)
 {
@@ -208,7 +209,7 @@ static void rewrite_relation(Query *query, int varno, HerdPlanning *planning)
 					 "clause.")));
 	rows = palloc0(sizeof(HerdRows));
 	rows->rte = copyObject(rte);
-	rows->nrows = 1000.0 * table->nshards;
+	rows->nrows = Max(herd_estimate_table_rows(table), 1);
 	tlist = columns_of_table(rte->relid);
 	sub = select_rows(herd_rows_rte(planning, rows, tlist), tlist);
 	rte->rtekind = RTE_SUBQUERY;
@@ -328,8 +329,8 @@ static void replace_by_rows(Query *query, HerdRemote *remote, HerdPlanning *plan
 	List *tlist = visible_columns(query->targetList);
 	Query *sub;
 
+	rows->nrows = herd_estimate(query, planning->bound).rows;
 	rows->remote = remote;
-	rows->nrows = 100;
 	sub = select_rows(herd_rows_rte(planning, rows, tlist), tlist);
 	sub->queryId = query->queryId;
 	sub->stmt_location = query->stmt_location;

@@ -20,15 +20,24 @@ typedef struct HerdRows {
 		*remote; /* complete; or NULL: the columns of a table, as the planner needs them */
 	RangeTblEntry *rte; /* of the table */
 	double nrows;
+	struct HerdRowsColumn *columns; /* of remote: what is known of their values; or NULL */
+	int ncolumns;
 } HerdRows;
+
+typedef struct HerdRowsColumn {
+	Oid relid; /* a column of this shell; InvalidOid: an expression */
+	AttrNumber attno;
+	double distinct; /* number of values; 0: that of the shell's column */
+} HerdRowsColumn;
 
 typedef struct HerdPlanning {
 	List *rows;  /* of HerdRows */
 	List *moves; /* of HerdMove: what read_result stands for, by its number */
 	ParamListInfo bound;
-	bool needs_params; /* with values of parameters there could be a better plan */
-	int tier;          /* highest tier used */
-	bool fence;        /* rows must stay in subqueries: their relation could be marked */
+	bool needs_params;     /* with values of parameters there could be a better plan */
+	int tier;              /* highest tier used */
+	bool fence;            /* rows must stay in subqueries: their relation could be marked */
+	const Query *original; /* of the query at hand, before its items were moved; or NULL */
 	struct HerdPlanning *up;
 } HerdPlanning;
 

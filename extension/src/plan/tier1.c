@@ -13,6 +13,7 @@
 #include "plan/part.h"
 #include "plan/rewrite.h"
 #include "plan/route.h"
+#include "stats/stats.h"
 
 /* Counts that could overflow when added are not pushed down. */
 #define LIMIT_MAX (PG_INT64_MAX / 4)
@@ -93,14 +94,84 @@ static Node *worker_limit(Query *query)
 				 false, FLOAT8PASSBYVAL);
 }
 
+/* What the planner would say of the worker's query over all rows of the tables. */
+static HerdEstimate estimate_worker(const Query *worker, const HerdPlanning *planning)
+{
+	Query whole = *worker;
+
+	whole.limitCount = NULL;
+	whole.limitOffset = NULL;
+	whole.limitOption = LIMIT_OPTION_COUNT;
+	whole.rowMarks = NIL;
+	/* results of moves are not there yet: the tables that they are of are */
+	if (planning->original != NULL) {
+		whole.rtable = planning->original->rtable;
+		whole.jointree = planning->original->jointree;
+#if PG_VERSION_NUM >= 160000
+		whole.rteperminfos = planning->original->rteperminfos;
+#endif
+	}
+	return herd_estimate(&whole, planning->bound);
+}
+
+/* The number of values of each column, for the planner of what is done with them here. */
+static void set_columns(HerdRows *rows, const Query *worker, const Query *named,
+			const HerdEstimate *e)
+{
+	ListCell *lc;
+
+	rows->ncolumns = list_length(worker->targetList);
+	rows->columns = palloc0(Max(rows->ncolumns, 1) * sizeof(HerdRowsColumn));
+	foreach (lc, worker->targetList) {
+		TargetEntry *tle = lfirst(lc);
+		HerdRowsColumn *column = &rows->columns[foreach_current_index(lc)];
+		ListCell *ref;
+
+		if (IsA(tle->expr, Var) && ((Var *)tle->expr)->varlevelsup == 0) {
+			Var *var = (Var *)tle->expr;
+			RangeTblEntry *rte = rt_fetch(var->varno, named->rtable);
+
+			if (rte->rtekind == RTE_RELATION && var->varattno > 0) {
+				column->relid = rte->relid;
+				column->attno = var->varattno;
+			}
+		}
+		foreach (ref, e->sort_refs)
+			if (tle->ressortgroupref == (Index)lfirst_int(ref))
+				column->distinct = e->distinct[foreach_current_index(ref)];
+	}
+}
+
+/* parts: shards give states of groups, which several of them may have. */
+static void estimate_rows(HerdRows *rows, const Query *worker, const Tier1 *t1, bool parts,
+			  const HerdPlanning *planning)
+{
+	HerdEstimate e = estimate_worker(worker, planning);
+	int nshards = t1->part.table->nshards;
+
+	rows->nrows = e.rows;
+	if (e.input > 0 && parts)
+		rows->nrows = worker->groupClause == NIL
+				      ? nshards
+				      : nshards * herd_estimate_share(e.groups, e.input, nshards);
+	if (worker->limitCount != NULL && IsA(worker->limitCount, Const) &&
+	    !((Const *)worker->limitCount)->constisnull)
+		rows->nrows = Min(rows->nrows,
+				  (double)DatumGetInt64(((Const *)worker->limitCount)->constvalue) *
+					  nshards);
+	rows->nrows = Max(rows->nrows, 1);
+	set_columns(rows, worker, planning->original ? planning->original : worker, &e);
+}
+
 /* Makes query read the rows of worker instead of its own FROM. */
-static void read_rows(Query *query, Query *worker, const Tier1 *t1, HerdPlanning *planning)
+static void read_rows(Query *query, Query *worker, const Tier1 *t1, bool parts,
+		      HerdPlanning *planning)
 {
 	HerdRows *rows = palloc0(sizeof(HerdRows));
 	RangeTblRef *ref = makeNode(RangeTblRef);
 	List *tlist = copyObject(worker->targetList);
 
-	rows->nrows = 100.0 * t1->part.table->nshards;
+	estimate_rows(rows, worker, t1, parts, planning);
 	rows->remote = make_remote(worker, t1);
 	ref->rtindex = 1;
 	query->rtable = list_make1(herd_rows_rte(planning, rows, tlist));
@@ -151,7 +222,7 @@ static void combine_whole(Query *query, const Tier1 *t1, HerdPlanning *planning)
 	query->havingQual = NULL;
 	query->windowClause = NIL;
 	query->hasAggs = query->hasWindowFuncs = query->hasTargetSRFs = query->hasSubLinks = false;
-	read_rows(query, worker, t1, planning);
+	read_rows(query, worker, t1, false, planning);
 }
 
 static Query *worker_of(Query *query, List *tlist)
@@ -188,7 +259,7 @@ static bool combine_split(Query *query, Tier1 *t1, HerdPlanning *planning)
 	query->targetList = split.targetlist;
 	query->havingQual = split.having;
 	/* HAVING or GROUP BY alone group too; aggregates stay aggregates */
-	read_rows(query, worker, t1, planning);
+	read_rows(query, worker, t1, true, planning);
 	return true;
 }
 
@@ -264,7 +335,7 @@ static bool combine_columns(Query *query, const Tier1 *t1, HerdPlanning *plannin
 	query->targetList = tlist;
 	query->havingQual = having;
 	query->windowClause = windows;
-	read_rows(query, worker, t1, planning);
+	read_rows(query, worker, t1, false, planning);
 	return true;
 }
 

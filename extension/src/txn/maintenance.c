@@ -24,8 +24,10 @@
 #include "guc.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "postmaster/autovacuum.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "stats/stats.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
@@ -219,6 +221,7 @@ static bool due(TimestampTz *next, int interval_ms)
 void herd_maintenance_worker(Datum arg)
 {
 	TimestampTz next_recovery = 0, next_sync = 0, next_look = 0;
+	TimestampTz next_statistics = 0;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -238,6 +241,11 @@ void herd_maintenance_worker(Datum arg)
 		if (due(&next_look, herd_deadlock_interval_ms())) {
 			begin_work("looking for deadlocks");
 			herd_deadlock_look();
+			end_work();
+		}
+		if (due(&next_statistics, autovacuum_naptime * 1000)) {
+			begin_work("looking at the statistics of shards");
+			herd_stats_maintain();
 			end_work();
 		}
 		nap(herd_deadlock_interval_ms() < 0

@@ -1,0 +1,184 @@
+"""ANALYZE of distributed tables: the planner's row counts are those that plain tables have."""
+import json
+import time
+
+import pytest
+
+import plan_herd
+
+LOAD = """
+create table t (k int, u int primary key, few int, many int, skew int, word text, nul int, d date, arr int[]);
+create table o (id int primary key, k int, v numeric(10,2));
+create table r (few int primary key, name text);
+"""
+ROWS = """
+insert into t select i %% 2000, i, i %% 10, hashint4(i) %% 5000,
+	case when i %% 3 = 0 then 7 else hashint4(i * 3) %% 100 end,
+	'w' || (hashint4(i) & 1023), case when i %% 4 = 0 then i end, date '2024-01-01' + i / 100,
+	array[i %% 5, i %% 7] from generate_series(1, 40000) i;
+insert into o select i, i %% 2000, i * 0.25 from generate_series(1, 8000) i;
+insert into r select i, 'n' || i from generate_series(0, 9) i;
+"""
+# the rows that the top of the plan, or the node named, is expected to give
+SAME = [
+    "select * from t",
+    "select * from t where few = 3",
+    "select * from t where u < 4000",
+    "select * from t where u between 10000 and 20000 and few = 2",
+    "select * from t where skew = 7",
+    "select * from t where skew = 8",
+    "select * from t where many = 17",
+    "select * from t where word = 'w55'",
+    "select * from t where word like 'w1%'",
+    "select * from t where nul is null",
+    "select * from t where nul is not null and few in (1, 2, 3)",
+    "select * from t where d < date '2024-03-01'",
+    "select * from t where arr @> array[3]",
+    "select * from t join o using (k)",
+    "select * from t join o using (k) where few = 3 and v < 500",
+    "select * from t join r using (few) where name = 'n3'",
+    "select few, count(*) from t group by few",
+    "select many, count(*) from t group by many",
+    "select few, skew, count(*) from t group by few, skew",
+    "select k, count(*) from t group by k",
+    "select distinct word from t",
+    "select * from t order by u limit 30",
+    # plans of this node over rows read from the shards
+    "select * from t tablesample_ join o on tablesample_.many = o.id",
+    "select * from t where u in (select id from o where v < 100 offset 0)",
+    "select * from (select many, count(*) c from t group by many offset 0) x where c > 0",
+]
+
+
+@pytest.fixture(scope="module")
+def herd():
+    h = plan_herd.Herd()
+    try:
+        with h.connect() as con:
+            for schema in ("plain", "dist"):
+                con.execute("create schema %s" % schema)
+                con.execute("set search_path = %s" % schema)
+                con.execute(LOAD.replace("u int primary key", "u int primary key" if schema == "plain"
+                                         else "u int, primary key (k, u)")
+                            .replace("id int primary key, k int", "id int primary key, k int" if
+                                     schema == "plain" else "id int, k int, primary key (k, id)"))
+                if schema == "dist":
+                    con.execute("select create_distributed_table('t', 'k', shard_count => 8)")
+                    con.execute("select create_distributed_table('o', 'k', colocate_with => 't')")
+                    con.execute("select create_reference_table('r')")
+                for line in ROWS.replace("%%", "%").strip().split(";\n"):
+                    con.execute(line)
+                for table in ("t", "o", "r"):
+                    con.execute("analyze %s" % table)
+        yield h
+    finally:
+        h.stop()
+
+
+@pytest.fixture()
+def con(herd):
+    with herd.connect() as c:
+        yield c
+
+
+def rows_of(con, schema, sql):
+    con.execute("set search_path = %s" % schema)
+    con.execute("set max_parallel_workers_per_gather = 0")
+    plan = con.execute("explain (format json) " + sql).fetchone()[0]
+    plan = plan if isinstance(plan, list) else json.loads(plan)
+    return plan[0]["Plan"]["Plan Rows"]
+
+
+@pytest.mark.parametrize("sql", SAME)
+def test_rows(con, sql):
+    """Samples are random: a factor of two is near for what a plan decides by."""
+    want, got = rows_of(con, "plain", sql), rows_of(con, "dist", sql)
+    assert want / 2 - 20 <= got <= want * 2 + 20, "%s: %s, plain %s" % (sql, got, want)
+
+
+def statistics(con, schema):
+    return {r[0]: r[1:] for r in con.execute(
+        "select attname, null_frac, avg_width, case when n_distinct < 0 then -n_distinct * 40000 else "
+        "n_distinct end, most_common_vals is null, histogram_bounds is null, correlation "
+        "from pg_stats where schemaname = %s and tablename = 't'", (schema,)).fetchall()}
+
+
+def test_catalogs(con):
+    sizes = [con.execute("select reltuples, relpages from pg_class where oid = %s::regclass",
+                         (name,)).fetchone() for name in ("plain.t", "dist.t")]
+    assert sizes[0][0] == sizes[1][0] == 40000
+    assert sizes[0][1] <= sizes[1][1] <= sizes[0][1] + 16
+    want, got = statistics(con, "plain"), statistics(con, "dist")
+    assert want.keys() == got.keys()
+    for name in want:
+        w, g = want[name], got[name]
+        assert abs(w[0] - g[0]) < 0.05 and abs(w[1] - g[1]) <= 1, (name, w, g)
+        assert w[2] / 1.5 <= g[2] <= w[2] * 1.5, (name, w, g)
+        assert w[3:5] == g[3:5], (name, w, g)
+    assert got["u"][5] > 0.9 and got["d"][5] > 0.9, "the order that each shard has"
+
+
+@pytest.mark.parametrize("node", [1, 2])
+def test_every_node(herd, node):
+    with herd.connect(node) as con:
+        assert con.execute("select reltuples from pg_class where oid = 'dist.t'::regclass").fetchone()[0] == 40000
+        assert rows_of(con, "dist", "select * from t where skew = 7") > 10000
+
+
+def test_vacuum(herd, con):
+    con.execute("set search_path = dist")
+    for way in ("vacuum analyze", "vacuum (analyze off)", "vacuum"):
+        for table in ("t", "r"):
+            con.execute("%s %s" % (way, table))
+        assert con.execute("select reltuples from pg_class where oid = 't'::regclass").fetchone()[0] == 40000, way
+        assert con.execute("select reltuples from pg_class where oid = 'r'::regclass").fetchone()[0] == 10, way
+
+
+def test_in_transaction(herd, con):
+    con.execute("set search_path = dist")
+    con.execute("create table tx (k int, x int)")
+    con.execute("select create_distributed_table('tx', 'k')")
+    with con.transaction():
+        con.execute("insert into tx select i, i % 5 from generate_series(1, 3000) i")
+        con.execute("analyze tx")
+        assert rows_of(con, "dist", "select * from tx") == 3000
+        assert rows_of(con, "dist", "select x, count(*) from tx group by x") == 5
+    con.execute("drop table tx")
+
+
+def test_autovacuum(herd, con):
+    """What ANALYZE of the shards finds reaches the shells by itself."""
+    con.execute("set search_path = dist")
+    con.execute("create table auto (k int, x int)")
+    con.execute("select create_distributed_table('auto', 'k', shard_count => 4)")
+    con.execute("insert into auto select i, i % 5 from generate_series(1, 3000) i")
+    for node in range(3):
+        with herd.connect(node) as other:
+            other.execute("alter system set autovacuum_naptime = '1s'")
+            other.execute("select pg_reload_conf()")
+    con.execute("select run_command_on_shards('auto', 'analyze %s')")
+    for node in range(3):
+        with herd.connect(node) as other:
+            end = time.time() + 120
+            while time.time() < end:
+                found = other.execute("select reltuples from pg_class where oid = 'dist.auto'::regclass"
+                                      ).fetchone()[0]
+                if found == 3000:
+                    break
+                time.sleep(0.5)
+            assert found == 3000, node
+            assert other.execute("select n_distinct from pg_stats where tablename = 'auto' "
+                                 "and attname = 'x'").fetchone()[0] == 5
+    con.execute("drop table auto")
+
+
+def test_rights(herd, con):
+    con.execute("set search_path = dist")
+    con.execute("create role looker login")
+    con.execute("grant usage on schema dist to looker")
+    with pytest.raises(Exception, match="must be owner"):
+        with herd.connect() as other:
+            other.execute("set role looker")
+            other.execute("select citus_internal.gather_statistics('dist.t', true)")
+    con.execute("revoke usage on schema dist from looker")
+    con.execute("drop role looker")
