@@ -543,6 +543,7 @@ void herd_conn_quiesce(HerdConn *c, bool cancel)
 
 void herd_conn_quiesce_until(HerdConn *c, bool cancel, TimestampTz deadline)
 {
+	c->settle = NULL; /* its owner is being aborted */
 	if (!herd_conn_busy(c) || c->lost)
 		return;
 	if (cancel)

@@ -400,6 +400,8 @@ static HerdConn *claim(HerdConn *c)
 		herd_conn_raise_lost(c);
 	if (c->owner)
 		herd_exec_keep_rows(c->owner);
+	if (c->settle)
+		c->settle(c);
 	/* A COPY runs outside pipeline mode and has nothing in the queue of expected results. */
 	herd_conn_simple_finish(c);
 	if (herd_conn_busy(c))

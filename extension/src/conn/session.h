@@ -99,6 +99,9 @@ typedef struct HerdConn {
 	bool simple; /* a simple query is outstanding: its results go on until a NULL */
 	struct HerdCancel *cancel; /* a request that may be under way */
 	TimestampTz cancel_until;  /* what a command that was cancelled is waited for; 0 */
+	/* Brings the simple query to its end when somebody else needs the connection; or NULL. */
+	void (*settle)(struct HerdConn *c);
+	void *settle_arg;
 } HerdConn;
 
 #define herd_conn_busy(c) ((c)->simple || (c)->expect_head != (c)->expect_tail)

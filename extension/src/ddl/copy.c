@@ -3,21 +3,28 @@
  */
 #include "ddl/utility.h"
 
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "commands/copy.h"
-#include "commands/defrem.h"
+#include "commands/progress.h"
 #include "ddl/shape.h"
-#include "exec/exec.h"
 #include "executor/executor.h"
+#include "ingest/raw.h"
+#include "ingest/rows.h"
+#include "ingest/where.h"
 #include "miscadmin.h"
+#include "optimizer/optimizer.h"
 #include "parser/parse_node.h"
+#include "parser/parse_relation.h"
 #include "parser/parser.h"
 #include "utils/acl.h"
+#include "utils/backend_progress.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 
 /* Names of the columns that COPY without a list stands for. */
 static char *all_columns(Relation rel)
@@ -66,122 +73,99 @@ static void copy_to(HerdUtility *u, Relation rel)
 
 static void check_source(const CopyStmt *stmt)
 {
+	const char *hint = "Anyone can COPY to stdout or from stdin. "
+			   "psql's \\copy command also works for anyone.";
+
 	if (!stmt->filename)
 		return;
 	if (stmt->is_program && !has_privs_of_role(GetUserId(), ROLE_PG_EXECUTE_SERVER_PROGRAM))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				errmsg("must be superuser or have privileges of the "
 				       "pg_execute_server_program role to COPY to or from an "
-				       "external program")));
+				       "external program"),
+				errhint("%s", hint)));
 	if (!stmt->is_program && !has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				errmsg("must be superuser or have privileges of the "
-				       "pg_read_server_files role to COPY from a file")));
+				       "pg_read_server_files role to COPY from a file"),
+				errhint("%s", hint)));
 }
 
-static void check_rights(Relation rel, List *attnums)
+static void check_generated(Relation rel, Node *where)
 {
-	Oid relid = RelationGetRelid(rel);
-	ListCell *lc;
+	Bitmapset *columns = NULL;
 
-	if (pg_class_aclcheck(relid, GetUserId(), ACL_INSERT) == ACLCHECK_OK)
-		return;
-	foreach (lc, attnums)
-		if (pg_attribute_aclcheck(relid, lfirst_int(lc), GetUserId(), ACL_INSERT) !=
-		    ACLCHECK_OK)
-			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE,
-				       RelationGetRelationName(rel));
-}
-
-static void check_options(const CopyStmt *stmt)
-{
-	ListCell *lc;
-
-	if (stmt->whereClause)
-		ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("COPY FROM .. WHERE into a distributed table is not supported"),
-			 errhint("Load a local table and use INSERT .. SELECT .. WHERE.")));
-	foreach (lc, stmt->options) {
-		DefElem *option = lfirst(lc);
-
-		if (strcmp(option->defname, "on_error") == 0 &&
-		    strcmp(defGetString(option), "stop") != 0)
-			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					errmsg("COPY option ON_ERROR is not supported for a "
-					       "distributed table")));
-	}
-}
-
-/* Columns that are stored: those that COPY does not bring get their defaults here. */
-static List *stored_attnums(Relation rel)
-{
-	List *out = NIL;
-
+	pull_varattnos(where, 1, &columns);
 	for (int i = 0; i < RelationGetDescr(rel)->natts; i++) {
 		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
 
-		if (!att->attisdropped && !att->attgenerated)
-			out = lappend_int(out, i + 1);
+		if (att->attgenerated &&
+		    (bms_is_member(att->attnum - FirstLowInvalidHeapAttributeNumber, columns) ||
+		     bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, columns)))
+			ereport(ERROR,
+				(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+				 errmsg("generated columns are not supported in COPY FROM WHERE "
+					"conditions"),
+				 errdetail("Column \"%s\" is a generated column.",
+					   NameStr(att->attname))));
 	}
-	return out;
 }
 
-static uint64 copy_rows(CopyFromState cstate, Relation rel, List *attnums)
+/* The rights to insert the columns, and to read those of WHERE, which is returned analysed. */
+static Node *check_target(ParseState *pstate, Relation rel, const CopyStmt *stmt)
 {
-	int natts = RelationGetDescr(rel)->natts, n = list_length(attnums);
-	Datum *values = palloc(natts * sizeof(Datum)), *out = palloc(n * sizeof(Datum));
-	bool *nulls = palloc(natts * sizeof(bool)), *outnulls = palloc(n * sizeof(bool));
-	EState *estate = CreateExecutorState();
-	ExprContext *econtext = GetPerTupleExprContext(estate);
-	HerdShardWriter *writer = herd_shard_writer_begin(RelationGetRelid(rel), attnums);
-	ErrorContextCallback where = { .callback = CopyFromErrorCallback,
-				       .arg = cstate,
-				       .previous = error_context_stack };
-	uint64 rows;
+	ParseNamespaceItem *item =
+		addRangeTableEntryForRelation(pstate, rel, RowExclusiveLock, NULL, false, false);
+	Node *where = NULL;
+	Bitmapset *columns = NULL;
+	ListCell *lc;
 
-	error_context_stack = &where;
-	for (;;) {
-		MemoryContext old;
-		ListCell *lc;
-		bool more;
-		int i = 0;
-
-		CHECK_FOR_INTERRUPTS();
-		ResetPerTupleExprContext(estate);
-		old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
-		more = NextCopyFrom(cstate, econtext, values, nulls);
-		MemoryContextSwitchTo(old);
-		if (!more)
-			break;
-		foreach (lc, attnums) {
-			out[i] = values[lfirst_int(lc) - 1];
-			outnulls[i++] = nulls[lfirst_int(lc) - 1];
-		}
-		herd_shard_writer_put(writer, out, outnulls);
-	}
-	error_context_stack = where.previous;
-	rows = herd_shard_writer_end(writer);
-	FreeExecutorState(estate);
-	return rows;
+	addNSItemToQuery(pstate, item, false, true, true);
+	foreach (lc, CopyGetAttnums(RelationGetDescr(rel), rel, stmt->attlist))
+		columns = bms_add_member(columns,
+					 lfirst_int(lc) - FirstLowInvalidHeapAttributeNumber);
+#if PG_VERSION_NUM >= 160000
+	item->p_perminfo->requiredPerms = ACL_INSERT;
+	where = herd_copy_where(pstate, stmt->whereClause);
+	item->p_perminfo->insertedCols = columns;
+	ExecCheckPermissions(pstate->p_rtable, list_make1(item->p_perminfo), true);
+#else
+	item->p_rte->requiredPerms = ACL_INSERT;
+	where = herd_copy_where(pstate, stmt->whereClause);
+	item->p_rte->insertedCols = columns;
+	ExecCheckRTPerms(pstate->p_rtable, true);
+#endif
+	if (where)
+		check_generated(rel, where);
+	if (check_enable_rls(RelationGetRelid(rel), InvalidOid, false) == RLS_ENABLED)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("COPY FROM not supported with row-level security"),
+				errhint("Use INSERT statements instead.")));
+	return where;
 }
 
 static void copy_from(HerdUtility *u, Relation rel)
 {
 	CopyStmt *stmt = castNode(CopyStmt, u->stmt);
+	const HerdTable *table = herd_table_get(RelationGetRelid(rel));
 	ParseState *pstate = make_parsestate(NULL);
-	List *attnums = stored_attnums(rel);
 	CopyFromState cstate;
-	uint64 rows;
+	uint64 rows, excluded = 0;
+	Node *where;
 
-	PreventCommandIfReadOnly("COPY FROM");
-	check_source(stmt);
-	check_options(stmt);
-	check_rights(rel, attnums);
 	pstate->p_sourcetext = u->query;
+	pstate->p_queryEnv = u->env;
+	check_source(stmt);
+	where = check_target(pstate, rel, stmt);
+	PreventCommandIfReadOnly("COPY FROM");
 	cstate = BeginCopyFrom(pstate, rel, NULL, stmt->filename, stmt->is_program, NULL,
 			       stmt->attlist, stmt->options);
-	rows = copy_rows(cstate, rel, attnums);
+	if (herd_copy_raw_possible(cstate, table, where))
+		rows = herd_copy_raw(cstate, table, where, &excluded);
+	else
+		rows = herd_copy_rows(cstate, table, where);
+	if (excluded > 0)
+		pgstat_progress_update_param(PROGRESS_COPY_TUPLES_EXCLUDED, excluded);
 	EndCopyFrom(cstate);
 	free_parsestate(pstate);
 	if (u->qc)

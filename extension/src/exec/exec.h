@@ -58,4 +58,14 @@ typedef struct HerdShardWriter HerdShardWriter;
 extern HerdShardWriter *herd_shard_writer_begin(Oid relid, List *attnums);
 /* values/isnull indexed by position in attnums. A NULL distribution key raises. */
 extern void herd_shard_writer_put(HerdShardWriter *w, Datum *values, bool *isnull);
+/* Waits for the nodes; returns the rows they have inserted. */
 extern uint64 herd_shard_writer_end(HerdShardWriter *w);
+/*
+ * For COPY FROM: options of the nodes' commands (", FREEZE" or ""), the name of the table for the
+ * context of their errors, the line of each row; see exec/shardcopy.h.
+ */
+extern HerdShardWriter *herd_shard_writer_begin_copy(Oid relid, List *attnums, const char *options,
+						     const char *what);
+extern void herd_shard_writer_put_line(HerdShardWriter *w, Datum *values, bool *isnull,
+				       uint64 line);
+extern bool herd_shard_writer_raising(const HerdShardWriter *w);

@@ -1,68 +1,88 @@
 /*
- * Rows are collected per shard in COPY format and sent, a buffer at a time, as COPY commands over
- * the group's main connection. While a node takes in one buffer the next is being filled; only
- * when a second buffer is due for the same connection is the first one waited for.
+ * Rows as COPY data: binary where every type means the same on all nodes, else text.
  */
 #include "exec/exec.h"
 
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/metadata.h"
-#include "catalog/namespace.h"
-#include "commands/copy.h"
-#include "conn/session.h"
+#include "catalog/pg_type.h"
 #include "exec/internal.h"
+#include "exec/shardcopy.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "parser/parse_relation.h"
 #include "port/pg_bswap.h"
-#include "txn/internal.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-/* A shard's buffer is sent when it has this much, */
-#define SHARD_BUFFER_BYTES (512 * 1024)
-/* and the fullest ones when all together have this much. */
-#define TOTAL_BUFFER_BYTES (16 * 1024 * 1024)
-
-static const char binary_signature[19] = "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0\0";
-
-typedef struct ShardBuffer {
-	const HerdShard *shard;
-	StringInfoData data;
-	char *relation; /* qualified and quoted, NULL before the first row */
-} ShardBuffer;
+/* How a column's value becomes bytes. */
+typedef enum Packing {
+	PACK_FUNCTION,
+	PACK_INT16, /* the value's bits in network order, as these types send themselves */
+	PACK_INT32,
+	PACK_INT64,
+	PACK_BYTE,
+	PACK_UUID,
+	PACK_BYTES /* what the varlena holds: bytea, and text when no conversion is needed */
+} Packing;
 
 typedef struct Column {
 	FmgrInfo out;
+	Packing packing;
 } Column;
 
 struct HerdShardWriter {
 	MemoryContext cxt;
 	MemoryContext row_cxt;
 	const HerdTable *table;
-	Oid relid;
+	HerdShardCopy *copy;
 	bool binary;
 	int ncolumns;
 	int key; /* position of the distribution column, -1 without one */
+	bool key_not_null;
 	Column *columns;
-	char *column_list;  /* "(a, b)" */
-	List *column_names; /* the same for a COPY in this process */
-	ShardBuffer *buffers;
-	Size total;
 	uint64 rows;
 };
 
-static void init_columns(HerdShardWriter *w, List *attnums)
+/* Nodes take COPY data in the encoding of the database, so strings go as they are. */
+static Packing packing_of(Oid type)
 {
-	Relation rel = table_open(w->relid, AccessShareLock);
-	StringInfoData list;
+	switch (type) {
+	case INT2OID:
+		return PACK_INT16;
+	case INT4OID:
+	case DATEOID:
+	case FLOAT4OID:
+	case OIDOID:
+		return PACK_INT32;
+	case INT8OID:
+	case FLOAT8OID:
+	case TIMESTAMPOID:
+	case TIMESTAMPTZOID:
+	case TIMEOID:
+		return PACK_INT64;
+	case BOOLOID:
+	case CHAROID:
+		return PACK_BYTE;
+	case UUIDOID:
+		return PACK_UUID;
+	case TEXTOID:
+	case VARCHAROID:
+	case BPCHAROID:
+	case BYTEAOID:
+	case JSONOID:
+		return PACK_BYTES;
+	default:
+		return PACK_FUNCTION;
+	}
+}
+
+static void init_columns(HerdShardWriter *w, Relation rel, List *attnums)
+{
 	ListCell *lc;
 	int i = 0;
 
-	initStringInfo(&list);
 	w->ncolumns = list_length(attnums);
 	w->columns = palloc0(Max(w->ncolumns, 1) * sizeof(Column));
 	w->binary = true;
@@ -72,15 +92,11 @@ static void init_columns(HerdShardWriter *w, List *attnums)
 
 		if (!herd_type_is_portable(getBaseType(att->atttypid)))
 			w->binary = false;
-		if (w->table->keyattno == att->attnum)
+		if (w->table->keyattno == att->attnum) {
 			w->key = foreach_current_index(lc);
-		w->column_names =
-			lappend(w->column_names, makeString(pstrdup(NameStr(att->attname))));
-		appendStringInfo(&list, "%s%s", lc == list_head(attnums) ? "(" : ", ",
-				 quote_identifier(NameStr(att->attname)));
+			w->key_not_null = att->attnotnull;
+		}
 	}
-	if (w->ncolumns > 0)
-		appendStringInfoChar(&list, ')');
 	foreach (lc, attnums) {
 		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), lfirst_int(lc) - 1);
 		Oid function;
@@ -90,51 +106,63 @@ static void init_columns(HerdShardWriter *w, List *attnums)
 			getTypeBinaryOutputInfo(getBaseType(att->atttypid), &function, &varlena);
 		else
 			getTypeOutputInfo(att->atttypid, &function, &varlena);
+		w->columns[i].packing = packing_of(getBaseType(att->atttypid));
 		fmgr_info(function, &w->columns[i++].out);
 	}
-	w->column_list = list.data;
-	table_close(rel, NoLock);
 }
 
-HerdShardWriter *herd_shard_writer_begin(Oid relid, List *attnums)
+/* "(a, b) FROM STDIN WITH (..)" */
+static char *command_tail(HerdShardWriter *w, Relation rel, List *attnums, const char *options)
+{
+	StringInfoData tail;
+	ListCell *lc;
+
+	initStringInfo(&tail);
+	foreach (lc, attnums) {
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), lfirst_int(lc) - 1);
+
+		appendStringInfo(&tail, "%s%s", tail.len ? ", " : "(",
+				 quote_identifier(NameStr(att->attname)));
+	}
+	appendStringInfo(&tail, "%s FROM STDIN WITH (FORMAT %s%s)", attnums ? ")" : "",
+			 w->binary ? "binary" : "text", options);
+	return tail.data;
+}
+
+HerdShardWriter *herd_shard_writer_begin_copy(Oid relid, List *attnums, const char *options,
+					      const char *what)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "pgherd shard writer",
 						  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	HerdShardWriter *w = palloc0(sizeof(*w));
+	Relation rel;
 
 	PreventCommandIfReadOnly("COPY FROM");
 	w->cxt = cxt;
 	w->row_cxt = AllocSetContextCreate(cxt, "pgherd shard writer row", ALLOCSET_DEFAULT_SIZES);
-	w->relid = relid;
 	w->table = herd_table_get(relid);
 	if (!w->table)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				errmsg("table \"%s\" is not distributed", get_rel_name(relid))));
-	init_columns(w, attnums);
+	rel = table_open(relid, AccessShareLock);
+	init_columns(w, rel, attnums);
 	if (w->table->kind == HERD_TABLE_HASH && w->key < 0)
 		ereport(ERROR,
 			(errcode(ERRCODE_NOT_NULL_VIOLATION),
 			 errmsg("the distribution column of \"%s\" must be among the columns "
 				"that are written",
 				get_rel_name(relid))));
-	w->buffers = palloc0(w->table->nshards * sizeof(ShardBuffer));
-	for (int i = 0; i < w->table->nshards; i++)
-		w->buffers[i].shard = &w->table->shards[i];
+	w->copy = herd_shard_copy_begin(w->table, command_tail(w, rel, attnums, options), w->binary,
+					what);
+	table_close(rel, NoLock);
 	MemoryContextSwitchTo(old);
 	return w;
 }
 
-static void init_buffer(HerdShardWriter *w, ShardBuffer *b)
+HerdShardWriter *herd_shard_writer_begin(Oid relid, List *attnums)
 {
-	MemoryContext old = MemoryContextSwitchTo(w->cxt);
-	char *name = herd_shard_name(get_rel_name(w->relid), b->shard->shardid);
-	char *schema = get_namespace_name(get_rel_namespace(w->relid));
-
-	b->relation = quote_qualified_identifier(schema, name);
-	initStringInfo(&b->data);
-	herd_shard_lock(b->shard->shardid, false);
-	MemoryContextSwitchTo(old);
+	return herd_shard_writer_begin_copy(relid, attnums, "", NULL);
 }
 
 /* -- one row ----------------------------------------------------------------------------------- */
@@ -153,51 +181,77 @@ static void append_int32(StringInfo s, int32 value)
 	appendBinaryStringInfo(s, (char *)&net, sizeof(net));
 }
 
+/* A value and its length before it. */
+static void append_bytes(StringInfo s, const void *data, int32 n)
+{
+	uint32 net = pg_hton32((uint32)n);
+
+	enlargeStringInfo(s, n + sizeof(net));
+	memcpy(s->data + s->len, &net, sizeof(net));
+	memcpy(s->data + s->len + sizeof(net), data, n);
+	s->len += n + sizeof(net);
+}
+
+static void append_binary_value(Column *c, StringInfo s, Datum value)
+{
+	bytea *bytes;
+	uint16 n16;
+	uint32 n32;
+	uint64 n64;
+	char byte;
+
+	switch (c->packing) {
+	case PACK_INT16:
+		n16 = pg_hton16((uint16)DatumGetInt16(value));
+		append_bytes(s, &n16, sizeof(n16));
+		return;
+	case PACK_INT32:
+		n32 = pg_hton32(DatumGetUInt32(value));
+		append_bytes(s, &n32, sizeof(n32));
+		return;
+	case PACK_INT64:
+		n64 = pg_hton64((uint64)DatumGetInt64(value));
+		append_bytes(s, &n64, sizeof(n64));
+		return;
+	case PACK_BYTE:
+		byte = DatumGetChar(value);
+		append_bytes(s, &byte, 1);
+		return;
+	case PACK_UUID:
+		append_bytes(s, DatumGetPointer(value), 16);
+		return;
+	case PACK_BYTES:
+		bytes = DatumGetByteaPP(value);
+		append_bytes(s, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
+		return;
+	case PACK_FUNCTION:
+		bytes = SendFunctionCall(&c->out, value);
+		append_bytes(s, VARDATA(bytes), VARSIZE(bytes) - VARHDRSZ);
+	}
+}
+
 static void append_binary_row(HerdShardWriter *w, StringInfo s, Datum *values, bool *isnull)
 {
 	append_int16(s, w->ncolumns);
 	for (int i = 0; i < w->ncolumns; i++) {
-		bytea *bytes;
-
-		if (isnull[i]) {
+		if (isnull[i])
 			append_int32(s, -1);
-			continue;
-		}
-		bytes = SendFunctionCall(&w->columns[i].out, values[i]);
-		append_int32(s, VARSIZE(bytes) - VARHDRSZ);
-		appendBinaryStringInfo(s, VARDATA(bytes), VARSIZE(bytes) - VARHDRSZ);
+		else
+			append_binary_value(&w->columns[i], s, values[i]);
 	}
 }
 
 /* The characters that COPY's text format escapes. All server encodings keep ASCII apart. */
 static void append_escaped(StringInfo s, const char *value)
 {
+	static const char from[] = "\b\f\n\r\t\v\\", to[] = "bfnrtv\\";
+
 	for (const char *p = value; *p; p++) {
-		switch (*p) {
-		case '\b':
-			appendStringInfoString(s, "\\b");
-			break;
-		case '\f':
-			appendStringInfoString(s, "\\f");
-			break;
-		case '\n':
-			appendStringInfoString(s, "\\n");
-			break;
-		case '\r':
-			appendStringInfoString(s, "\\r");
-			break;
-		case '\t':
-			appendStringInfoString(s, "\\t");
-			break;
-		case '\v':
-			appendStringInfoString(s, "\\v");
-			break;
-		case '\\':
-			appendStringInfoString(s, "\\\\");
-			break;
-		default:
-			appendStringInfoCharMacro(s, *p);
-		}
+		const char *known = (unsigned char)*p < ' ' || *p == '\\' ? strchr(from, *p) : NULL;
+
+		if (known)
+			appendStringInfoCharMacro(s, '\\');
+		appendStringInfoCharMacro(s, known ? to[known - from] : *p);
 	}
 }
 
@@ -214,183 +268,54 @@ static void append_text_row(HerdShardWriter *w, StringInfo s, Datum *values, boo
 	appendStringInfoCharMacro(s, '\n');
 }
 
-/* -- sending ----------------------------------------------------------------------------------- */
+/* -- the table --------------------------------------------------------------------------------- */
 
-static char *copy_command(HerdShardWriter *w, const ShardBuffer *b)
-{
-	return psprintf("COPY %s %s FROM STDIN WITH (FORMAT %s)", b->relation, w->column_list,
-			w->binary ? "binary" : "text");
-}
-
-/* Waits for the answer to COPY and hands libpq the whole buffer; the end is not waited for. */
-static void send_remote(HerdShardWriter *w, ShardBuffer *b, int32 groupid)
-{
-	HerdConn *c = herd_conn_main(groupid);
-	char *sql = copy_command(w, b);
-	PGresult *res;
-
-	herd_conn_simple_finish(c);
-	herd_conn_send_setup(c, true, true);
-	if (herd_conn_busy(c)) {
-		herd_conn_send_sync(c);
-		herd_conn_finish(c);
-	}
-	herd_conn_log(c, sql);
-	herd_conn_simple_start(c, sql);
-	pfree(sql);
-	while (c->simple && PQisBusy(c->pg) && PQstatus(c->pg) != CONNECTION_BAD)
-		herd_conn_wait(c);
-	if (c->lost)
-		herd_conn_raise_lost(c);
-	res = PQgetResult(c->pg);
-	if (PQresultStatus(res) != PGRES_COPY_IN)
-		herd_conn_raise(c, res);
-	PQclear(res);
-	if (PQputCopyData(c->pg, b->data.data, b->data.len) != 1 || PQputCopyEnd(c->pg, NULL) != 1)
-		herd_conn_raise_lost(c);
-	(void)herd_conn_flush(c);
-}
-
-/* What COPY reads for a shard of this server; there is one COPY at a time. */
-static StringInfo local_source;
-
-static int read_local(void *out, int minread, int maxread)
-{
-	int n = Min(maxread, local_source->len - local_source->cursor);
-
-	memcpy(out, local_source->data + local_source->cursor, n);
-	local_source->cursor += n;
-	return n;
-}
-
-static void copy_local(HerdShardWriter *w, ShardBuffer *b)
-{
-	List *options = list_make1(
-		makeDefElem("format", (Node *)makeString(w->binary ? "binary" : "text"), -1));
-	char *name = herd_shard_name(get_rel_name(w->relid), b->shard->shardid);
-	Oid relid = get_relname_relid(name, get_rel_namespace(w->relid));
-	ParseState *pstate = make_parsestate(NULL);
-	ParseNamespaceItem *item;
-	CopyFromState state;
-	Relation rel;
-
-	if (!OidIsValid(relid))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
-				errmsg("shard \"%s\" does not exist on this node", name)));
-	herd_txn_use_local_group();
-	rel = table_open(relid, RowExclusiveLock);
-	item = addRangeTableEntryForRelation(pstate, rel, RowExclusiveLock, NULL, false, false);
-	addNSItemToQuery(pstate, item, true, true, true);
-	b->data.cursor = 0;
-	local_source = &b->data;
-	state = BeginCopyFrom(pstate, rel, NULL, NULL, false, read_local, w->column_names, options);
-	(void)CopyFrom(state);
-	EndCopyFrom(state);
-	table_close(rel, NoLock);
-	CommandCounterIncrement();
-}
-
-static bool is_here(int32 groupid)
-{
-	HerdConn *c;
-
-	if (groupid != herd_local_group())
-		return false;
-	c = herd_conn_find_main(groupid);
-	return !(c && c->level > 0);
-}
-
-static void start_buffer(HerdShardWriter *w, ShardBuffer *b)
-{
-	if (w->binary) {
-		appendBinaryStringInfo(&b->data, binary_signature, sizeof(binary_signature));
-		w->total += sizeof(binary_signature);
-	}
-}
-
-static void flush(HerdShardWriter *w, ShardBuffer *b)
-{
-	if (!b->relation || b->data.len == 0)
-		return;
-	if (w->binary)
-		append_int16(&b->data, -1);
-	for (int i = 0; i < b->shard->ngroups; i++) {
-		int32 groupid = b->shard->groups[i];
-
-		if (is_here(groupid)) {
-			herd_group_lock(groupid, false);
-			copy_local(w, b);
-		} else {
-			send_remote(w, b, groupid);
-		}
-	}
-	w->total -= Min(w->total, b->data.len);
-	resetStringInfo(&b->data);
-}
-
-static void flush_fullest(HerdShardWriter *w)
-{
-	ShardBuffer *fullest = &w->buffers[0];
-
-	for (int i = 1; i < w->table->nshards; i++) {
-		if (w->buffers[i].data.len > fullest->data.len)
-			fullest = &w->buffers[i];
-	}
-	flush(w, fullest);
-}
-
-static ShardBuffer *buffer_for(HerdShardWriter *w, Datum *values, bool *isnull)
+static int shard_for(HerdShardWriter *w, Datum *values, bool *isnull)
 {
 	if (w->table->kind != HERD_TABLE_HASH)
-		return &w->buffers[0];
-	if (isnull[w->key])
+		return 0;
+	if (isnull[w->key]) {
+		/* Any shard says that the column is NOT NULL, as PostgreSQL does. */
+		if (w->key_not_null)
+			return 0;
 		ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
 				errmsg("the distribution column of \"%s\" must not be NULL",
-				       get_rel_name(w->relid))));
-	return &w->buffers[herd_table_shard_index(w->table,
-						  herd_table_hash(w->table, values[w->key]))];
+				       get_rel_name(w->table->relid))));
+	}
+	return herd_table_shard_index(w->table, herd_table_hash(w->table, values[w->key]));
+}
+
+void herd_shard_writer_put_line(HerdShardWriter *w, Datum *values, bool *isnull, uint64 line)
+{
+	int shard = shard_for(w, values, isnull);
+	StringInfo out = herd_shard_copy_buffer(w->copy, shard);
+	MemoryContext old;
+
+	MemoryContextReset(w->row_cxt);
+	old = MemoryContextSwitchTo(w->row_cxt);
+	if (w->binary)
+		append_binary_row(w, out, values, isnull);
+	else
+		append_text_row(w, out, values, isnull);
+	MemoryContextSwitchTo(old);
+	w->rows++;
+	herd_shard_copy_added(w->copy, shard, line, 1, 1);
 }
 
 void herd_shard_writer_put(HerdShardWriter *w, Datum *values, bool *isnull)
 {
-	ShardBuffer *b = buffer_for(w, values, isnull);
-	MemoryContext old;
-	int before;
+	herd_shard_writer_put_line(w, values, isnull, w->rows + 1);
+}
 
-	if (!b->relation)
-		init_buffer(w, b);
-	if (b->data.len == 0)
-		start_buffer(w, b);
-	before = b->data.len;
-	MemoryContextReset(w->row_cxt);
-	old = MemoryContextSwitchTo(w->row_cxt);
-	if (w->binary)
-		append_binary_row(w, &b->data, values, isnull);
-	else
-		append_text_row(w, &b->data, values, isnull);
-	MemoryContextSwitchTo(old);
-	w->total += b->data.len - before;
-	w->rows++;
-	if (b->data.len >= SHARD_BUFFER_BYTES)
-		flush(w, b);
-	else if (w->total >= TOTAL_BUFFER_BYTES)
-		flush_fullest(w);
+bool herd_shard_writer_raising(const HerdShardWriter *w)
+{
+	return herd_shard_copy_raising(w->copy);
 }
 
 uint64 herd_shard_writer_end(HerdShardWriter *w)
 {
-	uint64 rows = w->rows;
-	dlist_iter iter;
+	uint64 rows = herd_shard_copy_end(w->copy);
 
-	for (int i = 0; i < w->table->nshards; i++)
-		flush(w, &w->buffers[i]);
-	dlist_foreach(iter, &herd_conns)
-	{
-		HerdConn *c = dlist_container(HerdConn, link, iter.cur);
-
-		if (c->main && c->simple)
-			herd_conn_simple_finish(c);
-	}
 	MemoryContextDelete(w->cxt);
 	return rows;
 }
