@@ -215,6 +215,8 @@ static char *own_context(const HerdShardCopy *sc, const Chunk *chunk, const Herd
 		if (sc->nhidden > 0 && strncmp(rest, ": \"", 3) == 0) {
 			appendStringInfoString(&out, ": \"");
 			rest = visible(sc, rest + 3);
+		} else if (sc->nhidden < 0 && strncmp(rest, ": \"", 3) == 0) {
+			rest += strcspn(rest, "\n");
 		}
 		appendStringInfoString(&out, rest);
 	} else {

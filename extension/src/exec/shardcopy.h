@@ -29,7 +29,7 @@ extern HerdShardCopy *herd_shard_copy_begin(const HerdTable *table, const char *
 
 /*
  * Lines that errors quote begin with fields that the client did not send: so many, which end with
- * delim; quote: 0 in the text format.
+ * delim; quote: 0 in the text format. -1: the lines are not the client's at all.
  */
 extern void herd_shard_copy_hide(HerdShardCopy *sc, int nfields, char delim, char quote);
 

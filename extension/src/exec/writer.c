@@ -155,6 +155,7 @@ HerdShardWriter *herd_shard_writer_begin_copy(Oid relid, List *attnums, const ch
 				get_rel_name(relid))));
 	w->copy = herd_shard_copy_begin(w->table, command_tail(w, rel, attnums, options), w->binary,
 					what);
+	herd_shard_copy_hide(w->copy, -1, '\0', '\0');
 	table_close(rel, NoLock);
 	MemoryContextSwitchTo(old);
 	return w;
