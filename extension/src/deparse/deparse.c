@@ -476,6 +476,48 @@ static void align_insert_source(Query *query)
 	query->hasTargetSRFs = false;
 }
 
+/* Where an assignment of SET (column, ..) = (SELECT ..) stands in its list; 0 for any other. */
+static int multi_assign_place(TargetEntry *tle)
+{
+	Node *expr = (Node *)tle->expr;
+
+	for (;;) {
+		expr = strip_implicit_coercions(expr);
+		if (expr != NULL && IsA(expr, FieldStore))
+			expr = linitial(((FieldStore *)expr)->newvals);
+		else if (expr != NULL && IsA(expr, SubscriptingRef))
+			expr = (Node *)((SubscriptingRef *)expr)->refassgnexpr;
+		else
+			break;
+	}
+	if (expr == NULL || !IsA(expr, Param) || ((Param *)expr)->paramkind != PARAM_MULTIEXPR)
+		return 0;
+	return ((Param *)expr)->paramid;
+}
+
+static int multi_assign_compare(const ListCell *a, const ListCell *b)
+{
+	return multi_assign_place(lfirst(a)) - multi_assign_place(lfirst(b));
+}
+
+/*
+ * The rewriter has put the assignments into the order of the table's columns; the deparser takes
+ * those of SET (column, ..) = (SELECT ..) to be in the order of the SELECT.
+ */
+static void order_multi_assigns(Query *query)
+{
+	List *first = NIL, *rest = NIL;
+	ListCell *lc;
+
+	foreach (lc, query->targetList)
+		if (multi_assign_place(lfirst(lc)) != 0)
+			first = lappend(first, lfirst(lc));
+		else
+			rest = lappend(rest, lfirst(lc));
+	list_sort(first, multi_assign_compare);
+	query->targetList = list_concat(first, rest);
+}
+
 static bool prepare_walker(Node *node, void *context)
 {
 	if (node == NULL)
@@ -497,6 +539,8 @@ static bool prepare_walker(Node *node, void *context)
 		 * printed as the target already */
 		if (query->commandType == CMD_UPDATE || query->commandType == CMD_DELETE)
 			rt_fetch(query->resultRelation, query->rtable)->inFromCl = false;
+		if (query->commandType == CMD_UPDATE)
+			order_multi_assigns(query);
 		/* the rewriter has written SEARCH and CYCLE out already */
 		foreach (lc, query->cteList) {
 			CommonTableExpr *cte = lfirst(lc);

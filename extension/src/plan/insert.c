@@ -145,9 +145,7 @@ static int row_shard(InsertState *state, TupleTableSlot *slot)
 	if (state->keypos >= 0)
 		key = slot_getattr(slot, state->keypos + 1, &isnull);
 	if (isnull)
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				errmsg("the distribution column of table \"%s\" cannot be null",
-				       get_rel_name(state->table->relid))));
+		herd_null_key_error(state->table);
 	return herd_table_shard_index(state->table, herd_table_hash(state->table, key));
 }
 

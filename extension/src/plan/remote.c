@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 #include "catalog/metadata.h"
 #include "compat.h"
@@ -259,6 +260,29 @@ static ParamListInfo text_params(const HerdRemote *remote, ParamListInfo params)
 	return result;
 }
 
+void herd_null_key_error(const HerdTable *table)
+{
+	HeapTuple tup = SearchSysCache2(ATTNUM, ObjectIdGetDatum(table->relid),
+					Int16GetDatum(table->keyattno));
+	bool not_null;
+	char *column;
+
+	if (!HeapTupleIsValid(tup))
+		elog(ERROR, "cache lookup failed for attribute %d of relation %u", table->keyattno,
+		     table->relid);
+	not_null = ((Form_pg_attribute)GETSTRUCT(tup))->attnotnull;
+	column = pstrdup(NameStr(((Form_pg_attribute)GETSTRUCT(tup))->attname));
+	ReleaseSysCache(tup);
+	if (not_null)
+		ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
+				errmsg("null value in column \"%s\" of relation \"%s\" violates "
+				       "not-null constraint",
+				       column, get_rel_name(table->relid))));
+	ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			errmsg("the distribution column of table \"%s\" cannot be null",
+			       get_rel_name(table->relid))));
+}
+
 HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDesc tupdesc)
 {
 	const HerdTable *table = anchor_table(remote);
@@ -302,10 +326,7 @@ HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDe
 		}
 		first = herd_remote_key_shard(remote, values, isnull, &null_key);
 		if (null_key && remote->null_key_fails)
-			ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("the distribution column of table \"%s\" cannot be null",
-					get_rel_name(remote->anchor))));
+			herd_null_key_error(table);
 	}
 	job->ntasks = 1;
 	job->tasks = palloc0(sizeof(HerdTask));

@@ -50,6 +50,9 @@ extern HerdRemote *herd_remote_from_plan(const CustomScan *scan);
 extern int herd_remote_key_shard(const HerdRemote *remote, Datum *values, bool *isnull,
 				 bool *null_key);
 
+/* Raises the error of a row whose distribution column is null: PostgreSQL's when it is NOT NULL. */
+extern void herd_null_key_error(const HerdTable *table) pg_attribute_noreturn();
+
 /* Tasks for values of all evals (params may be NULL when there are none). */
 extern HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDesc tupdesc);
 
