@@ -44,3 +44,9 @@ CREATE AGGREGATE citus_internal.combine_agg(aggregate text, state bytea, result 
 -- Statistics of the table here, from the rows of its shards: told by the node where ANALYZE ran.
 CREATE FUNCTION citus_internal.gather_statistics(relation regclass, with_rows bool) RETURNS void
 	LANGUAGE C STRICT VOLATILE AS 'MODULE_PATHNAME', 'herd_gather_statistics';
+
+-- In the text of a MERGE for a shard.
+CREATE FUNCTION citus_internal.require_key(value anyelement, relation text) RETURNS anyelement
+	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'herd_require_key';
+CREATE FUNCTION citus_internal.in_shard(relation regclass, value "any", shard int) RETURNS bool
+	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'herd_in_shard';

@@ -566,7 +566,8 @@ static void hole_of_call(FuncCall *call, List **holes)
 
 	if (shard == NULL || !IsA(shard, A_Const) || !IsA(&shard->val, Integer) ||
 	    intVal(&shard->val) != HERD_MOVE_SHARD ||
-	    strcmp(strVal(llast(call->funcname)), HERD_READ_RESULT) != 0)
+	    (strcmp(strVal(llast(call->funcname)), HERD_READ_RESULT) != 0 &&
+	     strcmp(strVal(llast(call->funcname)), HERD_IN_SHARD) != 0))
 		return;
 	hole = palloc0(sizeof(Hole));
 	hole->location = shard->location;

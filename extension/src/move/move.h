@@ -39,6 +39,8 @@ extern RangeTblEntry *herd_move_rte(const HerdMove *move, const RangeTblEntry *i
 extern bool herd_move_of_rte(const RangeTblEntry *rte, int *number);
 /* The function that texts are searched for. */
 #define HERD_READ_RESULT "read_result"
+/* in_shard(table, value, number): does the value belong there? The number comes here too. */
+#define HERD_IN_SHARD "in_shard"
 
 /* Bytes of a table on all nodes; asked once a minute. */
 extern double herd_table_bytes(const HerdTable *table);

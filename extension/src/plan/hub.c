@@ -118,8 +118,7 @@ static void add_key(Search *s, FromItem *item, AttrNumber attno)
 	item->keys = lappend(item->keys, term);
 }
 
-/* May the query be run by itself, before the statement? */
-static bool stands_alone(Query *query)
+bool herd_stands_alone(Query *query)
 {
 	return query->commandType == CMD_SELECT && !query->hasModifyingCTE &&
 	       query->rowMarks == NIL && !herd_query_is_correlated(query) &&
@@ -136,7 +135,7 @@ static void add_subquery(Search *s, int varno, RangeTblEntry *rte)
 
 	if (part.kind == HERD_PART_RECURRING)
 		return;
-	if (rte->lateral || (part.kind == HERD_PART_NONE && !stands_alone(rte->subquery))) {
+	if (rte->lateral || (part.kind == HERD_PART_NONE && !herd_stands_alone(rte->subquery))) {
 		s->failed = true;
 		return;
 	}
@@ -590,8 +589,7 @@ static HerdMove *move_item(Query *query, const Choice *choice, int i, const From
 	return move;
 }
 
-/* What stands in the place of a subquery: its rows, which are there already. */
-static Query *select_moved(const HerdMove *move, Query *sub)
+Query *herd_select_moved(const HerdMove *move, Query *sub)
 {
 	Query *select = makeNode(Query);
 	RangeTblRef *ref = makeNode(RangeTblRef);
@@ -635,18 +633,17 @@ static bool move_sublinks(Query *query, const Choice *choice, HerdPlanning *plan
 		Query *sub = castNode(Query, sublink->subselect);
 		HerdMove *move;
 
-		if (!stands_alone(sub))
+		if (!herd_stands_alone(sub))
 			return false;
 		move = new_move(planning, choice->target, "subquery");
 		move->local = plan_alone(sub, planning);
-		sublink->subselect = (Node *)select_moved(move, sub);
+		sublink->subselect = (Node *)herd_select_moved(move, sub);
 		*moves = lappend(*moves, move);
 	}
 	return true;
 }
 
-/* The evals of the producers follow those of the statement. */
-static void attach(HerdRemote *remote, List *moves)
+void herd_moves_attach(HerdRemote *remote, List *moves)
 {
 	ListCell *lc;
 
@@ -662,6 +659,22 @@ static void attach(HerdRemote *remote, List *moves)
 	remote->moves = moves;
 	remote->volatile_evals =
 		remote->volatile_evals || contain_volatile_functions((Node *)remote->evals);
+}
+
+HerdMove *herd_move_subquery(HerdPlanning *planning, const HerdTable *target, Query *sub, int key,
+			     Oid hash)
+{
+	HerdMove *move = new_move(planning, target, key ? "source" : "subquery");
+
+	move->producer = herd_tier1_read(sub);
+	if (move->producer != NULL && move->producer->in_txn)
+		move->producer = NULL;
+	if (move->producer == NULL)
+		move->local = plan_alone(sub, planning);
+	move->key = key;
+	if (key)
+		move->hash = format_procedure_qualified(hash);
+	return move;
 }
 
 static bool move_all(Query *query, const Search *s, const Choice *choice, HerdPlanning *planning,
@@ -692,7 +705,7 @@ static bool try_choice(Query *query, const Search *s, const Choice *choice, Herd
 	ok = move_all(copy, s, choice, planning, &moves) && herd_rewrite_tier1(copy, planning);
 	planning->original = outer;
 	if (ok) {
-		attach(((HerdRows *)llast(planning->rows))->remote, moves);
+		herd_moves_attach(((HerdRows *)llast(planning->rows))->remote, moves);
 		*query = *copy;
 	} else {
 		planning->moves = list_truncate(planning->moves, before);
@@ -821,7 +834,7 @@ HerdRemote *herd_write_moved(Query *original, HerdPlanning *planning, bool any_s
 	if (moved)
 		remote = herd_tier1_write(query, planning->bound, &why);
 	if (remote != NULL)
-		attach(remote, moves);
+		herd_moves_attach(remote, moves);
 	else
 		planning->moves = list_truncate(planning->moves, before);
 	return remote;

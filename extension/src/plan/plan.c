@@ -21,12 +21,13 @@
 #include "ddl/local.h"
 #include "plan/leaves.h"
 #include "plan/lift.h"
+#include "plan/merge.h"
 #include "plan/plan.h"
 #include "plan/rekey.h"
 #include "plan/remote.h"
 #include "plan/rewrite.h"
-#include "stats/stats.h"
 #include "plan/route.h"
+#include "stats/stats.h"
 
 /* Makes the plan cache take a plan with the values of parameters instead. */
 #define GENERIC_PLAN_COST 1.0e9
@@ -157,12 +158,13 @@ static bool check_walker(Node *node, void *context)
 	if (target != NULL) {
 		const char *name = get_rel_name(target->relid);
 
-		if (query->commandType == CMD_MERGE)
+		if (query->commandType == CMD_MERGE && context != query)
 			ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("MERGE into distributed table \"%s\" is not supported",
+				 errmsg("MERGE into distributed table \"%s\" is not supported in "
+					"WITH",
 					name),
-				 errhint("Use INSERT .. ON CONFLICT, UPDATE and DELETE.")));
+				 errhint("Make it a statement of its own.")));
 		if (query->withCheckOptions != NIL)
 			ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -174,7 +176,7 @@ static bool check_walker(Node *node, void *context)
 		if (query->onConflict != NULL)
 			check_key_unchanged(query, query->onConflict->onConflictSet, target);
 	}
-	return query_tree_walker(query, check_walker, context, 0);
+	return query_tree_walker(query, check_walker, NULL, 0);
 }
 
 static PlannedStmt *make_stmt(Query *parse, Plan *plan)
@@ -323,6 +325,50 @@ static PlannedStmt *plan_insert(Query *parse, const char *source, int options, P
 	return stmt;
 }
 
+/* What shards can do at once, and new rows that are computed here. */
+static PlannedStmt *plan_merge(Query *parse, const char *source, int options, ParamListInfo bound,
+			       HerdPlanning *planning, Relations *rels)
+{
+	HerdMerge merge = herd_merge(parse, planning);
+	List *tlist = merge.select ? copyObject(merge.select->targetList) : NIL;
+	PlannedStmt *stmt;
+	RangeTblEntry *names;
+	List *columns;
+	CustomScan *scan;
+	ListCell *lc;
+
+	if (merge.insert == NULL && merge.remote != NULL)
+		return plan_remote(parse, merge.remote, rels, options);
+	if (merge.insert == NULL) { /* all that it says is DO NOTHING */
+		stmt = make_stmt(parse, (Plan *)makeNode(Result));
+		((Result *)stmt->planTree)->resconstantqual =
+			(Node *)list_make1(makeBoolConst(false, false));
+		add_relations(stmt, rels);
+		return stmt;
+	}
+	herd_rewrite(merge.select, planning);
+	stmt = plan_here(merge.select, source, options & ~CURSOR_OPT_SCROLL, bound);
+	columns = row_columns(tlist, list_length(stmt->rtable) + 1, &names);
+	stmt->rtable = lappend(stmt->rtable, names);
+	if (merge.remote != NULL) {
+		prepare_evals(merge.remote);
+		stmt->planTree = herd_hold_plan(stmt->planTree,
+						&herd_remote_plan(merge.remote, NIL)->scan.plan,
+						columns, output_columns(tlist, columns));
+	}
+	scan = herd_insert_plan(merge.insert, merge.attnums, stmt->planTree, NIL);
+	foreach (lc, scan->custom_exprs)
+		lfirst(lc) = expression_planner(lfirst(lc));
+	scan->scan.plan.plan_rows = stmt->planTree->plan_rows;
+	scan->scan.plan.total_cost = stmt->planTree->total_cost;
+	stmt->planTree = &scan->scan.plan;
+	stmt->commandType = CMD_MERGE;
+	stmt->queryId = parse->queryId;
+	stmt->hasReturning = false;
+	add_relations(stmt, rels);
+	return stmt;
+}
+
 static void refuse_write(Query *parse, const HerdTable *table, const char *why)
 {
 	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -463,17 +509,21 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 		stmt->commandType = CMD_UPDATE;
 		return stmt;
 	}
-	check_walker((Node *)parse, NULL);
+	check_walker((Node *)parse, parse);
 	if (herd_query_is_local_read(parse)) {
 		herd_rewrite(parse, planning);
 		stmt = plan_here(parse, source, options, bound);
 		add_relations(stmt, &rels);
 		return stmt;
 	}
-	remote = herd_route(parse, bound, &planning->needs_params);
+	remote = target != NULL && parse->commandType == CMD_MERGE
+			 ? NULL
+			 : herd_route(parse, bound, &planning->needs_params);
 	if (remote != NULL)
 		return plan_remote(parse, remote, &rels, options);
-	if (target != NULL) {
+	if (target != NULL && parse->commandType == CMD_MERGE) {
+		stmt = plan_merge(parse, source, options, bound, planning, &rels);
+	} else if (target != NULL) {
 		stmt = plan_write(parse, source, options, bound, planning, &rels, target);
 	} else {
 		planning->fence = parse->commandType != CMD_SELECT || parse->rowMarks != NIL;
@@ -512,6 +562,7 @@ void herd_plan_init(void)
 	planner_hook = herd_planner;
 	herd_remote_init();
 	herd_insert_init();
+	herd_hold_init();
 	herd_scan_init();
 	herd_estimate_init();
 }

@@ -27,6 +27,7 @@ typedef struct RemoteState {
 	ParamListInfo params;
 	bool started;
 	bool done;
+	uint64 processed;
 	bool has_row; /* a child gives a row of values for the evals */
 	bool counts;  /* a write that is not part of a larger plan: its rows count as the command's
 		       */
@@ -417,8 +418,9 @@ static TupleTableSlot *remote_next(ScanState *ss)
 	if (herd_exec_next(state->exec, slot))
 		return slot;
 	state->done = true;
+	state->processed = herd_exec_processed(state->exec);
 	if (state->counts && state->remote->command != CMD_SELECT)
-		ss->ps.state->es_processed += herd_exec_processed(state->exec);
+		ss->ps.state->es_processed += state->processed;
 	return ExecClearTuple(slot);
 }
 
@@ -485,6 +487,12 @@ bool herd_is_remote_scan(const PlanState *state)
 {
 	return IsA(state, CustomScanState) &&
 	       ((const CustomScanState *)state)->methods == &remote_exec_methods;
+}
+
+uint64 herd_remote_processed(const PlanState *state)
+{
+	Assert(herd_is_remote_scan(state));
+	return ((const RemoteState *)state)->processed;
 }
 
 static Node *remote_create_state(CustomScan *scan)

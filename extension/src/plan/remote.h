@@ -66,6 +66,9 @@ extern ParamListInfo herd_remote_params(const HerdRemote *remote, List *exprs,
 /* True for the node of such a plan. */
 extern bool herd_is_remote_scan(const PlanState *state);
 
+/* Rows that such a write, run to its end, has changed. */
+extern uint64 herd_remote_processed(const PlanState *state);
+
 /* Registers the CustomScan methods. */
 extern void herd_remote_init(void);
 extern void herd_insert_init(void);

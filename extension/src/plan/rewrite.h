@@ -62,6 +62,18 @@ extern bool herd_rewrite_moved(Query *query, HerdPlanning *planning);
  */
 extern HerdRemote *herd_write_moved(Query *original, HerdPlanning *planning, bool any_size);
 extern const struct HerdMove *herd_planning_move(int number);
+/* plan/hub.c: may the query be run by itself, before the statement? */
+extern bool herd_stands_alone(Query *query);
+/*
+ * The rows of a subquery that stands alone go to the shards of target: cut by the hash of column
+ * key (1..), or, if that is 0, all of them to every node that runs a task.
+ */
+extern struct HerdMove *herd_move_subquery(HerdPlanning *planning, const HerdTable *target,
+					   Query *sub, int key, Oid hash);
+/* What stands in the place of a subquery: its rows, which are there already. */
+extern Query *herd_select_moved(const struct HerdMove *move, Query *sub);
+/* The evals of the producers follow those of the statement. */
+extern void herd_moves_attach(HerdRemote *remote, List *moves);
 extern HerdRemote *herd_tier1_write(Query *query, ParamListInfo bound, const char **why);
 /* Worker and combine target lists for split aggregates; false if they cannot be split. */
 typedef struct HerdSplit {

@@ -95,8 +95,7 @@ bool herd_columns_can_travel(List *tlist, bool junk)
 	return true;
 }
 
-/* True when all keys belong to one shard, as far as this can be known now. */
-static bool keys_meet(HerdRemote *remote, ParamListInfo bound, bool *needs_params)
+bool herd_remote_keys_meet(HerdRemote *remote, ParamListInfo bound, bool *needs_params)
 {
 	const HerdTable *table = herd_table_get(remote->anchor);
 	int found = -1;
@@ -252,7 +251,8 @@ HerdRemote *herd_route(const Query *original, ParamListInfo bound, bool *needs_p
 		if (!route_reference_write(remote, query, leaves.leaves))
 			return NULL;
 	}
-	if (remote->shards == HERD_SHARDS_KEY && !keys_meet(remote, bound, needs_params))
+	if (remote->shards == HERD_SHARDS_KEY &&
+	    !herd_remote_keys_meet(remote, bound, needs_params))
 		return NULL;
 	remote->null_key_fails = query->commandType == CMD_INSERT;
 	remote->in_txn = locks || herd_query_may_write(query);

@@ -20,6 +20,9 @@ extern HerdRemote *herd_route(const Query *query, ParamListInfo bound, bool *nee
 extern void herd_remote_add_key(HerdRemote *remote, const HerdTable *table, const HerdFact *fact,
 				bool extracted);
 
+/* True when all keys belong to one shard of the anchor, as far as this can be known now. */
+extern bool herd_remote_keys_meet(HerdRemote *remote, ParamListInfo bound, bool *needs_params);
+
 /* The value of a constant expression, with the parameters of bound; NULL if it is not known. */
 extern Const *herd_bound_value(Node *expr, ParamListInfo bound);
 

@@ -104,6 +104,7 @@ FAILING = [
 @pytest.fixture(scope="module")
 def herd():
     h = plan_herd.Herd()
+    plan_herd.PLAIN, plan_herd.DISTRIBUTED = plan_herd.PLAIN + "x", plan_herd.DISTRIBUTED + "x"
     try:
         with h.connect() as con:
             for schema in (plan_herd.PLAIN, plan_herd.DISTRIBUTED):
