@@ -4,8 +4,7 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/sha.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,13 +15,38 @@ enum { MAX_MESSAGE_BYTES = 4096, MAX_ITERATIONS = 10000000, MAX_SERVER_ITERATION
 
 static const char scram_prefix[] = "SCRAM-SHA-256$";
 
+/*
+ * The functions of OpenSSL that take a digest by name look it up each time, which costs more than
+ * what they then do.
+ */
+static pthread_once_t digests_once = PTHREAD_ONCE_INIT;
+static EVP_MD *md5, *sha256;
+
+static void fetch_digests(void)
+{
+	md5 = EVP_MD_fetch(NULL, "MD5", NULL);
+	sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
+static const EVP_MD *use_md5(void)
+{
+	pthread_once(&digests_once, fetch_digests);
+	return md5 ? md5 : EVP_md5();
+}
+
+static const EVP_MD *use_sha256(void)
+{
+	pthread_once(&digests_once, fetch_digests);
+	return sha256 ? sha256 : EVP_sha256();
+}
+
 static int md5_hex(const void *data, size_t n, char ret[33])
 {
 	static const char digits[] = "0123456789abcdef";
 	uint8_t sum[16];
 	unsigned int len = sizeof(sum);
 
-	if (EVP_Digest(data, n, sum, &len, EVP_md5(), NULL) != 1)
+	if (EVP_Digest(data, n, sum, &len, use_md5(), NULL) != 1)
 		return -EIO;
 	for (int i = 0; i < 16; i++) {
 		ret[2 * i] = digits[sum[i] >> 4];
@@ -103,9 +127,33 @@ static int base64_decode(const char *text, size_t len, uint8_t *ret, size_t max)
 static int hmac(const uint8_t key[HERD_SCRAM_KEY_BYTES], const void *data, size_t n,
 		uint8_t ret[HERD_SCRAM_KEY_BYTES])
 {
+	enum { BLOCK = 64 };
+	EVP_MD_CTX *c = EVP_MD_CTX_new();
+	uint8_t pad[BLOCK] = { 0 };
+	bool ok;
+
+	/* RFC 2104, by hand: HMAC() looks up both itself and the digest. */
+	memcpy(pad, key, HERD_SCRAM_KEY_BYTES);
+	for (int i = 0; i < BLOCK; i++)
+		pad[i] ^= 0x36;
+	ok = c && EVP_DigestInit_ex(c, use_sha256(), NULL) == 1 &&
+	     EVP_DigestUpdate(c, pad, BLOCK) == 1 && EVP_DigestUpdate(c, data, n) == 1 &&
+	     EVP_DigestFinal_ex(c, ret, NULL) == 1;
+	for (int i = 0; i < BLOCK; i++)
+		pad[i] ^= 0x36 ^ 0x5c;
+	ok = ok && EVP_DigestInit_ex(c, NULL, NULL) == 1 && EVP_DigestUpdate(c, pad, BLOCK) == 1 &&
+	     EVP_DigestUpdate(c, ret, HERD_SCRAM_KEY_BYTES) == 1 &&
+	     EVP_DigestFinal_ex(c, ret, NULL) == 1;
+	herd_str_wipe(pad, sizeof(pad));
+	EVP_MD_CTX_free(c);
+	return ok ? 0 : -EIO;
+}
+
+static int sha256_of(const uint8_t key[HERD_SCRAM_KEY_BYTES], uint8_t ret[HERD_SCRAM_KEY_BYTES])
+{
 	unsigned int len = HERD_SCRAM_KEY_BYTES;
 
-	return HMAC(EVP_sha256(), key, HERD_SCRAM_KEY_BYTES, data, n, ret, &len) ? 0 : -EIO;
+	return EVP_Digest(key, HERD_SCRAM_KEY_BYTES, ret, &len, use_sha256(), NULL) == 1 ? 0 : -EIO;
 }
 
 bool herd_scram_is_secret(const char *text)
@@ -165,12 +213,12 @@ int herd_scram_derive(const char *password, const void *salt, size_t salt_len, i
 			      EVP_sha256(), sizeof(salted), salted) != 1)
 		return -EIO;
 	if (hmac(salted, "Client Key", 10, k.client_key) < 0 ||
-	    hmac(salted, "Server Key", 10, k.server_key) < 0)
+	    hmac(salted, "Server Key", 10, k.server_key) < 0 ||
+	    sha256_of(k.client_key, ret->stored_key) < 0)
 		goto out;
 	ret->iterations = iterations;
 	ret->salt_len = salt_len;
 	memcpy(ret->salt, salt, salt_len);
-	SHA256(k.client_key, sizeof(k.client_key), ret->stored_key);
 	memcpy(ret->server_key, k.server_key, sizeof(k.server_key));
 	if (keys)
 		*keys = k;
@@ -298,8 +346,8 @@ static int check_proof(const struct herd_scram_secret *secret, const char *auth_
 		return -EACCES;
 	for (int i = 0; i < HERD_SCRAM_KEY_BYTES; i++)
 		keys->client_key[i] = proof[i] ^ signature[i];
-	SHA256(keys->client_key, HERD_SCRAM_KEY_BYTES, stored);
-	if (CRYPTO_memcmp(stored, secret->stored_key, sizeof(stored)) != 0)
+	if (sha256_of(keys->client_key, stored) < 0 ||
+	    CRYPTO_memcmp(stored, secret->stored_key, sizeof(stored)) != 0)
 		return -EACCES;
 	memcpy(keys->server_key, secret->server_key, HERD_SCRAM_KEY_BYTES);
 	return 0;
@@ -415,7 +463,7 @@ static int add_proof(struct herd_scram_client *c, const struct herd_scram_keys *
 {
 	uint8_t stored[HERD_SCRAM_KEY_BYTES], signature[HERD_SCRAM_KEY_BYTES];
 
-	SHA256(keys->client_key, HERD_SCRAM_KEY_BYTES, stored);
+	sha256_of(keys->client_key, stored);
 	if (hmac(stored, c->auth_message, strlen(c->auth_message), signature) < 0)
 		return -EIO;
 	for (int i = 0; i < HERD_SCRAM_KEY_BYTES; i++)
