@@ -42,6 +42,17 @@ static inline void herd_list_remove(struct herd_list *n)
 	n->next->prev = n->prev;
 	herd_list_init(n);
 }
+/* Moves all that from holds to the end of head. */
+static inline void herd_list_splice(struct herd_list *head, struct herd_list *from)
+{
+	if (herd_list_empty(from))
+		return;
+	head->prev->next = from->next;
+	from->next->prev = head->prev;
+	head->prev = from->prev;
+	from->prev->next = head;
+	herd_list_init(from);
+}
 
 #define herd_list_for_each(it, head)                                                               \
 	for (struct herd_list *it = (head)->next; it != (head); it = it->next)

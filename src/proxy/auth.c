@@ -1,6 +1,6 @@
 /* Authentication of clients: what is on record for a user, and the methods to check it. */
 #include <errno.h>
-#include <openssl/rand.h>
+#include <openssl/crypto.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +50,7 @@ void herd_login_free(struct herd_login *l)
 	wipe_free(l->secret);
 	wipe_free(l->password);
 	herd_scram_server_free(&l->scram_server);
+	herd_buf_free(&l->said);
 	herd_str_wipe(l, sizeof(*l));
 	free(l);
 }
@@ -82,7 +83,7 @@ static int derive(struct herd_client *c, const char *password, struct herd_scram
 	pthread_mutex_unlock(&px->scram_lock);
 	if (hit)
 		return 0;
-	if (RAND_bytes(salt, sizeof(salt)) != 1)
+	if (herd_worker_random(c->w, salt, sizeof(salt)) < 0)
 		return -EIO;
 	int rc = herd_scram_derive(password, salt, sizeof(salt), iterations, ret, NULL);
 
@@ -114,7 +115,7 @@ static void mock_secret(struct herd_client *c, struct herd_scram_secret *ret)
 	};
 	if (seed && herd_md5_secret(seed, c->user, text) == 0)
 		memcpy(ret->salt, text + 3, HERD_SCRAM_SALT_BYTES);
-	if (RAND_bytes(ret->stored_key, sizeof(ret->stored_key)) != 1)
+	if (herd_worker_random(c->w, ret->stored_key, sizeof(ret->stored_key)) < 0)
 		memset(ret->stored_key, 0xff, sizeof(ret->stored_key));
 	free(seed);
 }
@@ -191,7 +192,7 @@ static void start_auth(struct herd_client *c)
 			start_scram(c);
 			return;
 		}
-		if (RAND_bytes(l->salt, sizeof(l->salt)) != 1) {
+		if (herd_worker_random(c->w, l->salt, sizeof(l->salt)) < 0) {
 			herd_client_fail(c, "58000", "could not generate random bytes");
 			return;
 		}
@@ -356,7 +357,7 @@ static void scram_message(struct herd_client *c, const void *body, size_t n)
 			wrong_password(c);
 			return;
 		}
-		rc = RAND_bytes(nonce, sizeof(nonce)) == 1
+		rc = herd_worker_random(c->w, nonce, sizeof(nonce)) == 0
 			     ? herd_scram_server_first(&l->scram_server, &l->scram_secret, data,
 						       len, nonce, &out)
 			     : -EIO;
@@ -367,7 +368,7 @@ static void scram_message(struct herd_client *c, const void *body, size_t n)
 		rc = herd_scram_server_final(&l->scram_server, &l->scram_secret, body, n, &out,
 					     &l->keys);
 		if (rc == 0 && !l->no_user) {
-			send_auth(c, AUTH_SASL_END, herd_buf_str(&out), out.len);
+			herd_wr_auth(&l->said, AUTH_SASL_END, herd_buf_str(&out), out.len);
 			l->have_keys = true;
 			herd_buf_free(&out);
 			herd_login_authentic(c);

@@ -182,7 +182,7 @@ static void dial(struct herd_worker *w, struct herd_cancel *x, const char *host,
 	int rc = herd_dial(w, host, port, &x->conn.fd, &x->addr, &err);
 
 	if (rc == 0)
-		rc = herd_worker_watch(w, &x->conn);
+		rc = herd_worker_watch(w, &x->conn, true);
 	x->dialed_us = w->now_us;
 	x->step = STEP_CONNECTING;
 	pthread_mutex_lock(&x->queue->lock);

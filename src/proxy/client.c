@@ -25,6 +25,13 @@
 
 enum { ACCEPT_BATCH = 64, LOGIN_MAX_BYTES = 64 * 1024 };
 
+/* Their memory is kept for the next ones. None where a checker wants to see them freed. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SPARE_CLIENTS = 0 };
+#else
+enum { SPARE_CLIENTS = 32 };
+#endif
+
 /* Without descriptors: how long nobody is accepted, and how often that is said. */
 enum { REST_US = 200 * 1000, REST_TELL_US = 5 * 1000 * 1000 };
 
@@ -68,9 +75,21 @@ void herd_client_wake(struct herd_client *c)
 	herd_list_push_back(&c->w->run, &c->run_node);
 }
 
+static struct herd_client *client_memory(struct herd_worker *w)
+{
+	struct herd_client *c;
+
+	if (herd_list_empty(&w->spare))
+		return calloc(1, sizeof(*c));
+	c = herd_container_of(w->spare.next, struct herd_client, node);
+	herd_list_remove(&c->node);
+	w->nspare--;
+	return c;
+}
+
 static struct herd_client *new_client(struct herd_worker *w)
 {
-	struct herd_client *c = calloc(1, sizeof(*c));
+	struct herd_client *c = client_memory(w);
 
 	if (!c)
 		return NULL;
@@ -114,11 +133,20 @@ struct newcomer {
 	struct sockaddr_storage peer;
 };
 
-/* at: where the door is, NULL when that has to be asked. */
+/* A door that is open everywhere, or by a path, says less than the connection does. */
+static const struct herd_addr *place_of(const struct herd_door *d)
+{
+	bool any = strcmp(d->addr.host, "0.0.0.0") == 0 || strcmp(d->addr.host, "::") == 0;
+
+	return any ? NULL : &d->addr;
+}
+
+/* door: NULL when another process accepted it. */
 static struct herd_client *begin(struct herd_worker *w, char *listener, int port,
-				 const struct herd_addr *at, int fd,
+				 const struct herd_door *door, int fd,
 				 const struct sockaddr_storage *peer)
 {
+	const struct herd_addr *at = door ? place_of(door) : NULL;
 	struct herd_client *c = new_client(w);
 	struct sockaddr_storage local;
 	socklen_t len = sizeof(local);
@@ -145,8 +173,13 @@ static struct herd_client *begin(struct herd_worker *w, char *listener, int port
 			c->peer_uid = cred.uid;
 		c->addr.port = c->local.port = port;
 	}
-	herd_dial_tune(herd_worker_settings(w), fd, (const struct sockaddr *)peer);
-	if (herd_worker_watch(w, &c->conn) == 0)
+	if (door)
+		herd_dial_tune_newcomer(herd_worker_settings(w), fd, (const struct sockaddr *)peer,
+					door->loopback);
+	else
+		herd_dial_tune(herd_worker_settings(w), fd, (const struct sockaddr *)peer);
+	c->conn.can_write = true;
+	if (herd_worker_watch(w, &c->conn, false) == 0)
 		return c;
 	herd_client_close(c, "could not watch the connection");
 	return NULL;
@@ -172,18 +205,17 @@ struct herd_client *herd_client_adopt(struct herd_worker *w, int fd, const char 
 	return begin(w, known, port, NULL, fd, &peer);
 }
 
-/* A door that is open everywhere, or by a path, says less than the connection does. */
-static const struct herd_addr *place_of(const struct herd_door *d)
-{
-	bool any = strcmp(d->addr.host, "0.0.0.0") == 0 || strcmp(d->addr.host, "::") == 0;
-
-	return any ? NULL : &d->addr;
-}
-
 static void enter(struct herd_worker *w, struct herd_door *d, int fd,
 		  const struct sockaddr_storage *peer)
 {
-	begin(w, d->listener, d->addr.port, place_of(d), fd, peer);
+	struct herd_client *c = begin(w, d->listener, d->addr.port, d, fd, peer);
+
+	/* With tcp_defer_accept it comes with its first packet. */
+	if (!c || d->addr.family == AF_UNIX || w->suspended ||
+	    herd_worker_settings(w)->tcp_defer_accept <= 0)
+		return;
+	c->conn.can_read = true;
+	herd_client_run(w, c);
 }
 
 static void newcomer_note(struct herd_worker *w, struct herd_note *n)
@@ -278,16 +310,55 @@ void herd_client_accept(struct herd_worker *w, struct herd_door *d)
 	}
 }
 
-static void free_client(void *p)
+static void free_clients(struct herd_worker *w, struct herd_list *list, int keep)
 {
-	struct herd_client *c = p;
+	herd_list_for_each_safe(it, list)
+	{
+		struct herd_client *c = herd_container_of(it, struct herd_client, node);
 
-	free(c->user);
-	free(c->dbname);
-	free(c->internal);
-	free(c->fail_text);
-	herd_split_free(c);
-	free(c);
+		free(c->user);
+		free(c->dbname);
+		free(c->internal);
+		free(c->fail_text);
+		herd_split_free(c);
+		herd_list_remove(&c->node);
+		if (keep == 0) {
+			free(c);
+			continue;
+		}
+		keep--;
+		memset(c, 0, sizeof(*c));
+		herd_list_push_front(&w->spare, &c->node);
+		w->nspare++;
+	}
+}
+
+/* Two more: the pass under way when they closed, and one begun since for certain. */
+static bool all_passed(const struct herd_worker *w)
+{
+	for (int i = 0; i < w->px->nworkers; i++) {
+		if (atomic_load(&w->px->workers[i].passes) < w->gone_passes[i] + 2)
+			return false;
+	}
+	return true;
+}
+
+void herd_client_sweep(struct herd_worker *w, bool all)
+{
+	if (!herd_list_empty(&w->going)) {
+		if (!all && !all_passed(w))
+			return;
+		free_clients(w, &w->going, all ? 0 : SPARE_CLIENTS - w->nspare);
+	}
+	if (all)
+		free_clients(w, &w->spare, 0);
+	if (herd_list_empty(&w->gone))
+		return;
+	for (int i = 0; i < w->px->nworkers; i++)
+		w->gone_passes[i] = atomic_load(&w->px->workers[i].passes);
+	herd_list_splice(&w->going, &w->gone);
+	if (all)
+		free_clients(w, &w->going, 0);
 }
 
 static void let_go_of_server(struct herd_client *c)
@@ -382,7 +453,7 @@ void herd_client_close(struct herd_client *c, const char *why)
 		if (posted)
 			return;
 	}
-	herd_retire(w->px, c, free_client);
+	herd_list_push_back(&w->gone, &c->node);
 }
 
 void herd_client_fail(struct herd_client *c, const char *sqlstate, const char *fmt, ...)
@@ -410,6 +481,7 @@ void herd_client_fail(struct herd_client *c, const char *sqlstate, const char *f
 		herd_client_log(c, HERD_LOG_WARNING, "pooler error: %s", text ? text : "");
 	/* The log has it before the client does: who reads both is not surprised. */
 	herd_client_closing(c, text ? text : "out of memory");
+	herd_login_say(c);
 	herd_wr_report(&b, 'E', "FATAL", sqlstate && *sqlstate ? sqlstate : "08P01",
 		       text ? text : "out of memory", NULL, NULL);
 	herd_conn_send_buf(&c->conn, &b);
@@ -484,6 +556,9 @@ static void tls_handshake(struct herd_client *c)
 		herd_client_fail(c, "08P01",
 				 "received direct SSL connection request without ALPN protocol "
 				 "negotiation extension");
+	} else if (rc == 1 && c->conn.raw_in) {
+		/* Nobody has anything to say behind a hello before it was answered. */
+		herd_client_close(c, "received data behind the TLS handshake");
 	} else if (rc == 1) {
 		c->state = HERD_CLIENT_STARTUP;
 		c->conn.can_read = true;
@@ -503,7 +578,7 @@ void herd_client_run(struct herd_worker *w, struct herd_client *c)
 		before = c->state;
 		switch (c->state) {
 		case HERD_CLIENT_STARTUP:
-			if (!herd_login_direct_tls(c) && read_login(c))
+			if (read_login(c) && !herd_login_direct_tls(c))
 				herd_login_startup(c);
 			if (c->eof && c->state == HERD_CLIENT_STARTUP)
 				herd_client_close(c, "client unexpected eof");

@@ -102,6 +102,12 @@ struct herd_client *herd_client_adopt(struct herd_worker *w, int fd, const char 
 void herd_client_event(struct herd_worker *w, struct herd_client *c);
 /* Goes on with what is there to do; called from the run list. */
 void herd_client_run(struct herd_worker *w, struct herd_client *c);
+/*
+ * Frees those that closed long enough ago for no worker to be looking at them (the main thread never
+ * does); all: at the end, when nobody can. Here and soon, not by the main thread's sweep: where many
+ * come and go, the memory of one that left is still in the cache when the next one needs it.
+ */
+void herd_client_sweep(struct herd_worker *w, bool all);
 /* Puts it on the run list. */
 void herd_client_wake(struct herd_client *c);
 /* FATAL with this text to the client, then closes. */
@@ -120,6 +126,8 @@ const char *herd_client_state_name(const struct herd_client *c);
 void herd_login_startup(struct herd_client *c);
 /* Does it begin with TLS, without asking? Then the handshake has begun. */
 bool herd_login_direct_tls(struct herd_client *c);
+/* Says what waits to be said together with what comes next, if anything. */
+void herd_login_say(struct herd_client *c);
 void herd_login_message(struct herd_client *c, const void *body, size_t n);
 void herd_login_finish(struct herd_client *c); /* the pool can greet */
 void herd_login_free(struct herd_login *l);

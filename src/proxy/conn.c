@@ -17,6 +17,17 @@ enum {
 	RECORD_BYTES = 128      /* more than TLS adds to a short message */
 };
 
+void herd_conn_full(struct herd_conn *c)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+				  .data.ptr = c };
+
+	c->can_write = false;
+	/* Reports at once if it can be written to again by now. */
+	if (!c->out_watched && epoll_ctl(c->epfd, EPOLL_CTL_MOD, c->fd, &ev) == 0)
+		c->out_watched = true;
+}
+
 void herd_conn_event(struct herd_conn *c, uint32_t events)
 {
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
@@ -72,7 +83,7 @@ static ssize_t write_some(struct herd_conn *c, const void *data, size_t n)
 		return put;
 	if (errno != EAGAIN && errno != EWOULDBLOCK)
 		return -errno;
-	c->can_write = false;
+	herd_conn_full(c);
 	return -EAGAIN;
 }
 
@@ -132,7 +143,7 @@ void herd_conn_sent(struct herd_conn *c, const void *data, size_t n, ssize_t put
 		return;
 	}
 	if (put == -EAGAIN) {
-		c->can_write = false;
+		herd_conn_full(c);
 	} else if (put < 0) {
 		c->broken = true;
 	} else {

@@ -25,11 +25,14 @@ enum herd_conn_kind {
 struct herd_conn {
 	enum herd_conn_kind kind; /* first: epoll data points here */
 	int fd;                   /* -1: none */
+	int epfd;                 /* where it is registered; of use only while fd is not -1 */
 	SSL *tls;                 /* NULL: plain */
 	bool can_read, can_write, hung_up;
-	bool broken;         /* an error on write: nothing more can be sent */
-	bool drained;        /* of TLS: the socket is empty, OpenSSL may still hold something */
-	struct herd_buf in;  /* read, not consumed: at most one message unless the reader waits */
+	bool out_watched;   /* epoll reports when it can be written to */
+	bool raw_in;        /* in holds what TLS has to read first: it came with the first packet */
+	bool broken;        /* an error on write: nothing more can be sent */
+	bool drained;       /* of TLS: the socket is empty, OpenSSL may still hold something */
+	struct herd_buf in; /* read, not consumed: at most one message unless the reader waits */
 	struct herd_buf out; /* not yet sent, from out_pos on */
 	size_t out_pos;
 	struct herd_batch *batch;  /* holds bytes for it that go out with the others of this pass */
@@ -60,6 +63,12 @@ static inline void herd_conn_settle(struct herd_conn *c)
 	if (c->batch)
 		herd_batch_flush(c->batch);
 }
+/*
+ * The socket takes no more for now. Most clients never see this, so they are registered for reading
+ * only until then: otherwise epoll would wake us for each new socket, just because it can be
+ * written to.
+ */
+void herd_conn_full(struct herd_conn *c);
 /* Notes what epoll reported. */
 void herd_conn_event(struct herd_conn *c, uint32_t events);
 /* Starts TLS; 1: done, 0: in progress (call again on events), negative: failed, err says why. */

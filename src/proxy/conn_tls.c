@@ -5,6 +5,7 @@
 #include <openssl/err.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 /* What OpenSSL calls for our kind of BIO: a table of functions, made once and never changed. */
@@ -19,7 +20,7 @@ static ssize_t raw_send(struct herd_conn *c, const void *data, size_t n)
 		put = send(c->fd, data, n, MSG_NOSIGNAL);
 	while (put < 0 && errno == EINTR);
 	if (put < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-		c->can_write = false;
+		herd_conn_full(c);
 		return -EAGAIN;
 	}
 	return put < 0 ? -errno : put;
@@ -57,7 +58,7 @@ void herd_conn_tls_sent(struct herd_conn *c, const void *data, size_t n, ssize_t
 	while (put >= 0 && (done += (size_t)put) < n)
 		put = raw_send(c, (const char *)data + done, n - done);
 	if (put == -EAGAIN)
-		c->can_write = false;
+		herd_conn_full(c);
 	else if (put < 0)
 		c->broken = true;
 	if (done == n || c->broken)
@@ -93,12 +94,25 @@ static int bio_write(BIO *b, const char *data, int n)
 	return -1;
 }
 
+/* What was read before it was known to be TLS. */
+static int take_raw(struct herd_conn *c, char *data, int n)
+{
+	size_t len = c->in.len < (size_t)n ? c->in.len : (size_t)n;
+
+	memcpy(data, c->in.data, len);
+	herd_buf_consume(&c->in, len);
+	c->raw_in = c->in.len > 0;
+	return (int)len;
+}
+
 static int bio_read(BIO *b, char *data, int n)
 {
 	struct herd_conn *c = BIO_get_data(b);
 	ssize_t got = -1;
 
 	BIO_clear_retry_flags(b);
+	if (c->raw_in)
+		return take_raw(c, data, n);
 	errno = EAGAIN;
 	while (!c->drained && (got = recv(c->fd, data, (size_t)n, 0)) < 0 && errno == EINTR)
 		continue;

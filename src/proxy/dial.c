@@ -15,32 +15,48 @@
 #include "proxy/dns.h"
 #include "wire/startup.h"
 
+bool herd_dial_is_loopback(const struct sockaddr *addr)
+{
+	const struct sockaddr_in *in = (const void *)addr;
+	const struct sockaddr_in6 *in6 = (const void *)addr;
+
+	if (addr->sa_family == AF_INET6)
+		return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+	return addr->sa_family == AF_INET && ntohl(in->sin_addr.s_addr) >> 24 == 127;
+}
+
 /*
  * Nothing is congested on the way to ourselves, and a congestion control that paces (BBR) costs
  * some hundred nanoseconds a packet.
  */
 static void tune_loopback(int fd, const struct sockaddr *peer)
 {
-	const struct sockaddr_in *in = (const void *)peer;
-	const struct sockaddr_in6 *in6 = (const void *)peer;
-
-	if (peer->sa_family == AF_INET6 ? IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr)
-					: ntohl(in->sin_addr.s_addr) >> 24 == 127)
+	if (herd_dial_is_loopback(peer))
 		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+}
+
+static void tune_buffers(const struct herd_settings *set, int fd)
+{
+	if (set->tcp_socket_buffer <= 0)
+		return;
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &set->tcp_socket_buffer, sizeof(int));
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &set->tcp_socket_buffer, sizeof(int));
+}
+
+static bool over_ip(const struct sockaddr *peer)
+{
+	return peer->sa_family == AF_INET || peer->sa_family == AF_INET6;
 }
 
 void herd_dial_tune(const struct herd_settings *set, int fd, const struct sockaddr *peer)
 {
 	int on = 1;
 
-	if (peer->sa_family != AF_INET && peer->sa_family != AF_INET6)
+	if (!over_ip(peer))
 		return;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	tune_loopback(fd, peer);
-	if (set->tcp_socket_buffer > 0) {
-		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &set->tcp_socket_buffer, sizeof(int));
-		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &set->tcp_socket_buffer, sizeof(int));
-	}
+	tune_buffers(set, fd);
 	if (set->tcp_user_timeout > 0)
 		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &set->tcp_user_timeout, sizeof(int));
 	if (!set->tcp_keepalive)
@@ -52,6 +68,46 @@ void herd_dial_tune(const struct herd_settings *set, int fd, const struct sockad
 		setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &set->tcp_keepidle, sizeof(int));
 	if (set->tcp_keepintvl > 0)
 		setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &set->tcp_keepintvl, sizeof(int));
+}
+
+/* A setting of 0 means the system's, which a reload may have to bring back. */
+static void set_tcp(int fd, int option, int value, int fresh)
+{
+	socklen_t len = sizeof(value);
+
+	if (value > 0 || getsockopt(fresh, IPPROTO_TCP, option, &value, &len) == 0)
+		setsockopt(fd, IPPROTO_TCP, option, &value, sizeof(value));
+}
+
+void herd_dial_tune_door(const struct herd_settings *set, int fd, const struct herd_addr *addr,
+			 bool loopback)
+{
+	int on = 1, keepalive = set->tcp_keepalive != 0, fresh;
+
+	if (addr->family == AF_UNIX)
+		return;
+	setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &set->tcp_defer_accept, sizeof(int));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &keepalive, sizeof(keepalive));
+	if (loopback)
+		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
+	fresh = socket(addr->family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	set_tcp(fd, TCP_USER_TIMEOUT, set->tcp_user_timeout, fresh);
+	set_tcp(fd, TCP_KEEPCNT, set->tcp_keepcnt, fresh);
+	set_tcp(fd, TCP_KEEPIDLE, set->tcp_keepidle, fresh);
+	set_tcp(fd, TCP_KEEPINTVL, set->tcp_keepintvl, fresh);
+	if (fresh >= 0)
+		close(fresh);
+}
+
+void herd_dial_tune_newcomer(const struct herd_settings *set, int fd, const struct sockaddr *peer,
+			     bool door_is_loopback)
+{
+	if (!over_ip(peer))
+		return;
+	if (!door_is_loopback)
+		tune_loopback(fd, peer);
+	tune_buffers(set, fd);
 }
 
 static int unix_address(const char *host, int port, struct sockaddr_un *un, socklen_t *len,

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "proxy/dial.h"
 #include "proxy/systemd.h"
 
 /* What opening a door needs to know. */
@@ -46,6 +47,7 @@ static int add_door(struct opener *o, int fd, const struct sockaddr *sa, const c
 	d->borrowed = o->taken;
 	o->taken = false;
 	herd_addr_of(sa, &d->addr);
+	d->loopback = herd_dial_is_loopback(sa);
 	px->ndoors++;
 	return 0;
 }
@@ -363,9 +365,9 @@ void herd_doors_given_free(struct herd_doors_given *g)
 void herd_doors_tune(struct herd_px *px, const struct herd_settings *s)
 {
 	for (int i = 0; i < px->ndoors; i++) {
-		if (px->doors[i].addr.family != AF_UNIX)
-			setsockopt(px->doors[i].conn.fd, IPPROTO_TCP, TCP_DEFER_ACCEPT,
-				   &s->tcp_defer_accept, sizeof(int));
+		struct herd_door *d = &px->doors[i];
+
+		herd_dial_tune_door(s, d->conn.fd, &d->addr, d->loopback);
 	}
 }
 

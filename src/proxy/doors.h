@@ -23,7 +23,7 @@ int herd_doors_open(struct herd_px *px, const struct herd_pconf *config,
 		    struct herd_doors_given *given, struct herd_err *err);
 /* Does this worker accept? For SUSPEND, and while there are no descriptors. */
 void herd_doors_watch(struct herd_worker *w, bool open);
-/* What may change at run time (tcp_defer_accept). */
+/* What may change at run time: the tcp_ settings, which clients inherit. */
 void herd_doors_tune(struct herd_px *px, const struct herd_settings *s);
 /* No worker accepts from now on, but the sockets go on to exist: they have another owner. */
 void herd_doors_leave(struct herd_px *px);

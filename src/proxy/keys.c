@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/hmac.h>
-#include <openssl/rand.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,7 +65,7 @@ int herd_key_assign(struct herd_client *c)
 	uint8_t key[HERD_KEY_BYTES];
 	int peer = herd_worker_settings(c->w)->peer_id;
 
-	if (RAND_bytes(key, PEER_BYTE) != 1)
+	if (herd_worker_random(c->w, key, PEER_BYTE) < 0)
 		return -EIO;
 	key[0] &= 0x7f; /* drivers take the first four bytes for a number with a sign */
 	key[PEER_BYTE] = (uint8_t)(peer >> 6);

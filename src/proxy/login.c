@@ -1,6 +1,5 @@
 /* Logging in of clients: startup packet, limits, greeting. */
 #include <errno.h>
-#include <openssl/rand.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -180,12 +179,9 @@ static void take_ssl_request(struct herd_client *c, bool ssl)
 
 bool herd_login_direct_tls(struct herd_client *c)
 {
-	char first;
-
-	if (c->conn.in.len > 0 || !takes_tls(c) ||
-	    recv(c->conn.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1 || first != TLS_HANDSHAKE)
+	if (c->conn.in.len == 0 || c->conn.in.data[0] != TLS_HANDSHAKE || !takes_tls(c))
 		return false;
-	c->direct_tls = true;
+	c->direct_tls = c->conn.raw_in = true;
 	begin_tls(c);
 	return true;
 }
@@ -296,6 +292,7 @@ void herd_login_authentic(struct herd_client *c)
 		return;
 	}
 	if (c->login->admin) {
+		herd_login_say(c);
 		enter_console(c);
 		return;
 	}
@@ -325,6 +322,13 @@ void herd_login_authentic(struct herd_client *c)
 		herd_repl_begin(c);
 	else if (herd_pool_welcome(w, c))
 		herd_login_finish(c);
+	herd_login_say(c);
+}
+
+void herd_login_say(struct herd_client *c)
+{
+	if (c->login && c->login->said.len > 0)
+		herd_conn_send_buf(&c->conn, &c->login->said);
 }
 
 /* The parameters of the pool's last server, with the client's own values where it gave some. */
@@ -377,6 +381,8 @@ void herd_login_finish(struct herd_client *c)
 		herd_client_fail(c, "58000", "could not make a cancel key");
 		return;
 	}
+	if (c->login->said.len > 0)
+		herd_buf_add(&b, c->login->said.data, c->login->said.len);
 	herd_wr_auth(&b, AUTH_OK, NULL, 0);
 	pthread_mutex_lock(&c->pool->lock);
 	greet(c, &b);

@@ -31,7 +31,8 @@ struct herd_login {
 	char *session_attrs; /* target_session_attrs, as an option of the startup packet */
 	bool have_keys;
 	struct herd_scram_keys keys;
-	char *password; /* as the client sent it in clear */
+	char *password;       /* as the client sent it in clear */
+	struct herd_buf said; /* goes out with what is said next: the greeting, mostly */
 };
 
 /* params.c: the parameters of the startup packet. False when the login has failed. */

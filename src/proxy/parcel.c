@@ -331,7 +331,7 @@ static struct herd_server *make_server(struct herd_worker *w, const struct herd_
 		herd_addr_of((struct sockaddr *)&local, &s->local);
 	if (s->addr.family == AF_UNIX)
 		s->local.port = s->addr.port;
-	if (!s->target_host || herd_worker_watch(w, &s->conn) < 0) {
+	if (!s->target_host || herd_worker_watch(w, &s->conn, true) < 0) {
 		herd_server_drop(w, s, "could not take the connection over");
 		return NULL;
 	}

@@ -650,7 +650,7 @@ void herd_relay_from_server(struct herd_worker *w, struct herd_server *s)
 		herd_relay_read(w, &s->conn, &chunk);
 		if (chunk.got > 0)
 			herd_stat_add(&c->db->stats[w->id].sent, (uint64_t)chunk.got);
-		herd_gather_start(&d.g, &c->conn, &w->aux, w->batch);
+		herd_gather_start(&d.g, &c->conn, &w->aux, w->batching);
 		ssize_t used = chunk.len > 0 ? process(&d, chunk.data, chunk.len) : 0;
 		int rc = herd_gather_end(&d.g);
 

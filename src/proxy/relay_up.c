@@ -739,7 +739,7 @@ static size_t process(struct herd_client *c, const char *data, size_t n, bool *c
 	struct up u = { .c = c };
 	size_t used = 0;
 
-	herd_gather_start(&u.g, c->server ? &c->server->conn : NULL, &c->w->aux, c->w->batch);
+	herd_gather_start(&u.g, c->server ? &c->server->conn : NULL, &c->w->aux, c->w->batching);
 	while (used < n) {
 		u.p = u.raw = data + used;
 		u.avail = u.raw_avail = n - used;

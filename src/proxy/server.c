@@ -357,7 +357,7 @@ int herd_server_adopt(struct herd_worker *w, struct herd_server *s)
 	if (home != w->id) {
 		herd_worker_unwatch(&w->px->workers[home], &s->conn);
 		atomic_store(&s->home, w->id);
-		int rc = herd_worker_watch(w, &s->conn);
+		int rc = herd_worker_watch(w, &s->conn, true);
 
 		herd_list_push_back(&w->servers, &s->node);
 		return rc;

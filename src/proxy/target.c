@@ -210,7 +210,7 @@ int herd_target_connect(struct herd_worker *w, struct herd_server *s, struct her
 	if (rc == 0)
 		rc = herd_dial(w, host, s->target_port, &s->conn.fd, &s->addr, err);
 	if (rc == 0) {
-		rc = herd_worker_watch(w, &s->conn);
+		rc = herd_worker_watch(w, &s->conn, true);
 		if (rc < 0)
 			herd_err_set(err, rc, "could not watch the connection");
 	}

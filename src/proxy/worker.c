@@ -7,9 +7,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "proxy/cancel.h"
 #include "proxy/client.h"
 #include "proxy/dial.h"
@@ -21,7 +23,11 @@
 #include "proxy/suspend.h"
 #include "proxy/verdict.h"
 
-enum { MAX_EVENTS = 128, JANITOR_US = 100 * 1000 };
+enum {
+	MAX_EVENTS = 128,
+	JANITOR_US = 100 * 1000,
+	CROWD = 3 /* so many events in a pass: it pays to send together and to give way */
+};
 
 /* See give_way: a yield up to the first is fine, beyond it each event may have cost the second. */
 enum {
@@ -99,12 +105,31 @@ static void run_inbox(struct herd_worker *w)
 	}
 }
 
-int herd_worker_watch(struct herd_worker *w, struct herd_conn *c)
+int herd_worker_watch(struct herd_worker *w, struct herd_conn *c, bool out)
 {
-	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-				  .data.ptr = c };
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = c };
 
+	if (out)
+		ev.events |= EPOLLOUT;
+	c->epfd = w->epfd;
+	c->out_watched = out;
 	return epoll_ctl(w->epfd, EPOLL_CTL_ADD, c->fd, &ev) < 0 ? -errno : 0;
+}
+
+int herd_worker_random(struct herd_worker *w, void *ret, size_t n)
+{
+	if (w->random_left < n) {
+		/* So few bytes are never cut short, nor does it wait once the system is up. */
+		if (getrandom(w->random, sizeof(w->random), 0) != sizeof(w->random))
+			return -EIO;
+		w->random_left = sizeof(w->random);
+	}
+	uint8_t *from = w->random + sizeof(w->random) - w->random_left;
+
+	memcpy(ret, from, n);
+	herd_str_wipe(from, n);
+	w->random_left -= n;
+	return 0;
 }
 
 void herd_worker_unwatch(struct herd_worker *w, struct herd_conn *c)
@@ -204,7 +229,7 @@ static int64_t give_way(struct herd_worker *w)
 {
 	int64_t before;
 
-	if (!herd_list_empty(&w->run) || !herd_worker_settings(w)->give_way)
+	if (w->crowd < CROWD || !herd_list_empty(&w->run) || !herd_worker_settings(w)->give_way)
 		return 0;
 	before = herd_clock_us();
 	if (before < w->yield_after_us)
@@ -245,6 +270,8 @@ static void *loop(void *arg)
 		herd_suspend_pass(w);
 		if (yielded_us > YIELD_GOOD_US)
 			judge_yield(w, yielded_us, n);
+		w->crowd = n;
+		w->batching = n >= CROWD ? w->batch : NULL;
 		for (int i = 0; i < n; i++)
 			dispatch(w, events[i].data.ptr, events[i].events);
 		run_ready(w);
@@ -265,6 +292,7 @@ static void *loop(void *arg)
 		}
 		if (w->batch)
 			herd_batch_flush(w->batch);
+		herd_client_sweep(w, false);
 	}
 	w->now_us = herd_clock_us();
 	while (!herd_list_empty(&w->clients))
@@ -292,6 +320,9 @@ static int init_worker(struct herd_px *px, struct herd_worker *w, int id)
 	herd_list_init(&w->polls);
 	herd_list_init(&w->cancels);
 	herd_list_init(&w->askers);
+	herd_list_init(&w->gone);
+	herd_list_init(&w->going);
+	herd_list_init(&w->spare);
 	w->scratch = malloc(HERD_SCRATCH_BYTES);
 	w->epfd = epoll_create1(EPOLL_CLOEXEC);
 	w->wake = (struct herd_conn){ .kind = HERD_CONN_WAKE,
@@ -373,6 +404,7 @@ void herd_workers_stop(struct herd_px *px)
 				w, herd_container_of(w->servers.next, struct herd_server, node),
 				NULL);
 		herd_cancel_stop(w);
+		herd_client_sweep(w, true);
 		herd_keys_free(w);
 		herd_batch_free(w->batch);
 		herd_buf_free(&w->aux);

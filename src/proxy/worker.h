@@ -62,6 +62,7 @@ struct herd_door {
 	struct herd_addr addr;
 	char *path;    /* of a unix socket, to be removed */
 	char *name;    /* "tcp 127.0.0.1:6432", "unix /tmp/.s.PGSQL.6432" */
+	bool loopback; /* nobody from elsewhere comes by it */
 	bool borrowed; /* others have the socket, too: it is only closed */
 };
 
@@ -152,6 +153,11 @@ struct herd_worker {
 	struct herd_list polls;   /* struct herd_server.poll_node: asks again at poll_us */
 	struct herd_list cancels; /* requests that it carries (cancel.c) */
 	struct herd_list askers;  /* struct herd_client.wait_node: came with a request */
+	struct herd_list gone;    /* struct herd_client.node: closed, others may look at it still */
+	struct herd_list going;   /* the same, but since gone_passes */
+	uint64_t gone_passes[HERD_MAX_WORKERS];
+	struct herd_list spare; /* struct herd_client.node: memory for the next ones */
+	int nspare;
 	struct herd_keys keys;
 	int64_t slow_second; /* slow statements are logged so many a second (slow.c) */
 	int slow_lines, slow_lost;
@@ -159,11 +165,15 @@ struct herd_worker {
 	struct herd_buf aux;
 	struct herd_buf verdict_key; /* of verdict.c */
 	struct herd_batch *batch;    /* NULL: without io_uring */
+	struct herd_batch *batching; /* the same, in a pass that serves several */
+	int crowd;                   /* events of the last pass */
 	uint64_t accept_pass;        /* the last one in which somebody came */
 	int accept_room;             /* so many are let in at once */
 	int64_t yield_after_us;      /* not before: the last time brought little */
 	int64_t yield_pause_us;
 	uint64_t yields; /* since the last bad one */
+	uint8_t random[256];
+	size_t random_left; /* of it, at its end */
 };
 
 enum { HERD_SCRATCH_BYTES = 128 * 1024 };
@@ -178,14 +188,21 @@ void herd_workers_stop(struct herd_px *px);
 void herd_worker_post(struct herd_worker *w, struct herd_note *n);
 /* Makes it begin a new pass. Any thread. */
 void herd_worker_poke(struct herd_worker *w);
-/* Registers the connection with this worker's loop, for reading and writing. 0 or -errno. */
-int herd_worker_watch(struct herd_worker *w, struct herd_conn *c);
+/* Registers the connection with this worker's loop, for reading, and for writing if out is true or
+ * once it was full (herd_conn_full). 0 or -errno. */
+int herd_worker_watch(struct herd_worker *w, struct herd_conn *c, bool out);
 void herd_worker_unwatch(struct herd_worker *w, struct herd_conn *c);
 /* The configuration of this pass. */
 static inline const struct herd_settings *herd_worker_settings(const struct herd_worker *w)
 {
 	return &w->live->config->s;
 }
+
+/*
+ * n (at most 256) bytes for a secret, from the kernel. Asked for in larger pieces: a login needs
+ * some. 0 or negative errno.
+ */
+int herd_worker_random(struct herd_worker *w, void *ret, size_t n);
 
 /* Frees p by fn when no thread can be looking at it any more. */
 void herd_retire(struct herd_px *px, void *p, void (*fn)(void *));

@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import time
 
 import psycopg
 import pytest
@@ -308,6 +309,45 @@ def test_direct(make, world):
     with pytest.raises((ssl.SSLError, ConnectionError)):
         handshake(off, world, ["postgresql"], direct=True)
     assert off.sql("select 1") == [(1,)]
+
+
+def test_direct_in_pieces_and_with_garbage(make, world):
+    """The first packet is read before it is known to be TLS: nothing of it may get lost, and nothing
+    behind the hello may pass for something that came through TLS."""
+    px = make(mode="allow")
+    ctx = ssl.create_default_context(cafile=world.path("ca.crt"))
+    ctx.set_alpn_protocols(["postgresql"])
+    for split in (1, 3, 100, None):
+        into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        t = ctx.wrap_bio(into, out, server_hostname="127.0.0.1")
+        with pytest.raises(ssl.SSLWantReadError):
+            t.do_handshake()
+        hello = out.read()
+        with socket.create_connection(("127.0.0.1", px.port), timeout=20) as s:
+            if split is None:
+                s.sendall(hello + startup(user="admin", db="pgbouncer"))
+                assert b"R\0\0\0\x08\0\0\0\0" not in read_all(s)
+                continue
+            s.sendall(hello[:split])
+            time.sleep(0.2)
+            s.sendall(hello[split:])
+            while True:
+                into.write(s.recv(65536))
+                try:
+                    t.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    pass
+            t.write(startup())
+            s.sendall(out.read())
+            got = b""
+            while not got.endswith(b"Z\0\0\0\x05I"):
+                into.write(s.recv(65536))
+                try:
+                    got += t.read(65536)
+                except ssl.SSLWantReadError:
+                    pass
+    assert "user=admin" not in px.log()
 
 
 def test_gss_is_declined(make, world):
