@@ -198,7 +198,7 @@ def test_daemon(own_box, server):
     box.write("daemon.ini", text.replace("[pgherd]",
                                          f"pidfile = {pidfile}\nlogfile = {log}\n[pgherd]"))
     assert run(PGHERD, "proxy", "-d", file).stderr == ""
-    pid = wait_for(lambda: int(open(pidfile).read()))
+    pid = wait_for(lambda: int(open(pidfile).read() or 0))
     try:
         wait_for(lambda: socket.create_connection(("127.0.0.1", port), timeout=1))
         assert os.stat(log).st_mode & 0o777 == 0o600
@@ -211,7 +211,7 @@ def test_daemon(own_box, server):
     # One that was left behind is no obstacle.
     box.write("daemon.pid", "4194303\n")
     quiet = subprocess.Popen([*AS_POSTGRES, PGHERD, "proxy", "-q", file], stderr=subprocess.PIPE)
-    wait_for(lambda: int(open(pidfile).read()) == quiet.pid)
+    wait_for(lambda: int(open(pidfile).read() or 0) == quiet.pid)
     quiet.send_signal(signal.SIGQUIT)
     assert quiet.communicate(timeout=20)[1] == b"" and quiet.returncode == 0
 
