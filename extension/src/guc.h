@@ -13,6 +13,7 @@ extern char *herd_local_hostname;           /* citus.local_hostname */
 extern bool herd_enable_ddl_propagation;    /* citus.enable_ddl_propagation */
 extern bool herd_enable_local_execution;    /* citus.enable_local_execution */
 extern bool herd_enable_moves;              /* citus.enable_repartition_joins */
+extern int herd_tasks_per_node;             /* citus.max_tasks_per_node */
 extern int herd_move_min_kb;                /* citus.repartition_join_min_size */
 extern bool herd_sequential_modify;         /* citus.multi_shard_modify_mode = sequential */
 extern bool herd_log_remote_commands;       /* citus.log_remote_commands */

@@ -650,7 +650,43 @@ HerdTemplate *herd_deparse(Query *query)
 	return cut_holes(sql);
 }
 
-char *herd_template_fill(const HerdTemplate *tmpl, int shardindex)
+static const HerdTable *table_of_hole(Oid relid)
+{
+	const HerdTable *table = herd_table_get(relid);
+
+	if (table == NULL || get_rel_name(relid) == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("relation with OID %u is not distributed anymore", relid)));
+	return table;
+}
+
+static const char *shard_in_text(const HerdTable *table, int index)
+{
+	char *relname = get_rel_name(table->relid);
+
+	if (index < 0 || index >= table->nshards)
+		elog(ERROR, "table \"%s\" has no shard %d", relname, index);
+	return quote_identifier(herd_shard_name(relname, table->shards[index].shardid));
+}
+
+/* The schema stands before the hole already; it is needed before each shard. */
+static void append_union(StringInfo sql, const HerdTable *table, const int *shards, int nshards)
+{
+	char *schema = psprintf(
+		"%s.", quote_identifier(get_namespace_name(get_rel_namespace(table->relid))));
+	int start = sql->len - strlen(schema);
+
+	if (start < 0 || strcmp(sql->data + start, schema) != 0)
+		elog(ERROR, "the name of table \"%s\" is not qualified",
+		     get_rel_name(table->relid));
+	sql->len = start;
+	for (int i = 0; i < nshards; i++)
+		appendStringInfo(sql, "%sSELECT * FROM %s%s", i ? " UNION ALL " : "(", schema,
+				 shard_in_text(table, shards[i]));
+	appendStringInfoChar(sql, ')');
+}
+
+char *herd_template_fill_many(const HerdTemplate *tmpl, const int *shards, int nshards)
 {
 	StringInfoData sql;
 	ListCell *off;
@@ -661,30 +697,29 @@ char *herd_template_fill(const HerdTemplate *tmpl, int shardindex)
 	forboth(off, tmpl->offsets, rel, tmpl->relids)
 	{
 		const HerdTable *table;
-		char *relname;
-		int index = 0;
 
 		appendBinaryStringInfo(&sql, tmpl->text + done, lfirst_int(off) - done);
 		done = lfirst_int(off);
 		if (!OidIsValid(lfirst_oid(rel))) {
-			appendStringInfo(&sql, "%d", shardindex);
+			Assert(nshards == 1);
+			appendStringInfo(&sql, "%d", shards[0]);
 			continue;
 		}
-		table = herd_table_get(lfirst_oid(rel));
-		relname = get_rel_name(lfirst_oid(rel));
-		if (table == NULL || relname == NULL)
-			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					errmsg("relation with OID %u is not distributed anymore",
-					       lfirst_oid(rel))));
-		if (table->kind == HERD_TABLE_HASH)
-			index = shardindex;
-		if (index < 0 || index >= table->nshards)
-			elog(ERROR, "table \"%s\" has no shard %d", relname, index);
-		appendStringInfoString(&sql, quote_identifier(herd_shard_name(
-						     relname, table->shards[index].shardid)));
+		table = table_of_hole(lfirst_oid(rel));
+		if (table->kind != HERD_TABLE_HASH)
+			appendStringInfoString(&sql, shard_in_text(table, 0));
+		else if (nshards == 1)
+			appendStringInfoString(&sql, shard_in_text(table, shards[0]));
+		else
+			append_union(&sql, table, shards, nshards);
 	}
 	appendStringInfoString(&sql, tmpl->text + done);
 	return sql.data;
+}
+
+char *herd_template_fill(const HerdTemplate *tmpl, int shardindex)
+{
+	return herd_template_fill_many(tmpl, &shardindex, 1);
 }
 
 List *herd_template_to_list(const HerdTemplate *tmpl)

@@ -46,6 +46,13 @@ extern HerdTemplate *herd_deparse(Query *query);
 /* The text for the shard with this index of every hash or single-shard table in it. */
 extern char *herd_template_fill(const HerdTemplate *tmpl, int shardindex);
 
+/*
+ * The same for several shards at once: each sharded table stands for the rows of all of them. The
+ * text must be a SELECT without row locks, system columns and whole rows, and must have no hole for
+ * the number of the shard.
+ */
+extern char *herd_template_fill_many(const HerdTemplate *tmpl, const int *shards, int nshards);
+
 /* As a List for plan trees, and back. */
 extern List *herd_template_to_list(const HerdTemplate *tmpl);
 extern HerdTemplate *herd_template_from_list(List *list);

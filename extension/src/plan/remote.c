@@ -1,5 +1,7 @@
 #include "postgres.h"
 
+#include <unistd.h>
+
 #include "access/xact.h"
 #include "commands/explain.h"
 #include "executor/executor.h"
@@ -15,6 +17,7 @@
 
 #include "catalog/metadata.h"
 #include "compat.h"
+#include "guc.h"
 #include "move/move.h"
 #include "plan/remote.h"
 
@@ -50,6 +53,7 @@ static List *remote_to_list(const HerdRemote *remote)
 	flags = lappend_int(flags, remote->reusable);
 	flags = lappend_int(flags, remote->volatile_evals);
 	flags = lappend_int(flags, remote->ntext);
+	flags = lappend_int(flags, remote->unites);
 	list = list_make5(flags, list_make1_oid(remote->anchor), remote->keys, remote->keyprocs,
 			  remote->writes);
 	return lappend(list, herd_template_to_list(remote->tmpl));
@@ -68,6 +72,7 @@ static HerdRemote *remote_from_list(const List *list)
 	remote->reusable = list_nth_int(flags, 5);
 	remote->volatile_evals = list_nth_int(flags, 6);
 	remote->ntext = list_nth_int(flags, 7);
+	remote->unites = list_nth_int(flags, 8);
 	remote->anchor = linitial_oid(lsecond(list));
 	remote->keys = lthird(list);
 	remote->keyprocs = lfourth(list);
@@ -284,6 +289,53 @@ void herd_null_key_error(const HerdTable *table)
 			       get_rel_name(table->relid))));
 }
 
+/* A node is as well busy with as many tasks as it has processors: taken to be those of this one. */
+static int tasks_per_node(void)
+{
+	static int processors;
+
+	if (herd_tasks_per_node > 0)
+		return herd_tasks_per_node;
+	if (processors == 0)
+		processors = Max((int)sysconf(_SC_NPROCESSORS_ONLN), 1);
+	return processors;
+}
+
+/* Shards of one group share tasks, in even portions. */
+static void set_united_tasks(const HerdRemote *remote, HerdJob *job, const HerdTable *table,
+			     const bool *wanted)
+{
+	int32 *groups = palloc(table->nshards * sizeof(int32));
+	int *shards = palloc(table->nshards * sizeof(int));
+
+	for (int i = 0; i < table->nshards; i++)
+		groups[i] = wanted == NULL || wanted[i] ? herd_remote_shard_group(table, i)
+							: HERD_INVALID_GROUP;
+	for (int first = 0; first < table->nshards; first++) {
+		int32 group = groups[first];
+		int n = 0, ntasks;
+
+		if (group == HERD_INVALID_GROUP)
+			continue;
+		for (int i = first; i < table->nshards; i++) {
+			if (groups[i] != group)
+				continue;
+			shards[n++] = i;
+			groups[i] = HERD_INVALID_GROUP;
+		}
+		ntasks = Min(n, tasks_per_node());
+		for (int i = 0; i < ntasks; i++) {
+			int from = i * n / ntasks, to = (i + 1) * n / ntasks;
+
+			job->tasks[job->ntasks++] =
+				(HerdTask){ .shardid = table->shards[shards[from]].shardid,
+					    .groupid = group,
+					    .sql = herd_template_fill_many(
+						    remote->tmpl, shards + from, to - from) };
+		}
+	}
+}
+
 HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDesc tupdesc)
 {
 	const HerdTable *table = anchor_table(remote);
@@ -309,6 +361,10 @@ HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDe
 		job->tasks = palloc0(table->nshards * sizeof(HerdTask));
 		if (remote->shards == HERD_SHARDS_IN)
 			wanted = shards_in_arrays(remote, table, params);
+		if (remote->unites) {
+			set_united_tasks(remote, job, table, wanted);
+			return job;
+		}
 		for (int i = 0; i < table->nshards; i++)
 			if (wanted == NULL || wanted[i])
 				set_task(remote, &job->tasks[job->ntasks++], table, i,

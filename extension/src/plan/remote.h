@@ -40,6 +40,7 @@ typedef struct HerdRemote {
 	bool in_txn;         /* takes row locks, or calls functions that may write */
 	bool reusable;
 	bool volatile_evals; /* EXPLAIN must not compute them */
+	bool unites;         /* one task may answer for several shards of a node */
 } HerdRemote;
 
 /* A CustomScan without targetlist; scan_tlist: the columns of the rows that come. */

@@ -14,6 +14,7 @@
 #include "rewrite/rewriteManip.h"
 #include "utils/lsyscache.h"
 
+#include "guc.h"
 #include "plan/facts.h"
 #include "plan/remote.h"
 #include "plan/rewrite.h"
@@ -98,6 +99,8 @@ HerdRemote *herd_read_table(RangeTblEntry *rte, int relid, List *columns, List *
 	remote->anchor = rte->relid;
 	remote->shards = table->kind == HERD_TABLE_HASH ? HERD_SHARDS_ALL : HERD_SHARDS_FIRST;
 	remote->ntext = list_length(remote->evals);
+	remote->unites = table->kind == HERD_TABLE_HASH && rte->tablesample == NULL &&
+			 herd_tasks_per_node >= 0;
 	herd_facts_of_quals(&level, quals, &facts);
 	if (table->kind == HERD_TABLE_HASH) {
 		HerdTerm key = { .query = query, .varno = 1, .attno = table->keyattno };

@@ -9,6 +9,8 @@
 #include "parser/parsetree.h"
 #include "utils/lsyscache.h"
 
+#include "guc.h"
+#include "move/move.h"
 #include "plan/leaves.h"
 #include "plan/part.h"
 #include "plan/rewrite.h"
@@ -54,6 +56,55 @@ static bool has_extern_param_walker(Node *node, void *context)
 	return expression_tree_walker(node, has_extern_param_walker, context);
 }
 
+typedef struct UniteContext {
+	int sharded; /* relations */
+	bool failed;
+} UniteContext;
+
+static bool unite_walker(Node *node, void *context)
+{
+	UniteContext *cxt = context;
+
+	if (node == NULL || cxt->failed)
+		return false;
+	if (IsA(node, Var))
+		cxt->failed = ((Var *)node)->varattno <= 0;
+	if (IsA(node, RangeTblEntry)) {
+		RangeTblEntry *rte = (RangeTblEntry *)node;
+		const HerdTable *table =
+			rte->rtekind == RTE_RELATION ? herd_table_get(rte->relid) : NULL;
+		int number;
+
+		if (table != NULL && table->kind == HERD_TABLE_HASH)
+			cxt->sharded++;
+		if (rte->tablesample != NULL ||
+		    (herd_move_of_rte(rte, &number) && herd_planning_move(number)->key > 0))
+			cxt->failed = true;
+		return false;
+	}
+	if (IsA(node, Query)) {
+		if (((Query *)node)->rowMarks != NIL)
+			cxt->failed = true;
+		return query_tree_walker((Query *)node, unite_walker, context,
+					 QTW_EXAMINE_RTES_BEFORE);
+	}
+	return expression_tree_walker(node, unite_walker, context);
+}
+
+/*
+ * One task for several shards starts, plans and reads reference tables once, and groups what they
+ * have in common. Joins of shards are better made shard by shard.
+ */
+static bool may_unite(Query *worker)
+{
+	UniteContext cxt = { 0 };
+
+	if (worker->commandType != CMD_SELECT || herd_tasks_per_node < 0)
+		return false;
+	unite_walker((Node *)worker, &cxt);
+	return !cxt.failed && cxt.sharded == 1;
+}
+
 /* worker: a copy that may be changed. */
 static HerdRemote *make_remote(Query *worker, const Tier1 *t1)
 {
@@ -62,6 +113,7 @@ static HerdRemote *make_remote(Query *worker, const Tier1 *t1)
 	remote->tier = 1;
 	remote->command = worker->commandType;
 	remote->in_txn = worker->rowMarks != NIL || herd_query_may_write(worker);
+	remote->unites = !remote->in_txn && may_unite(worker);
 	herd_evals_extract(worker, &remote->evals);
 	remote->ntext = list_length(remote->evals);
 	choose_shards(remote, t1);
