@@ -19,6 +19,7 @@
 #include "agg/partial.h"
 #include "catalog/metadata.h"
 #include "ddl/local.h"
+#include "plan/fast.h"
 #include "plan/leaves.h"
 #include "plan/lift.h"
 #include "plan/merge.h"
@@ -536,6 +537,19 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 	return stmt;
 }
 
+/* A HerdRoutePlanner. */
+static PlannedStmt *plan_router(Query *query, int options)
+{
+	Relations rels = { 0 };
+	bool needs_params = false;
+	HerdRemote *remote;
+
+	relations_walker((Node *)query, &rels);
+	check_walker((Node *)query, NULL);
+	remote = herd_route(query, NULL, &needs_params);
+	return remote ? plan_remote(query, remote, &rels, options) : NULL;
+}
+
 static PlannedStmt *herd_planner(Query *parse, const char *source, int options, ParamListInfo bound)
 {
 	HerdPlanning planning = { .bound = bound, .up = herd_planning_current };
@@ -543,6 +557,9 @@ static PlannedStmt *herd_planner(Query *parse, const char *source, int options, 
 
 	if (herd_ddl_shells_only() || herd_query_any_table(parse) == NULL)
 		return plan_here(parse, source, options, bound);
+	stmt = herd_fast_plan(parse, source, options, plan_router);
+	if (stmt != NULL)
+		return stmt;
 	herd_planning_current = &planning;
 	PG_TRY();
 	{
@@ -565,4 +582,5 @@ void herd_plan_init(void)
 	herd_hold_init();
 	herd_scan_init();
 	herd_estimate_init();
+	herd_fast_init();
 }

@@ -43,6 +43,9 @@ static const CustomScanMethods remote_methods = {
 	.CreateCustomScanState = remote_create_state,
 };
 
+/* Where in the list of flags. */
+enum { FLAG_REUSABLE = 5 };
+
 /* All but the evals, which are expressions of a plan. */
 static List *remote_to_list(const HerdRemote *remote)
 {
@@ -69,7 +72,7 @@ static HerdRemote *remote_from_list(const List *list)
 	remote->shards = lthird_int(flags);
 	remote->null_key_fails = lfourth_int(flags);
 	remote->in_txn = list_nth_int(flags, 4);
-	remote->reusable = list_nth_int(flags, 5);
+	remote->reusable = list_nth_int(flags, FLAG_REUSABLE);
 	remote->volatile_evals = list_nth_int(flags, 6);
 	remote->ntext = list_nth_int(flags, 7);
 	remote->unites = list_nth_int(flags, 8);
@@ -125,6 +128,13 @@ CustomScan *herd_remote_plan(const HerdRemote *remote, List *scan_tlist)
 	scan->custom_exprs = remote->evals;
 	scan->custom_private = list_make2(remote_to_list(remote), moves);
 	return scan;
+}
+
+void herd_remote_plan_once(CustomScan *scan)
+{
+	List *flags = linitial(linitial_node(List, scan->custom_private));
+
+	lfirst_int(list_nth_cell(flags, FLAG_REUSABLE)) = false;
 }
 
 HerdRemote *herd_remote_from_plan(const CustomScan *scan)

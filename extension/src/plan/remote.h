@@ -46,6 +46,8 @@ typedef struct HerdRemote {
 /* A CustomScan without targetlist; scan_tlist: the columns of the rows that come. */
 extern CustomScan *herd_remote_plan(const HerdRemote *remote, List *scan_tlist);
 extern HerdRemote *herd_remote_from_plan(const CustomScan *scan);
+/* Its text is not worth a prepared statement on the node. */
+extern void herd_remote_plan_once(CustomScan *scan);
 
 /* The index of the shard the keys say; sets *null_key when a key is null (then 0). */
 extern int herd_remote_key_shard(const HerdRemote *remote, Datum *values, bool *isnull,
