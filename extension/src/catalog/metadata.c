@@ -64,6 +64,7 @@ static bool nodes_valid;
 static int32 cached_local_group;
 static bool local_group_valid;
 static uint64 changes; /* counts invalidations, to notice one that comes while reading */
+static uint64 table_changes;
 /* Catalog oids, looked up when the extension is seen; InvalidOid otherwise. */
 static Oid placement_oid, node_oid, local_group_oid;
 
@@ -78,6 +79,7 @@ static void relcache_changed(Datum arg, Oid relid)
 
 	changes++;
 	if (relid == InvalidOid) {
+		table_changes++;
 		tables_valid = nodes_valid = local_group_valid = false;
 		return;
 	}
@@ -87,8 +89,15 @@ static void relcache_changed(Datum arg, Oid relid)
 		nodes_valid = false;
 	if (relid == local_group_oid)
 		local_group_valid = false;
-	if (tables && (entry = hash_search(tables, &relid, HASH_FIND, NULL)))
+	if (tables && (entry = hash_search(tables, &relid, HASH_FIND, NULL))) {
 		entry->valid = false;
+		table_changes += entry->distributed;
+	}
+}
+
+uint64 herd_table_changes(void)
+{
+	return table_changes;
 }
 
 static void transaction_ended(XactEvent event, void *arg)

@@ -79,6 +79,9 @@ typedef struct HerdNode {
  */
 extern const HerdTable *herd_table_get(Oid relid);
 
+/* Grows when a table in the metadata may have changed: its columns, its rows there, anything. */
+extern uint64 herd_table_changes(void);
+
 /* Installs the cache's callbacks; once from _PG_init. */
 extern void herd_metadata_init(void);
 

@@ -223,6 +223,37 @@ static void make_room(HerdConn *c)
 	}
 }
 
+/*
+ * A statement that was prepared before a column of its table changed its type would fail on the
+ * node ("cached plan must not change result type"). Those still under way are left: they were sent
+ * under a lock of this transaction on their tables, and are forgotten when the next one is sent.
+ */
+static void forget_outdated(HerdConn *c)
+{
+	uint64 now = herd_table_changes();
+	dlist_mutable_iter iter;
+	bool all = true;
+
+	if (c->statements_of == now)
+		return;
+	dlist_foreach_modify(iter, &c->lru)
+	{
+		HerdStatement *st = dlist_container(HerdStatement, lru, iter.cur);
+		char *sql;
+
+		if (!st->confirmed) {
+			all = false;
+			continue;
+		}
+		sql = psprintf("DEALLOCATE herd_" UINT64_FORMAT, st->number);
+		forget_statement(c, st);
+		send_plain(c, sql);
+		pfree(sql);
+	}
+	if (all)
+		c->statements_of = now;
+}
+
 /* NULL when the slot is taken by another text of the same hash. */
 static HerdStatement *statement_for(HerdConn *c, const char *sql, const HerdParams *params)
 {
@@ -242,7 +273,9 @@ static HerdStatement *statement_for(HerdConn *c, const char *sql, const HerdPara
 		c->statements = hash_create("pgherd prepared statements", 64, &ctl,
 					    HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 		dlist_init(&c->lru);
+		c->statements_of = herd_table_changes();
 	}
+	forget_outdated(c);
 	st = hash_search(c->statements, &hash, HASH_FIND, NULL);
 	if (st) {
 		if (st->ntypes != n || strcmp(st->sql, sql) != 0 ||

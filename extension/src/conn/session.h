@@ -95,6 +95,7 @@ typedef struct HerdConn {
 	HTAB *statements;      /* of HerdStatement; NULL before the first */
 	dlist_head lru;        /* most recent first */
 	int nstatements;
+	uint64 statements_of; /* herd_table_changes() when they were prepared */
 	uint64 statement_seq;
 	bool simple; /* a simple query is outstanding: its results go on until a NULL */
 	struct HerdCancel *cancel; /* a request that may be under way */

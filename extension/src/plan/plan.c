@@ -545,7 +545,7 @@ static PlannedStmt *plan_router(Query *query, int options)
 	HerdRemote *remote;
 
 	relations_walker((Node *)query, &rels);
-	check_walker((Node *)query, NULL);
+	check_walker((Node *)query, query);
 	remote = herd_route(query, NULL, &needs_params);
 	return remote ? plan_remote(query, remote, &rels, options) : NULL;
 }
