@@ -60,6 +60,55 @@ client_tls_key_file = {dir}/key.pem
 client_tls_cert_file = {dir}/cert.pem
 server_tls_sslmode = disable
 """
+ODYSSEY = """daemonize no
+unix_socket_dir "{dir}"
+unix_socket_mode "0644"
+locks_dir "{dir}/odylocks"
+log_format "%p %t %l [%i %s] (%c) %m\\n"
+log_to_stdout no
+log_file "{dir}/odyssey.log"
+log_config no
+log_session no
+log_query no
+log_stats no
+workers {threads}
+resolvers 1
+readahead 8192
+coroutine_stack_size 16
+nodelay yes
+client_max 20000
+listen {{
+	host "127.0.0.1"
+	port {port}
+	backlog 4096
+	tls "allow"
+	tls_cert_file "{dir}/cert.pem"
+	tls_key_file "{dir}/key.pem"
+}}
+storage "pg" {{
+	type "remote"
+	host "127.0.0.1"
+	port {pg}
+}}
+database "bench" {{
+{users}}}
+"""
+ODYSSEY_USER = """	user "{user}" {{
+		authentication "{method}"
+		password "bench"
+		storage "pg"
+		storage_user "{user}"
+		storage_password "bench"
+		pool "transaction"
+		pool_size 20
+		pool_timeout 0
+		pool_discard no
+		pool_cancel yes
+		pool_rollback yes
+		pool_reserve_prepared_statement yes
+		client_fwd_error yes
+	}}
+"""
 HBA = 'host all b_trust 127.0.0.1/32 trust\nhost all b_md5 127.0.0.1/32 md5\n' \
       'host all b_scram,b_plain 127.0.0.1/32 scram-sha-256\n'
 
@@ -181,6 +230,16 @@ class Bench:
             self.write(f'ours{n}.ini', INI.format(host=host, pg=self.pg, port=port, dir=self.top) +
                        f'[pgherd]\nworker_threads = {n}\n{a.ini}\n')
             t.append(Target(f'pgherd-{n}', port, [f'{self.top}/pgherd', 'proxy', f'{self.top}/ours{n}.ini']))
+        if a.odyssey:
+            port = ports.free_port()
+            users = ''.join(ODYSSEY_USER.format(user='b_' + u, method=m) for u, m in (
+                ('trust', 'none'), ('md5', 'md5'), ('scram', 'scram-sha-256'), ('plain', 'scram-sha-256')))
+            self.write('odyssey.conf', ODYSSEY.format(pg=self.pg, port=port, dir=self.top, users=users,
+                                                      threads=a.threads.split(',')[0]))
+            os.makedirs(f'{self.top}/odylocks')
+            if self.drop:
+                os.chown(f'{self.top}/odylocks', self.drop['user'], self.drop['group'])
+            t.append(Target('odyssey', port, [a.odyssey, f'{self.top}/odyssey.conf']))
         for spec in a.target:
             name, port = spec.split('=')
             other = Target(name, int(port))
@@ -341,6 +400,7 @@ def main():
     p.add_argument('--scale', default='10', help='of the pgbench tables')
     p.add_argument('--threads', default='1,2')
     p.add_argument('--pgbouncer', default=os.environ.get('PGBOUNCER', '/usr/sbin/pgbouncer'))
+    p.add_argument('--odyssey', help='which Odyssey, to run it beside, too (with as many workers as our first target)')
     p.add_argument('--pgherd', default=str(ROOT / 'build/pgherd'))
     p.add_argument('--ini', default='', help='lines for our [pgherd] section')
     p.add_argument('--unix', action='store_true', help='the proxies reach PostgreSQL through its unix socket')

@@ -103,9 +103,10 @@ void herd_client_event(struct herd_worker *w, struct herd_client *c);
 /* Goes on with what is there to do; called from the run list. */
 void herd_client_run(struct herd_worker *w, struct herd_client *c);
 /*
- * Frees those that closed long enough ago for no worker to be looking at them (the main thread never
- * does); all: at the end, when nobody can. Here and soon, not by the main thread's sweep: where many
- * come and go, the memory of one that left is still in the cache when the next one needs it.
+ * Frees those that closed long enough ago for no worker to be looking at them (the main thread
+ * never does); all: at the end, when nobody can. Here and soon, not by the main thread's sweep:
+ * where many come and go, the memory of one that left is still in the cache when the next one needs
+ * it.
  */
 void herd_client_sweep(struct herd_worker *w, bool all);
 /* Puts it on the run list. */
