@@ -28,6 +28,9 @@
 	(pg_proc_aclcheck((funcid), (userid), ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
+/* At the end of a declaration; PostgreSQL 18 has another name for it, at its beginning. */
+#define HERD_NORETURN __attribute__((noreturn))
+
 #if PG_VERSION_NUM >= 180000
 #define herd_run_executor(query) ExecutorRun((query), ForwardScanDirection, 0)
 #else

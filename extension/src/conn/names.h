@@ -2,6 +2,7 @@
  * conn/names.h - the user's names in what is said about shards.
  */
 #pragma once
+#include "compat.h"
 #include "postgres.h"
 
 #include "utils/elog.h"
@@ -17,4 +18,4 @@ extern char *herd_names_of_tables(char *said);
  * In a PG_CATCH of a statement that ran on shards in this process: raises the error again with its
  * names replaced.
  */
-extern void herd_names_rethrow(MemoryContext memory) pg_attribute_noreturn();
+extern void herd_names_rethrow(MemoryContext memory) HERD_NORETURN;

@@ -10,6 +10,7 @@
  * one wrote and never waits for a lock of its own transaction.
  */
 #pragma once
+#include "compat.h"
 #include "postgres.h"
 
 #include "catalog/metadata.h"
@@ -218,11 +219,11 @@ extern void herd_conn_cancel_session(PGconn *pg);
 /* -- error.c ---------------------------------------------------------------------------------- */
 
 /* Raises the error in res (freed) with the node as context. */
-extern void herd_conn_raise(HerdConn *c, PGresult *res) pg_attribute_noreturn();
+extern void herd_conn_raise(HerdConn *c, PGresult *res) HERD_NORETURN;
 /* True when the error says that the session has ended; notes what is known in the loss fields. */
 extern bool herd_conn_is_loss(HerdConn *c, const PGresult *res);
 /* The connection broke. */
-extern void herd_conn_raise_lost(HerdConn *c) pg_attribute_noreturn();
+extern void herd_conn_raise_lost(HerdConn *c) HERD_NORETURN;
 /* Takes over libpq's notices; installed on every connection. */
 extern void herd_conn_notice(void *arg, const PGresult *res);
 extern void herd_conn_log(const HerdConn *c, const char *sql);

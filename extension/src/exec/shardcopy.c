@@ -1,4 +1,5 @@
 #include "exec/shardcopy.h"
+#include "compat.h"
 
 #include "access/table.h"
 #include "access/xact.h"
@@ -33,7 +34,9 @@
 /* So much goes to libpq at a time, and so early the node can begin. */
 #define SLICE_BYTES (64 * 1024)
 
-static const char binary_signature[19] = "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0\0";
+/* With the flags and the length of the extension behind it, of which the end of the string is one
+ * byte. */
+static const char binary_signature[] = "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0";
 
 /* Where a row ends: the node's count of lines, from 1 in each command, and the client's. */
 typedef struct RowLine {
@@ -228,7 +231,7 @@ static char *own_context(const HerdShardCopy *sc, const Chunk *chunk, const Herd
 
 /* For PG_CATCH: the error goes on with the context of the client's data. */
 static void rethrow(HerdShardCopy *sc, const Chunk *chunk, const HerdShard *shard,
-		    MemoryContext cxt) pg_attribute_noreturn();
+		    MemoryContext cxt) HERD_NORETURN;
 
 static void rethrow(HerdShardCopy *sc, const Chunk *chunk, const HerdShard *shard,
 		    MemoryContext cxt)

@@ -2,6 +2,7 @@
  * plan/remote.h - one statement for shards: what a plan keeps of it, and its run.
  */
 #pragma once
+#include "compat.h"
 #include "postgres.h"
 
 #include "commands/explain.h"
@@ -54,7 +55,7 @@ extern int herd_remote_key_shard(const HerdRemote *remote, Datum *values, bool *
 				 bool *null_key);
 
 /* Raises the error of a row whose distribution column is null: PostgreSQL's when it is NOT NULL. */
-extern void herd_null_key_error(const HerdTable *table) pg_attribute_noreturn();
+extern void herd_null_key_error(const HerdTable *table) HERD_NORETURN;
 
 /* Tasks for values of all evals (params may be NULL when there are none). */
 extern HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDesc tupdesc);

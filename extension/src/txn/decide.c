@@ -89,7 +89,7 @@ PGDLLEXPORT Datum herd_decide_commit(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				errmsg("group and transaction must not be null")));
 	gid = gid_argument(PG_GETARG_TEXT_PP(1), &parsed);
-	if (Abs(age(&parsed)) > DECISION_VALID)
+	if (age(&parsed) > DECISION_VALID || age(&parsed) < -DECISION_VALID)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("transaction \"%s\" is too old to be committed", gid),
 				errhint("The clocks of the nodes must not be a day apart.")));
