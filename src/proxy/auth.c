@@ -122,7 +122,9 @@ static void mock_secret(struct herd_client *c, struct herd_scram_secret *ret)
 
 static void start_scram(struct herd_client *c)
 {
-	static const char mechanisms[] = "SCRAM-SHA-256\0"; /* and the end of the list */
+	/* The list ends with an empty name. */
+	static const char mechanisms[] = HERD_SCRAM_MECHANISM "\0";
+	static const char with_plus[] = HERD_SCRAM_PLUS_MECHANISM "\0" HERD_SCRAM_MECHANISM "\0";
 	struct herd_login *l = c->login;
 	int rc = -EINVAL;
 
@@ -137,7 +139,12 @@ static void start_scram(struct herd_client *c)
 		return;
 	}
 	l->scram = true;
-	send_auth(c, AUTH_SASL, mechanisms, sizeof(mechanisms));
+	if (c->conn.tls)
+		herd_tls_binding(c->conn.tls, true, &l->scram_server.binding);
+	if (l->scram_server.binding.len > 0)
+		send_auth(c, AUTH_SASL, with_plus, sizeof(with_plus));
+	else
+		send_auth(c, AUTH_SASL, mechanisms, sizeof(mechanisms));
 	c->state = HERD_CLIENT_AUTH;
 }
 
@@ -353,7 +360,10 @@ static void scram_message(struct herd_client *c, const void *body, size_t n)
 		uint32_t len = herd_rd_u32(&r);
 		const void *data = herd_rd_bytes(&r, len);
 
-		if (!herd_rd_ok(&r) || strcmp(mechanism, "SCRAM-SHA-256") != 0) {
+		l->scram_server.plus = l->scram_server.binding.len > 0 &&
+				       strcmp(mechanism, HERD_SCRAM_PLUS_MECHANISM) == 0;
+		if (!herd_rd_ok(&r) ||
+		    (!l->scram_server.plus && strcmp(mechanism, HERD_SCRAM_MECHANISM) != 0)) {
 			wrong_password(c);
 			return;
 		}

@@ -23,6 +23,9 @@ enum { HERD_MODE_UNSET = -1 };
 /* Is what a client does to its session kept when it gets another server? */
 enum herd_session_state { HERD_SESSION_OFF = 0, HERD_SESSION_AUTO };
 
+/* Are logins at servers tied to their certificates (SCRAM-SHA-256-PLUS)? */
+enum herd_binding { HERD_BINDING_PREFER = 0, HERD_BINDING_REQUIRE, HERD_BINDING_DISABLE };
+
 enum herd_uring_mode { HERD_URING_AUTO = 0, HERD_URING_ON, HERD_URING_OFF };
 
 /* Which reads of a database on the primary may go to replicas; see proxy/split.h. */
@@ -84,7 +87,8 @@ struct herd_settings {
 	int worker_threads, hold_max_clients, slow_query_ms, ignored_int;
 	int session_state, max_pinned;
 	bool give_way;
-	int io_uring; /* enum herd_uring_mode */
+	int io_uring;               /* enum herd_uring_mode */
+	int server_channel_binding; /* enum herd_binding */
 	int split;
 	bool causal_reads;
 	int64_t causal_wait;

@@ -5,22 +5,23 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { MAX_THREADS = 8, STOP_PATIENCE_S = 1 };
+enum { STOP_PATIENCE_S = 1 };
 
 struct herd_helpers {
 	pthread_mutex_t lock;
 	pthread_cond_t more, ended;
 	struct herd_list jobs;
-	int threads, idle;
+	int threads, idle, max;
 	bool quit;
 };
 
-struct herd_helpers *herd_helpers_new(void)
+struct herd_helpers *herd_helpers_new(int threads)
 {
 	struct herd_helpers *h = calloc(1, sizeof(*h));
 
 	if (!h)
 		return NULL;
+	h->max = threads;
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_cond_init(&h->more, NULL);
 	pthread_cond_init(&h->ended, NULL);
@@ -90,7 +91,7 @@ int herd_helpers_submit(struct herd_helpers *h, struct herd_job *j)
 	int rc = 0;
 
 	pthread_mutex_lock(&h->lock);
-	if (!h->quit && h->idle == 0 && h->threads < MAX_THREADS)
+	if (!h->quit && h->idle == 0 && h->threads < h->max)
 		start_thread(h);
 	if (h->quit || h->threads == 0) {
 		rc = h->quit ? -ECANCELED : -ENOMEM;

@@ -1,6 +1,7 @@
 /*
- * proxy/helpers.h - threads for what may block (PAM, LDAP), so that a worker never does. There are
- * a few at most, started when they are needed; what comes beyond that waits its turn.
+ * proxy/helpers.h - threads for what may block (PAM, LDAP) or takes a while (deriving keys), so
+ * that a worker never does. There are a few at most, started when they are needed; what comes
+ * beyond that waits its turn. What blocks and what does not have helpers of their own.
  */
 #pragma once
 #include "proxy/worker.h"
@@ -18,8 +19,8 @@ struct herd_job {
 
 struct herd_helpers;
 
-/* NULL when out of memory. */
-struct herd_helpers *herd_helpers_new(void);
+/* threads: at most so many. NULL when out of memory. */
+struct herd_helpers *herd_helpers_new(int threads);
 /* 0; -ENOMEM or -ECANCELED: not taken. */
 int herd_helpers_submit(struct herd_helpers *h, struct herd_job *j);
 /*

@@ -26,13 +26,14 @@
 #include "proxy/helpers.h"
 #include "proxy/metrics.h"
 #include "proxy/pools.h"
+#include "proxy/sderive.h"
 #include "proxy/suspend.h"
 #include "proxy/systemd.h"
 #include "proxy/target.h"
 #include "proxy/topology.h"
 #include "proxy/verdict.h"
 
-enum { TICK_MS = 200, DEFAULT_MAX_WORKERS = 4 };
+enum { TICK_MS = 200, DEFAULT_MAX_WORKERS = 4, MAX_BLOCKED = 8, MAX_DERIVERS = 2 };
 
 struct options {
 	const char *file, *user;
@@ -395,13 +396,14 @@ static struct herd_px *new_proxy(const struct options *o, struct herd_err *err)
 	px->pools = herd_map_new(NULL);
 	px->users = herd_map_new(NULL);
 	px->topology = herd_topology_new(px);
-	px->helpers = herd_helpers_new();
+	px->helpers = herd_helpers_new(MAX_BLOCKED);
+	px->derivers = herd_helpers_new(MAX_DERIVERS);
 	px->started_us = herd_clock_us();
 	px->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	atomic_store(&px->verbose, o->verbose);
 	if (px->log && px->config_path && px->stmts && px->dbs && px->pools && px->users &&
-	    px->dns && px->targets && px->topology && px->helpers && px->stop_fd >= 0 &&
-	    RAND_bytes(px->mock_seed, 16) == 1 &&
+	    px->dns && px->targets && px->topology && px->helpers && px->derivers &&
+	    px->stop_fd >= 0 && RAND_bytes(px->mock_seed, 16) == 1 &&
 	    RAND_bytes(px->cancel_secret, sizeof(px->cancel_secret)) == 1)
 		return px;
 nomem:
@@ -414,6 +416,7 @@ static void free_proxy(struct herd_px *px)
 	struct herd_live *l = atomic_load(&px->live);
 
 	herd_helpers_free(px->helpers);
+	herd_helpers_free(px->derivers);
 	herd_topology_free(px->topology);
 	herd_retire_sweep(px, true);
 	herd_takeover_free(px);
@@ -422,6 +425,7 @@ static void free_proxy(struct herd_px *px)
 	herd_pools_free(px);
 	herd_stmts_free(px->stmts);
 	herd_map_free(px->scram);
+	herd_sderive_free(px);
 	herd_dns_free(px->dns);
 	herd_targets_free(px->targets);
 	herd_var_names_free(&px->vars);
@@ -555,6 +559,7 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 		herd_dns_stop(px->dns);
 		herd_takeover_stop(px);
 		herd_helpers_stop(px->helpers);
+		herd_helpers_stop(px->derivers);
 		herd_workers_stop(px);
 		herd_leave_end(px);
 	} else {

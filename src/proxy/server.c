@@ -16,6 +16,7 @@
 #include "proxy/dns.h"
 #include "proxy/hub.h"
 #include "proxy/repl.h"
+#include "proxy/sderive.h"
 #include "proxy/session.h"
 #include "proxy/target.h"
 #include "proxy/tls.h"
@@ -135,6 +136,7 @@ void herd_server_close(struct herd_worker *w, struct herd_server *s, const char 
 	herd_buf_free(&s->params);
 	herd_buf_free(&s->slow_text);
 	herd_scram_client_free(&s->scram);
+	herd_sderive_forget(s->derive);
 	if (s->mate)
 		atomic_fetch_sub(&s->mate->conns, 1);
 	atomic_store(&s->state, HERD_SERVER_CLOSED);

@@ -36,6 +36,7 @@ enum herd_server_count {
 };
 
 struct herd_dns_wait;
+struct herd_sderive;
 
 struct herd_server {
 	struct herd_conn conn; /* first */
@@ -57,6 +58,7 @@ struct herd_server {
 	struct herd_vars vars;
 	struct herd_buf params; /* ParameterStatus seen during login */
 	struct herd_scram_client scram;
+	struct herd_sderive *derive; /* its keys are being derived; NULL: they are not */
 	struct herd_addr addr, local;
 	char *target_host; /* as configured: for TLS names */
 	int target_port;
@@ -148,3 +150,6 @@ void herd_server_parameter(struct herd_worker *w, struct herd_server *s, const v
 int herd_server_auth(struct herd_worker *w, struct herd_server *s, const void *body, size_t n,
 		     struct herd_err *err);
 int herd_server_startup(struct herd_worker *w, struct herd_server *s);
+/* Our last word of SCRAM. */
+int herd_server_prove(struct herd_server *s, const struct herd_scram_keys *keys,
+		      struct herd_err *err);

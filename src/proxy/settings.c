@@ -10,7 +10,7 @@
 
 #include "base/str.h"
 
-enum kind { TEXT, INT, BOOL, TIME, OCTAL, MODE, AUTH, SSLMODE, SESSION, URING, SPLIT };
+enum kind { TEXT, INT, BOOL, TIME, OCTAL, MODE, AUTH, SSLMODE, SESSION, URING, SPLIT, BINDING };
 enum { RESTART = 1, SILENT = 2, OURS = 4, NULLABLE = 8 };
 
 struct setting {
@@ -175,6 +175,7 @@ static const struct setting table[] = {
 	{ "dcs_timeout", TIME, AT(dcs_timeout), "10", OURS | RESTART, 0 },
 	{ "give_way", BOOL, AT(give_way), "1", OURS, 0 },
 	{ "io_uring", URING, AT(io_uring), "auto", OURS | RESTART, 0 },
+	{ "server_channel_binding", BINDING, AT(server_channel_binding), "prefer", OURS, 0 },
 	{ "worker_threads", INT, AT(worker_threads), "0", OURS | RESTART, HERD_MAX_WORKERS },
 	{ "slow_query_ms", INT, AT(slow_query_ms), "0", OURS, INT_MAX },
 	{ "metrics_listen", TEXT, AT(metrics_listen), "", OURS | RESTART, 0 },
@@ -264,6 +265,7 @@ int herd_settings_session(const char *text, int *ret)
 {
 	return parse_word(text, session_words, ret);
 }
+static const char *const binding_words[] = { "prefer", "require", "disable", NULL };
 static const char *const uring_words[] = { "auto", "on", "off", NULL };
 
 const char *herd_mode_name(int mode)
@@ -325,6 +327,9 @@ int herd_settings_store(struct herd_settings *s, int i, const char *text, struct
 		break;
 	case SSLMODE:
 		rc = parse_word(text, ssl_words, (int *)(void *)at);
+		break;
+	case BINDING:
+		rc = parse_word(text, binding_words, (int *)(void *)at);
 		break;
 	case URING:
 		rc = parse_word(text, uring_words, (int *)(void *)at);

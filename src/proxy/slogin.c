@@ -6,7 +6,9 @@
 
 #include "base/str.h"
 #include "proxy/repl.h"
+#include "proxy/sderive.h"
 #include "proxy/server.h"
+#include "proxy/tls.h"
 #include "wire/auth.h"
 #include "wire/msg.h"
 #include "wire/startup.h"
@@ -133,18 +135,54 @@ static int answer_md5(struct herd_server *s, const struct secret *secret, const 
 	return send_password(s, response);
 }
 
-static int start_scram(struct herd_server *s, struct herd_rd *r, const struct secret *secret,
-		       struct herd_err *err)
+/* Chooses among what the server offers. NULL: nothing of it will do. */
+static const char *choose_mechanism(struct herd_worker *w, struct herd_server *s, struct herd_rd *r,
+				    struct herd_err *err)
 {
-	static const char mechanism[] = "SCRAM-SHA-256";
+	int want = herd_worker_settings(w)->server_channel_binding;
+	bool plain = false, plus = false;
+
+	while (herd_rd_left(r) > 1) {
+		const char *name = herd_rd_str(r);
+
+		plain |= strcmp(name, HERD_SCRAM_MECHANISM) == 0;
+		plus |= strcmp(name, HERD_SCRAM_PLUS_MECHANISM) == 0;
+	}
+	s->scram.gs2 = 'n';
+	s->scram.binding.len = 0;
+	if (s->conn.tls && want != HERD_BINDING_DISABLE)
+		herd_tls_binding(s->conn.tls, false, &s->scram.binding);
+	if (plus && s->scram.binding.len > 0) {
+		s->scram.gs2 = 'p';
+		return HERD_SCRAM_PLUS_MECHANISM;
+	}
+	if (want == HERD_BINDING_REQUIRE) {
+		herd_err_set(err, -EACCES,
+			     "channel binding is required, but not possible with this server "
+			     "(server_channel_binding)");
+		return NULL;
+	}
+	if (!plain) {
+		herd_err_set(err, -ENOTSUP, "server offers no SASL mechanism that is known");
+		return NULL;
+	}
+	/* So a server that did offer it learns that somebody took it out of the list. */
+	if (s->scram.binding.len > 0)
+		s->scram.gs2 = 'y';
+	return HERD_SCRAM_MECHANISM;
+}
+
+static int start_scram(struct herd_worker *w, struct herd_server *s, struct herd_rd *r,
+		       const struct secret *secret, struct herd_err *err)
+{
 	uint8_t nonce[HERD_SCRAM_NONCE_BYTES];
 	struct herd_buf first = { 0 }, b = { 0 };
-	bool offered = false;
 
-	while (herd_rd_left(r) > 1)
-		offered |= strcmp(herd_rd_str(r), mechanism) == 0;
-	if (!offered)
-		return herd_err_set(err, -ENOTSUP, "server offers no SASL mechanism that is known");
+	herd_scram_client_free(&s->scram); /* it may ask twice */
+	const char *mechanism = choose_mechanism(w, s, r, err);
+
+	if (!mechanism)
+		return -EACCES;
 	bool plain = secret->text && !herd_md5_is_secret(secret->text) &&
 		     !herd_scram_is_secret(secret->text);
 
@@ -155,7 +193,6 @@ static int start_scram(struct herd_server *s, struct herd_rd *r, const struct se
 		return no_secret(err, s);
 	if (RAND_bytes(nonce, sizeof(nonce)) != 1)
 		return herd_err_set(err, -EIO, "could not generate random bytes");
-	herd_scram_client_free(&s->scram); /* it may ask twice */
 	int rc = herd_scram_client_first(&s->scram, nonce, &first);
 
 	if (rc == 0) {
@@ -172,15 +209,11 @@ static int start_scram(struct herd_server *s, struct herd_rd *r, const struct se
 	return rc < 0 ? herd_err_set(err, rc, "out of memory") : 0;
 }
 
-static int go_on_scram(struct herd_server *s, struct herd_rd *r, const struct secret *secret,
-		       struct herd_err *err)
+int herd_server_prove(struct herd_server *s, const struct herd_scram_keys *keys,
+		      struct herd_err *err)
 {
 	struct herd_buf final = { 0 }, b = { 0 };
-	bool plain = secret->text && !herd_md5_is_secret(secret->text) &&
-		     !herd_scram_is_secret(secret->text);
-	int rc = herd_scram_client_final(&s->scram, r->p, herd_rd_left(r),
-					 plain ? secret->text : NULL, plain ? NULL : &secret->keys,
-					 &final);
+	int rc = herd_scram_client_final(&s->scram, keys, &final);
 
 	if (rc == 0) {
 		size_t mark = herd_wr_begin(&b, 'p');
@@ -191,7 +224,39 @@ static int go_on_scram(struct herd_server *s, struct herd_rd *r, const struct se
 	}
 	herd_buf_free(&final);
 	herd_buf_free(&b);
-	return rc < 0 ? herd_err_set(err, rc, "invalid SCRAM message from server") : 0;
+	return rc < 0 ? herd_err_set(err, rc, "could not answer the server's SCRAM message") : 0;
+}
+
+static int go_on_scram(struct herd_worker *w, struct herd_server *s, struct herd_rd *r,
+		       const struct secret *secret, struct herd_err *err)
+{
+	struct herd_scram_secret asked;
+	bool plain = secret->text && !herd_md5_is_secret(secret->text) &&
+		     !herd_scram_is_secret(secret->text);
+	int rc = herd_scram_client_challenge(&s->scram, r->p, herd_rd_left(r), &asked);
+
+	if (rc < 0)
+		return herd_err_set(err, rc, "invalid SCRAM message from server");
+	if (!plain)
+		return herd_server_prove(s, &secret->keys, err);
+	return herd_sderive_start(w, s, secret->text, &asked, err);
+}
+
+/*
+ * AuthenticationOk. One that began SCRAM has to prove that it knows the secret, too; and one that
+ * was to be bound to its certificate must have been.
+ */
+static int let_in(struct herd_worker *w, struct herd_server *s, struct herd_err *err)
+{
+	if (s->scram.first_bare && !s->scram_proved)
+		return herd_err_set(err, -EBADMSG, "server did not finish SCRAM authentication");
+	if (herd_worker_settings(w)->server_channel_binding == HERD_BINDING_REQUIRE &&
+	    !(s->scram_proved && s->scram.gs2 == 'p'))
+		return herd_err_set(err, -EACCES,
+				    "channel binding is required, but the server let us in "
+				    "without (server_channel_binding)");
+	s->let_in = true;
+	return 0;
 }
 
 int herd_server_auth(struct herd_worker *w, struct herd_server *s, const void *body, size_t n,
@@ -204,19 +269,22 @@ int herd_server_auth(struct herd_worker *w, struct herd_server *s, const void *b
 
 	if (!herd_rd_ok(&r))
 		return herd_err_set(err, -EBADMSG, "malformed authentication request");
-	if (code == AUTH_OK) {
-		/* One that began SCRAM has to prove that it knows the secret, too. */
-		if (s->scram.first_bare && !s->scram_proved)
-			return herd_err_set(err, -EBADMSG,
-					    "server did not finish SCRAM authentication");
-		s->let_in = true;
-		return 0;
-	}
+	if (code == AUTH_OK)
+		return let_in(w, s, err);
 	if (code == AUTH_SASL_END) {
 		rc = herd_scram_client_verify(&s->scram, r.p, herd_rd_left(&r));
 		s->scram_proved = rc == 0;
 		return rc < 0 ? herd_err_set(err, rc, "server's SCRAM signature is wrong") : 0;
 	}
+	/* A server that asks again while we are at it is none. */
+	if (s->derive)
+		return herd_err_set(err, -EBADMSG, "invalid SCRAM message from server");
+	/* A password is not to be told to somebody who cannot be bound to a certificate. */
+	if (code != AUTH_SASL && code != AUTH_SASL_MORE &&
+	    herd_worker_settings(w)->server_channel_binding == HERD_BINDING_REQUIRE)
+		return herd_err_set(err, -EACCES,
+				    "channel binding is required, but the server asks for another "
+				    "authentication (server_channel_binding)");
 	struct secret secret = find_secret(w, s->pool);
 
 	switch (code) {
@@ -233,10 +301,10 @@ int herd_server_auth(struct herd_worker *w, struct herd_server *s, const void *b
 			  : herd_err_set(err, -EBADMSG, "malformed authentication request");
 		break;
 	case AUTH_SASL:
-		rc = start_scram(s, &r, &secret, err);
+		rc = start_scram(w, s, &r, &secret, err);
 		break;
 	case AUTH_SASL_MORE:
-		rc = go_on_scram(s, &r, &secret, err);
+		rc = go_on_scram(w, s, &r, &secret, err);
 		break;
 	default:
 		rc = herd_err_set(err, -ENOTSUP, "unknown authentication method %u of server",

@@ -326,6 +326,24 @@ char *herd_tls_common_name(SSL *ssl)
 	return name;
 }
 
+void herd_tls_binding(SSL *ssl, bool ours, struct herd_scram_binding *ret)
+{
+	X509 *cert = ours ? SSL_get_certificate(ssl) : SSL_get0_peer_certificate(ssl);
+	unsigned int len = sizeof(ret->data);
+	int hash = NID_undef;
+
+	ret->len = 0;
+	if (!cert || !X509_get_signature_info(cert, &hash, NULL, NULL, NULL))
+		return;
+	/* Hashes that are no good any more are not used for this, says RFC 5929. */
+	if (hash == NID_md5 || hash == NID_sha1)
+		hash = NID_sha256;
+	const EVP_MD *md = hash == NID_undef ? NULL : EVP_get_digestbynid(hash);
+
+	if (md && X509_digest(cert, md, ret->data, &len) == 1)
+		ret->len = len;
+}
+
 char *herd_tls_text(SSL *ssl)
 {
 	return herd_str_printf("%s/%s", SSL_get_version(ssl), SSL_get_cipher_name(ssl));

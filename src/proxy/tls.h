@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "proxy/config.h"
+#include "wire/auth.h"
 
 /*
  * *ret is NULL when the mode is disable. SSL_CTX are counted by OpenSSL; free with SSL_CTX_free.
@@ -25,5 +26,10 @@ bool herd_tls_same_servers(const struct herd_settings *a, const struct herd_sett
 char *herd_tls_common_name(SSL *ssl);
 /* "TLSv1.3/TLS_AES_256_GCM_SHA384"; NULL when out of memory. Caller frees. */
 char *herd_tls_text(SSL *ssl);
+/*
+ * The binding of type tls-server-end-point to a connection: the hash of the server's certificate,
+ * which is our own towards clients. Empty where there is none.
+ */
+void herd_tls_binding(SSL *ssl, bool ours, struct herd_scram_binding *ret);
 /* Was our protocol agreed upon by ALPN? */
 bool herd_tls_speaks_postgresql(SSL *ssl);

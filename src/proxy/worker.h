@@ -90,9 +90,10 @@ struct herd_px {
 	struct herd_map *peers; /* struct herd_peer_pool (cancel.h); NULL until the first */
 
 	pthread_mutex_t scram_lock;
-	struct herd_map *scram;    /* derived secrets of plain passwords, by user (login.c) */
-	uint8_t mock_seed[16];     /* makes the salts of users that do not exist */
-	uint8_t cancel_secret[32]; /* makes long cancel keys (keys.c) */
+	struct herd_map *scram;      /* derived secrets of plain passwords, by user (login.c) */
+	struct herd_map *scram_keys; /* towards servers (sderive.h); NULL until the first */
+	uint8_t mock_seed[16];       /* makes the salts of users that do not exist */
+	uint8_t cancel_secret[32];   /* makes long cancel keys (keys.c) */
 
 	struct herd_dns *dns;         /* addresses of host names */
 	struct herd_targets *targets; /* hosts of lists, as met */
@@ -101,6 +102,7 @@ struct herd_px {
 	struct herd_topology *topology;
 	struct herd_verdicts *verdicts; /* see proxy/verdict.h */
 	struct herd_helpers *helpers;   /* threads that may block (helpers.h) */
+	struct herd_helpers *derivers;  /* threads that derive keys (sderive.h) */
 	_Atomic int nclients;
 	_Atomic int nheld; /* clients that wait because of a missing leader */
 	_Atomic uint64_t next_id;

@@ -14,6 +14,7 @@
 enum { MAX_MESSAGE_BYTES = 4096, MAX_ITERATIONS = 10000000, MAX_SERVER_ITERATIONS = 1000000 };
 
 static const char scram_prefix[] = "SCRAM-SHA-256$";
+static const char plus_header[] = "p=tls-server-end-point,,";
 
 /*
  * The functions of OpenSSL that take a digest by name look it up each time, which costs more than
@@ -267,6 +268,23 @@ static bool printable(const char *s)
 	return true;
 }
 
+/* What "c=" must be: the header once more, and the binding behind it. NULL: out of memory. */
+static char *make_binding(char gs2, const struct herd_scram_binding *binding)
+{
+	struct herd_buf raw = { 0 }, text = { 0 };
+
+	if (gs2 == 'p') {
+		herd_buf_addstr(&raw, plus_header);
+		herd_buf_add(&raw, binding->data, binding->len);
+	} else {
+		herd_buf_addstr(&raw, gs2 == 'y' ? "y,," : "n,,");
+	}
+	if (herd_buf_ok(&raw))
+		add_base64(&text, (const uint8_t *)herd_buf_str(&raw), raw.len);
+	herd_buf_free(&raw);
+	return herd_buf_steal(&text);
+}
+
 static char *make_server_first(const struct herd_scram_secret *secret, const char *nonce)
 {
 	struct herd_buf b = { 0 };
@@ -288,14 +306,20 @@ int herd_scram_server_first(struct herd_scram_server *s, const struct herd_scram
 	if (!text)
 		return -EBADMSG;
 	s->gs2 = *p;
-	if (*p == 'p') {
+	/*
+	 * "y": it thinks that we cannot; when it was offered, somebody took that out of the list.
+	 * No authorization identity: nothing between the commas.
+	 */
+	if ((*p == 'p') != s->plus || (*p == 'y' && s->binding.len > 0)) {
 		rc = -EPROTONOSUPPORT;
 		goto out;
 	}
-	/* No authorization identity: "n,," or "y,,". */
-	if ((*p != 'n' && *p != 'y') || p[1] != ',' || p[2] != ',')
+	if (s->plus && strncmp(p, plus_header, sizeof(plus_header) - 1) == 0)
+		p += sizeof(plus_header) - 1;
+	else if (!s->plus && (*p == 'n' || *p == 'y') && p[1] == ',' && p[2] == ',')
+		p += 3;
+	else
 		goto out;
-	p += 3;
 	free(s->client_first_bare);
 	s->client_first_bare = strdup(p);
 	if (!s->client_first_bare)
@@ -358,10 +382,11 @@ int herd_scram_server_final(struct herd_scram_server *s, const struct herd_scram
 			    struct herd_scram_keys *keys)
 {
 	char *text = as_text(data, n), *p = text, *auth_message = NULL;
+	char *want = make_binding(s->gs2, &s->binding);
 	uint8_t proof[HERD_SCRAM_KEY_BYTES], signature[HERD_SCRAM_KEY_BYTES];
 	int rc = -EBADMSG;
 
-	if (!text || !s->server_first)
+	if (!text || !s->server_first || !want)
 		goto out;
 	/* Clients may put extensions before the proof, which is always last. */
 	char *last = strrchr(text, ',');
@@ -378,7 +403,7 @@ int herd_scram_server_final(struct herd_scram_server *s, const struct herd_scram
 		goto out;
 	char *binding = attribute(&p, 'c');
 
-	if (!binding || strcmp(binding, s->gs2 == 'y' ? "eSws" : "biws") != 0)
+	if (!binding || strcmp(binding, want) != 0)
 		goto out;
 	char *nonce = attribute(&p, 'r');
 
@@ -395,6 +420,7 @@ int herd_scram_server_final(struct herd_scram_server *s, const struct herd_scram
 	add_base64(out, signature, sizeof(signature));
 	rc = herd_buf_ok(out) ? 0 : -ENOMEM;
 out:
+	free(want);
 	free(auth_message);
 	free(text);
 	return rc;
@@ -422,7 +448,7 @@ int herd_scram_client_first(struct herd_scram_client *c,
 	c->first_bare = herd_buf_steal(&b);
 	if (!c->nonce || !c->first_bare)
 		return -ENOMEM;
-	herd_buf_addstr(out, "n,,");
+	herd_buf_addstr(out, c->gs2 == 'p' ? plus_header : c->gs2 == 'y' ? "y,," : "n,,");
 	herd_buf_addstr(out, c->first_bare);
 	return herd_buf_ok(out) ? 0 : -ENOMEM;
 }
@@ -474,45 +500,51 @@ static int add_proof(struct herd_scram_client *c, const struct herd_scram_keys *
 	return 0;
 }
 
-int herd_scram_client_final(struct herd_scram_client *c, const void *data, size_t n,
-			    const char *password, const struct herd_scram_keys *keys,
+int herd_scram_client_challenge(struct herd_scram_client *c, const void *data, size_t n,
+				struct herd_scram_secret *ret)
+{
+	char *text = as_text(data, n), *nonce;
+	int rc = -EBADMSG;
+
+	*ret = (struct herd_scram_secret){ 0 };
+	free(c->server_first);
+	free(c->server_nonce);
+	c->server_first = as_text(data, n);
+	c->server_nonce = NULL;
+	if (text && c->server_first && c->nonce)
+		rc = read_server_first(c, text, &nonce, ret);
+	if (rc == 0 && !(c->server_nonce = strdup(nonce)))
+		rc = -ENOMEM;
+	free(text);
+	return rc;
+}
+
+int herd_scram_client_final(struct herd_scram_client *c, const struct herd_scram_keys *keys,
 			    struct herd_buf *out)
 {
-	char *server_first = as_text(data, n), *text = as_text(data, n), *nonce;
-	struct herd_scram_secret secret = { 0 };
-	struct herd_scram_keys derived;
+	char *binding = make_binding(c->gs2, &c->binding);
 	struct herd_buf final = { 0 };
 	int rc = -EBADMSG;
 
-	if (!text || !server_first || !c->nonce)
+	if (!c->server_nonce)
 		goto out;
-	rc = read_server_first(c, text, &nonce, &secret);
-	if (rc < 0)
+	rc = -ENOMEM;
+	if (!binding)
 		goto out;
-	if (!keys) {
-		rc = herd_scram_derive(password, secret.salt, secret.salt_len, secret.iterations,
-				       &secret, &derived);
-		if (rc < 0)
-			goto out;
-		keys = &derived;
-	}
-	herd_buf_printf(&final, "c=biws,r=%s", nonce);
+	herd_buf_printf(&final, "c=%s,r=%s", binding, c->server_nonce);
+	free(c->auth_message);
 	c->auth_message =
-		make_auth_message(c->first_bare, server_first, herd_buf_str(&final), final.len);
-	if (!c->auth_message || !herd_buf_ok(&final)) {
-		rc = -ENOMEM;
+		make_auth_message(c->first_bare, c->server_first, herd_buf_str(&final), final.len);
+	if (!c->auth_message || !herd_buf_ok(&final))
 		goto out;
-	}
 	rc = add_proof(c, keys, &final);
 	if (rc < 0)
 		goto out;
 	herd_buf_add(out, herd_buf_str(&final), final.len);
 	rc = herd_buf_ok(out) ? 0 : -ENOMEM;
 out:
-	herd_str_wipe(&derived, sizeof(derived));
 	herd_buf_free(&final);
-	free(server_first);
-	free(text);
+	free(binding);
 	return rc;
 }
 
@@ -542,6 +574,8 @@ void herd_scram_client_free(struct herd_scram_client *c)
 		return;
 	free(c->first_bare);
 	free(c->nonce);
+	free(c->server_first);
+	free(c->server_nonce);
 	free(c->auth_message);
 	herd_str_wipe(c->server_key, sizeof(c->server_key));
 	*c = (struct herd_scram_client){ 0 };

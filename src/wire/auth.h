@@ -17,7 +17,16 @@ enum {
 	HERD_SCRAM_KEY_BYTES = 32,
 	HERD_SCRAM_SALT_BYTES = 16,
 	HERD_SCRAM_NONCE_BYTES = 18, /* raw; 24 as text */
-	HERD_SCRAM_SALT_MAX_BYTES = 256
+	HERD_SCRAM_SALT_MAX_BYTES = 256,
+	HERD_SCRAM_BINDING_MAX_BYTES = 64
+};
+#define HERD_SCRAM_MECHANISM "SCRAM-SHA-256"
+#define HERD_SCRAM_PLUS_MECHANISM "SCRAM-SHA-256-PLUS"
+
+/* Ties a login to the TLS connection it goes over: the hash of the certificate (RFC 5929). */
+struct herd_scram_binding {
+	size_t len; /* 0: none can be had */
+	uint8_t data[HERD_SCRAM_BINDING_MAX_BYTES];
 };
 
 /* "md5" + md5(password + user): what PostgreSQL stores. 0 or -EIO. */
@@ -52,15 +61,20 @@ int herd_scram_derive(const char *password, const void *salt, size_t salt_len, i
 
 /* One login as seen by the side that checks. Zero it before use; free it always. */
 struct herd_scram_server {
+	/* The caller's: what SCRAM-SHA-256-PLUS was offered with, and whether the client chose it.
+	 */
+	struct herd_scram_binding binding;
+	bool plus;
 	char *client_first_bare;
 	char *server_first;
 	char *nonce; /* the client's and ours, as text */
-	char gs2;    /* 'n' or 'y' */
+	char gs2;    /* 'n', 'y' or 'p' */
 };
 
 /*
  * Takes the client's first message (data of SASLInitialResponse) and appends ours.
- * 0, -EBADMSG (malformed), -EPROTONOSUPPORT (asks for channel binding) or -ENOMEM.
+ * 0, -EBADMSG (malformed), -EPROTONOSUPPORT (what it says of channel binding does not fit: somebody
+ * may stand between), or -ENOMEM.
  */
 int herd_scram_server_first(struct herd_scram_server *s, const struct herd_scram_secret *secret,
 			    const void *data, size_t n, const uint8_t nonce[HERD_SCRAM_NONCE_BYTES],
@@ -76,8 +90,15 @@ void herd_scram_server_free(struct herd_scram_server *s);
 
 /* One login as seen by the side that asks. Zero it before use; free it always. */
 struct herd_scram_client {
+	/*
+	 * The caller's, before the first message. 'p': SCRAM-SHA-256-PLUS with the binding; 'y': we
+	 * could, but the server did not offer it; 'n' or 0: we cannot.
+	 */
+	char gs2;
+	struct herd_scram_binding binding;
 	char *first_bare;
 	char *nonce;
+	char *server_first, *server_nonce;
 	char *auth_message;
 	uint8_t server_key[HERD_SCRAM_KEY_BYTES];
 };
@@ -85,11 +106,16 @@ struct herd_scram_client {
 int herd_scram_client_first(struct herd_scram_client *c,
 			    const uint8_t nonce[HERD_SCRAM_NONCE_BYTES], struct herd_buf *out);
 /*
- * Takes the server's first message and appends our final one. Either password or keys is given;
- * keys work only where the secret is the one they were captured from. 0, -EBADMSG, -EIO, -ENOMEM.
+ * Takes the server's first message. *ret gets its salt and iterations, for herd_scram_derive, which
+ * takes a while. 0, -EBADMSG or -ENOMEM.
  */
-int herd_scram_client_final(struct herd_scram_client *c, const void *data, size_t n,
-			    const char *password, const struct herd_scram_keys *keys,
+int herd_scram_client_challenge(struct herd_scram_client *c, const void *data, size_t n,
+				struct herd_scram_secret *ret);
+/*
+ * Appends our final message. The keys were derived from the password, or captured from a login that
+ * was checked by the same secret. 0, -EBADMSG, -EIO, -ENOMEM.
+ */
+int herd_scram_client_final(struct herd_scram_client *c, const struct herd_scram_keys *keys,
 			    struct herd_buf *out);
 /* Checks the server's signature. 0, -EACCES (not our server) or -EBADMSG. */
 int herd_scram_client_verify(struct herd_scram_client *c, const void *data, size_t n);

@@ -50,11 +50,17 @@ static void scram(const uint8_t *data, size_t n)
 	char text[512];
 	size_t half = n / 2;
 
+	if (n > 0 && data[0] == 'p') {
+		s.plus = true;
+		c.gs2 = 'p';
+		s.binding.len = c.binding.len = 32;
+	}
 	if (herd_scram_server_first(&s, &secret, data, half, nonce, &out) == 0)
 		herd_scram_server_final(&s, &secret, data + half, n - half, &out, &keys);
 	herd_scram_client_first(&c, nonce, &out);
 	memset(&keys, 1, sizeof(keys));
-	herd_scram_client_final(&c, data, half, NULL, &keys, &out);
+	if (herd_scram_client_challenge(&c, data, half, &secret) == 0)
+		herd_scram_client_final(&c, &keys, &out);
 	herd_scram_client_verify(&c, data + half, n - half);
 	if (n < sizeof(text)) {
 		memcpy(text, data, n);

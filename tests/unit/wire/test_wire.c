@@ -104,32 +104,46 @@ static void md5_as_postgres(void **state)
 
 /* One SCRAM login; returns what the server side says at the end. */
 static int login(const char *server_password, const char *client_password,
-		 const struct herd_scram_keys *client_keys, struct herd_scram_keys *captured)
+		 const struct herd_scram_keys *client_keys, struct herd_scram_keys *captured,
+		 char gs2)
 {
 	static const uint8_t nonce_c[HERD_SCRAM_NONCE_BYTES] = "client-nonce";
 	static const uint8_t nonce_s[HERD_SCRAM_NONCE_BYTES] = "server-nonce";
-	struct herd_scram_secret secret;
-	struct herd_scram_server s = { 0 };
-	struct herd_scram_client c = { 0 };
+	struct herd_scram_secret secret, asked;
+	struct herd_scram_keys derived;
+	struct herd_scram_server s = { .plus = gs2 == 'p' };
+	struct herd_scram_client c = { .gs2 = gs2 };
 	struct herd_buf m1 = { 0 }, m2 = { 0 }, m3 = { 0 }, m4 = { 0 };
 
 	assert_int_equal(
 		herd_scram_derive(server_password, "saltsaltsaltsalt", 16, 4096, &secret, NULL), 0);
+	if (gs2 == 'p') {
+		s.binding = (struct herd_scram_binding){ .len = 32, .data = "certificate" };
+		c.binding = s.binding;
+	}
 	assert_int_equal(herd_scram_client_first(&c, nonce_c, &m1), 0);
 	assert_int_equal(herd_scram_server_first(&s, &secret, m1.data, m1.len, nonce_s, &m2), 0);
-	assert_int_equal(
-		herd_scram_client_final(&c, m2.data, m2.len, client_password, client_keys, &m3), 0);
+	assert_int_equal(herd_scram_client_challenge(&c, m2.data, m2.len, &asked), 0);
+	assert_int_equal(asked.iterations, 4096);
+	if (!client_keys) {
+		assert_int_equal(herd_scram_derive(client_password, asked.salt, asked.salt_len,
+						   asked.iterations, &asked, &derived),
+				 0);
+		client_keys = &derived;
+	}
+	assert_int_equal(herd_scram_client_final(&c, client_keys, &m3), 0);
 	int rc = herd_scram_server_final(&s, &secret, m3.data, m3.len, &m4, captured);
 
 	if (rc == 0)
 		assert_int_equal(herd_scram_client_verify(&c, m4.data, m4.len), 0);
-	/* Every byte counts. */
+	/* Every byte counts (the last two bits of the proof's text do not: those are not touched).
+	 */
 	for (size_t i = 0; rc == 0 && i < m3.len; i++) {
 		struct herd_scram_keys k;
 
-		m3.data[i] ^= 1;
+		m3.data[i] ^= 4;
 		assert_true(herd_scram_server_final(&s, &secret, m3.data, m3.len, &m4, &k) < 0);
-		m3.data[i] ^= 1;
+		m3.data[i] ^= 4;
 	}
 	herd_scram_server_free(&s);
 	herd_scram_client_free(&c);
@@ -144,11 +158,14 @@ static void scram(void **state)
 {
 	struct herd_scram_keys keys, again;
 
-	assert_int_equal(login("pencil", "pencil", NULL, &keys), 0);
-	assert_int_equal(login("pencil", NULL, &keys, &again), 0);
+	assert_int_equal(login("pencil", "pencil", NULL, &keys, 'n'), 0);
+	assert_int_equal(login("pencil", NULL, &keys, &again, 'n'), 0);
+	assert_int_equal(login("pencil", NULL, &keys, &again, 'y'), 0);
+	assert_int_equal(login("pencil", NULL, &keys, &again, 'p'), 0);
 	assert_memory_equal(&keys, &again, sizeof(keys));
-	assert_int_equal(login("pencil", "pen", NULL, &again), -EACCES);
-	assert_int_equal(login("eraser", NULL, &keys, &again), -EACCES);
+	assert_int_equal(login("eraser", NULL, &keys, &again, 'p'), -EACCES);
+	assert_int_equal(login("pencil", "pen", NULL, &again, 'n'), -EACCES);
+	assert_int_equal(login("eraser", NULL, &keys, &again, 'n'), -EACCES);
 }
 
 static void scram_secrets(void **state)
@@ -204,9 +221,62 @@ static void random_bytes_are_refused_quietly(void **state)
 	}
 }
 
+/* What the two sides say of channel binding: only one certificate, and nothing taken out, gets by.
+ */
+static void bindings_must_fit(void **state)
+{
+	static const uint8_t nonce[HERD_SCRAM_NONCE_BYTES] = "nonce";
+	static const struct herd_scram_binding ours = { .len = 32, .data = "certificate" };
+	static const struct herd_scram_binding other = { .len = 32, .data = "other" };
+	static const struct {
+		char gs2;
+		bool plus, offered;
+		int first, final;
+		const struct herd_scram_binding *seen;
+	} rows[] = {
+		{ 'p', true, true, 0, 0, &ours },
+		{ 'p', true, true, 0, -EBADMSG, &other },
+		{ 'p', false, true, -EPROTONOSUPPORT, 0, &ours },
+		{ 'n', true, true, -EPROTONOSUPPORT, 0, &ours },
+		{ 'y', false, true, -EPROTONOSUPPORT, 0, &ours },
+		{ 'y', false, false, 0, 0, &ours },
+		{ 'n', false, true, 0, 0, &ours },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct herd_scram_secret secret, asked;
+		struct herd_scram_keys keys, got;
+		struct herd_scram_server s = { .plus = rows[i].plus };
+		struct herd_scram_client c = { .gs2 = rows[i].gs2, .binding = *rows[i].seen };
+		struct herd_buf m1 = { 0 }, m2 = { 0 }, m3 = { 0 }, m4 = { 0 };
+
+		if (rows[i].offered)
+			s.binding = ours;
+		herd_scram_derive("x", "saltsaltsaltsalt", 16, 1, &secret, &keys);
+		herd_scram_client_first(&c, nonce, &m1);
+		assert_int_equal(herd_scram_server_first(&s, &secret, m1.data, m1.len, nonce, &m2),
+				 rows[i].first);
+		if (rows[i].first == 0) {
+			herd_scram_client_challenge(&c, m2.data, m2.len, &asked);
+			assert_int_equal(herd_scram_client_final(&c, &keys, &m3), 0);
+			assert_int_equal(
+				herd_scram_server_final(&s, &secret, m3.data, m3.len, &m4, &got),
+				rows[i].final);
+		}
+		herd_scram_server_free(&s);
+		herd_scram_client_free(&c);
+		herd_buf_free(&m1);
+		herd_buf_free(&m2);
+		herd_buf_free(&m3);
+		herd_buf_free(&m4);
+	}
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(bindings_must_fit),
 		cmocka_unit_test(heads),
 		cmocka_unit_test(reader_stops_at_the_end),
 		cmocka_unit_test(reports_round_trip),
