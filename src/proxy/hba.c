@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
 #include <netinet/in.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -14,13 +15,15 @@
 
 enum { MAX_FIELDS = 32 };
 
+enum own { OWN_NO = 0, OWN_HOST, OWN_NET };
 enum conn_type { LOCAL, HOST, HOSTSSL, HOSTNOSSL };
 
 struct line {
 	struct line *next;
 	enum conn_type type;
 	struct herd_words databases, users;
-	int family; /* AF_UNSPEC: all addresses */
+	enum own own; /* samehost, samenet */
+	int family;   /* AF_UNSPEC: all addresses */
 	uint8_t addr[16], mask[16];
 	int method;
 	char *map;              /* of names, NULL: none */
@@ -37,7 +40,11 @@ static int parse_address(struct line *l, const char *addr, const char *mask)
 	char *copy, *slash;
 	int bits = -1, len, rc = -EINVAL;
 
-	if (strcmp(addr, "all") == 0) {
+	if (strcmp(addr, "all") == 0 || strcmp(addr, "samehost") == 0 ||
+	    strcmp(addr, "samenet") == 0) {
+		l->own = strcmp(addr, "all") == 0        ? OWN_NO
+			 : strcmp(addr, "samehost") == 0 ? OWN_HOST
+							 : OWN_NET;
 		l->family = AF_UNSPEC;
 		return 0;
 	}
@@ -155,7 +162,8 @@ static int parse_fields(struct line *l, struct herd_words *w, int n, struct herd
 		return herd_err_set(err, -EINVAL, "not a valid line");
 	if (l->type != LOCAL) {
 		const char *addr = herd_words_only(&w[3]);
-		bool has_mask = n > 5 && addr && !strchr(addr, '/') && strcmp(addr, "all") != 0;
+		bool has_mask = n > 5 && addr && !strchr(addr, '/') && strcmp(addr, "all") != 0 &&
+				!herd_str_starts(addr, "same");
 		const char *mask = has_mask ? herd_words_only(&w[4]) : NULL;
 
 		at = has_mask ? 5 : 4;
@@ -229,27 +237,64 @@ void herd_hba_free(struct herd_hba *h)
 	free(h);
 }
 
-static bool address_fits(const struct line *l, const struct sockaddr *sa)
+/* The bytes of an address; *len 0: none of IP. */
+static const uint8_t *bytes_of(const struct sockaddr *sa, int *len)
 {
-	const uint8_t *addr;
-	int len;
+	*len = sa && sa->sa_family == AF_INET ? 4 : sa && sa->sa_family == AF_INET6 ? 16 : 0;
+	if (*len == 4)
+		return (const uint8_t *)&((const struct sockaddr_in *)(const void *)sa)->sin_addr;
+	if (*len == 16)
+		return ((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr.s6_addr;
+	return NULL;
+}
 
-	if (l->family == AF_UNSPEC)
-		return true;
-	if (l->family != sa->sa_family)
-		return false;
-	if (sa->sa_family == AF_INET) {
-		addr = (const uint8_t *)&((const struct sockaddr_in *)(const void *)sa)->sin_addr;
-		len = 4;
-	} else {
-		addr = ((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr.s6_addr;
-		len = 16;
-	}
+static bool same(const uint8_t *a, const uint8_t *b, const uint8_t *mask, int len)
+{
 	for (int i = 0; i < len; i++) {
-		if ((addr[i] & l->mask[i]) != (l->addr[i] & l->mask[i]))
+		if ((a[i] & mask[i]) != (b[i] & mask[i]))
 			return false;
 	}
 	return true;
+}
+
+/* Is it one of this machine's own addresses, or in one of its nets? */
+static bool is_own(enum own own, const struct sockaddr *sa)
+{
+	static const uint8_t whole[16] = { 255, 255, 255, 255, 255, 255, 255, 255,
+					   255, 255, 255, 255, 255, 255, 255, 255 };
+	int len, n;
+	const uint8_t *addr = bytes_of(sa, &len);
+	struct ifaddrs *all = NULL;
+	bool found = false;
+
+	if (!addr || getifaddrs(&all) < 0)
+		return false;
+	for (const struct ifaddrs *i = all; i && !found; i = i->ifa_next) {
+		const uint8_t *a = bytes_of(i->ifa_addr, &n), *mask = whole;
+
+		if (!a || n != len)
+			continue;
+		if (own == OWN_NET) {
+			mask = bytes_of(i->ifa_netmask, &n);
+			if (!mask || n != len)
+				continue;
+		}
+		found = same(addr, a, mask, len);
+	}
+	freeifaddrs(all);
+	return found;
+}
+
+static bool address_fits(const struct line *l, const struct sockaddr *sa)
+{
+	int len;
+	const uint8_t *addr = bytes_of(sa, &len);
+
+	if (l->own != OWN_NO)
+		return is_own(l->own, sa);
+	if (l->family == AF_UNSPEC)
+		return true;
+	return l->family == sa->sa_family && same(addr, l->addr, l->mask, len);
 }
 
 static bool type_fits(const struct line *l, const struct sockaddr *sa, bool tls)

@@ -1,7 +1,8 @@
 /*
  * proxy/hba.h - auth_hba_file: local, host, hostssl, hostnossl; database and user lists with all,
- * sameuser, replication, @file and quoted names; addresses in CIDR or with a mask, "all"; map= for
- * peer and cert (proxy/ident.h).
+ * sameuser, replication, @file and quoted names; addresses in CIDR or with a mask, "all", samehost
+ * and samenet (the machine's own addresses and nets, as they are at each login); map= for peer and
+ * cert (proxy/ident.h).
  */
 #pragma once
 #include <stdbool.h>

@@ -2,10 +2,12 @@
 
 import os
 import pwd
+import socket
 
 import psycopg
 import pytest
 
+import rawpg
 from conftest import make_cert
 
 
@@ -79,6 +81,22 @@ def test_hba(make, box):
     assert px.sql("select 1", user="u_trust") == [(1,)]
     with pytest.raises(psycopg.OperationalError, match="login rejected"):
         px.sql("select 1", user="u_plain", password="secret")
+
+
+def test_hba_own_addresses(make, box):
+    """samehost and samenet: 127.0.0.3 is no address of an interface, but in the net of one."""
+    box.write("hba.conf", "host all admin all trust\nhost all u_trust samehost trust\n"
+                          "host all postgres samenet trust\nhost all u_plain 10.99.0.0/16 trust\n")
+    px = make(auth="hba", more="auth_hba_file = @DIR@/hba.conf")
+
+    def comes_in(user, source):
+        with socket.create_connection(("127.0.0.1", px.port), source_address=(source, 0)) as s:
+            s.sendall(rawpg.startup(user=user, database="db"))
+            return s.recv(1) == b"R"
+    for user, source, want in [("u_trust", "127.0.0.1", True), ("u_trust", "127.0.0.3", False),
+                               ("postgres", "127.0.0.1", True), ("postgres", "127.0.0.3", True),
+                               ("u_plain", "127.0.0.1", False)]:
+        assert comes_in(user, source) == want, (user, source)
 
 
 def test_hba_names(make, box):
