@@ -8,6 +8,10 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
+#include "nodes/parsenodes.h"
+#if PG_VERSION_NUM >= 160000
+#include "parser/parse_relation.h"
+#endif
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/rel.h"
@@ -50,3 +54,14 @@
 #define herd_vxid_backend(vxid) ((vxid).backendId)
 #define herd_backend_proc(id) BackendIdGetProc(id)
 #endif
+
+/* Nobody's rights are checked on a relation of the query: those on the statement's own are. */
+static inline void herd_drop_permissions(Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	rte->perminfoindex = 0;
+	(void)addRTEPermissionInfo(&query->rteperminfos, rte);
+#else
+	rte->requiredPerms = 0;
+#endif
+}

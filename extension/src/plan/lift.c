@@ -10,6 +10,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
+#include "compat.h"
 #include "deparse/deparse.h"
 #include "plan/leaves.h"
 #include "plan/lift.h"
@@ -218,11 +219,14 @@ static void read_item(RangeTblEntry *rte, Query *arrays)
 		herd_deepen_ctes(source->subquery);
 	else if (source->rtekind == RTE_CTE)
 		source->ctelevelsup++;
+		/* privileges are checked on the statement's own relations */
 #if PG_VERSION_NUM >= 160000
-	source->perminfoindex = 0; /* privileges are checked on the statement's own relations */
+	source->perminfoindex = 0;
 #else
 	source->requiredPerms = 0;
 #endif
+	if (source->rtekind == RTE_RELATION)
+		herd_drop_permissions(arrays, source);
 	source->inFromCl = true;
 	ref->rtindex = 1;
 	arrays->commandType = CMD_SELECT;

@@ -4,6 +4,7 @@
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/tlist.h"
 #include "parser/parse_func.h"
@@ -13,247 +14,35 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "compat.h"
 #include "move/move.h"
 #include "plan/leaves.h"
-#include "plan/merge.h"
-#include "plan/part.h"
+#include "plan/merge_parts.h"
 #include "plan/route.h"
-
-#if PG_VERSION_NUM >= 170000
-#define is_insert(a) ((a)->matchKind == MERGE_WHEN_NOT_MATCHED_BY_TARGET)
-#define is_by_source(a) ((a)->matchKind == MERGE_WHEN_NOT_MATCHED_BY_SOURCE)
-#define merge_on(query) ((query)->mergeJoinCondition)
-#else
-#define is_insert(a) (!(a)->matched)
-#define is_by_source(a) false
-#define merge_on(query) ((query)->jointree->quals)
-#endif
-
-/* Relations of the normal form. */
-enum { TARGET = 1, SOURCE = 2 };
-
-typedef struct Merge {
-	Query *query;  /* in normal form: MERGE INTO target USING (subquery) ON .. */
-	Query *source; /* the subquery */
-	HerdLevel level;
-	const HerdTable *table;
-	HerdTerm key;
-	HerdPart part;     /* of the source */
-	List *own;         /* facts of the source alone: of rows without a match too */
-	List *facts;       /* of pairs that match */
-	AttrNumber column; /* of the source: equals the key of the row that it matches; 0: none */
-	bool inserts;      /* rows without a match matter */
-	bool by_source;    /* target rows without a match do */
-	bool away;         /* new rows are inserted from this node */
-	HerdPlanning *planning;
-	List *moves;
-} Merge;
-
-static void refuse(const Merge *m, const char *detail, const char *hint)
-{
-	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			errmsg("this MERGE into distributed table \"%s\" is not supported",
-			       get_rel_name(m->table->relid)),
-			errdetail("%s", detail), errhint("%s", hint)));
-}
-
-/* -- the normal form --------------------------------------------------------------------------- */
-
-typedef struct NormalContext {
-	int target;
-	int depth;
-	List *columns; /* of TargetEntry: what the statement needs of the source */
-} NormalContext;
-
-static int source_column(NormalContext *cxt, const Var *var)
-{
-	Var *column = copyObject((Var *)var);
-	int pos = list_length(cxt->columns) + 1;
-	ListCell *lc;
-
-	column->varlevelsup = 0;
-	foreach (lc, cxt->columns)
-		if (equal(((TargetEntry *)lfirst(lc))->expr, column))
-			return foreach_current_index(lc) + 1;
-	cxt->columns = lappend(cxt->columns,
-			       makeTargetEntry((Expr *)column, pos, psprintf("c%d", pos), false));
-	return pos;
-}
-
-static Node *normal_mutator(Node *node, void *context)
-{
-	NormalContext *cxt = context;
-
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Var)) {
-		Var *var = copyObject((Var *)node);
-
-		if (var->varlevelsup != (Index)cxt->depth)
-			return (Node *)var;
-		if ((int)var->varno == cxt->target) {
-			var->varno = TARGET;
-		} else {
-			var->varattno = source_column(cxt, var);
-			var->varno = SOURCE;
-		}
-#if PG_VERSION_NUM >= 160000
-		var->varnullingrels = NULL;
-#endif
-		var->varnosyn = var->varno;
-		var->varattnosyn = var->varattno;
-		return (Node *)var;
-	}
-	if (IsA(node, Query)) {
-		Query *result;
-
-		cxt->depth++;
-		result = query_tree_mutator((Query *)node, normal_mutator, context, 0);
-		cxt->depth--;
-		return (Node *)result;
-	}
-	return expression_tree_mutator(node, normal_mutator, context);
-}
-
-static Query *source_query(const Query *parse, List *columns)
-{
-	Query *source = makeNode(Query);
-	RangeTblEntry *nothing = makeNode(RangeTblEntry);
-
-	nothing->rtekind = RTE_RESULT;
-	nothing->eref = makeAlias("*RESULT*", NIL);
-	source->commandType = CMD_SELECT;
-	source->canSetTag = true;
-	source->rtable = copyObject(parse->rtable);
-	lfirst(list_nth_cell(source->rtable, parse->resultRelation - 1)) = nothing;
-#if PG_VERSION_NUM >= 160000
-	source->rteperminfos = copyObject(parse->rteperminfos);
-#endif
-	source->jointree = makeFromExpr(copyObject(parse->jointree->fromlist), NULL);
-	source->cteList = copyObject(parse->cteList);
-	source->hasModifyingCTE = parse->hasModifyingCTE;
-	source->hasSubLinks = parse->hasSubLinks;
-	if (columns == NIL)
-		columns = list_make1(
-			makeTargetEntry((Expr *)makeConst(INT4OID, -1, InvalidOid, sizeof(int32),
-							  Int32GetDatum(1), false, true),
-					1, "c1", false));
-	source->targetList = columns;
-	return source;
-}
-
-static RangeTblEntry *subquery_rte(Query *source)
-{
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-	ListCell *lc;
-
-	rte->rtekind = RTE_SUBQUERY;
-	rte->subquery = source;
-	rte->eref = makeAlias("source", NIL);
-	rte->alias = makeAlias("source", NIL);
-	rte->inFromCl = true;
-	foreach (lc, source->targetList)
-		if (!((TargetEntry *)lfirst(lc))->resjunk)
-			rte->eref->colnames =
-				lappend(rte->eref->colnames,
-					makeString(pstrdup(((TargetEntry *)lfirst(lc))->resname)));
-	return rte;
-}
-
-static Node *values_mutator(Node *node, void *context)
-{
-	List *row = context;
-
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Var) && ((Var *)node)->varlevelsup == 0)
-		return copyObject(list_nth(row, ((Var *)node)->varattno - 1));
-	return expression_tree_mutator(node, values_mutator, context);
-}
-
-/* A source of one row of VALUES is a SELECT of constants, as far as anything can be known of it. */
-static void inline_values(Query *query)
-{
-	RangeTblRef *ref = query->jointree && list_length(query->jointree->fromlist) == 1
-				   ? linitial(query->jointree->fromlist)
-				   : NULL;
-	RangeTblEntry *rte;
-
-	if (ref == NULL || !IsA(ref, RangeTblRef) || query->setOperations != NULL)
-		return;
-	rte = rt_fetch(ref->rtindex, query->rtable);
-	if (rte->rtekind == RTE_SUBQUERY)
-		inline_values(rte->subquery);
-	if (rte->rtekind != RTE_VALUES || list_length(rte->values_lists) != 1 ||
-	    query->hasSubLinks || query->jointree->quals != NULL ||
-	    contain_volatile_functions((Node *)rte->values_lists) || query->sortClause != NIL ||
-	    query->groupClause != NIL || query->hasAggs || query->hasWindowFuncs)
-		return;
-	query->targetList =
-		(List *)values_mutator((Node *)query->targetList, linitial(rte->values_lists));
-	query->jointree->fromlist = NIL;
-	query->rtable = NIL;
-}
-
-static Merge normal_form(const Query *parse, HerdPlanning *planning)
-{
-	NormalContext cxt = { .target = parse->resultRelation };
-	RangeTblEntry *target = copyObject(rt_fetch(parse->resultRelation, parse->rtable));
-	Merge m = { .planning = planning, .table = herd_table_get(target->relid) };
-	Query *query = makeNode(Query);
-	RangeTblRef *ref = makeNode(RangeTblRef);
-	Node *on = normal_mutator((Node *)merge_on(parse), &cxt);
-
-	query->commandType = CMD_MERGE;
-	query->canSetTag = true;
-	query->mergeActionList = (List *)normal_mutator((Node *)parse->mergeActionList, &cxt);
-	query->returningList = (List *)normal_mutator((Node *)parse->returningList, &cxt);
-	query->resultRelation = TARGET;
-	query->hasSubLinks = parse->hasSubLinks;
-	m.source = source_query(parse, cxt.columns);
-	herd_inline_ctes(m.source);
-	inline_values(m.source);
-	target->inFromCl = false;
-	query->rtable = list_make2(target, subquery_rte(m.source));
-#if PG_VERSION_NUM >= 160000
-	query->rteperminfos = copyObject(parse->rteperminfos);
-#endif
-	ref->rtindex = SOURCE;
-	query->jointree = makeFromExpr(list_make1(ref), NULL);
-	merge_on(query) = on;
-#if PG_VERSION_NUM >= 170000
-	query->mergeTargetRelation = TARGET;
-	if (parse->mergeTargetRelation != parse->resultRelation)
-		refuse(&m, "Its target is a view.", "Name the table below the view.");
-#endif
-	m.query = query;
-	m.level.query = query;
-	m.key = (HerdTerm){ .query = query, .varno = TARGET, .attno = m.table->keyattno };
-	return m;
-}
 
 /* -- what is known ----------------------------------------------------------------------------- */
 
-static void look_at_actions(Merge *m)
+static void look_at_actions(HerdMergeParts *m)
 {
 	ListCell *lc;
 
 	foreach (lc, m->query->mergeActionList) {
 		MergeAction *action = lfirst(lc);
 
-		m->inserts = m->inserts || (is_insert(action) && action->commandType == CMD_INSERT);
-		m->by_source = m->by_source || is_by_source(action);
+		m->inserts = m->inserts ||
+			     (herd_merge_is_insert(action) && action->commandType == CMD_INSERT);
+		m->by_source = m->by_source || herd_merge_is_by_source(action);
 	}
 }
 
-static void look_at_source(Merge *m)
+static void look_at_source(HerdMergeParts *m)
 {
 	HerdLevel inner = { .query = m->source, .up = NULL };
 
 	m->own = m->facts = NIL;
 	herd_facts_of_from(&m->level, linitial(m->query->jointree->fromlist), &m->own);
 	m->facts = list_copy(m->own);
-	herd_facts_of_quals(&m->level, merge_on(m->query), &m->facts);
+	herd_facts_of_quals(&m->level, herd_merge_on(m->query), &m->facts);
 	m->part = herd_part_query(&inner, NIL);
 }
 
@@ -277,20 +66,7 @@ static Node *strip_integer_cast(Node *expr)
 	return expr;
 }
 
-static Expr *value_of(const List *tlist, AttrNumber attno)
-{
-	ListCell *lc;
-
-	foreach (lc, tlist) {
-		TargetEntry *tle = lfirst(lc);
-
-		if (!tle->resjunk && tle->resno == attno)
-			return tle->expr;
-	}
-	return NULL;
-}
-
-static bool is_column(const Merge *m, List *facts, Node *expr, HerdTerm column)
+static bool is_column(const HerdMergeParts *m, List *facts, Node *expr, HerdTerm column)
 {
 	HerdTerm term;
 
@@ -299,34 +75,35 @@ static bool is_column(const Merge *m, List *facts, Node *expr, HerdTerm column)
 }
 
 /* Does every new row belong to the shard that the column of its source row says? */
-static bool inserts_stay(const Merge *m, AttrNumber column)
+static bool inserts_stay(const HerdMergeParts *m, AttrNumber column)
 {
-	HerdTerm term = { .query = m->query, .varno = SOURCE, .attno = column };
+	HerdTerm term = { .query = m->query, .varno = HERD_MERGE_SOURCE, .attno = column };
 	ListCell *lc;
 
 	foreach (lc, m->query->mergeActionList) {
 		MergeAction *action = lfirst(lc);
 
-		if (!is_insert(action) || action->commandType != CMD_INSERT)
+		if (!herd_merge_is_insert(action) || action->commandType != CMD_INSERT)
 			continue;
 		if (contain_volatile_functions((Node *)action->targetList) ||
-		    !is_column(m, m->own, (Node *)value_of(action->targetList, m->table->keyattno),
+		    !is_column(m, m->own,
+			       (Node *)herd_merge_value(action->targetList, m->table->keyattno),
 			       term))
 			return false;
 	}
 	return true;
 }
 
-static Oid source_type(const Merge *m, AttrNumber column)
+static Oid source_type(const HerdMergeParts *m, AttrNumber column)
 {
 	return exprType((Node *)get_tle_by_resno(m->source->targetList, column)->expr);
 }
 
 /* The column of the source by which it is, or can be, cut along the shards of the target. */
-static void choose_column(Merge *m)
+static void choose_column(HerdMergeParts *m)
 {
 	for (AttrNumber i = 1; i <= list_length(m->source->targetList); i++) {
-		HerdTerm term = { .query = m->query, .varno = SOURCE, .attno = i };
+		HerdTerm term = { .query = m->query, .varno = HERD_MERGE_SOURCE, .attno = i };
 		bool stays;
 
 		if (!herd_fact_connected(m->facts, m->key, term, m->table) ||
@@ -341,16 +118,17 @@ static void choose_column(Merge *m)
 }
 
 /* Values of the key that rows are updated to must be those that they have. */
-static void check_updates(const Merge *m)
+static void check_updates(const HerdMergeParts *m)
 {
 	ListCell *lc;
 
 	foreach (lc, m->query->mergeActionList) {
 		MergeAction *action = lfirst(lc);
-		Node *value = (Node *)value_of(action->targetList, m->table->keyattno);
+		Node *value = (Node *)herd_merge_value(action->targetList, m->table->keyattno);
 
 		if (action->commandType != CMD_UPDATE || value == NULL ||
-		    is_column(m, is_by_source(action) ? m->own : m->facts, value, m->key))
+		    is_column(m, herd_merge_is_by_source(action) ? m->own : m->facts, value,
+			      m->key))
 			continue;
 		ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -365,7 +143,7 @@ static void check_updates(const Merge *m)
 
 /* -- one shard --------------------------------------------------------------------------------- */
 
-static bool add_constant_key(HerdRemote *remote, const Merge *m, List *facts, HerdTerm key)
+static bool add_constant_key(HerdRemote *remote, const HerdMergeParts *m, List *facts, HerdTerm key)
 {
 	HerdFact *fact = herd_fact_constant(facts, key, m->table, false);
 
@@ -375,9 +153,9 @@ static bool add_constant_key(HerdRemote *remote, const Merge *m, List *facts, He
 }
 
 /* The key of a new row is a constant, or a column that is one. */
-static bool add_insert_key(HerdRemote *remote, const Merge *m, const MergeAction *action)
+static bool add_insert_key(HerdRemote *remote, const HerdMergeParts *m, const MergeAction *action)
 {
-	Node *value = (Node *)value_of(action->targetList, m->table->keyattno);
+	Node *value = (Node *)herd_merge_value(action->targetList, m->table->keyattno);
 	HerdTerm term;
 	HerdFact fact = { 0 };
 
@@ -393,7 +171,7 @@ static bool add_insert_key(HerdRemote *remote, const Merge *m, const MergeAction
 	return true;
 }
 
-static bool sublinks_are_reference(const Merge *m)
+static bool sublinks_are_reference(const HerdMergeParts *m)
 {
 	HerdPart nothing = { .kind = HERD_PART_RECURRING };
 
@@ -409,7 +187,7 @@ static bool beside(const HerdTable *a, const HerdTable *b)
 }
 
 /* Everything that the source reads is on the node of the one shard. */
-static bool source_meets(HerdRemote *remote, const Merge *m)
+static bool source_meets(HerdRemote *remote, const HerdMergeParts *m)
 {
 	HerdLevel level = { .query = m->source };
 	HerdLeaves leaves = { 0 };
@@ -436,12 +214,12 @@ static bool source_meets(HerdRemote *remote, const Merge *m)
 	return true;
 }
 
-static bool has_volatile(const Merge *m)
+static bool has_volatile(const HerdMergeParts *m)
 {
 	return contain_volatile_functions((Node *)m->query);
 }
 
-static bool meets_in_shard(HerdRemote *remote, const Merge *m)
+static bool meets_in_shard(HerdRemote *remote, const HerdMergeParts *m)
 {
 	ListCell *lc;
 
@@ -456,21 +234,22 @@ static bool meets_in_shard(HerdRemote *remote, const Merge *m)
 	foreach (lc, m->query->mergeActionList) {
 		MergeAction *action = lfirst(lc);
 
-		if (is_insert(action) && action->commandType == CMD_INSERT &&
+		if (herd_merge_is_insert(action) && action->commandType == CMD_INSERT &&
 		    !add_insert_key(remote, m, action))
 			return false;
 	}
 	return true;
 }
 
-static bool volatile_inserts(const Merge *m)
+static bool volatile_inserts(const HerdMergeParts *m)
 {
 	ListCell *lc;
 
 	foreach (lc, m->query->mergeActionList) {
 		MergeAction *action = lfirst(lc);
 
-		if (is_insert(action) && contain_volatile_functions((Node *)action->targetList))
+		if (herd_merge_is_insert(action) &&
+		    contain_volatile_functions((Node *)action->targetList))
 			return true;
 	}
 	return false;
@@ -494,7 +273,7 @@ static bool key_is_not_null(const HerdTable *table)
 }
 
 /* No shard would mind a null in the distribution column. */
-static void require_keys(const Merge *m)
+static void require_keys(const HerdMergeParts *m)
 {
 	Oid types[2] = { ANYELEMENTOID, TEXTOID };
 	ListCell *lc;
@@ -506,7 +285,7 @@ static void require_keys(const Merge *m)
 		TargetEntry *tle;
 		Const *name;
 
-		if (!is_insert(action) || action->commandType != CMD_INSERT)
+		if (!herd_merge_is_insert(action) || action->commandType != CMD_INSERT)
 			continue;
 		tle = get_tle_by_resno(action->targetList, m->table->keyattno);
 		if (tle == NULL)
@@ -530,7 +309,7 @@ static bool has_extern_param_walker(Node *node, void *context)
 }
 
 /* Fills in what does not depend on which shards they are; the keys are there already. */
-static HerdRemote *finish(HerdRemote *remote, Merge *m)
+static HerdRemote *finish(HerdRemote *remote, HerdMergeParts *m)
 {
 	List *keys = remote->evals;
 	List *evals = NIL;
@@ -555,7 +334,7 @@ static HerdRemote *finish(HerdRemote *remote, Merge *m)
 	return remote;
 }
 
-static HerdRemote *to_one_shard(Merge *m)
+static HerdRemote *to_one_shard(HerdMergeParts *m)
 {
 	HerdRemote *remote = palloc0(sizeof(HerdRemote));
 
@@ -585,7 +364,7 @@ static bool colocated(const HerdTable *a, const HerdTable *b)
 }
 
 /* An output of the source that is the key of its shards, and of the target rows it matches. */
-static bool lies_beside(Merge *m)
+static bool lies_beside(HerdMergeParts *m)
 {
 	ListCell *lc;
 
@@ -593,7 +372,9 @@ static bool lies_beside(Merge *m)
 	    !colocated(m->part.table, m->table))
 		return false;
 	foreach (lc, m->part.outputs) {
-		HerdTerm term = { .query = m->query, .varno = SOURCE, .attno = lfirst_int(lc) };
+		HerdTerm term = { .query = m->query,
+				  .varno = HERD_MERGE_SOURCE,
+				  .attno = lfirst_int(lc) };
 
 		if (herd_fact_connected(m->facts, m->key, term, m->table)) {
 			if (m->inserts && !m->away && !inserts_stay(m, lfirst_int(lc)))
@@ -606,7 +387,7 @@ static bool lies_beside(Merge *m)
 }
 
 /* Each shard takes the rows that would match in it, of those that all have. */
-static void filter_by_shard(Merge *m)
+static void filter_by_shard(HerdMergeParts *m)
 {
 	Oid types[3] = { REGCLASSOID, ANYOID, INT4OID };
 	TargetEntry *tle = get_tle_by_resno(m->source->targetList, m->column);
@@ -625,7 +406,7 @@ static void filter_by_shard(Merge *m)
 	ref->rtindex = 1;
 	outer->commandType = CMD_SELECT;
 	outer->canSetTag = true;
-	outer->rtable = list_make1(subquery_rte(m->source));
+	outer->rtable = list_make1(herd_merge_source_rte(m->source));
 	outer->jointree = makeFromExpr(
 		list_make1(ref),
 		(Node *)makeFuncExpr(internal_function(HERD_IN_SHARD, 3, types), BOOLOID, args,
@@ -640,17 +421,17 @@ static void filter_by_shard(Merge *m)
 			lappend(outer->targetList,
 				makeTargetEntry((Expr *)var, pos, psprintf("c%d", pos), false));
 	}
-	rt_fetch(SOURCE, m->query->rtable)->subquery = outer;
+	rt_fetch(HERD_MERGE_SOURCE, m->query->rtable)->subquery = outer;
 }
 
-static void move_source(Merge *m, AttrNumber column)
+static void move_source(HerdMergeParts *m, AttrNumber column)
 {
-	RangeTblEntry *rte = rt_fetch(SOURCE, m->query->rtable);
+	RangeTblEntry *rte = rt_fetch(HERD_MERGE_SOURCE, m->query->rtable);
 	HerdMove *move;
 
 	if (!herd_columns_can_travel(m->source->targetList, false))
-		refuse(m, "Its source has columns that cannot be sent to other nodes.",
-		       "Name the columns of the source instead of its rows.");
+		herd_merge_refuse(m, "Its source has columns that cannot be sent to other nodes.",
+				  "Name the columns of the source instead of its rows.");
 	move = herd_move_subquery(m->planning, m->table, m->source, column,
 				  column ? herd_key_hash_proc(m->table, source_type(m, column))
 					 : InvalidOid);
@@ -659,10 +440,10 @@ static void move_source(Merge *m, AttrNumber column)
 }
 
 /* Subqueries that shards cannot answer by themselves are answered before. */
-static void move_sublinks(Merge *m)
+static void move_sublinks(HerdMergeParts *m)
 {
 	HerdPart part = { .kind = HERD_PART_RECURRING };
-	HerdTerm term = { .query = m->query, .varno = SOURCE, .attno = m->column };
+	HerdTerm term = { .query = m->query, .varno = HERD_MERGE_SOURCE, .attno = m->column };
 	List *bad;
 	ListCell *lc;
 
@@ -680,9 +461,10 @@ static void move_sublinks(Merge *m)
 		HerdMove *move;
 
 		if (!herd_stands_alone(sub))
-			refuse(m,
-			       "It has a subquery that is not joined on the distribution column.",
-			       "Put what the subquery gives into the source.");
+			herd_merge_refuse(
+				m,
+				"It has a subquery that is not joined on the distribution column.",
+				"Put what the subquery gives into the source.");
 		move = herd_move_subquery(m->planning, m->table, sub, 0, InvalidOid);
 		sublink->subselect = (Node *)herd_select_moved(move, sub);
 		m->moves = lappend(m->moves, move);
@@ -695,7 +477,7 @@ static void drop_inserts(Query *query)
 	ListCell *lc;
 
 	foreach (lc, query->mergeActionList)
-		if (!is_insert((MergeAction *)lfirst(lc)))
+		if (!herd_merge_is_insert((MergeAction *)lfirst(lc)))
 			kept = lappend(kept, lfirst(lc));
 	query->mergeActionList = kept;
 }
@@ -711,10 +493,10 @@ static bool does_something(const Query *query)
 }
 
 /* One shard is enough if nothing can happen in another. */
-static void choose_shards(HerdRemote *remote, const Merge *m)
+static void choose_shards(HerdRemote *remote, const HerdMergeParts *m)
 {
 	bool inserts = m->inserts && !m->away;
-	HerdTerm term = { .query = m->query, .varno = SOURCE, .attno = m->column };
+	HerdTerm term = { .query = m->query, .varno = HERD_MERGE_SOURCE, .attno = m->column };
 
 	remote->shards = HERD_SHARDS_ALL;
 	remote->tier = 1;
@@ -725,7 +507,7 @@ static void choose_shards(HerdRemote *remote, const Merge *m)
 		remote->shards = HERD_SHARDS_KEY;
 }
 
-static HerdRemote *to_all_shards(Merge *m)
+static HerdRemote *to_all_shards(HerdMergeParts *m)
 {
 	HerdRemote *remote = palloc0(sizeof(HerdRemote));
 	bool beside_it = lies_beside(m);
@@ -734,11 +516,11 @@ static HerdRemote *to_all_shards(Merge *m)
 		drop_inserts(m->query);
 	if (!does_something(m->query))
 		return NULL;
-	if (contain_volatile_functions((Node *)merge_on(m->query)) ||
+	if (contain_volatile_functions((Node *)herd_merge_on(m->query)) ||
 	    (m->table->kind == HERD_TABLE_REFERENCE &&
 	     contain_volatile_functions((Node *)m->query->mergeActionList)))
-		refuse(m, "It has a volatile function.",
-		       "Compute its values in the source of the MERGE.");
+		herd_merge_refuse(m, "It has a volatile function.",
+				  "Compute its values in the source of the MERGE.");
 	choose_shards(remote, m);
 	move_sublinks(m);
 	if (m->table->kind != HERD_TABLE_HASH) {
@@ -757,173 +539,15 @@ static HerdRemote *to_all_shards(Merge *m)
 	return finish(remote, m);
 }
 
-/* -- new rows of this node --------------------------------------------------------------------- */
-
-/* Vars of the source belong to the query around that of the target. */
-static Node *outward_mutator(Node *node, void *context)
-{
-	int *depth = context;
-
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Var)) {
-		Var *var = copyObject((Var *)node);
-
-		if (var->varlevelsup == (Index)*depth && var->varno == SOURCE) {
-			var->varno = var->varnosyn = 1;
-			var->varlevelsup++;
-		}
-		return (Node *)var;
-	}
-	if (IsA(node, Query)) {
-		Query *result;
-
-		(*depth)++;
-		result = query_tree_mutator((Query *)node, outward_mutator, context, 0);
-		(*depth)--;
-		return (Node *)result;
-	}
-	return expression_tree_mutator(node, outward_mutator, context);
-}
-
-/* NOT EXISTS (SELECT FROM target WHERE on) */
-static Expr *without_match(const Merge *m, Node *on)
-{
-	Query *query = makeNode(Query);
-	RangeTblRef *ref = makeNode(RangeTblRef);
-	RangeTblEntry *target = copyObject(rt_fetch(TARGET, m->query->rtable));
-	SubLink *exists = makeNode(SubLink);
-	int depth = 0;
-
-	ref->rtindex = 1;
-	target->inFromCl = true;
-#if PG_VERSION_NUM >= 160000
-	target->perminfoindex = 0; /* checked on the statement's own relations */
-#else
-	target->requiredPerms = 0;
-#endif
-	query->commandType = CMD_SELECT;
-	query->canSetTag = true;
-	query->rtable = list_make1(target);
-	query->jointree = makeFromExpr(list_make1(ref), outward_mutator(on, &depth));
-	query->hasSubLinks = m->query->hasSubLinks;
-	query->targetList =
-		list_make1(makeTargetEntry((Expr *)makeConst(INT4OID, -1, InvalidOid, sizeof(int32),
-							     Int32GetDatum(1), false, true),
-					   1, "c1", false));
-	exists->subLinkType = EXISTS_SUBLINK;
-	exists->subselect = (Node *)query;
-	exists->location = -1;
-	return make_notclause((Expr *)exists);
-}
-
-static Node *as_first_relation(Node *node)
-{
-	ListCell *lc;
-
-	node = copyObject(node);
-	foreach (lc, pull_vars_of_level(node, 0)) {
-		Var *var = lfirst(lc);
-
-		Assert(var->varno == SOURCE);
-		var->varno = var->varnosyn = 1;
-	}
-	return node;
-}
-
-static Node *condition_of(const MergeAction *action)
-{
-	if (action->qual == NULL)
-		return makeBoolConst(true, false);
-	if (IsA(action->qual, List))
-		return (Node *)make_ands_explicit((List *)action->qual);
-	return action->qual;
-}
-
-/* CASE WHEN condition of the first action THEN its value .. END; attno 0: whether it inserts. */
-static Expr *by_action(const Merge *m, AttrNumber attno, Oid type, int32 typmod, Oid collation)
-{
-	CaseExpr *expr = makeNode(CaseExpr);
-	ListCell *lc;
-
-	foreach (lc, m->query->mergeActionList) {
-		MergeAction *action = lfirst(lc);
-		CaseWhen *when = makeNode(CaseWhen);
-		Expr *value = value_of(action->targetList, attno);
-
-		if (!is_insert(action))
-			continue;
-		if (attno == 0)
-			value = (Expr *)makeBoolConst(action->commandType == CMD_INSERT, false);
-		else if (value == NULL)
-			value = (Expr *)makeNullConst(type, typmod, collation);
-		when->expr = (Expr *)condition_of(action);
-		when->result = value;
-		when->location = -1;
-		if (action->qual == NULL && expr->args == NIL)
-			return (Expr *)as_first_relation((Node *)value);
-		expr->args = lappend(expr->args, when);
-	}
-	expr->casetype = type;
-	expr->casecollid = collation;
-	expr->defresult = (Expr *)makeNullConst(type, typmod, collation);
-	expr->location = -1;
-	return (Expr *)as_first_relation((Node *)expr);
-}
-
-static bool given_by_any(const Merge *m, AttrNumber attno)
+static bool volatile_conditions(const HerdMergeParts *m)
 {
 	ListCell *lc;
 
 	foreach (lc, m->query->mergeActionList)
-		if (is_insert((MergeAction *)lfirst(lc)) &&
-		    value_of(((MergeAction *)lfirst(lc))->targetList, attno) != NULL)
-			return true;
-	return false;
-}
-
-static bool volatile_conditions(const Merge *m)
-{
-	ListCell *lc;
-
-	foreach (lc, m->query->mergeActionList)
-		if (is_insert((MergeAction *)lfirst(lc)) &&
+		if (herd_merge_is_insert((MergeAction *)lfirst(lc)) &&
 		    contain_volatile_functions(((MergeAction *)lfirst(lc))->qual))
 			return true;
-	return contain_volatile_functions((Node *)merge_on(m->query));
-}
-
-/* SELECT the new rows FROM source WHERE NOT EXISTS (..) AND an action inserts them. */
-static void rows_to_insert(const Merge *m, HerdMerge *result)
-{
-	Query *select = makeNode(Query);
-	RangeTblRef *ref = makeNode(RangeTblRef);
-	Relation rel = table_open(m->table->relid, NoLock);
-	Expr *inserts = by_action(m, 0, BOOLOID, -1, InvalidOid);
-
-	ref->rtindex = 1;
-	select->commandType = CMD_SELECT;
-	select->canSetTag = true;
-	select->hasSubLinks = true;
-	select->rtable = list_make1(subquery_rte(copyObject(m->source)));
-	select->jointree = makeFromExpr(list_make1(ref),
-					(Node *)make_ands_explicit(list_make2(
-						without_match(m, merge_on(m->query)), inserts)));
-	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++) {
-		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
-		int pos = list_length(result->attnums) + 1;
-
-		if (att->attisdropped || att->attgenerated || !given_by_any(m, att->attnum))
-			continue;
-		result->attnums = lappend_int(result->attnums, att->attnum);
-		select->targetList =
-			lappend(select->targetList,
-				makeTargetEntry(by_action(m, att->attnum, att->atttypid,
-							  att->atttypmod, att->attcollation),
-						pos, pstrdup(NameStr(att->attname)), false));
-	}
-	table_close(rel, NoLock);
-	result->select = select;
+	return contain_volatile_functions((Node *)herd_merge_on(m->query));
 }
 
 static Query *insert_query(const Query *parse)
@@ -945,7 +569,7 @@ static Query *insert_query(const Query *parse)
 HerdMerge herd_merge(const Query *parse, HerdPlanning *planning)
 {
 	HerdMerge result = { 0 };
-	Merge m = normal_form(parse, planning);
+	HerdMergeParts m = herd_merge_parts(parse, planning);
 
 	look_at_actions(&m);
 	look_at_source(&m);
@@ -963,16 +587,18 @@ HerdMerge herd_merge(const Query *parse, HerdPlanning *planning)
 	(void)lies_beside(&m); /* may find that rows are away */
 	if (m.away) {
 		if (parse->returningList != NIL)
-			refuse(&m,
-			       "Its new rows belong to other shards than the rows of its source.",
-			       "Leave out RETURNING.");
+			herd_merge_refuse(
+				&m,
+				"Its new rows belong to other shards than the rows of its source.",
+				"Leave out RETURNING.");
 		if (volatile_conditions(&m) || m.source->hasModifyingCTE ||
 		    contain_volatile_functions((Node *)m.source))
-			refuse(&m,
-			       "Its new rows belong to other shards than the rows of its source, "
-			       "which come from a volatile function or a writing WITH query.",
-			       "Put the rows of the source into a table before.");
-		rows_to_insert(&m, &result);
+			herd_merge_refuse(
+				&m,
+				"Its new rows belong to other shards than the rows of its source, "
+				"which come from a volatile function or a writing WITH query.",
+				"Put the rows of the source into a table before.");
+		herd_merge_rows(&m, &result);
 		result.insert = insert_query(parse);
 	}
 	result.remote = to_all_shards(&m);

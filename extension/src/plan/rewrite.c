@@ -13,6 +13,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "compat.h"
 #include "guc.h"
 #include "plan/leaves.h"
 #include "plan/part.h"
@@ -340,7 +341,7 @@ static void replace_by_rows(Query *query, HerdRemote *remote, HerdPlanning *plan
 }
 
 /* A reference table (or one of the coordinator, there) is read where the statement runs. */
-static bool read_here(RangeTblEntry *rte, const HerdTable *table)
+static bool read_here(Query *query, RangeTblEntry *rte, const HerdTable *table)
 {
 	const HerdShard *shard = &table->shards[0];
 	char *relname;
@@ -358,11 +359,7 @@ static bool read_here(RangeTblEntry *rte, const HerdTable *table)
 			return false;
 		LockRelationOid(relid, rte->rellockmode);
 		rte->relid = relid;
-#if PG_VERSION_NUM >= 160000
-		rte->perminfoindex = 0; /* checked on the shell relation */
-#else
-		rte->requiredPerms = 0;
-#endif
+		herd_drop_permissions(query, rte); /* checked on the shell relation */
 		return true;
 	}
 	return false;
@@ -425,7 +422,8 @@ static void rewrite_items(Query *query, Node *jtnode, HerdPlanning *planning)
 		} else if (rte->rtekind == RTE_RELATION && varno != query->resultRelation) {
 			const HerdTable *table = herd_table_get(rte->relid);
 
-			if (table != NULL && (query->rowMarks != NIL || !read_here(rte, table)))
+			if (table != NULL &&
+			    (query->rowMarks != NIL || !read_here(query, rte, table)))
 				rewrite_relation(query, varno, planning);
 		}
 	} else if (IsA(jtnode, FromExpr)) {

@@ -1,0 +1,51 @@
+/*
+ * plan/merge_parts.h - what plan/merge*.c know of a MERGE; for them only.
+ */
+#pragma once
+#include "postgres.h"
+
+#include "plan/merge.h"
+#include "plan/part.h"
+
+#if PG_VERSION_NUM >= 170000
+#define herd_merge_is_insert(a) ((a)->matchKind == MERGE_WHEN_NOT_MATCHED_BY_TARGET)
+#define herd_merge_is_by_source(a) ((a)->matchKind == MERGE_WHEN_NOT_MATCHED_BY_SOURCE)
+#define herd_merge_on(query) ((query)->mergeJoinCondition)
+#else
+#define herd_merge_is_insert(a) (!(a)->matched)
+#define herd_merge_is_by_source(a) false
+#define herd_merge_on(query) ((query)->jointree->quals)
+#endif
+
+/* Relations of the normal form. */
+enum { HERD_MERGE_TARGET = 1, HERD_MERGE_SOURCE = 2 };
+
+typedef struct HerdMergeParts {
+	Query *query;  /* in normal form: MERGE INTO target USING (subquery) ON .. */
+	Query *source; /* the subquery */
+	HerdLevel level;
+	const HerdTable *table;
+	HerdTerm key;
+	HerdPart part;     /* of the source */
+	List *own;         /* facts of the source alone: of rows without a match too */
+	List *facts;       /* of pairs that match */
+	AttrNumber column; /* of the source: equals the key of the row that it matches; 0: none */
+	bool inserts;      /* rows without a match matter */
+	bool by_source;    /* target rows without a match do */
+	bool away;         /* new rows are inserted from this node */
+	HerdPlanning *planning;
+	List *moves;
+} HerdMergeParts;
+
+/* merge_form.c: raises for what can be refused at sight. */
+extern HerdMergeParts herd_merge_parts(const Query *parse, HerdPlanning *planning);
+/* The source as a relation of a query. */
+extern RangeTblEntry *herd_merge_source_rte(Query *source);
+/* What a target list gives to a column, or NULL. */
+extern Expr *herd_merge_value(const List *tlist, AttrNumber attno);
+extern void herd_merge_refuse(const HerdMergeParts *m, const char *detail, const char *hint)
+	pg_attribute_noreturn();
+
+/* merge_rows.c: SELECT the new rows FROM source WHERE NOT EXISTS (..) AND an action inserts them.
+ */
+extern void herd_merge_rows(const HerdMergeParts *m, HerdMerge *result);
