@@ -1,6 +1,7 @@
 #include "postgres.h"
 
 #include "catalog/metadata.h"
+#include "conn/adopt.h"
 #include "conn/budget.h"
 #include "conn/login.h"
 #include "ddl/ddl.h"
@@ -33,4 +34,5 @@ void _PG_init(void)
 	herd_maintenance_init();
 	herd_plan_init();
 	herd_result_init();
+	herd_adopt_init();
 }

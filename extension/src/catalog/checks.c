@@ -3,6 +3,7 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
+#include "attach/attach.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
@@ -42,17 +43,9 @@ static void check_relation(Relation rel, HerdTableKind kind)
 		refuse(rel, "it inherits from another table", "Use a partitioned table.");
 	if (rel->rd_rel->relkind == RELKIND_RELATION && has_subclass(relid))
 		refuse(rel, "other tables inherit from it", "Use a partitioned table.");
-	if (rel->rd_rel->relrowsecurity)
-		refuse(rel, "row-level security is not supported",
-		       "Disable row-level security on it.");
 	if (OidIsValid(rel->rd_rel->reloftype))
 		refuse(rel, "typed tables are not supported", NULL);
-	if (herd_sql_int("SELECT count(*) FROM pg_trigger WHERE tgrelid = %u AND NOT "
-			 "tgisinternal",
-			 relid) > 0)
-		refuse(rel, "triggers are not supported", "Drop its triggers.");
-	if (herd_sql_int("SELECT count(*) FROM pg_rewrite WHERE ev_class = %u", relid) > 0)
-		refuse(rel, "rules are not supported", "Drop its rules.");
+	herd_attach_check(relid);
 }
 
 static void check_key_column(Relation rel, AttrNumber keyattno)

@@ -23,6 +23,7 @@
 #include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -463,6 +464,7 @@ PGDLLEXPORT Datum herd_undistribute_table(PG_FUNCTION_ARGS)
 	Oid relid = PG_GETARG_OID(0);
 	char *name, *columns;
 	List *tree;
+	int guc_level;
 	ListCell *lc;
 	Relation rel;
 
@@ -494,6 +496,10 @@ PGDLLEXPORT Datum herd_undistribute_table(PG_FUNCTION_ARGS)
 	tree = herd_partition_tree_up(relid);
 	relation_close(rel, NoLock);
 
+	guc_level = herd_shape_begin();
+	/* all rows, or an error */
+	(void)set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+				true, 0, false);
 	herd_sql_exec("CREATE TEMPORARY TABLE herd_undistribute ON COMMIT DROP AS "
 		      "SELECT %s FROM %s",
 		      columns, name);
@@ -503,9 +509,13 @@ PGDLLEXPORT Datum herd_undistribute_table(PG_FUNCTION_ARGS)
 			"SELECT citus_internal.drop_shards(%u, %s, %s)", lfirst_oid(lc),
 			quote_literal_cstr(get_namespace_name(get_rel_namespace(lfirst_oid(lc)))),
 			quote_literal_cstr(get_rel_name(lfirst_oid(lc))));
+	/* as they are: no triggers, no rules; those of the metadata had to fire before */
+	(void)set_config_option("session_replication_role", "replica", PGC_SUSET, PGC_S_SESSION,
+				GUC_ACTION_SAVE, true, 0, false);
 	herd_sql_exec("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM "
 		      "pg_temp.herd_undistribute",
 		      name, columns, columns);
+	herd_shape_end(guc_level);
 	herd_ddl_run(NULL, list_make1("DROP TABLE pg_temp.herd_undistribute"));
 	PG_RETURN_VOID();
 }

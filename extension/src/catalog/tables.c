@@ -3,6 +3,7 @@
 #include "access/heapam.h"
 #include "access/relation.h"
 #include "access/table.h"
+#include "attach/attach.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_sequence.h"
@@ -155,6 +156,7 @@ static List *local_shard_commands(Oid relid, bool keys)
 		if (keys) {
 			commands = list_concat(commands,
 					       herd_shape_foreign_keys(relid, shard->shardid));
+			commands = list_concat(commands, herd_attach_shape(relid, shard->shardid));
 			continue;
 		}
 		commands = lappend(commands, herd_shape_create(relid, shard->shardid));

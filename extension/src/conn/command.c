@@ -94,7 +94,7 @@ static void send_command(HerdConn *c, HerdCmd cmd, const char *sql)
 	sent_or_lost(c, PQsendQueryParams(c->pg, sql, 0, NULL, NULL, NULL, NULL, 0));
 }
 
-static void send_plain(HerdConn *c, const char *sql)
+void herd_conn_send_plain(HerdConn *c, const char *sql)
 {
 	send_command(c, HERD_CMD_SETUP, sql);
 }
@@ -117,6 +117,14 @@ static const char *isolation_name(void)
 	}
 }
 
+/* What a rolled back savepoint, or the end of the block, has undone. */
+static void forget_adopted(HerdConn *c)
+{
+	if (c->adopted)
+		pfree(c->adopted);
+	c->adopted = NULL;
+}
+
 static void send_begin(HerdConn *c)
 {
 	StringInfoData sql;
@@ -132,7 +140,8 @@ static void send_begin(HerdConn *c)
 	c->released = 0;
 	c->wrote_level = 0;
 	c->only_holds = true;
-	send_plain(c, sql.data);
+	forget_adopted(c);
+	herd_conn_send_plain(c, sql.data);
 	pfree(sql.data);
 }
 
@@ -145,14 +154,14 @@ static void send_savepoints(HerdConn *c)
 
 		c->level = c->released - 1;
 		c->released = 0;
-		send_plain(c, sql);
+		herd_conn_send_plain(c, sql);
 		pfree(sql);
 	}
 	Assert(c->level <= level);
 	while (c->level < level) {
 		char *sql = psprintf("SAVEPOINT herd_%d", ++c->level);
 
-		send_plain(c, sql);
+		herd_conn_send_plain(c, sql);
 		pfree(sql);
 	}
 }
@@ -176,12 +185,13 @@ static void send_settings(HerdConn *c)
 	if (c->settings_known && memcmp(&now, &c->settings, sizeof(now)) == 0)
 		return;
 
+	forget_adopted(c);
 	/* SET, as it takes no snapshot: BEGIN ISOLATION LEVEL may follow without a sync between. */
 	for (int i = 0; i < lengthof(names); i++) {
 		char *sql = psprintf("SET %s = %s", names[i],
 				     quote_literal_cstr(GetConfigOption(names[i], false, false)));
 
-		send_plain(c, sql);
+		herd_conn_send_plain(c, sql);
 		pfree(sql);
 	}
 	/* Outside a block they are to stay, whatever becomes of the command that follows. */
@@ -218,7 +228,7 @@ static void make_room(HerdConn *c)
 			return; /* all of them are under way; the table may grow a little */
 		sql = psprintf("DEALLOCATE herd_" UINT64_FORMAT, old->number);
 		forget_statement(c, old);
-		send_plain(c, sql);
+		herd_conn_send_plain(c, sql);
 		pfree(sql);
 	}
 }

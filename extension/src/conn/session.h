@@ -93,6 +93,7 @@ typedef struct HerdConn {
 	bool prepare_sent; /* the prepared transaction may exist */
 	bool settings_known;
 	HerdSettings settings; /* what the session was last given */
+	char *adopted;         /* what its transaction has adopted: see conn/adopt.h */
 	HTAB *statements;      /* of HerdStatement; NULL before the first */
 	dlist_head lru;        /* most recent first */
 	int nstatements;
@@ -155,6 +156,8 @@ extern char *herd_conn_superuser(void);
 
 /* Session settings, BEGIN and savepoints as the current transaction needs them. */
 extern void herd_conn_send_setup(HerdConn *c, bool in_block, bool writes);
+/* A command whose success is all that matters. */
+extern void herd_conn_send_plain(HerdConn *c, const char *sql);
 extern void herd_conn_send_bind(HerdConn *c, const char *sql);
 typedef struct HerdParams {
 	int n;

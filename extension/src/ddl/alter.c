@@ -5,6 +5,7 @@
 
 #include "access/genam.h"
 #include "access/relation.h"
+#include "attach/attach.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_constraint.h"
@@ -28,7 +29,7 @@ enum how {
 	HOW_DROP_CONSTRAINT
 };
 
-static enum how how_to(AlterTableType type)
+static enum how how_to_type(AlterTableType type)
 {
 	switch (type) {
 	case AT_AddColumn:
@@ -46,7 +47,19 @@ static enum how how_to(AlterTableType type)
 	case AT_SetLogged:
 	case AT_SetUnLogged:
 	case AT_ChangeOwner:
+	case AT_EnableTrigAll:
+	case AT_EnableTrigUser:
+	case AT_DisableTrigAll:
+	case AT_DisableTrigUser:
+	case AT_EnableRowSecurity:
+	case AT_DisableRowSecurity:
+	case AT_ForceRowSecurity:
+	case AT_NoForceRowSecurity:
 		return HOW_SAME;
+	case AT_EnableRule:
+	case AT_DisableRule:
+	case AT_EnableAlwaysRule:
+	case AT_EnableReplicaRule:
 	case AT_ColumnDefault:
 	case AT_DropIdentity:
 	case AT_SetIdentity:
@@ -58,6 +71,19 @@ static enum how how_to(AlterTableType type)
 		return HOW_DROP_CONSTRAINT;
 	default:
 		return HOW_REFUSE;
+	}
+}
+
+static enum how how_to(const HerdTable *table, const AlterTableCmd *cmd)
+{
+	switch (cmd->subtype) {
+	case AT_EnableTrig:
+	case AT_EnableAlwaysTrig:
+	case AT_EnableReplicaTrig:
+	case AT_DisableTrig:
+		return herd_attach_on_shards(table->relid, cmd->name) ? HOW_SAME : HOW_SHELL_ONLY;
+	default:
+		return how_to_type(cmd->subtype);
 	}
 }
 
@@ -100,7 +126,7 @@ static void check_command(const HerdTable *table, const AlterTableCmd *cmd)
 	bool key = table->keyattno && cmd->name &&
 		   strcmp(cmd->name, get_attname(table->relid, table->keyattno, false)) == 0;
 
-	if (how_to(cmd->subtype) == HOW_REFUSE)
+	if (how_to(table, cmd) == HOW_REFUSE)
 		refuse(table, "this form of ALTER TABLE is not supported",
 		       "Undistribute the table, or recreate it.");
 	if (key && (cmd->subtype == AT_DropColumn || cmd->subtype == AT_AlterColumnType))
@@ -201,10 +227,10 @@ bool herd_utility_alter_table(HerdUtility *u)
 
 		if (!u->applying)
 			check_command(table, cmd);
-		if (lc != list_head(stmt->cmds) && how != how_to(cmd->subtype))
+		if (lc != list_head(stmt->cmds) && how != how_to(table, cmd))
 			refuse(table, "these subcommands cannot be combined",
 			       "Use an ALTER TABLE statement for each.");
-		how = how_to(cmd->subtype);
+		how = how_to(table, cmd);
 		if (how == HOW_DROP_CONSTRAINT)
 			shards = list_concat(shards, named_constraint(table, cmd));
 	}

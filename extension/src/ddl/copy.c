@@ -6,6 +6,7 @@
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "attach/attach.h"
 #include "catalog/pg_authid.h"
 #include "commands/copy.h"
 #include "commands/progress.h"
@@ -149,10 +150,15 @@ static void copy_from(HerdUtility *u, Relation rel)
 	CopyStmt *stmt = castNode(CopyStmt, u->stmt);
 	const HerdTable *table = herd_table_get(RelationGetRelid(rel));
 	ParseState *pstate = make_parsestate(NULL);
+	HerdFire fire = { .relid = RelationGetRelid(rel), .command = CMD_INSERT };
 	CopyFromState cstate;
 	uint64 rows, excluded = 0;
 	Node *where;
 
+	if (check_enable_rls(fire.relid, InvalidOid, false) == RLS_ENABLED)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("COPY FROM not supported with row-level security"),
+				errhint("Use INSERT statements instead.")));
 	pstate->p_sourcetext = u->query;
 	pstate->p_queryEnv = u->env;
 	check_source(stmt);
@@ -160,6 +166,7 @@ static void copy_from(HerdUtility *u, Relation rel)
 	PreventCommandIfReadOnly("COPY FROM");
 	cstate = BeginCopyFrom(pstate, rel, NULL, stmt->filename, stmt->is_program, NULL,
 			       stmt->attlist, stmt->options);
+	herd_fire_alone(&fire, true);
 	if (herd_copy_raw_possible(cstate, table, where))
 		rows = herd_copy_raw(cstate, table, where, &excluded);
 	else
@@ -167,6 +174,7 @@ static void copy_from(HerdUtility *u, Relation rel)
 	if (excluded > 0)
 		pgstat_progress_update_param(PROGRESS_COPY_TUPLES_EXCLUDED, excluded);
 	EndCopyFrom(cstate);
+	herd_fire_alone(&fire, false);
 	free_parsestate(pstate);
 	if (u->qc)
 		SetQueryCompletion(u->qc, CMDTAG_COPY, rows);

@@ -4,6 +4,7 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/toast_compression.h"
+#include "attach/attach.h"
 #include "catalog/dependency.h"
 #include "catalog/index.h"
 #include "catalog/indexing.h"
@@ -506,6 +507,7 @@ List *herd_shape_shell(Oid relid)
 		out = lappend(out, psprintf("SELECT citus_internal.localize_sequence(%s)",
 					    quote_literal_cstr(herd_shape_name(seqid, 0))));
 	}
+	out = list_concat(out, herd_attach_shape(relid, 0));
 	herd_shape_end(level);
 	return out;
 }

@@ -1,6 +1,7 @@
 #include "ddl/utility.h"
 
 #include "access/xact.h"
+#include "attach/attach.h"
 #include "catalog/namespace.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
@@ -174,16 +175,7 @@ static void check_refused(Node *stmt)
 {
 	ListCell *lc;
 
-	if (IsA(stmt, CreateTrigStmt)) {
-		if (herd_utility_table(castNode(CreateTrigStmt, stmt)->relation, NoLock))
-			refuse("CREATE TRIGGER", castNode(CreateTrigStmt, stmt)->relation->relname);
-	} else if (IsA(stmt, RuleStmt)) {
-		if (herd_utility_table(castNode(RuleStmt, stmt)->relation, NoLock))
-			refuse("CREATE RULE", castNode(RuleStmt, stmt)->relation->relname);
-	} else if (IsA(stmt, CreatePolicyStmt)) {
-		if (herd_utility_table(castNode(CreatePolicyStmt, stmt)->table, NoLock))
-			refuse("CREATE POLICY", castNode(CreatePolicyStmt, stmt)->table->relname);
-	} else if (IsA(stmt, CreatePublicationStmt)) {
+	if (IsA(stmt, CreatePublicationStmt)) {
 		refuse_publication(castNode(CreatePublicationStmt, stmt)->pubobjects);
 	} else if (IsA(stmt, AlterPublicationStmt)) {
 		if (castNode(AlterPublicationStmt, stmt)->action != AP_DropObjects)
@@ -213,6 +205,8 @@ static bool dispatch(HerdUtility *u)
 	}
 	if (!herd_enable_ddl_propagation)
 		return false;
+	if (herd_attach_utility(u))
+		return true;
 	switch (nodeTag(u->stmt)) {
 	case T_AlterTableStmt:
 		return herd_utility_alter_partition(u) || herd_utility_alter_table(u);

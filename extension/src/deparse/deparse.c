@@ -9,6 +9,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/prep.h"
 #include "parser/parse_func.h"
 #include "parser/parser.h"
 #include "parser/parsetree.h"
@@ -20,6 +21,7 @@
 #include "utils/syscache.h"
 
 #include "catalog/metadata.h"
+#include "deparse/code.h"
 #include "deparse/deparse.h"
 #include "move/move.h"
 
@@ -324,6 +326,45 @@ static RangeTblEntry *distributed_rte(Var *var, List *queries)
 	return rte->rtekind == RTE_RELATION && herd_table_get(rte->relid) != NULL ? rte : NULL;
 }
 
+static bool is_table_oid(Node *node, List *queries)
+{
+	while (IsA(node, RelabelType))
+		node = (Node *)((RelabelType *)node)->arg;
+	return IsA(node, Var) && ((Var *)node)->varattno == TableOidAttributeNumber &&
+	       distributed_rte((Var *)node, queries) != NULL;
+}
+
+/*
+ * tableoid = 't'::regclass: the name would be looked up on the node of the shard, where the table
+ * has another OID, while tableoid is the one it has here.
+ */
+static Node *oids_of_tables(OpExpr *op, List *queries)
+{
+	OpExpr *copy;
+	ListCell *lc;
+	bool found = false;
+
+	foreach (lc, op->args)
+		found = found || is_table_oid(lfirst(lc), queries);
+	if (!found)
+		return (Node *)op;
+	copy = copyObject(op);
+	foreach (lc, copy->args) {
+		Node *arg = lfirst(lc);
+
+		while (IsA(arg, RelabelType))
+			arg = (Node *)((RelabelType *)arg)->arg;
+		if (IsA(arg, Const) && ((Const *)arg)->consttype == REGCLASSOID &&
+		    !((Const *)arg)->constisnull) {
+			((Const *)arg)->consttype = OIDOID;
+			lfirst(lc) = arg;
+		} else if (is_table_oid(arg, queries)) {
+			lfirst(lc) = arg;
+		}
+	}
+	return (Node *)copy;
+}
+
 static Node *expand_rows_mutator(Node *node, void *context)
 {
 	List *queries = context; /* innermost first */
@@ -336,6 +377,8 @@ static Node *expand_rows_mutator(Node *node, void *context)
 		query_tree_mutator((Query *)node, expand_rows_mutator, inner, QTW_DONT_COPY_QUERY);
 		return node;
 	}
+	if (IsA(node, OpExpr))
+		node = oids_of_tables((OpExpr *)node, queries);
 	if (IsA(node, RelabelType) && ((RelabelType *)node)->resulttype == REGCLASSOID &&
 	    IsA(((RelabelType *)node)->arg, Var)) {
 		Var *var = (Var *)((RelabelType *)node)->arg;
@@ -524,13 +567,17 @@ static bool prepare_walker(Node *node, void *context)
 		return false;
 	if (IsA(node, Query)) {
 		Query *query = (Query *)node;
+		/* what a rule has put there lacks the mark too */
+		Bitmapset *items = get_relids_in_jointree((Node *)query->jointree, false);
 		ListCell *lc;
 
 		foreach (lc, query->rtable) {
 			RangeTblEntry *rte = lfirst(lc);
 
 			/* the source of an INSERT is not marked, and what is not is not printed */
-			if (query->commandType == CMD_SELECT)
+			if (query->commandType == CMD_SELECT ||
+			    (query->commandType != CMD_INSERT &&
+			     bms_is_member(foreach_current_index(lc) + 1, items)))
 				rte->inFromCl = true;
 			if (rte->rtekind == RTE_RELATION && rte->alias == NULL)
 				rte->alias = makeAlias(get_rel_name(rte->relid), NIL);
@@ -548,6 +595,8 @@ static bool prepare_walker(Node *node, void *context)
 			cte->search_clause = NULL;
 			cte->cycle_clause = NULL;
 		}
+		foreach (lc, query->returningList)
+			((TargetEntry *)lfirst(lc))->resjunk = false; /* checks: plan/security.h */
 		name_conflict_columns(query);
 		/* identity columns are filled here, and shards need not be declared identity */
 		if (query->commandType == CMD_INSERT) {
@@ -638,6 +687,7 @@ HerdTemplate *herd_deparse(Query *query)
 {
 	int nest;
 	char *sql;
+	HerdTemplate *tmpl;
 
 	query = (Query *)expand_rows_mutator((Node *)query, NIL);
 	prepare_walker((Node *)query, NULL);
@@ -647,7 +697,9 @@ HerdTemplate *herd_deparse(Query *query)
 				GUC_ACTION_SAVE, true, 0, false);
 	sql = pg_get_querydef(query, false);
 	AtEOXact_GUC(true, nest);
-	return cut_holes(sql);
+	tmpl = cut_holes(sql);
+	tmpl->code = herd_query_has_code(query);
+	return tmpl;
 }
 
 static const HerdTable *table_of_hole(Oid relid)
@@ -724,7 +776,8 @@ char *herd_template_fill(const HerdTemplate *tmpl, int shardindex)
 
 List *herd_template_to_list(const HerdTemplate *tmpl)
 {
-	return list_make3(makeString(pstrdup(tmpl->text)), tmpl->offsets, tmpl->relids);
+	return list_make4(makeString(pstrdup(tmpl->text)), tmpl->offsets, tmpl->relids,
+			  makeInteger(tmpl->code));
 }
 
 HerdTemplate *herd_template_from_list(List *list)
@@ -734,5 +787,6 @@ HerdTemplate *herd_template_from_list(List *list)
 	tmpl->text = strVal(linitial(list));
 	tmpl->offsets = lsecond(list);
 	tmpl->relids = lthird(list);
+	tmpl->code = intVal(lfourth(list)) != 0;
 	return tmpl;
 }

@@ -8,6 +8,7 @@
 #pragma once
 #include "postgres.h"
 
+#include "deparse/code.h"
 #include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
 
@@ -16,6 +17,7 @@ typedef struct HerdTemplate {
 	List *offsets; /* of int, ascending: where in text a name belongs */
 	List *relids;  /* of Oid: the shell relation of each hole; InvalidOid: the number of the
 			  shard */
+	bool code;     /* it runs code of users on the shards: see deparse/code.h */
 } HerdTemplate;
 
 /* True for an expression with one value for the whole statement: no Vars, aggregates, sublinks. */

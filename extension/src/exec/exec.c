@@ -2,6 +2,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "conn/adopt.h"
 #include "conn/options.h"
 #include "conn/session.h"
 #include "exec/internal.h"
@@ -182,6 +183,8 @@ static void send_task(HerdExec *exec, Worker *w, int task)
 
 	exec->states[task] = (TaskState){ .worker = w - exec->workers };
 	herd_conn_send_setup(w->conn, pool->in_block, job->modifies);
+	if (job->code)
+		herd_conn_send_adopt(w->conn);
 	if (pool->in_block && !job->holds)
 		w->conn->only_holds = false;
 	herd_conn_send(w->conn, job->tasks[task].sql, exec->params,
@@ -302,6 +305,7 @@ HerdExec *herd_exec_begin(const HerdJob *job)
 	lock_shards(job);
 	split_tasks(exec);
 	if (exec->outstanding > 0) {
+		herd_txn_check_nested();
 		exec->max_workers = exec->npools;
 		exec->workers = palloc(exec->max_workers * sizeof(Worker));
 		if (job->tupdesc)

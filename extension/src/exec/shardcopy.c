@@ -3,9 +3,11 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "attach/attach.h"
 #include "catalog/namespace.h"
 #include "commands/copy.h"
 #include "commands/progress.h"
+#include "conn/adopt.h"
 #include "conn/names.h"
 #include "conn/session.h"
 #include "exec/internal.h"
@@ -84,6 +86,7 @@ struct HerdShardCopy {
 	char *tail;
 	char *what;
 	bool binary, raising;
+	bool code;   /* triggers run on the shards */
 	int nhidden; /* fields of each line, see herd_shard_copy_hide */
 	char delim, quote;
 	ShardBuffer *buffers; /* by shard */
@@ -134,6 +137,7 @@ HerdShardCopy *herd_shard_copy_begin(const HerdTable *table, const char *tail, b
 	sc->table = table;
 	sc->namespace = get_rel_namespace(table->relid);
 	sc->relname = get_rel_name(table->relid);
+	sc->code = herd_attach_has_code(table->relid);
 	sc->tail = pstrdup(tail);
 	sc->what = what ? pstrdup(what) : NULL;
 	sc->binary = binary;
@@ -356,6 +360,8 @@ static void start(Stream *s, const ShardBuffer *b, Chunk *chunk)
 	char *sql = psprintf("COPY %s %s", b->relation, sc->tail);
 
 	herd_conn_send_setup(c, true, true);
+	if (sc->code)
+		herd_conn_send_adopt(c);
 	if (herd_conn_busy(c)) {
 		herd_conn_send_sync(c);
 		herd_conn_finish(c);

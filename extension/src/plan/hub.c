@@ -122,8 +122,7 @@ bool herd_stands_alone(Query *query)
 {
 	return query->commandType == CMD_SELECT && !query->hasModifyingCTE &&
 	       query->rowMarks == NIL && !herd_query_is_correlated(query) &&
-	       !contain_volatile_functions((Node *)query) &&
-	       herd_columns_can_travel(query->targetList, false);
+	       !herd_volatile((Node *)query) && herd_columns_can_travel(query->targetList, false);
 }
 
 static void add_subquery(Search *s, int varno, RangeTblEntry *rte)
@@ -739,7 +738,7 @@ bool herd_rewrite_moved(Query *query, HerdPlanning *planning)
 
 	if (!herd_enable_moves || query->commandType != CMD_SELECT || query->cteList != NIL ||
 	    query->rowMarks != NIL || query->setOperations != NULL ||
-	    contain_volatile_functions((Node *)query->jointree))
+	    herd_volatile((Node *)query->jointree))
 		return false;
 	s.facts = herd_facts_of_query(&s.level, NIL);
 	collect_items(&s, (Node *)query->jointree);
@@ -825,7 +824,8 @@ HerdRemote *herd_write_moved(Query *original, HerdPlanning *planning, bool any_s
 	herd_inline_ctes(query);
 	if (!herd_enable_moves || table->kind != HERD_TABLE_HASH || query->cteList != NIL ||
 	    query->rowMarks != NIL || query->setOperations != NULL ||
-	    contain_volatile_functions((Node *)query->jointree))
+	    herd_volatile((Node *)query->jointree) ||
+	    (query->commandType == CMD_INSERT && herd_volatile((Node *)query)))
 		return NULL;
 	if (query->commandType == CMD_UPDATE || query->commandType == CMD_DELETE)
 		moved = move_sources(query, planning, table, any_size, &moves);

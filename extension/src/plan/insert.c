@@ -12,9 +12,13 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 
+#include "attach/attach.h"
 #include "catalog/metadata.h"
+#include "deparse/code.h"
 #include "plan/remote.h"
+#include "plan/security.h"
 
 /* Rows of one INSERT statement per shard; a child with more rows is copied in, if that will do. */
 #define BATCH_ROWS 500
@@ -34,8 +38,10 @@ typedef struct InsertState {
 	int nrows;
 	HerdExec *exec;
 	HerdShardWriter *writer;
+	HerdFire *fire; /* statement triggers, or NULL */
 	bool counts;
 	bool child_done;
+	bool ended;
 	bool batched;
 } InsertState;
 
@@ -127,6 +133,7 @@ static void insert_begin(CustomScanState *node, EState *estate, int eflags)
 	if (state->table == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("relation with OID %u is not distributed anymore", relid)));
+	state->fire = herd_fire_of(state->insert);
 	state->keypos = -1;
 	foreach (lc, state->attnums)
 		if (lfirst_int(lc) == state->table->keyattno)
@@ -202,7 +209,9 @@ static void send_batch(InsertState *state)
 	TupleDesc desc = state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor;
 
 	job->modifies = true;
+	job->all_in_txn = state->fire != NULL;
 	job->params = state->params;
+	job->code = herd_attach_has_code(state->table->relid) || herd_query_has_code(state->insert);
 	job->tupdesc = desc->natts > 0 ? desc : NULL;
 	if (table->kind == HERD_TABLE_REFERENCE) {
 		const HerdShard *shard = &table->shards[0];
@@ -233,7 +242,8 @@ static void count_rows(InsertState *state, uint64 n)
 static bool can_copy(InsertState *state)
 {
 	return state->insert->onConflict == NULL && state->insert->returningList == NIL &&
-	       state->table->kind == HERD_TABLE_HASH;
+	       state->table->kind == HERD_TABLE_HASH &&
+	       check_enable_rls(state->table->relid, InvalidOid, true) != RLS_ENABLED;
 }
 
 static void copy_rows(InsertState *state, PlanState *child, TupleTableSlot *slot)
@@ -299,6 +309,10 @@ static TupleTableSlot *insert_next(ScanState *ss)
 	TupleTableSlot *slot = ss->ss_ScanTupleSlot;
 
 	ExecClearTuple(slot);
+	if (state->ended)
+		return slot;
+	if (state->fire != NULL && !state->batched && !state->child_done && state->exec == NULL)
+		herd_fire(state->fire, true);
 	if (state->params == NULL && state->evals != NIL)
 		state->params =
 			herd_remote_params(&state->remote, state->evals, ss->ps.ps_ExprContext);
@@ -310,8 +324,12 @@ static TupleTableSlot *insert_next(ScanState *ss)
 			herd_exec_end(state->exec);
 			state->exec = NULL;
 		}
-		if (!fill_batch(state))
+		if (!fill_batch(state)) {
+			state->ended = true;
+			if (state->fire != NULL)
+				herd_fire(state->fire, false);
 			return ExecClearTuple(slot);
+		}
 		send_batch(state);
 	}
 }

@@ -152,15 +152,15 @@ static HerdPart part_item(const HerdLevel *level, int varno, List *facts)
 	case RTE_FUNCTION:
 		if (herd_move_of_rte(rte, &move))
 			return part_moved(level, varno, move);
-		if (contain_volatile_functions((Node *)rte->functions))
+		if (herd_volatile((Node *)rte->functions))
 			return part_none("a volatile function in FROM");
 		return part;
 	case RTE_VALUES:
-		if (contain_volatile_functions((Node *)rte->values_lists))
+		if (herd_volatile((Node *)rte->values_lists))
 			return part_none("a volatile function in VALUES");
 		return part;
 	case RTE_TABLEFUNC:
-		if (contain_volatile_functions((Node *)rte->tablefunc))
+		if (herd_volatile((Node *)rte->tablefunc))
 			return part_none("a volatile function in FROM");
 		return part;
 	case RTE_RESULT:
@@ -263,7 +263,7 @@ static bool sublink_ok(const HerdLevel *level, const HerdPart *part, List *facts
 		if (!tied)
 			return false;
 	}
-	return !contain_volatile_functions((Node *)inner.query);
+	return !herd_volatile((Node *)inner.query);
 }
 
 static bool contains_node_walker(Node *node, void *context)
@@ -349,6 +349,8 @@ HerdPart herd_part_query(const HerdLevel *level, List *around)
 		part = herd_part_from(level, (Node *)query->jointree, facts);
 	if (part.kind == HERD_PART_NONE)
 		return part;
+	if (herd_expr_stays_here((Node *)query))
+		return part_none("a function that is to run on this node");
 	if (query->limitCount != NULL || query->limitOffset != NULL)
 		return part_none("LIMIT or OFFSET in a subquery");
 	if (part.kind == HERD_PART_RECURRING) {
@@ -357,8 +359,7 @@ HerdPart herd_part_query(const HerdLevel *level, List *around)
 		if (!leaves_recur(level, around, &leaves))
 			return part_none("a subquery over reference tables with one over others");
 		/* different nodes could give different rows */
-		if (contain_volatile_functions((Node *)query) || query->hasWindowFuncs ||
-		    query->hasDistinctOn)
+		if (herd_volatile((Node *)query) || query->hasWindowFuncs || query->hasDistinctOn)
 			return part_none("a volatile subquery over reference tables");
 		return part;
 	}

@@ -28,6 +28,7 @@
 #include "plan/remote.h"
 #include "plan/rewrite.h"
 #include "plan/route.h"
+#include "plan/security.h"
 #include "stats/stats.h"
 
 /* Makes the plan cache take a plan with the values of parameters instead. */
@@ -128,7 +129,6 @@ static void check_key_unchanged(Query *query, List *tlist, const HerdTable *tabl
 static bool check_walker(Node *node, void *context)
 {
 	Query *query = (Query *)node;
-	ListCell *lc;
 	const HerdTable *target = NULL;
 
 	if (node == NULL)
@@ -143,17 +143,6 @@ static bool check_walker(Node *node, void *context)
 				       "distributed queries")));
 	if (!IsA(node, Query))
 		return expression_tree_walker(node, check_walker, context);
-	foreach (lc, query->rtable) {
-		RangeTblEntry *rte = lfirst(lc);
-
-		if (rte->rtekind == RTE_RELATION && rte->securityQuals != NIL &&
-		    herd_table_get(rte->relid) != NULL)
-			ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("row-level security on distributed table \"%s\" is not "
-					"supported",
-					get_rel_name(rte->relid))));
-	}
 	if (query->resultRelation != 0)
 		target = herd_table_get(rt_fetch(query->resultRelation, query->rtable)->relid);
 	if (target != NULL) {
@@ -166,12 +155,6 @@ static bool check_walker(Node *node, void *context)
 					"WITH",
 					name),
 				 errhint("Make it a statement of its own.")));
-		if (query->withCheckOptions != NIL)
-			ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("WITH CHECK OPTION on distributed table \"%s\" is not "
-					"supported",
-					name)));
 		if (query->commandType == CMD_UPDATE)
 			check_key_unchanged(query, query->targetList, target);
 		if (query->onConflict != NULL)
@@ -186,7 +169,7 @@ static PlannedStmt *make_stmt(Query *parse, Plan *plan)
 
 	stmt->commandType = parse->commandType;
 	stmt->queryId = parse->queryId;
-	stmt->hasReturning = parse->returningList != NIL;
+	stmt->hasReturning = herd_returns_rows(parse);
 	stmt->hasModifyingCTE = parse->hasModifyingCTE;
 	stmt->canSetTag = parse->canSetTag;
 	stmt->planTree = plan;
@@ -265,6 +248,7 @@ static PlannedStmt *plan_remote(Query *parse, HerdRemote *remote, Relations *rel
 
 	columns = row_columns(tlist, 1, &names);
 	prepare_evals(remote);
+	remote->fire = herd_fire_of(parse);
 	scan = herd_remote_plan(remote, columns);
 	scan->scan.plan.targetlist = output_columns(tlist, columns);
 	scan->scan.plan.plan_rows = 1;
@@ -320,7 +304,7 @@ static PlannedStmt *plan_insert(Query *parse, const char *source, int options, P
 	scan->scan.plan.total_cost = stmt->planTree->total_cost;
 	stmt->planTree = &scan->scan.plan;
 	stmt->commandType = CMD_INSERT;
-	stmt->hasReturning = parse->returningList != NIL;
+	stmt->hasReturning = herd_returns_rows(parse);
 	stmt->rtable = lappend(stmt->rtable, names);
 	add_relations(stmt, rels);
 	return stmt;
@@ -410,6 +394,7 @@ static PlannedStmt *plan_lifted(Query *parse, const char *source, int options, P
 	stmt = plan_here(select, source, options & ~CURSOR_OPT_SCROLL, bound);
 	columns = row_columns(parse->returningList, list_length(stmt->rtable) + 1, &names);
 	prepare_evals(remote);
+	remote->fire = herd_fire_of(parse);
 	scan = herd_remote_plan(remote, columns);
 	scan->custom_plans = list_make1(stmt->planTree);
 	scan->scan.plan.targetlist = output_columns(parse->returningList, columns);
@@ -417,7 +402,7 @@ static PlannedStmt *plan_lifted(Query *parse, const char *source, int options, P
 	scan->scan.plan.total_cost = stmt->planTree->total_cost + 1;
 	stmt->planTree = &scan->scan.plan;
 	stmt->commandType = parse->commandType;
-	stmt->hasReturning = parse->returningList != NIL;
+	stmt->hasReturning = herd_returns_rows(parse);
 	stmt->queryId = parse->queryId;
 	stmt->rtable = lappend(stmt->rtable, names);
 	add_relations(stmt, rels);
@@ -499,6 +484,7 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 	flatten_groups_walker((Node *)parse, NULL);
 #endif
 	relations_walker((Node *)parse, &rels);
+	herd_prepare_security(parse);
 	if (parse->resultRelation != 0)
 		target = herd_table_get(rt_fetch(parse->resultRelation, parse->rtable)->relid);
 	if (target != NULL && parse->commandType == CMD_UPDATE &&

@@ -17,6 +17,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "attach/attach.h"
 #include "plan/rekey.h"
 
 static void refuse(const HerdTable *table, const char *why)
@@ -95,6 +96,9 @@ static void check(const Query *update, const HerdTable *table)
 		refuse(table, "RETURNING names something else than columns of the table.");
 	if (update->cteList != NIL || update->withCheckOptions != NIL)
 		refuse(table, "The UPDATE has a WITH clause or a check option.");
+	if (herd_attach_has_code(table->relid))
+		refuse(table, "The table has triggers or row-level security, for which a row that "
+			      "moves would be deleted and inserted.");
 	if (deletes_more(table->relid))
 		refuse(table, "A foreign key acts when a row of the table is deleted.");
 }

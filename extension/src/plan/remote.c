@@ -59,7 +59,24 @@ static List *remote_to_list(const HerdRemote *remote)
 	flags = lappend_int(flags, remote->unites);
 	list = list_make5(flags, list_make1_oid(remote->anchor), remote->keys, remote->keyprocs,
 			  remote->writes);
-	return lappend(list, herd_template_to_list(remote->tmpl));
+	list = lappend(list, herd_template_to_list(remote->tmpl));
+	if (remote->fire != NULL)
+		list = lappend(list, list_make3(list_make1_oid(remote->fire->relid),
+						list_make2_int(remote->fire->command,
+							       remote->fire->upserts),
+						remote->fire->columns));
+	return list;
+}
+
+static HerdFire *fire_from_list(List *list)
+{
+	HerdFire *fire = palloc0(sizeof(HerdFire));
+
+	fire->relid = linitial_oid(linitial(list));
+	fire->command = linitial_int(lsecond(list));
+	fire->upserts = lsecond_int(lsecond(list));
+	fire->columns = lthird(list);
+	return fire;
 }
 
 static HerdRemote *remote_from_list(const List *list)
@@ -81,6 +98,8 @@ static HerdRemote *remote_from_list(const List *list)
 	remote->keyprocs = lfourth(list);
 	remote->writes = list_nth(list, 4);
 	remote->tmpl = herd_template_from_list(list_nth(list, 5));
+	if (list_length(list) > 6)
+		remote->fire = fire_from_list(list_nth(list, 6));
 	return remote;
 }
 
@@ -354,8 +373,10 @@ HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDe
 	int first = 0;
 
 	job->modifies = remote->writes != NIL;
-	job->all_in_txn = remote->in_txn;
+	/* a trigger that comes after may still fail */
+	job->all_in_txn = remote->in_txn || remote->fire != NULL;
 	job->reusable = remote->reusable;
+	job->code = remote->tmpl->code;
 	job->params = text_params(remote, params);
 	job->tupdesc = tupdesc;
 	if (remote->shards == HERD_SHARDS_REPLICAS) {
@@ -450,6 +471,8 @@ static void remote_start(RemoteState *state)
 	MemoryContext old;
 	HerdJob *job;
 
+	if (state->remote->fire != NULL)
+		herd_fire(state->remote->fire, true);
 	/* before the switch: what the child allocates lives as long as the child */
 	if (state->has_row) {
 		econtext->ecxt_outertuple = ExecProcNode(linitial(state->css.custom_ps));
@@ -487,6 +510,8 @@ static TupleTableSlot *remote_next(ScanState *ss)
 	state->processed = herd_exec_processed(state->exec);
 	if (state->counts && state->remote->command != CMD_SELECT)
 		ss->ps.state->es_processed += state->processed;
+	if (state->remote->fire != NULL)
+		herd_fire(state->remote->fire, false);
 	return ExecClearTuple(slot);
 }
 

@@ -13,6 +13,7 @@
 #include "nodes/execnodes.h"
 #include "nodes/plannodes.h"
 
+#include "attach/attach.h"
 #include "catalog/metadata.h"
 #include "deparse/deparse.h"
 #include "exec/exec.h"
@@ -42,6 +43,7 @@ typedef struct HerdRemote {
 	bool reusable;
 	bool volatile_evals; /* EXPLAIN must not compute them */
 	bool unites;         /* one task may answer for several shards of a node */
+	HerdFire *fire;      /* statement triggers of this node, or NULL */
 } HerdRemote;
 
 /* A CustomScan without targetlist; scan_tlist: the columns of the rows that come. */

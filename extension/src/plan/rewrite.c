@@ -19,6 +19,7 @@
 #include "plan/part.h"
 #include "plan/rewrite.h"
 #include "plan/route.h"
+#include "plan/security.h"
 #include "stats/stats.h"
 
 static Oid rows_function(void)
@@ -318,6 +319,7 @@ static void rewrite_modifying_cte(CommonTableExpr *cte, HerdPlanning *planning)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("this write in WITH cannot be sent to the shards"),
 				errhint("It would need %s.", why)));
+	rows->remote->fire = herd_fire_of(sub);
 	rows->nrows = 1000;
 	cte->ctequery = (Node *)select_rows(herd_rows_rte(planning, rows, tlist), tlist);
 	cte->ctematerialized = CTEMaterializeAlways;

@@ -7,10 +7,12 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/pathnodes.h"
 #include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
 #include "utils/lsyscache.h"
 
 #include "plan/leaves.h"
 #include "plan/route.h"
+#include "plan/security.h"
 
 static Node *restore_params_mutator(Node *node, void *context)
 {
@@ -214,10 +216,15 @@ HerdRemote *herd_route(const Query *original, ParamListInfo bound, bool *needs_p
 	Query *query = copyObject((Query *)original);
 	HerdLevel level = { .query = query };
 	HerdLeaves leaves = { 0 };
+	RangeTblEntry *target =
+		query->resultRelation ? rt_fetch(query->resultRelation, query->rtable) : NULL;
 	bool locks = has_row_marks_walker((Node *)query, NULL);
 	bool writes_reference = false;
 	ListCell *lc;
 
+	/* a local table, or a view with INSTEAD OF triggers */
+	if (target != NULL && herd_table_get(target->relid) == NULL)
+		return NULL;
 	if (!herd_columns_can_travel(query->commandType == CMD_SELECT ? query->targetList
 
 								      : query->returningList,
@@ -226,11 +233,14 @@ HerdRemote *herd_route(const Query *original, ParamListInfo bound, bool *needs_p
 	herd_evals_extract(query, &remote->evals);
 	remote->ntext = list_length(remote->evals);
 	herd_leaves_of_query(&level, NIL, &leaves);
-	if (leaves.plain || leaves.leaves == NIL)
+	if (leaves.plain || leaves.leaves == NIL || herd_ctes_fire(query))
+		return NULL;
+	/* a write may do with what the node of its rows has; a read need not */
+	if (query->commandType == CMD_SELECT && herd_expr_stays_here((Node *)query))
 		return NULL;
 	/* the values of several rows are computed here, one by one */
 	if (query->commandType == CMD_INSERT && query->jointree->fromlist != NIL &&
-	    contain_volatile_functions((Node *)query))
+	    herd_volatile((Node *)query))
 		return NULL;
 	remote->command = query->commandType;
 	foreach (lc, leaves.leaves) {

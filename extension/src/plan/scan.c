@@ -64,7 +64,7 @@ static bool unpushable_walker(Node *node, void *context)
 
 bool herd_can_push(Node *clause, int relid)
 {
-	return !contain_volatile_functions(clause) && !unpushable_walker(clause, &relid);
+	return !herd_volatile(clause) && !unpushable_walker(clause, &relid);
 }
 
 HerdRemote *herd_read_table(RangeTblEntry *rte, int relid, List *columns, List *clauses)

@@ -326,7 +326,7 @@ static bool volatile_in_aggregates_walker(Node *node, void *context)
 	if (node == NULL)
 		return false;
 	if (IsA(node, Aggref))
-		return contain_volatile_functions(node) || contain_subplans(node);
+		return herd_volatile(node) || contain_subplans(node);
 	return expression_tree_walker(node, volatile_in_aggregates_walker, context);
 }
 
@@ -346,9 +346,8 @@ bool herd_split_aggregates(Query *query, HerdSplit *split, bool (*is_key)(Node *
 		TargetEntry *column;
 		Oid type = exprType((Node *)tle->expr);
 
-		if (contain_volatile_functions((Node *)tle->expr) ||
-		    contain_subplans((Node *)tle->expr) || type == RECORDOID ||
-		    get_typtype(type) == TYPTYPE_PSEUDO)
+		if (herd_volatile((Node *)tle->expr) || contain_subplans((Node *)tle->expr) ||
+		    type == RECORDOID || get_typtype(type) == TYPTYPE_PSEUDO)
 			return false;
 		column = makeTargetEntry(copyObject(tle->expr), list_length(cxt.worker) + 1,
 					 psprintf("c%d", list_length(cxt.worker) + 1), false);

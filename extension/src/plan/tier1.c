@@ -456,8 +456,8 @@ bool herd_rewrite_tier1(Query *query, HerdPlanning *planning)
 		return rewrite_setop(query, &t1, planning);
 	t1.facts = herd_facts_of_query(&t1.level, NIL);
 	t1.part = herd_part_from(&t1.level, (Node *)query->jointree, t1.facts);
-	if (t1.part.kind != HERD_PART_SHARDED ||
-	    contain_volatile_functions((Node *)query->jointree) || !sublinks_below_ok(query, &t1))
+	if (t1.part.kind != HERD_PART_SHARDED || herd_volatile((Node *)query->jointree) ||
+	    !sublinks_below_ok(query, &t1))
 		return false;
 	foreach (lc, query->rtable) {
 		RangeTblEntry *rte = lfirst(lc);
@@ -466,8 +466,8 @@ bool herd_rewrite_tier1(Query *query, HerdPlanning *planning)
 		    contain_subplans((Node *)rte->values_lists))
 			return false;
 	}
-	volatile_above = contain_volatile_functions((Node *)query->targetList) ||
-			 contain_volatile_functions(query->havingQual);
+	volatile_above =
+		herd_volatile((Node *)query->targetList) || herd_volatile(query->havingQual);
 	if (!volatile_above && herd_columns_can_travel(query->targetList, true) &&
 	    (!grouped || (query->groupingSets == NIL &&
 			  herd_part_has_key(&t1.level, &t1.part, t1.facts, query->groupClause))) &&
@@ -489,7 +489,7 @@ HerdRemote *herd_tier1_read(Query *subquery)
 	Tier1 t1 = { .level = { .query = worker } };
 
 	if (worker->commandType != CMD_SELECT || worker->limitCount != NULL ||
-	    worker->limitOffset != NULL || contain_volatile_functions((Node *)worker) ||
+	    worker->limitOffset != NULL || herd_volatile((Node *)worker) ||
 	    herd_query_is_correlated(worker) || !herd_columns_can_travel(worker->targetList, true))
 		return NULL;
 	t1.part = herd_part_query(&t1.level, NIL);
@@ -536,7 +536,7 @@ HerdRemote *herd_tier1_write(Query *original, ParamListInfo bound, const char **
 		return NULL;
 	}
 	/* defaults like nextval are computed on this node */
-	if (query->commandType == CMD_INSERT && contain_volatile_functions((Node *)query))
+	if (query->commandType == CMD_INSERT && herd_volatile((Node *)query))
 		return NULL;
 	remote = make_remote(query, &t1);
 	remote->anchor = table->relid;

@@ -17,6 +17,12 @@ extern void herd_txn_use_local_group(void);
  */
 extern bool herd_txn_lone_statement(void);
 
+/*
+ * Raises in code of users that runs on a shard (a trigger, a function) when it needs another node:
+ * there it would not see what its own transaction did, and could wait for itself.
+ */
+extern void herd_txn_check_nested(void);
+
 /* recover.c: taken (shared by nobody) from before the first PREPARE to the end of transaction. */
 extern void herd_txn_lock_number(int pid, uint64 number);
 /* A row of pg_dist_transaction. */

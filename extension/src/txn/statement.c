@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "conn/adopt.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/plannodes.h"
@@ -208,6 +209,19 @@ bool herd_txn_lone_statement(void)
 	if (MyXactFlags & XACT_FLAGS_PIPELINING)
 		return false;
 	return simple_query || sync_follows();
+}
+
+void herd_txn_check_nested(void)
+{
+	if (depth < 2 || !herd_session_adopted())
+		return;
+	ereport(ERROR,
+		(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		 errmsg("code that runs on a shard cannot use rows of other nodes"),
+		 errdetail("A trigger or a function is run where the row is; there its statements "
+			   "reach shards of the same node and read reference tables."),
+		 errhint("Let it use rows with the same value of the distribution column in "
+			 "co-located tables.")));
 }
 
 void herd_txn_statement_init(void)

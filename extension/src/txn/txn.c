@@ -383,6 +383,14 @@ static void end_transaction(void)
 	herd_conn_trim_cache();
 }
 
+static bool any_used(void)
+{
+	HerdConn *c;
+
+	foreach_used(c) return true;
+	return false;
+}
+
 static void xact_callback(XactEvent event, void *arg)
 {
 	if (!in_use)
@@ -392,6 +400,9 @@ static void xact_callback(XactEvent event, void *arg)
 		pre_commit();
 		break;
 	case XACT_EVENT_PRE_PREPARE:
+		/* what was done to shards of this server is prepared with the rest */
+		if (!any_used())
+			break;
 		ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("cannot PREPARE a transaction that has used distributed tables"),
@@ -406,6 +417,8 @@ static void xact_callback(XactEvent event, void *arg)
 		end_transaction();
 		break;
 	case XACT_EVENT_PREPARE:
+		end_transaction();
+		break;
 	case XACT_EVENT_PARALLEL_COMMIT:
 	case XACT_EVENT_PARALLEL_ABORT:
 	case XACT_EVENT_PARALLEL_PRE_COMMIT:

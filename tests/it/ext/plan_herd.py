@@ -74,7 +74,8 @@ class Herd:
     def connect(self, node=0, **kw):
         kw.setdefault("autocommit", True)
         kw.setdefault("options", os.environ.get("HERD_TEST_OPTIONS", ""))
-        return psycopg.connect(host="127.0.0.1", port=self.cluster.ports[node], user="postgres",
+        kw.setdefault("user", "postgres")
+        return psycopg.connect(host="127.0.0.1", port=self.cluster.ports[node],
                                dbname="postgres", **kw)
 
     def load(self):

@@ -186,7 +186,6 @@ def test_alter_reaches_all_shards(herd, schema):
     assert herd.psql(2, "select count(*) from pg_index where indrelid = '%s.renamed'::regclass" %
                      schema) == "4"
     herd.psql(0, "drop index %s.built" % schema)
-    refused(herd, 0, "alter table %s.renamed enable row level security" % schema, "not supported")
     refused(herd, 1, "alter table %s.renamed add column z int" % schema, "on a worker node")
     refused(herd, 1, "drop table %s.renamed" % schema, "on a worker node")
     herd.psql(0, "set search_path = %s; drop index both2; alter table renamed drop constraint "

@@ -1,4 +1,5 @@
 """The rules of one PostgreSQL, one script for each: run on plain tables and on distributed ones."""
+import psycopg
 import pytest
 
 import plan_herd
@@ -66,4 +67,441 @@ set role rules_a;
 select count(*) from t;
 insert into u values (1);
 update t set a = 1;
+""")
+
+
+def test_now_sequences_and_identity(same):
+    same("""
+create table s (k int primary key, at timestamptz default now(), n serial, x float default random());
+--herd select create_distributed_table('s', 'k');
+begin;
+insert into s (k) values (1);
+insert into s (k) values (2), (3), (4);
+insert into s (k) select g from generate_series(5, 20) g;
+select count(distinct at), count(*) filter (where at = now()) from s;
+update s set at = now() where k = 1;
+update s set at = now() where k > 10;
+select count(distinct at), count(distinct now()) from s;
+commit;
+select currval('s_n_seq'), lastval(), count(distinct n), max(n), count(distinct x) from s;
+select setval('s_n_seq', 500);
+insert into s (k) values (30) returning n;
+insert into s (k) values (31), (32) returning n;
+create sequence seq;
+select nextval('seq'), k from t where k = 5;
+select nextval('seq') > 0, k from t where k < 5 order by k;
+select currval('seq');
+insert into u select k, nextval('seq'), 'x' from t where k < 4 returning k;
+select min(x), max(x), count(distinct x) from u where note = 'x';
+select setval('seq', 100) from t where k = 1;
+select nextval('seq');
+create table i (id bigint generated always as identity, k int, g int generated always as (k * 2) stored);
+--herd select create_distributed_table('i', 'id');
+insert into i (k) values (1), (2), (3) returning *;
+insert into i (id, k) values (10, 1);
+insert into i (id, k) overriding system value values (10, 1) returning *;
+update i set k = k + 1 where id = 10 returning g;
+update i set g = 3;
+select id, k, g from i order by id;
+select count(*) > 20 from (select distinct random() from t) q;
+select set_config('my.setting', 'b1', false);
+select count(*), min(current_setting('my.setting')) from t where b = current_setting('my.setting');
+select set_config('my.setting', 'b2', false) from t where k = 1;
+select current_setting('my.setting');
+""")
+
+
+def test_system_columns_are_the_tables(same):
+    same("""
+select tableoid::regclass from t where k = 1;
+select distinct tableoid::regclass from t;
+select distinct tableoid = 't'::regclass, 't'::regclass = tableoid from t;
+select count(*) from t where tableoid = 't'::regclass;
+select tableoid::regclass, count(*) from (select * from t) t2, lateral (select t2.k) l,
+	u where u.k = l.k group by 1;
+select count(ctid), count(xmin) from t where k = 1;
+""")
+
+
+def test_session_objects_stay_with_the_session(same):
+    same("""
+select pg_advisory_lock('t'::regclass::oid::int) from t where k = 1;
+select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()
+	and objid = 't'::regclass;
+select pg_advisory_unlock('t'::regclass::oid::int);
+select txid_current() = txid_current(), pg_backend_pid() =
+	(select pg_backend_pid() from t where k = 1) from t where k = 1;
+select current_user, session_user, current_schema, current_database() from t where k = 1;
+""")
+
+
+FUNCTIONS = """
+create function how_many(i int) returns bigint language plpgsql stable as $$
+begin return (select count(*) from t where a = i); end $$;
+create function how_many_sql(i int) returns bigint language sql stable as
+	'select count(*) from t where a = i';
+create function note(i int) returns int language plpgsql as $$
+begin insert into loc values (i, 'noted'); return i; end $$;
+"""
+
+
+def test_functions_that_read_tables(same):
+    same(FUNCTIONS + """
+select how_many(3), how_many_sql(3);
+select k, how_many(k), how_many_sql(k) from u where k < 4 order by k;
+select k, how_many(k) from u where k = 3;
+select k from u where how_many(k) > 4 order by k;
+select k from u where k = 3 and how_many(k) > 0;
+select how_many(k), count(*) from u group by 1 order by 1;
+select sum(how_many(x)) from u;
+select k from u order by how_many(k), k limit 5;
+select k, (select max(how_many(u.k)) from u where u.k = t.k) from t order by k limit 3;
+update u set x = how_many(3) where k < 5;
+insert into u select k, how_many(k), 'f' from t where k < 5;
+insert into u values (77, how_many(1), 'g') returning x;
+select k, x from u where note in ('f', 'g') order by k;
+select note(k) from t where k = 1;
+select note(k) from t where k in (2, 3) order by 1;
+select * from loc where note = 'noted' order by id;
+""")
+
+
+def test_functions_on_shards_that_need_other_nodes_are_refused(herd):
+    with herd.connect() as con:
+        con.execute("create schema fr")
+        con.execute("set search_path = fr")
+        for s in rules_herd.statements(TABLES + FUNCTIONS):
+            con.execute(s[len("--herd "):] if s.startswith("--herd ") else s)
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="rows of other nodes"):
+            con.execute("update u set x = how_many(k)")
+        con.execute("drop schema fr cascade")
+
+
+def test_row_triggers(same):
+    same("""
+create function changed() returns trigger language plpgsql as $$
+begin
+  raise notice '% % % % % % % %', tg_name, tg_when, tg_level, tg_op, tg_relname, tg_table_name,
+    tg_argv[0], tg_relid = 't'::regclass;
+  if tg_op = 'DELETE' then return old; end if;
+  new.b := coalesce(new.b, '') || '+' || tg_op;
+  return new;
+end $$;
+create trigger first before insert or update or delete on t for each row execute function changed('arg');
+insert into t values (100, 1) returning k, a, b;
+insert into t values (101, 1), (102, 2);
+insert into t select g, g from generate_series(110, 115) g;
+insert into t values (100, 7) on conflict (k) do update set a = excluded.a returning *;
+update t set a = 3 where k = 100 returning b;
+update t set a = a where k in (100, 101);
+delete from t where k = 102;
+select * from t where k >= 100 order by k;
+alter trigger first on t rename to renamed;
+update t set a = 4 where k = 1;
+alter table t disable trigger renamed;
+update t set a = 5 where k = 1;
+alter table t enable trigger renamed;
+update t set a = 5 where k = 1;
+alter table t disable trigger all;
+update t set a = 5 where k = 1;
+alter table t enable trigger user;
+create function skip() returns trigger language plpgsql as $$ begin return null; end $$;
+create trigger a_skip before update on t for each row when (new.a = 99 and old.* is distinct from new.*)
+	execute function skip();
+update t set a = 99 where k < 5;
+update t set a = 98 where k < 3;
+drop trigger a_skip on t;
+create or replace trigger renamed before update of b on t for each row execute function skip();
+update t set a = 1 where k < 5;
+update t set b = 'no' where k < 5;
+drop trigger renamed on t;
+update t set b = 'yes' where k < 5;
+create function touch() returns trigger language plpgsql as $$
+begin new.b := case when now() = transaction_timestamp() then now()::text end; return new; end $$;
+create trigger touch before update on t for each row execute function touch();
+begin;
+update t set a = 1;
+select count(*) from t where b is distinct from now()::text;
+rollback;
+create table g (k int primary key, a int, twice int generated always as (a * 2) stored, check (a < 100));
+--herd select create_distributed_table('g', 'k');
+create function tenfold() returns trigger language plpgsql as $$
+begin new.a := new.a * 10; return new; end $$;
+create trigger tenfold before insert or update on g for each row execute function tenfold();
+insert into g values (1, 2) returning *;
+insert into g values (2, 50);
+insert into g values (1, 3) on conflict (k) do update set a = 4 returning *;
+select * from g order by k;
+create trigger on_ref before insert or update on ref for each row execute function skip();
+insert into ref values (50, 'never');
+drop trigger on_ref on ref;
+insert into ref values (50, 'now');
+select count(*) from ref;
+""")
+
+
+def test_triggers_write_beside_the_row(same):
+    same("""
+create function audit() returns trigger language plpgsql as $$
+begin
+  insert into u values (new.k, new.a, 'audit ' || tg_op || coalesce(current_setting('my.who', true), '-'));
+  return null;
+end $$;
+create trigger audit after insert or update of a on t for each row execute function audit();
+update t set b = 'q' where k = 7;
+update t set a = 7 where k = 7;
+set my.who = 'somebody';
+insert into t values (150, 1);
+update t set a = 70 where k between 20 and 25;
+begin;
+set local my.who = 'other';
+update t set a = 71 where k < 4;
+reset my.who;
+update t set a = 72 where k < 4;
+savepoint s;
+update t set a = 73 where k < 4;
+rollback to s;
+commit;
+select k, x, note from u where note like 'audit%' order by k, x;
+drop function audit() cascade;
+update t set a = 80 where k < 4;
+""")
+
+
+def test_statement_triggers(same):
+    same("""
+create function says() returns trigger language plpgsql as $$
+begin
+  raise notice '% % % % %', tg_name, tg_when, tg_op, tg_table_name, (select count(*) from t);
+  return null;
+end $$;
+create trigger s1 before update of a on t execute function says();
+create trigger s2 after update or insert or delete on t execute function says();
+create trigger s3 before insert on t execute function says();
+create trigger s4 before truncate on t execute function says();
+update t set a = 1 where k = 1;
+update t set b = 'x' where k < 10;
+insert into t values (170), (171);
+insert into t select g from generate_series(1000, 1700) g;
+insert into t values (170) on conflict (k) do update set a = 2;
+delete from t where k = 170;
+delete from t where k = 9999;
+with d as (delete from t where k < 5 returning k) select count(*) from d;
+truncate t;
+create function fails() returns trigger language plpgsql as $$ begin raise 'no'; end $$;
+create trigger last after insert on t execute function fails();
+insert into t values (1);
+select count(*) from t;
+""")
+
+
+def test_triggers_and_rules_of_views(same):
+    same("""
+create view v as select k, a from t;
+create function instead() returns trigger language plpgsql as $$
+begin
+  if tg_op = 'INSERT' then insert into t values (new.k, new.a); return new; end if;
+  if tg_op = 'UPDATE' then update t set a = new.a where k = old.k; return new; end if;
+  delete from t where k = old.k; return old;
+end $$;
+create trigger i instead of insert or update or delete on v for each row execute function instead();
+insert into v values (900, 1) returning *;
+update v set a = 55 where k in (900, 1, 2);
+delete from v where k = 900;
+select k, a from t where a = 55 or k = 900 order by k;
+create view r as select k, x from u;
+create rule ins as on insert to r do instead insert into u values (new.k, new.x, 'rule') returning k, x;
+create rule upd as on update to r do instead update u set x = new.x where k = old.k;
+create rule del as on delete to r do instead (delete from u where k = old.k; delete from t where k = old.k);
+insert into r values (800, 8) returning *;
+update r set x = x + 1 where k = 800;
+select * from u where k = 800;
+delete from r where k in (800, 10);
+select count(*) from t where k = 10;
+""")
+
+
+def test_rules_of_tables(same):
+    same("""
+create rule also as on insert to u do also insert into loc values (new.k, 'rule');
+insert into u values (700, 1, 'r');
+insert into u values (701, 1, 'r'), (702, 1, 'r');
+select * from loc where note = 'rule' order by id;
+create rule nothing as on update to u where old.x = 1 do instead nothing;
+update u set note = 'changed' where k in (700, 701, 5);
+select k, note from u where k in (700, 5) order by k;
+create rule other as on delete to u do instead update t set b = 'gone' where k = old.k;
+delete from u where k = 5;
+delete from u where k < 4;
+select k, b from t where b = 'gone' order by k;
+alter table u disable rule other;
+delete from u where k = 6;
+alter rule also on u rename to also2;
+drop rule also2 on u;
+insert into u values (703, 1, 'r');
+select count(*) from loc where note = 'rule';
+create rule late as on insert to ref do instead nothing;
+insert into ref values (70, 'x');
+select count(*) from ref;
+""")
+
+
+def test_check_options(same):
+    same("""
+create view v as select * from t where a < 3 with check option;
+insert into v values (310, 1, 'v');
+insert into v values (311, 9, null);
+insert into v values (312, 1, 'v'), (313, 9, repeat('long', 20));
+insert into v select g, g % 2, 'c' from generate_series(320, 330) g;
+update v set a = 5 where k = 310;
+update v set a = 2 where k = 310 returning *;
+update v set a = 9 where k in (1, 2);
+insert into v values (310, 1, 'dup') on conflict (k) do update set a = 9;
+insert into v values (310, 1, 'dup') on conflict (k) do update set a = 1 returning *;
+create view w as select * from v where k > 10 with local check option;
+insert into w values (400, 1, 'x') returning b, k;
+insert into w values (-5, 1, 'x');
+insert into w values (401, 7, 'x');
+delete from w where k > 300;
+select count(*) from t;
+create view barrier with (security_barrier) as select * from t where a = 2;
+create function leak(text) returns bool language plpgsql immutable cost 0.0001 as $$
+begin raise notice 'leak %', $1; return true; end $$;
+update barrier set b = 'sb' where k < 10 and leak(b);
+delete from barrier where leak(b) and k = 2;
+select k, b from t where b = 'sb' order by k;
+""")
+
+
+def test_row_level_security(same):
+    same("""
+grant all on t, u, ref, loc to rules_a, rules_b;
+alter table t enable row level security;
+create policy p1 on t for select using (a = 1);
+create policy p2 on t for insert with check (a = 1);
+create policy p3 on t for update using (a in (1, 2)) with check (a < 3);
+create policy p4 on t for delete to rules_b using (true);
+set role rules_a;
+select k, a from t order by k;
+select * from t where k = 1;
+select a from t where k = 2;
+insert into t values (500, 1);
+insert into t values (501, 2);
+insert into t values (502, 1), (503, 2);
+insert into t select g, 1 from generate_series(600, 610) g;
+insert into t select g, 1 from generate_series(1600, 2210) g;
+insert into t select g, 2 from generate_series(620, 630) g;
+update t set a = 1 where k = 1;
+update t set b = 'z';
+select count(*) from t where b = 'z';
+update t set a = 5 where k = 1;
+delete from t;
+select count(*) from t join loc on loc.id = t.a;
+select count(*) from t join u using (k);
+select count(*) from t join u on t.a = u.x;
+select count(*) from u where exists (select from t where t.k = u.x);
+reset role;
+set role rules_b;
+delete from t where k < 10;
+reset role;
+select count(*) from t;
+alter policy p1 on t using (a = 2);
+set role rules_a;
+select count(*) from t;
+reset role;
+drop policy p1 on t;
+create policy own on t using (b = current_user) with check (true);
+update t set b = 'rules_a' where k % 5 = 0;
+set role rules_a;
+select k from t order by k;
+select k from t where k = 15;
+reset role;
+drop policy own on t;
+create policy setting on t using (b = current_setting('my.tenant', true));
+update t set b = 'x' || a;
+set role rules_a;
+select count(*) from t;
+set my.tenant = 'x3';
+select count(*) from t;
+select k from t where k = 24;
+begin;
+set local my.tenant = 'x5';
+select count(*) from t;
+select count(*) from t join u on u.x = t.a;
+rollback;
+select count(*) from t;
+reset role;
+set role rules_b;
+set row_security = off;
+select count(*) from t;
+set row_security = on;
+reset role;
+alter table t owner to rules_b;
+set role rules_b;
+select count(*) from t;
+alter table t force row level security;
+select count(*) from t;
+alter table t no force row level security;
+reset role;
+alter table t disable row level security;
+set role rules_a;
+select count(*) from t;
+reset role;
+create policy refs on t using (a in (select id from ref where name = 'r3'));
+alter table t enable row level security;
+set role rules_a;
+select count(*) from t;
+select count(*) from t where k = 24;
+update t set b = 'refs';
+select count(*) from t where k = 24;
+reset role;
+create table late (k int, who text);
+alter table late enable row level security;
+create policy q on late using (who = current_user);
+grant all on late to rules_a;
+--herd select create_distributed_table('late', 'k');
+insert into late values (1, 'rules_a'), (2, 'rules_b'), (3, 'rules_a');
+set role rules_a;
+select * from late order by k;
+""")
+
+
+def test_policies_hold_on_the_shards_too(herd):
+    with herd.connect() as con:
+        con.execute("create schema ps; grant usage on schema ps to public; "
+                    "create table ps.t (k int, who text); grant all on ps.t to rules_a; "
+                    "alter table ps.t enable row level security; "
+                    "create policy own on ps.t using (who = current_user)")
+        con.execute("select create_distributed_table('ps.t', 'k')")
+        con.execute("insert into ps.t select g, 'rules_' || chr(97 + g % 2) "
+                    "from generate_series(1, 40) g")
+        seen = con.execute(
+            "select sum(result::int) from run_command_on_shards('ps.t', "
+            "'select count(*) from %s')").fetchone()[0]
+        assert seen == 40
+        with herd.connect(1, user="rules_a") as worker:
+            shards = [r[0] for r in con.execute(
+                "select shard_name('ps.t', shardid) from pg_dist_shard_placement "
+                "join pg_dist_shard using (shardid) where logicalrelid = 'ps.t'::regclass "
+                "and nodeport = %s", (herd.cluster.ports[1],)).fetchall()]
+            assert shards
+            for shard in shards:
+                rows = worker.execute("select who from " + shard).fetchall()
+                assert all(r == ("rules_a",) for r in rows)
+            assert worker.execute("select count(*) from ps.t").fetchone() == (20,)
+        con.execute("drop schema ps cascade")
+
+
+def test_attached_objects_survive_undistribute(same):
+    same("""
+create function up() returns trigger language plpgsql as $$
+begin new.b := upper(new.b) || '!'; return new; end $$;
+create trigger up before insert on t for each row execute function up();
+create rule twice as on insert to t do also insert into u values (new.k, 0, 'rule');
+insert into t values (100, 1, 'abc');
+--herd select undistribute_table('t');
+select * from t where k < 4 or k > 99 order by k;
+insert into t values (101, 1, 'abc');
+select * from t where k > 99 order by k;
+select count(*) from u;
 """)

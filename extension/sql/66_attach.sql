@@ -1,0 +1,21 @@
+-- Triggers of shards; what a session of a node takes over from the one it works for; check options
+-- of views.
+CREATE FUNCTION citus_internal.shard_trigger() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'herd_shard_trigger';
+CREATE FUNCTION citus_internal.adopt_session(started bigint, names text[], vals text[])
+	RETURNS void LANGUAGE C STRICT VOLATILE AS 'MODULE_PATHNAME', 'herd_adopt_session';
+CREATE FUNCTION citus_internal.check_option(view text, condition bool, checked record)
+	RETURNS bool LANGUAGE C IMMUTABLE AS 'MODULE_PATHNAME', 'herd_check_option';
+
+CREATE FUNCTION citus_internal.missing_rule(rule text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE EXCEPTION 'rule "%" uses objects that this node does not have', rule
+		USING ERRCODE = 'feature_not_supported', HINT = 'Use the coordinator.';
+END $$;
+CREATE FUNCTION citus_internal.make_rule(definition text, otherwise text) RETURNS void
+	LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE definition;
+EXCEPTION WHEN undefined_table OR undefined_function OR undefined_object OR undefined_column THEN
+	EXECUTE otherwise;
+END $$;

@@ -1,0 +1,57 @@
+/*
+ * attach/attach.h - what hangs on a distributed table: triggers, rules, policies.
+ *
+ * Row triggers run where the row is: a shard has a trigger of the same name and kind whose
+ * function, citus_internal.shard_trigger, calls the user's function as the trigger of the table
+ * itself. Statement triggers run on the node that plans the statement (attach/fire.c). Rules act
+ * when a statement is rewritten, so only the table has them. Policies are on the shards as well as
+ * on the table, so rows are protected from who reads shards directly too.
+ */
+#pragma once
+#include "postgres.h"
+
+#include "nodes/nodes.h"
+#include "nodes/pg_list.h"
+
+#include "catalog/metadata.h"
+#include "ddl/utility.h"
+
+/*
+ * Commands (char *) that give the shard, or with shardid 0 the table on another node, the triggers,
+ * rules and policies that the table has here. For shards that have their rows already.
+ */
+extern List *herd_attach_shape(Oid relid, uint64 shardid);
+
+/* Parts of it: triggers (only: its name, or NULL for all), policies. */
+extern List *herd_attach_triggers(Oid relid, uint64 shardid, const char *only);
+extern List *herd_attach_policies(Oid relid, uint64 shardid);
+
+/* Raises when the table has one that cannot work over shards. */
+extern void herd_attach_check(Oid relid);
+
+/* CREATE, ALTER and DROP of them: true when the statement has been run. */
+extern bool herd_attach_utility(HerdUtility *u);
+
+/* Is the named trigger of the table one that shards have? NULL: of "all" and "user", true. */
+extern bool herd_attach_on_shards(Oid relid, const char *trigger);
+
+/* True if rows of the table meet code of users on the shards: triggers or policies. */
+extern bool herd_attach_has_code(Oid relid);
+
+/* True if row triggers of the table fire at the event (TRIGGER_TYPE_INSERT ..). */
+extern bool herd_attach_row_triggers(Oid relid, int16 event);
+
+/* What the statement triggers of one statement need to know. */
+typedef struct HerdFire {
+	Oid relid;
+	CmdType command;
+	bool upserts;  /* INSERT .. ON CONFLICT DO UPDATE */
+	List *columns; /* of int: those that UPDATE sets */
+} HerdFire;
+
+/* True if there are statement triggers to fire. */
+extern bool herd_fire_wanted(const HerdFire *fire);
+/* Fires those before or after the statement. */
+extern void herd_fire(const HerdFire *fire, bool before);
+/* The same in a utility command, if wanted: with a snapshot of its own. */
+extern void herd_fire_alone(const HerdFire *fire, bool before);

@@ -1,0 +1,145 @@
+/*
+ * The function of the triggers of shards: calls the one of the table's own trigger.
+ */
+#include "attach/attach.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tupconvert.h"
+#include "commands/trigger.h"
+#include "executor/tuptable.h"
+#include "fmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(herd_shard_trigger);
+
+/* The table of a shard by the number at the end of its name; InvalidOid when it is no shard. */
+static Oid table_of_shard(Relation shard)
+{
+	const char *name = RelationGetRelationName(shard);
+	const char *number = strrchr(name, '_');
+	const HerdTable *table;
+	int index;
+
+	if (number == NULL || !herd_shard_find(strtou64(number + 1, NULL, 10), &table, &index) ||
+	    get_rel_namespace(table->relid) != RelationGetNamespace(shard) ||
+	    strcmp(name,
+		   herd_shard_name(get_rel_name(table->relid), table->shards[index].shardid)) != 0)
+		return InvalidOid;
+	return table->relid;
+}
+
+static const Trigger *trigger_of_table(Relation rel, const char *name)
+{
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++) {
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		if (!trigger->tgisinternal && strcmp(trigger->tgname, name) == 0)
+			return trigger;
+	}
+	return NULL;
+}
+
+/* A shard made after columns of the table were dropped numbers its columns otherwise. */
+static HeapTuple convert(HeapTuple tuple, TupleDesc from, TupleDesc to)
+{
+	TupleConversionMap *map;
+
+	if (tuple == NULL)
+		return NULL;
+	map = convert_tuples_by_name(from, to);
+	return map == NULL ? tuple : execute_attr_map_tuple(tuple, map);
+}
+
+static TupleTableSlot *slot_of(HeapTuple tuple, TupleDesc desc)
+{
+	TupleTableSlot *slot;
+
+	if (tuple == NULL)
+		return NULL;
+	slot = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
+	ExecStoreHeapTuple(tuple, slot, false);
+	return slot;
+}
+
+static void drop_slot(TupleTableSlot *slot)
+{
+	if (slot != NULL)
+		ExecDropSingleTupleTableSlot(slot);
+}
+
+/* The tuple that the trigger would return if it did nothing. */
+static HeapTuple untouched(const TriggerData *data)
+{
+	return TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
+}
+
+/*
+ * Calls the trigger of the table with the row as it would be in the table; what comes back is the
+ * row for the shard, NULL to skip it.
+ */
+static HeapTuple call_trigger(const TriggerData *shard, Relation rel, const Trigger *trigger,
+			      MemoryContext memory)
+{
+	LOCAL_FCINFO(call, 0);
+	TriggerData data = *shard;
+	TupleDesc from = RelationGetDescr(shard->tg_relation), to = RelationGetDescr(rel);
+	HeapTuple result;
+	FmgrInfo function;
+
+	data.tg_relation = rel;
+	data.tg_trigger = (Trigger *)trigger;
+	data.tg_trigtuple = convert(shard->tg_trigtuple, from, to);
+	data.tg_newtuple = convert(shard->tg_newtuple, from, to);
+	data.tg_trigslot = slot_of(data.tg_trigtuple, to);
+	data.tg_newslot = slot_of(data.tg_newtuple, to);
+	data.tg_oldtable = data.tg_newtable = NULL;
+	fmgr_info(trigger->tgfoid, &function);
+	InitFunctionCallInfoData(*call, &function, 0, InvalidOid, (Node *)&data, NULL);
+	result = (HeapTuple)DatumGetPointer(FunctionCallInvoke(call));
+	if (call->isnull)
+		ereport(ERROR,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("trigger function %u returned null value", function.fn_oid)));
+	if (result == data.tg_trigtuple)
+		result = shard->tg_trigtuple;
+	else if (result == data.tg_newtuple)
+		result = shard->tg_newtuple;
+	else
+		result = convert(result, to, from);
+	/* what the caller of a trigger frees must be where the caller of ours expects it */
+	if (result != NULL && result != shard->tg_trigtuple && result != shard->tg_newtuple) {
+		MemoryContext old = MemoryContextSwitchTo(memory);
+
+		result = heap_copytuple(result);
+		MemoryContextSwitchTo(old);
+	}
+	drop_slot(data.tg_trigslot);
+	drop_slot(data.tg_newslot);
+	return result;
+}
+
+PGDLLEXPORT Datum herd_shard_trigger(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *)fcinfo->context;
+	const Trigger *trigger;
+	HeapTuple result;
+	Oid relid;
+	Relation rel;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				errmsg("citus_internal.shard_trigger is for triggers of shards")));
+	result = untouched(data);
+	relid = table_of_shard(data->tg_relation);
+	if (!OidIsValid(relid))
+		return PointerGetDatum(result);
+	rel = table_open(relid, AccessShareLock);
+	trigger = trigger_of_table(rel, data->tg_trigger->tgname);
+	/* gone with its function, by CASCADE: the shard has not heard of it */
+	if (trigger != NULL)
+		result = call_trigger(data, rel, trigger, CurrentMemoryContext);
+	table_close(rel, NoLock);
+	return PointerGetDatum(result);
+}

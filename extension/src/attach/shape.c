@@ -1,0 +1,237 @@
+#include "attach/attach.h"
+
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "ddl/local.h"
+#include "ddl/shape.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "access/relation.h"
+
+#define FUNCTION_CLAUSE " EXECUTE FUNCTION "
+
+static void refuse(Oid relid, const char *what, const char *name, const char *why)
+{
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			errmsg("%s \"%s\" on distributed table \"%s\" is not supported", what, name,
+			       get_rel_name(relid)),
+			errdetail("%s", why)));
+}
+
+/* The same trigger for a shard: with the shard's name and our function, which takes no arguments.
+ */
+static char *trigger_for_shard(Oid relid, uint64 shardid, const char *name, const char *def)
+{
+	char *table = psprintf(" ON %s ", herd_shape_name(relid, 0));
+	const char *on = strstr(def, table);
+	const char *function = on ? strstr(on, FUNCTION_CLAUSE) : NULL;
+	const char *after = on ? on + strlen(table) : NULL;
+	const char *plain = "CREATE TRIGGER ";
+
+	if (function == NULL || strstr(function + 1, FUNCTION_CLAUSE) != NULL)
+		refuse(relid, "trigger", name,
+		       "Its definition has the words EXECUTE FUNCTION inside of a literal.");
+	if (strncmp(def, plain, strlen(plain)) == 0)
+		def = psprintf("CREATE OR REPLACE TRIGGER %.*s", (int)(on - def - strlen(plain)),
+			       def + strlen(plain));
+	else
+		def = pnstrdup(def, on - def);
+	return psprintf("%s ON %s %.*s%scitus_internal.shard_trigger()", def,
+			herd_shape_name(relid, shardid), (int)(function - after), after,
+			FUNCTION_CLAUSE);
+}
+
+static char *trigger_state(Oid relid, uint64 shardid, const char *name, char state)
+{
+	const char *verb = NULL;
+
+	switch (state) {
+	case TRIGGER_DISABLED:
+		verb = "DISABLE";
+		break;
+	case TRIGGER_FIRES_ON_REPLICA:
+		verb = "ENABLE REPLICA";
+		break;
+	case TRIGGER_FIRES_ALWAYS:
+		verb = "ENABLE ALWAYS";
+		break;
+	default:
+		return NULL;
+	}
+	return psprintf("ALTER TABLE %s %s TRIGGER %s", herd_shape_name(relid, shardid), verb,
+			quote_identifier(name));
+}
+
+List *herd_attach_triggers(Oid relid, uint64 shardid, const char *only)
+{
+	List *out = NIL;
+	ListCell *lc;
+
+	foreach (lc, herd_sql_rows("SELECT tgname, pg_get_triggerdef(oid), tgenabled FROM "
+				   "pg_trigger WHERE tgrelid = %u AND NOT tgisinternal AND "
+				   "tgparentid = 0 AND (%s OR tgtype & 1 = 1) AND tgname = "
+				   "coalesce(%s, tgname) "
+				   "ORDER BY tgname",
+				   relid, shardid ? "false" : "true",
+				   only ? quote_literal_cstr(only) : "NULL")) {
+		char **row = lfirst(lc);
+		char *state = trigger_state(relid, shardid, row[0], row[2][0]);
+
+		out = lappend(out,
+			      shardid ? trigger_for_shard(relid, shardid, row[0], row[1]) : row[1]);
+		if (state)
+			out = lappend(out, state);
+	}
+	return out;
+}
+
+static List *rules(Oid relid)
+{
+	List *out = NIL;
+	ListCell *lc;
+
+	foreach (lc, herd_sql_rows("SELECT pg_get_ruledef(oid), ev_enabled, quote_ident(rulename) "
+				   "FROM pg_rewrite WHERE ev_class = %u ORDER BY rulename",
+				   relid)) {
+		char **row = lfirst(lc);
+
+		out = lappend(out, row[0]);
+		if (row[1][0] == 'D')
+			out = lappend(out, psprintf("ALTER TABLE %s DISABLE RULE %s",
+						    herd_shape_name(relid, 0), row[2]));
+	}
+	return out;
+}
+
+/*
+ * PostgreSQL prints the columns of an expression with a subquery under the name of their table, so
+ * it is printed for the shard itself, which is on this node and has the same columns.
+ */
+static Oid printed_for(Oid relid, uint64 shardid, bool subquery)
+{
+	Oid shard;
+	Relation a, b;
+	bool alike;
+
+	if (!shardid || !subquery)
+		return relid;
+	shard = get_relname_relid(herd_shard_name(get_rel_name(relid), shardid),
+				  get_rel_namespace(relid));
+	a = relation_open(relid, NoLock);
+	b = relation_open(shard, AccessShareLock);
+	alike = RelationGetNumberOfAttributes(a) == RelationGetNumberOfAttributes(b);
+	relation_close(b, NoLock);
+	relation_close(a, NoLock);
+	if (!alike)
+		ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("policies with subqueries are not supported on distributed table "
+				"\"%s\"",
+				get_rel_name(relid)),
+			 errdetail("Columns were dropped before it was distributed."),
+			 errhint("Undistribute and distribute it again.")));
+	return shard;
+}
+
+static char *policy(Oid relid, uint64 shardid, char **row)
+{
+	const char *command = "ALL";
+	Oid printed = printed_for(relid, shardid, row[5][0] == 't');
+	char **exprs;
+
+	switch (row[1][0]) {
+	case 'r':
+		command = "SELECT";
+		break;
+	case 'a':
+		command = "INSERT";
+		break;
+	case 'w':
+		command = "UPDATE";
+		break;
+	case 'd':
+		command = "DELETE";
+		break;
+	default:
+		break;
+	}
+	exprs = linitial(herd_sql_rows(
+		"SELECT ' USING (' || pg_get_expr(polqual, %u) || ')', "
+		"' WITH CHECK (' || pg_get_expr(polwithcheck, %u) || ')' FROM pg_policy "
+		"WHERE oid = %s",
+		printed, printed, row[4]));
+	return psprintf("CREATE POLICY %s ON %s AS %s FOR %s TO %s%s%s", row[0],
+			herd_shape_name(relid, shardid),
+			row[2][0] == 't' ? "PERMISSIVE" : "RESTRICTIVE", command, row[3],
+			exprs[0] ? exprs[0] : "", exprs[1] ? exprs[1] : "");
+}
+
+/* row: name, command, permissive, roles, oid, has a subquery */
+static List *policy_rows(Oid relid)
+{
+	return herd_sql_rows(
+		"SELECT quote_ident(polname), polcmd, polpermissive, (SELECT string_agg(CASE WHEN "
+		"r = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(r)) END, ', ') FROM "
+		"unnest(polroles) r), oid, concat(polqual, polwithcheck) LIKE '%%{SUBLINK %%' "
+		"FROM pg_policy WHERE polrelid = %u ORDER BY polname",
+		relid);
+}
+
+List *herd_attach_policies(Oid relid, uint64 shardid)
+{
+	Relation rel = relation_open(relid, AccessShareLock);
+	char *name = herd_shape_name(relid, shardid);
+	List *out = NIL;
+	ListCell *lc;
+
+	foreach (lc, policy_rows(relid)) {
+		char **row = lfirst(lc);
+
+		out = lappend(out, psprintf("DROP POLICY IF EXISTS %s ON %s", row[0], name));
+		out = lappend(out, policy(relid, shardid, row));
+	}
+	if (rel->rd_rel->relrowsecurity)
+		out = lappend(out, psprintf("ALTER TABLE %s ENABLE ROW LEVEL SECURITY", name));
+	if (rel->rd_rel->relforcerowsecurity)
+		out = lappend(out, psprintf("ALTER TABLE %s FORCE ROW LEVEL SECURITY", name));
+	relation_close(rel, AccessShareLock);
+	return out;
+}
+
+List *herd_attach_shape(Oid relid, uint64 shardid)
+{
+	int level = herd_shape_begin();
+	List *out = herd_attach_triggers(relid, shardid, NULL);
+
+	if (!shardid)
+		out = list_concat(out, rules(relid));
+	out = list_concat(out, herd_attach_policies(relid, shardid));
+	herd_shape_end(level);
+	return out;
+}
+
+void herd_attach_check(Oid relid)
+{
+	ListCell *lc;
+
+	foreach (lc, herd_sql_rows("SELECT tgname FROM pg_trigger WHERE tgrelid = %u AND NOT "
+				   "tgisinternal AND (tgoldtable IS NOT NULL OR tgnewtable IS NOT "
+				   "NULL)",
+				   relid))
+		refuse(relid, "trigger", ((char **)lfirst(lc))[0],
+		       "Transition tables would have to be put together from the shards.");
+	foreach (lc, herd_sql_rows("SELECT polname, d.refobjid FROM pg_policy p JOIN pg_depend d "
+				   "ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND "
+				   "d.refclassid = 'pg_class'::regclass AND d.refobjid <> %u "
+				   "WHERE polrelid = %u",
+				   relid, relid)) {
+		char **row = lfirst(lc);
+		const HerdTable *other = herd_table_get(atooid(row[1]));
+
+		if (other == NULL || other->kind != HERD_TABLE_REFERENCE)
+			refuse(relid, "policy", row[0],
+			       "It reads a table that is not a reference table.");
+	}
+}

@@ -1,0 +1,23 @@
+/*
+ * deparse/code.h - what in a query is code of users.
+ */
+#pragma once
+#include "postgres.h"
+
+#include "nodes/parsenodes.h"
+
+/*
+ * True if the shards, given this query, run code that can see the session it runs in: triggers,
+ * policies, functions that are not in C, and PostgreSQL's own that look at settings or the time.
+ */
+extern bool herd_query_has_code(Query *query);
+
+/*
+ * True for an expression that must be computed on the node that plans: it calls a volatile function
+ * that changes or tells something of the session (nextval, set_config, advisory locks), or one of
+ * users that may look at tables. random() and the like give the same everywhere.
+ */
+extern bool herd_expr_stays_here(Node *expr);
+
+/* The same, or volatile at all: once per row, and in one place. */
+extern bool herd_volatile(Node *expr);

@@ -1,0 +1,320 @@
+#include "plan/security.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_func.h"
+#include "parser/parsetree.h"
+#if PG_VERSION_NUM >= 160000
+#include "parser/parse_relation.h"
+#endif
+#include "rewrite/rowsecurity.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/typcache.h"
+
+#include "catalog/metadata.h"
+
+/* Values of a failing row are shown up to this length, as PostgreSQL does. */
+#define SHOWN_LENGTH 64
+
+PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_check_option);
+
+static Oid rights_of(Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex == 0)
+		return InvalidOid;
+	return getRTEPermissionInfo(query->rteperminfos, rte)->checkAsUser;
+#else
+	return rte->checkAsUser;
+#endif
+}
+
+static bool has_policies(Oid relid)
+{
+	Relation rel = table_open(relid, NoLock);
+	bool found = rel->rd_rel->relrowsecurity;
+
+	table_close(rel, NoLock);
+	return found;
+}
+
+/* first, and the others; what could tell something of its arguments only where first is true. */
+static Node *guarded(Node *first, Node *others)
+{
+	List *all = list_make1(first), *leaky = NIL;
+	CaseExpr *choice;
+	CaseWhen *when;
+	ListCell *lc;
+
+	foreach (lc, make_ands_implicit((Expr *)others)) {
+		if (contain_leaked_vars(lfirst(lc)))
+			leaky = lappend(leaky, lfirst(lc));
+		else
+			all = lappend(all, lfirst(lc));
+	}
+	if (leaky == NIL)
+		return (Node *)make_ands_explicit(all);
+	choice = makeNode(CaseExpr);
+	when = makeNode(CaseWhen);
+	when->expr = (Expr *)copyObject(first);
+	when->result = make_ands_explicit(leaky);
+	when->location = -1;
+	choice->casetype = BOOLOID;
+	choice->args = list_make1(when);
+	choice->defresult = (Expr *)makeBoolConst(false, false);
+	choice->location = -1;
+	return (Node *)make_ands_explicit(lappend(all, choice));
+}
+
+/* Conditions of policies come first, then those of security barrier views. */
+static int count_policies(Query *query, RangeTblEntry *rte)
+{
+	List *quals, *checks;
+	bool enabled, sublinks;
+
+	if (!has_policies(rte->relid))
+		return 0;
+	get_row_security_policies(query, rte, query->resultRelation, &quals, &checks, &enabled,
+				  &sublinks);
+	return list_length(quals);
+}
+
+/* What shards do not know of: not the policies, they have these. */
+static void security_of_target(Query *query, RangeTblEntry *rte)
+{
+	int policies = count_policies(query, rte);
+	Node *first = NULL;
+	ListCell *lc;
+
+	foreach (lc, rte->securityQuals) {
+		Node *qual = lfirst(lc);
+
+		if (foreach_current_index(lc) < policies)
+			continue;
+
+		/* each is a condition or a list of them that are to be asked before the next */
+		if (IsA(qual, List))
+			qual = (Node *)make_ands_explicit((List *)qual);
+		first = first ? guarded(first, qual) : qual;
+	}
+	rte->securityQuals = NIL;
+	if (first == NULL)
+		return;
+	query->jointree->quals = guarded(first, query->jointree->quals);
+}
+
+static Expr *check_call(Query *query, const WithCheckOption *check)
+{
+	Oid types[3] = { TEXTOID, BOOLOID, RECORDOID };
+	List *name = list_make2(makeString("citus_internal"), makeString("check_option"));
+	Oid relid = rt_fetch(query->resultRelation, query->rtable)->relid;
+	Var *row = makeVar(query->resultRelation, 0, get_rel_type_id(relid), -1, InvalidOid, 0);
+	Const *view = makeConst(TEXTOID, -1, DEFAULT_COLLATION_OID, -1,
+				CStringGetTextDatum(check->relname), false, false);
+	Node *qual = check->qual;
+	FuncExpr *call;
+
+	if (IsA(qual, List))
+		qual = (Node *)make_ands_explicit((List *)qual);
+	call = makeFuncExpr(LookupFuncName(name, 3, types, false), BOOLOID,
+			    list_make3(view, copyObject(qual), row), InvalidOid,
+			    DEFAULT_COLLATION_OID, COERCE_EXPLICIT_CALL);
+	return (Expr *)call;
+}
+
+/* The value, of a row that has passed. */
+static Expr *when_checked(Expr *check, Expr *value)
+{
+	CaseExpr *choice = makeNode(CaseExpr);
+	CaseWhen *when = makeNode(CaseWhen);
+
+	when->expr = check;
+	when->result = value;
+	when->location = -1;
+	choice->casetype = exprType((Node *)value);
+	choice->casecollid = exprCollation((Node *)value);
+	choice->args = list_make1(when);
+	choice->defresult = (Expr *)makeNullConst(choice->casetype, exprTypmod((Node *)value),
+						  choice->casecollid);
+	choice->location = -1;
+	return (Expr *)choice;
+}
+
+/* RETURNING sees the row as it was stored, as a check option does. */
+static void checks_of_target(Query *query)
+{
+	ListCell *lc;
+
+	foreach (lc, query->withCheckOptions) {
+		WithCheckOption *check = lfirst(lc);
+		TargetEntry *first = query->returningList ? linitial(query->returningList) : NULL;
+
+		if (check->kind != WCO_VIEW_CHECK)
+			continue;
+		if (first != NULL)
+			first->expr = when_checked(check_call(query, check), first->expr);
+		else
+			query->returningList = list_make1(
+				makeTargetEntry(check_call(query, check), 1, "check_option", true));
+	}
+	query->withCheckOptions = NIL;
+}
+
+static void prepare_query(Query *query)
+{
+	ListCell *lc;
+	bool written = false;
+
+	foreach (lc, query->rtable) {
+		RangeTblEntry *rte = lfirst(lc);
+		const HerdTable *table;
+		Oid as;
+
+		if (rte->rtekind != RTE_RELATION || (table = herd_table_get(rte->relid)) == NULL)
+			continue;
+		as = rights_of(query, rte);
+		if (OidIsValid(as) && as != GetUserId() && has_policies(rte->relid))
+			ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("row-level security of distributed table \"%s\" is not "
+					"supported below a view of another user",
+					get_rel_name(rte->relid)),
+				 errhint("Create the view with security_invoker.")));
+		if (foreach_current_index(lc) + 1 == query->resultRelation) {
+			written = true;
+			if (rte->securityQuals != NIL)
+				security_of_target(query, rte);
+		} else if (table->kind == HERD_TABLE_HASH ||
+			   table->kind == HERD_TABLE_SINGLE_SHARD) {
+			rte->securityQuals = NIL;
+		}
+	}
+	if (written)
+		checks_of_target(query);
+}
+
+static bool prepare_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query)) {
+		prepare_query((Query *)node);
+		return query_tree_walker((Query *)node, prepare_walker, context, 0);
+	}
+	return expression_tree_walker(node, prepare_walker, context);
+}
+
+void herd_prepare_security(Query *query)
+{
+	prepare_walker((Node *)query, NULL);
+}
+
+bool herd_returns_rows(const Query *query)
+{
+	ListCell *lc;
+
+	foreach (lc, query->returningList)
+		if (!((TargetEntry *)lfirst(lc))->resjunk)
+			return true;
+	return false;
+}
+
+HerdFire *herd_fire_of(const Query *query)
+{
+	HerdFire fire = { .command = query->commandType };
+	HerdFire *result;
+	RangeTblEntry *rte;
+	ListCell *lc;
+
+	if (query->resultRelation == 0 || query->commandType == CMD_SELECT)
+		return NULL;
+	rte = rt_fetch(query->resultRelation, query->rtable);
+	if (herd_table_get(rte->relid) == NULL)
+		return NULL;
+	fire.relid = rte->relid;
+	fire.upserts = query->onConflict != NULL && query->onConflict->action == ONCONFLICT_UPDATE;
+	if (!herd_fire_wanted(&fire))
+		return NULL;
+	foreach (lc, fire.upserts ? query->onConflict->onConflictSet : query->targetList)
+		if (!((TargetEntry *)lfirst(lc))->resjunk && fire.command != CMD_DELETE)
+			fire.columns =
+				lappend_int(fire.columns, ((TargetEntry *)lfirst(lc))->resno);
+	result = palloc(sizeof(HerdFire));
+	*result = fire;
+	return result;
+}
+
+bool herd_ctes_fire(const Query *query)
+{
+	ListCell *lc;
+
+	foreach (lc, query->cteList) {
+		Query *sub = castNode(Query, ((CommonTableExpr *)lfirst(lc))->ctequery);
+
+		if (herd_fire_of(sub) != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* "(1, abc, null)", of the columns of the row. */
+static char *shown_row(HeapTupleHeader header)
+{
+	TupleDesc desc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(header),
+						HeapTupleHeaderGetTypMod(header));
+	HeapTupleData tuple = { .t_len = HeapTupleHeaderGetDatumLength(header), .t_data = header };
+	StringInfoData out;
+	bool any = false;
+
+	initStringInfo(&out);
+	for (int i = 0; i < desc->natts; i++) {
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		bool isnull, varlena;
+		Datum value = heap_getattr(&tuple, i + 1, desc, &isnull);
+		char *shown = "null";
+		Oid output;
+		int len;
+
+		if (att->attisdropped)
+			continue;
+		if (!isnull) {
+			getTypeOutputInfo(att->atttypid, &output, &varlena);
+			shown = OidOutputFunctionCall(output, value);
+		}
+		len = strlen(shown);
+		appendStringInfo(&out, "%s%.*s%s", any ? ", " : "(",
+				 len > SHOWN_LENGTH ? pg_mbcliplen(shown, len, SHOWN_LENGTH) : len,
+				 shown, len > SHOWN_LENGTH ? "..." : "");
+		any = true;
+	}
+	ReleaseTupleDesc(desc);
+	appendStringInfoChar(&out, ')');
+	return out.data;
+}
+
+/* check_option(view, condition, row): raises unless the condition is true. */
+PGDLLEXPORT Datum herd_check_option(PG_FUNCTION_ARGS)
+{
+	if (PG_ARGISNULL(1) || !PG_GETARG_BOOL(1))
+		ereport(ERROR,
+			(errcode(ERRCODE_WITH_CHECK_OPTION_VIOLATION),
+			 errmsg("new row violates check option for view \"%s\"",
+				text_to_cstring(PG_GETARG_TEXT_PP(0))),
+			 PG_ARGISNULL(2) ? 0
+					 : errdetail("Failing row contains %s.",
+						     shown_row(PG_GETARG_HEAPTUPLEHEADER(2)))));
+	PG_RETURN_BOOL(true);
+}
