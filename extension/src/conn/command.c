@@ -257,7 +257,7 @@ static void forget_outdated(HerdConn *c)
 		}
 		sql = psprintf("DEALLOCATE herd_" UINT64_FORMAT, st->number);
 		forget_statement(c, st);
-		send_plain(c, sql);
+		herd_conn_send_plain(c, sql);
 		pfree(sql);
 	}
 	if (all)

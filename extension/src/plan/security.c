@@ -173,6 +173,39 @@ static void checks_of_target(Query *query)
 	query->withCheckOptions = NIL;
 }
 
+static bool checks_view(const Query *query)
+{
+	ListCell *lc;
+
+	foreach (lc, query->withCheckOptions)
+		if (lfirst_node(WithCheckOption, lc)->kind == WCO_VIEW_CHECK)
+			return true;
+	return false;
+}
+
+static void check_merge(Query *query, RangeTblEntry *rte)
+{
+	const char *why = NULL;
+
+	for (CmdType command = CMD_UPDATE; command <= CMD_DELETE; command++) {
+		HerdFire fire = { .relid = rte->relid, .command = command };
+
+		if (herd_fire_wanted(&fire))
+			why = "triggers for each statement";
+	}
+	if (checks_view(query))
+		why = "a view with a check option";
+	if (list_length(rte->securityQuals) > count_policies(query, rte))
+		why = "a security barrier view";
+	if (why != NULL)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("MERGE into distributed table \"%s\" is not supported with "
+				       "%s",
+				       get_rel_name(rte->relid), why),
+				errhint("Use INSERT .. ON CONFLICT, UPDATE and DELETE.")));
+	rte->securityQuals = NIL;
+}
+
 static void prepare_query(Query *query)
 {
 	ListCell *lc;
@@ -195,6 +228,8 @@ static void prepare_query(Query *query)
 				 errhint("Create the view with security_invoker.")));
 		if (foreach_current_index(lc) + 1 == query->resultRelation) {
 			written = true;
+			if (query->commandType == CMD_MERGE)
+				check_merge(query, rte);
 			if (rte->securityQuals != NIL)
 				security_of_target(query, rte);
 		} else if (table->kind == HERD_TABLE_HASH ||

@@ -355,7 +355,7 @@ insert into v values (312, 1, 'v'), (313, 9, repeat('long', 20));
 insert into v select g, g % 2, 'c' from generate_series(320, 330) g;
 update v set a = 5 where k = 310;
 update v set a = 2 where k = 310 returning *;
-update v set a = 9 where k in (1, 2);
+update v set a = 9 where k = 2;
 insert into v values (310, 1, 'dup') on conflict (k) do update set a = 9;
 insert into v values (310, 1, 'dup') on conflict (k) do update set a = 1 returning *;
 create view w as select * from v where k > 10 with local check option;
