@@ -617,6 +617,24 @@ Query *herd_select_moved(const HerdMove *move, Query *sub)
 	return select;
 }
 
+bool herd_make_sendable(SubLink *sublink, Query *sub)
+{
+	ListCell *lc;
+
+	if (sublink->subLinkType == EXISTS_SUBLINK && sub->limitCount == NULL &&
+	    sub->rowMarks == NIL && sub->commandType == CMD_SELECT)
+		sub->limitCount = (Node *)makeConst(INT8OID, -1, InvalidOid, sizeof(int64),
+						    Int64GetDatum(1), false, true);
+	foreach (lc, sub->targetList)
+		if (!((TargetEntry *)lfirst(lc))->resjunk)
+			return true;
+	if (sub->targetList != NIL || sub->setOperations != NULL)
+		return false;
+	sub->targetList = list_make1(
+		makeTargetEntry((Expr *)makeBoolConst(true, false), 1, pstrdup("exists"), false));
+	return true;
+}
+
 /* Subqueries in WHERE that shards cannot answer are answered before. */
 static bool move_sublinks(Query *query, const Choice *choice, HerdPlanning *planning, List **moves)
 {
@@ -632,7 +650,7 @@ static bool move_sublinks(Query *query, const Choice *choice, HerdPlanning *plan
 		Query *sub = castNode(Query, sublink->subselect);
 		HerdMove *move;
 
-		if (!herd_stands_alone(sub))
+		if (!herd_stands_alone(sub) || !herd_make_sendable(sublink, sub))
 			return false;
 		move = new_move(planning, choice->target, "subquery");
 		move->local = plan_alone(sub, planning);

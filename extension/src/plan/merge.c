@@ -460,7 +460,7 @@ static void move_sublinks(HerdMergeParts *m)
 		Query *sub = castNode(Query, sublink->subselect);
 		HerdMove *move;
 
-		if (!herd_stands_alone(sub))
+		if (!herd_stands_alone(sub) || !herd_make_sendable(sublink, sub))
 			herd_merge_refuse(
 				m,
 				"It has a subquery that is not joined on the distribution column.",

@@ -72,6 +72,12 @@ extern struct HerdMove *herd_move_subquery(HerdPlanning *planning, const HerdTab
 					   Query *sub, int key, Oid hash);
 /* What stands in the place of a subquery: its rows, which are there already. */
 extern Query *herd_select_moved(const struct HerdMove *move, Query *sub);
+
+/*
+ * Prepares a subquery of an expression for being moved: one row of EXISTS says it, and it needs a
+ * column. False if it cannot be moved.
+ */
+extern bool herd_make_sendable(SubLink *sublink, Query *sub);
 /* The evals of the producers follow those of the statement. */
 extern void herd_moves_attach(HerdRemote *remote, List *moves);
 extern HerdRemote *herd_tier1_write(Query *query, ParamListInfo bound, const char **why);

@@ -19,6 +19,10 @@ create table e (k int not null, x int);
 create table r (id int primary key, name text, grp int);
 create table r2 (id int, label text);
 create table l (id int, note text);
+create table o (k int, x int, w text);
+create table p (k int not null, d int not null, x int, primary key (k, d)) partition by range (d);
+create table p_low partition of p for values from (minvalue) to (3);
+create table p_high partition of p for values from (3) to (maxvalue);
 """
 # their states combine; the one of keep_first is null until a strict function has seen a value
 AGGREGATES = """
@@ -39,6 +43,8 @@ insert into r select i, 'r' || i, i % 3 from generate_series(0, 12) i;
 insert into r values (2000, null, null);
 insert into r2 select i % 5, 'l' || i from generate_series(1, 9) i;
 insert into l select i, 'n' || i from generate_series(0, 9) i;
+insert into o select i, nullif(i % 9, 4), 't' || i % 6 from generate_series(0, 20) i;
+insert into p select i % 40, i / 20, nullif(i % 13, 5) from generate_series(0, 119) i;
 """
 DISTRIBUTE = """
 select create_distributed_table('a', 'k');
@@ -47,6 +53,8 @@ select create_distributed_table('e', 'k', colocate_with => 'a');
 select create_distributed_table('c', 'ck');
 select create_reference_table('r');
 select create_reference_table('r2');
+select create_distributed_table('o', null, colocate_with => 'none');
+select create_distributed_table('p', 'k', colocate_with => 'a');
 """
 
 
