@@ -69,6 +69,12 @@ static uint64 next_id(const char *sequence)
 	return (uint64)nextval_internal(seqid, false);
 }
 
+PG_FUNCTION_INFO_V1(herd_next_colocation_id);
+PGDLLEXPORT Datum herd_next_colocation_id(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64((int64)next_id("pg_dist_colocationid_seq"));
+}
+
 static void set_group(HerdShard *shard, int32 group)
 {
 	shard->ngroups = 1;
@@ -470,6 +476,10 @@ PGDLLEXPORT Datum herd_undistribute_table(PG_FUNCTION_ARGS)
 
 	herd_require_coordinator("undistribute a table");
 	herd_changes_lock(true);
+	if (PG_GETARG_BOOL(1) && herd_table_get(relid)) {
+		herd_sql_exec("SELECT citus_internal.undistribute_connected(%u::regclass)", relid);
+		PG_RETURN_VOID();
+	}
 	rel = relation_open(relid, AccessExclusiveLock);
 	if (!herd_owns_relation(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(rel));
@@ -490,7 +500,8 @@ PGDLLEXPORT Datum herd_undistribute_table(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("cannot undistribute table \"%s\": it has foreign keys",
 				       RelationGetRelationName(rel)),
-				errhint("Drop the foreign keys first.")));
+				errhint("Use cascade_via_foreign_keys => true, or drop the foreign "
+					"keys first.")));
 	name = herd_shape_name(relid, 0);
 	columns = column_list(rel);
 	tree = herd_partition_tree_up(relid);

@@ -46,6 +46,9 @@ static enum how how_to_type(AlterTableType type)
 	case AT_ResetRelOptions:
 	case AT_SetLogged:
 	case AT_SetUnLogged:
+	case AT_SetAccessMethod:
+	case AT_SetTableSpace:
+	case AT_DropExpression:
 	case AT_ChangeOwner:
 	case AT_EnableTrigAll:
 	case AT_EnableTrigUser:
