@@ -210,6 +210,25 @@ static bool has_extern_param_walker(Node *node, void *context)
 	return expression_tree_walker(node, has_extern_param_walker, context);
 }
 
+/*
+ * SEARCH BREADTH FIRST: the rewriter has made fields of a record without a name of it, which
+ * cannot be printed again.
+ */
+static bool breadth_first_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, CommonTableExpr)) {
+		CTESearchClause *search = ((CommonTableExpr *)node)->search_clause;
+
+		if (search != NULL && search->search_breadth_first)
+			return true;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *)node, breadth_first_walker, context, 0);
+	return expression_tree_walker(node, breadth_first_walker, context);
+}
+
 HerdRemote *herd_route(const Query *original, ParamListInfo bound, bool *needs_params)
 {
 	HerdRemote *remote = palloc0(sizeof(HerdRemote));
@@ -228,7 +247,8 @@ HerdRemote *herd_route(const Query *original, ParamListInfo bound, bool *needs_p
 	if (!herd_columns_can_travel(query->commandType == CMD_SELECT ? query->targetList
 
 								      : query->returningList,
-				     false))
+				     false) ||
+	    breadth_first_walker((Node *)query, NULL))
 		return NULL;
 	herd_evals_extract(query, &remote->evals);
 	remote->ntext = list_length(remote->evals);
