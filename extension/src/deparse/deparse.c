@@ -683,6 +683,23 @@ static HerdTemplate *cut_holes(const char *sql)
 	return tmpl;
 }
 
+/*
+ * With only pg_catalog in the path every relation is printed with its schema. Constants are
+ * printed so that they are read the same under any settings: those of the session may be others
+ * when the text is used.
+ */
+static void set_for_print(void)
+{
+	static const char *const settings[][2] = { { "search_path", "pg_catalog" },
+						   { "datestyle", "ISO" },
+						   { "intervalstyle", "postgres" },
+						   { "extra_float_digits", "3" } };
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void)set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+					GUC_ACTION_SAVE, true, 0, false);
+}
+
 HerdTemplate *herd_deparse(Query *query)
 {
 	int nest;
@@ -691,10 +708,8 @@ HerdTemplate *herd_deparse(Query *query)
 
 	query = (Query *)expand_rows_mutator((Node *)query, NIL);
 	prepare_walker((Node *)query, NULL);
-	/* with only pg_catalog in the path every relation is printed with its schema */
 	nest = NewGUCNestLevel();
-	(void)set_config_option("search_path", "pg_catalog", PGC_USERSET, PGC_S_SESSION,
-				GUC_ACTION_SAVE, true, 0, false);
+	set_for_print();
 	sql = pg_get_querydef(query, false);
 	AtEOXact_GUC(true, nest);
 	tmpl = cut_holes(sql);

@@ -245,3 +245,50 @@ def test_errors_leave_nothing_behind(s):
         with pytest.raises(psycopg2.errors.NotNullViolation):
             run(s, "insert into dt (k, v) values (null, 1)")
         assert run(s, "select v from dt where k = 61") == [(1,)]
+
+
+def test_in_process(nodes, pair):
+    """A client of the node that has the shard: plans are kept there, too, and follow changes."""
+    nodes.psql(0, "create table near (k int primary key, v int)")
+    nodes.psql(0, "select create_distributed_table('near', 'k')")
+    key = nodes.keys_on("near", 1)[0]
+    with contextlib.closing(nodes.session(1)) as c:
+        run(c, "set citus.log_remote_commands = on")
+        run(c, "prepare p as select v from near where k = $1")
+        c.notices.clear()
+        assert run(c, "insert into near values (%d, 1)" % key) == 1
+        for n in range(1, 8):
+            assert run(c, "execute p(%d)" % key) == [(n,)]
+            assert run(c, "update near set v = v + 1 where k = %d returning v" % key) == [(n + 1,)]
+            assert run(c, "select * from near where k = %d" % key) == [(key, n + 1)]
+        assert c.notices == []
+        nodes.psql(0, "alter table near alter column v type text using 'n' || v")
+        assert run(c, "select * from near where k = %d" % key) == [(key, "n8")]
+        with pytest.raises(psycopg2.errors.UniqueViolation):
+            run(c, "insert into near values (%d, '1')" % key)
+        for n in range(300):
+            assert run(c, "select v || '%d' from near where k = %d" % (n % 7, key))
+        nodes.psql(0, "drop table near")
+        with pytest.raises(psycopg2.errors.UndefinedTable):
+            run(c, "select * from near where k = %d" % key)
+
+
+def test_constants_mean_the_same_under_other_settings(nodes, pair):
+    """Of prepared statements the text for the shard may be older than the session's settings."""
+    for node in (0, 1, 2):
+        with contextlib.closing(nodes.session(node)) as c:
+            if node == 0:
+                run(c, "insert into dt (k, d, n) values (71, '2024-02-01', 1.5) on conflict do nothing")
+            run(c, "set datestyle = 'German'")
+            run(c, "set intervalstyle = 'sql_standard'")
+            run(c, "set extra_float_digits = -10")
+            run(c, "prepare p as select d - date '01.02.2024', extract(epoch from d + interval '-1 day "
+                "2:03')::int, n::float8 * 1.0000000000001::float8 > 1.5 "
+                "from dt where k = $1 and d = '01.02.2024'")
+            # in this style the sign is that of the hours, too
+            want = [(0, 1706651820, True)]
+            assert run(c, "execute p(71)") == want
+            run(c, "set datestyle = 'ISO, MDY'")
+            run(c, "set intervalstyle = 'postgres'")
+            for _ in range(7):
+                assert run(c, "execute p(71)") == want
