@@ -8,8 +8,10 @@
 #include "base/str.h"
 #include "loop/loop.h"
 #include "proxy/dns.h"
+#include "proxy/mates.h"
 #include "proxy/metrics.h"
 #include "proxy/pools.h"
+#include "proxy/split.h"
 #include "proxy/topology.h"
 
 /* What is told of one pool. */
@@ -18,6 +20,7 @@ struct pool_facts {
 	char *more;   /* and role */
 	struct herd_pool_counts n;
 	bool held;
+	int pinned;
 	struct herd_times_sum times;
 };
 
@@ -113,6 +116,7 @@ static void add_pool(struct herd_pool *p, void *arg)
 	free(name);
 	x->n = herd_pool_count(p, f->now_us, f->live->config->s.server_check_delay);
 	x->held = atomic_load(&p->held);
+	x->pinned = atomic_load(&p->npinned);
 	herd_times_read(p, &x->times);
 	f->idle_servers += x->n.sv_idle + x->n.sv_used;
 	f->used_servers += x->n.sv_active + x->n.sv_tested + x->n.sv_login + x->n.sv_canceled;
@@ -180,6 +184,9 @@ static void pool_gauges(const struct facts *f, struct herd_buf *out)
 	family(out, "pgherd_pool_held", "gauge", "1 while clients are held: nobody leads");
 	for (size_t i = 0; i < f->n; i++)
 		sample(out, "pgherd_pool_held", f->pool[i].labels, f->pool[i].held);
+	family(out, "pgherd_pool_pinned_clients", "gauge", "Clients that keep their server");
+	for (size_t i = 0; i < f->n; i++)
+		sample(out, "pgherd_pool_pinned_clients", f->pool[i].labels, f->pool[i].pinned);
 }
 
 /* From 64 us to 67 s. */
@@ -260,6 +267,41 @@ static void stats(const struct facts *f, struct herd_buf *out)
 			herd_buf_free(&b);
 			free(name);
 		}
+	}
+	pthread_mutex_unlock(&f->px->pools_lock);
+}
+
+/* What SHOW ROUTES says. */
+static void routes(const struct facts *f, struct herd_buf *out)
+{
+	static const char name[] = "pgherd_routed_requests_total";
+	size_t pos = 0;
+	const char *key;
+	void *value;
+
+	family(out, name, "counter",
+	       "Requests of databases with split, by who served them and why");
+	pthread_mutex_lock(&f->px->pools_lock);
+	while (herd_map_next(f->px->dbs, &pos, &key, &value)) {
+		const struct herd_db *db = value;
+		char *text = herd_db_label(db);
+
+		for (int k = 0; k < HERD_WHY_NR; k++) {
+			struct herd_buf b = { 0 };
+			uint64_t n = 0;
+
+			for (int i = 0; i < f->px->nworkers; i++)
+				n += atomic_load_explicit(&db->routes[i].n[k],
+							  memory_order_relaxed);
+			if (n == 0)
+				continue;
+			label(&b, "database", text);
+			label(&b, "served_by", k < HERD_WHY_NREPLICA ? "replica" : "primary");
+			label(&b, "reason", herd_split_why_name(k));
+			sample(out, name, herd_buf_str(&b), (double)n);
+			herd_buf_free(&b);
+		}
+		free(text);
 	}
 	pthread_mutex_unlock(&f->px->pools_lock);
 }
@@ -413,10 +455,12 @@ static void herd(const struct facts *f, struct herd_buf *out)
 		{ "pgherd_member_running", "1 of a member that is running" },
 		{ "pgherd_member_timeline", "Timeline of the member" },
 		{ "pgherd_member_lag_bytes", "How far the member is behind its leader" },
+		{ "pgherd_member_connections", "Server connections of this process to it" },
+		{ "pgherd_member_ejected", "1 while it is left alone for its failures" },
 	};
 	struct herd_topo *t = herd_topology_get(f->px->topology);
 
-	for (int k = 0; t && k < 4; k++) {
+	for (int k = 0; t && k < 6; k++) {
 		family(out, names[k][0], "gauge", names[k][1]);
 		for (size_t i = 0; i < t->n; i++) {
 			const struct herd_topo_group *g = &t->groups[i];
@@ -425,10 +469,21 @@ static void herd(const struct facts *f, struct herd_buf *out)
 				const struct herd_topo_member *m = &g->members[n];
 				bool leads = herd_str_eq(m->name, g->leader);
 				struct herd_buf b = { 0 };
-				double v = k == 0   ? leads
-					   : k == 1 ? m->running
-					   : k == 2 ? (double)m->timeline
-						    : (leads ? 0 : (double)m->lag);
+				struct herd_mate_state state = { 0 };
+				struct herd_mate *mate =
+					herd_mates_find(herd_topology_mates(f->px->topology),
+							g->scope, g->group, m->name);
+
+				if (mate)
+					herd_mate_read(mate, &state);
+				free(state.last_error);
+				const double all[] = { leads,
+						       m->running,
+						       (double)m->timeline,
+						       leads ? 0 : (double)m->lag,
+						       state.conns,
+						       state.out_ms > 0 };
+				double v = all[k];
 
 				member_labels(&b, g, m);
 				if (v >= 0)
@@ -473,6 +528,7 @@ void herd_metrics_text(struct herd_px *px, struct herd_buf *out)
 	databases(&f, out);
 	pool_gauges(&f, out);
 	stats(&f, out);
+	routes(&f, out);
 	histograms(&f, out);
 	workers(&f, out);
 	herd(&f, out);

@@ -1,10 +1,12 @@
 """Reads that go to replicas on a database of the primary: by transaction, session, hint, proof."""
+import re
 import socket
+import urllib.request
 
 import psycopg
 import pytest
 
-from split import Trio, routes, standby, wait_for, warm
+from split import Trio, free_port, routes, standby, wait_for, warm
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +224,25 @@ def test_settings_refused(trio):
         from conftest import PGHERD, run
         done = run(PGHERD, "proxy", trio.box.path("bad.ini"), check=False)
         assert done.returncode != 0 and why in done.stderr + done.stdout
+
+
+def test_routes_by_http(trio):
+    """/metrics counts what SHOW ROUTES does."""
+    port = free_port()
+    px = trio.proxy("db = cluster=demo group=0 role=primary split=transaction\n",
+                    f"metrics_listen = 127.0.0.1:{port}", name="web")
+    warm(px)
+    px.sql("insert into t values (1, 'x')")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as r:
+        text = r.read().decode()
+    told = {m[1]: int(m[2]) for m in re.finditer(
+        r'pgherd_routed_requests_total{database="db",served_by="(?:primary|replica)",'
+        r'reason="([^"]*)"} (\d+)', text)}
+    assert told == routes(px) and told
+    leads = dict(re.findall(r'pgherd_member_leader{cluster="demo",group="0",member="(.)"} (\d)',
+                            text))
+    assert leads == {"a": "1", "b": "0", "c": "0"}
+    conns = dict(re.findall(r'pgherd_member_connections{cluster="demo",group="0",member="(.)"} '
+                            r'(\d+)', text))
+    assert int(conns["a"]) > 0 and int(conns["b"]) + int(conns["c"]) > 0
+    assert 'pgherd_member_ejected{cluster="demo",group="0",member="a"} 0' in text
