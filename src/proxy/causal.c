@@ -25,16 +25,49 @@ static const char replayed_sql[] = "SELECT " REPLAYED_SQL;
 /* The server sleeps between two looks, so that nobody here needs a timer. */
 static const char later_sql[] = "SELECT " REPLAYED_SQL " FROM pg_catalog.pg_sleep(0.002)";
 
-static bool ask(struct herd_client *c, const char *sql, uint8_t mark)
+/*
+ * A question, as a statement that the server keeps: to parse and plan it each time would be most of
+ * what it costs. One Sync stands for all of its messages, which are nobody else's.
+ */
+static void write_question(struct herd_server *s, enum herd_question q, struct herd_buf *b)
+{
+	static const struct {
+		const char *name, *sql;
+	} known[] = { [HERD_ASK_WROTE] = { "pgherd_wrote", wrote_sql },
+		      [HERD_ASK_REPLAYED] = { "pgherd_replayed", replayed_sql },
+		      [HERD_ASK_LATER] = { "pgherd_replayed_later", later_sql } };
+	size_t mark;
+
+	if (!(s->asks >> q & 1)) {
+		mark = herd_wr_begin(b, 'P');
+		herd_wr_str(b, known[q].name);
+		herd_wr_str(b, known[q].sql);
+		herd_wr_u16(b, 0);
+		herd_wr_end(b, mark);
+		s->asks |= (uint8_t)(1U << q);
+	}
+	mark = herd_wr_begin(b, 'B');
+	herd_wr_str(b, "");
+	herd_wr_str(b, known[q].name);
+	herd_wr_u16(b, 0);
+	herd_wr_u16(b, 0);
+	herd_wr_u16(b, 0);
+	herd_wr_end(b, mark);
+	mark = herd_wr_begin(b, 'E');
+	herd_wr_str(b, "");
+	herd_wr_u32(b, 0);
+	herd_wr_end(b, mark);
+	herd_wr_empty(b, 'S');
+}
+
+static bool ask(struct herd_client *c, enum herd_question q, uint8_t mark)
 {
 	struct herd_server *s = c->server;
 	struct herd_buf b = { 0 };
 
-	herd_wr_query(&b, sql);
-	if (herd_flight_push(&s->flight, 'Q', HERD_FLIGHT_DROP, NULL) < 0) {
-		herd_buf_free(&b);
+	if (herd_flight_push(&s->flight, 'S', HERD_FLIGHT_DROP, NULL) < 0)
 		return false;
-	}
+	write_question(s, q, &b);
 	herd_flight_mark(&s->flight, mark);
 	s->ready = false;
 	if (herd_conn_send_buf(&s->conn, &b) < 0)
@@ -47,7 +80,7 @@ static bool ask(struct herd_client *c, const char *sql, uint8_t mark)
 
 bool herd_causal_ask_wrote(struct herd_client *c)
 {
-	if (ask(c, wrote_sql, HERD_MARK_WROTE))
+	if (ask(c, HERD_ASK_WROTE, HERD_MARK_WROTE))
 		return true;
 	c->split->wrote = UINT64_MAX;
 	return false;
@@ -118,7 +151,7 @@ bool herd_causal_fits(struct herd_client *c)
 	if (known(c->server, p->wrote) && !other_timeline(c))
 		return true;
 	p->wait_until_us = c->w->now_us + herd_worker_settings(c->w)->causal_wait;
-	if (!ask(c, replayed_sql, HERD_MARK_REPLAYED))
+	if (!ask(c, HERD_ASK_REPLAYED, HERD_MARK_REPLAYED))
 		c->server->conn.broken = true;
 	return false;
 }
@@ -166,6 +199,9 @@ bool herd_causal_answered(struct herd_client *c, uint8_t mark)
 	struct herd_split *p = c->split;
 	struct herd_server *s = c->server;
 
+	/* Whatever is wrong with its session, its next client gets another one. */
+	if (p->got == 0)
+		atomic_store(&s->close_needed, true);
 	if (mark == HERD_MARK_WROTE)
 		return wrote_known(c);
 	if (p->got > 0)
@@ -179,7 +215,7 @@ bool herd_causal_answered(struct herd_client *c, uint8_t mark)
 		return false;
 	}
 	if (p->got > 0 && !other && c->w->now_us < p->wait_until_us &&
-	    ask(c, later_sql, HERD_MARK_REPLAYED))
+	    ask(c, HERD_ASK_LATER, HERD_MARK_REPLAYED))
 		return false;
 	p->asking = p->blocked = false;
 	p->go_home = true;

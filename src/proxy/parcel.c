@@ -102,6 +102,7 @@ static void put_server(struct herd_record *r, struct herd_worker *w, struct herd
 	add_sets(r, "s.set", s->sets);
 	add_sets(r, "s.base", s->sets_base);
 	herd_record_number(r, "s.dirty", s->dirty);
+	herd_record_number(r, "s.asks", s->asks);
 	/* The one used longest ago first, as they are taken up again. */
 	while ((stmt = herd_held_oldest(&s->held))) {
 		add_stmt(r, "s.held", NULL, stmt);
@@ -275,6 +276,7 @@ static void fill_server(struct herd_worker *w, struct herd_server *s, const stru
 	s->tx = (char)herd_record_get(r, "s.tx", 'I');
 	s->used = herd_record_get(r, "s.used", 1);
 	s->dirty = herd_record_get(r, "s.dirty", 0);
+	s->asks = (uint8_t)herd_record_get(r, "s.asks", 0);
 	s->let_in = true;
 	s->connected_us = s->opened_us = w->now_us - herd_record_get(r, "s.age", 0);
 	while (herd_record_next(r, &pos, &f)) {

@@ -78,6 +78,7 @@ void herd_server_forget_stmts(struct herd_worker *w, struct herd_server *s)
 {
 	struct herd_stmt *stmt;
 
+	s->asks = 0;
 	/* What becomes of these is not followed any more. */
 	if (herd_flight_forget_stmts(&s->flight, unref_under_way, w) > 0)
 		atomic_store(&s->close_needed, true);

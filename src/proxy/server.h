@@ -77,6 +77,7 @@ struct herd_server {
 	bool used;                   /* a client had it */
 	bool ready;                  /* last message was ReadyForQuery and nothing was sent since */
 	char tx;                     /* status byte of the last ReadyForQuery */
+	uint8_t asks;                /* questions of ours that it has prepared (split.h) */
 	struct herd_hub *hub;        /* whose connection it is; NULL: an ordinary one */
 	uint64_t notified_by;        /* id of the client that used it for NOTIFY; 0: none */
 	struct herd_sets *sets;      /* what is set in its session by clients; NULL: nothing */

@@ -106,7 +106,8 @@ void herd_split_check_wait(struct herd_client *c);
 /* The client leaves while only a question of the proxy is open: its server is kept. */
 bool herd_split_keep_server(struct herd_client *c);
 
-/* causal.c: answers to questions about WAL. */
+/* causal.c: questions about WAL, bits of herd_server.asks; and what their answers are for. */
+enum herd_question { HERD_ASK_WROTE = 0, HERD_ASK_REPLAYED, HERD_ASK_LATER };
 enum { HERD_MARK_WROTE = 1, HERD_MARK_REPLAYED };
 bool herd_causal_ask_wrote(struct herd_client *c);
 /* The replica at hand has replayed what the client wrote; false: it has been asked. */
