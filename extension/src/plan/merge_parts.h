@@ -2,6 +2,7 @@
  * plan/merge_parts.h - what plan/merge*.c know of a MERGE; for them only.
  */
 #pragma once
+#include "compat.h"
 #include "postgres.h"
 
 #include "plan/merge.h"
@@ -43,8 +44,8 @@ extern HerdMergeParts herd_merge_parts(const Query *parse, HerdPlanning *plannin
 extern RangeTblEntry *herd_merge_source_rte(Query *source);
 /* What a target list gives to a column, or NULL. */
 extern Expr *herd_merge_value(const List *tlist, AttrNumber attno);
-extern void herd_merge_refuse(const HerdMergeParts *m, const char *detail, const char *hint)
-	pg_attribute_noreturn();
+extern void herd_merge_refuse(const HerdMergeParts *m, const char *detail,
+			      const char *hint) HERD_NORETURN;
 
 /* merge_rows.c: SELECT the new rows FROM source WHERE NOT EXISTS (..) AND an action inserts them.
  */
