@@ -1,6 +1,8 @@
 /* The new process's side of an online restart. */
+#include <dirent.h>
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -25,16 +27,12 @@ struct herd_elder {
 	bool gone;
 };
 
-static int connect_to(const struct herd_settings *s, struct herd_err *err)
+/* A connection to the socket of that name; -ENOENT: nobody is there. */
+static int connect_socket(const char *dir, const char *name, struct herd_err *err)
 {
-	const char *dir = s->unix_socket_dir;
 	bool abstract = *dir == '@';
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	struct timeval patience = { .tv_sec = PATIENCE_S };
-
-	if (!*dir)
-		return herd_err_set(err, -EINVAL, "cannot reboot if unix dir not configured");
-	char *path = herd_str_printf("%s/.s.PGSQL.%d", abstract ? dir + 1 : dir, s->listen_port);
+	char *path = herd_str_printf("%s/%s", abstract ? dir + 1 : dir, name);
 	size_t n = path ? strlen(path) : 0;
 
 	if (!path || n + 1 >= sizeof(un.sun_path)) {
@@ -57,7 +55,63 @@ static int connect_to(const struct herd_settings *s, struct herd_err *err)
 			       : herd_err_set(err, code, "could not connect to \"%s\": %s", dir,
 					      strerror(-code));
 	}
-	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	return sock;
+}
+
+static pid_t pid_of_file(const char *path)
+{
+	FILE *f = *path ? fopen(path, "re") : NULL;
+	int pid = 0;
+
+	if (f && fscanf(f, "%d", &pid) != 1)
+		pid = 0;
+	if (f)
+		fclose(f);
+	return pid;
+}
+
+/* The process of the pidfile, whatever port its socket is called by: listen_port was changed. */
+static int connect_by_pid(const struct herd_settings *s)
+{
+	struct herd_err ignored = HERD_ERR_INIT;
+	pid_t pid = pid_of_file(s->pidfile);
+	DIR *dir = pid > 0 && *s->unix_socket_dir == '/' ? opendir(s->unix_socket_dir) : NULL;
+	struct dirent *e;
+	int sock = -ENOENT;
+
+	while (dir && sock < 0 && (e = readdir(dir))) {
+		struct ucred who = { 0 };
+		socklen_t len = sizeof(who);
+
+		if (!herd_str_starts(e->d_name, ".s.PGSQL.") || strstr(e->d_name, ".lock"))
+			continue;
+		sock = connect_socket(s->unix_socket_dir, e->d_name, &ignored);
+		if (sock >= 0 &&
+		    (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 || who.pid != pid)) {
+			close(sock);
+			sock = -ENOENT;
+		}
+	}
+	if (dir)
+		closedir(dir);
+	herd_err_clear(&ignored);
+	return sock < 0 ? -ENOENT : sock;
+}
+
+static int connect_to(const struct herd_settings *s, struct herd_err *err)
+{
+	struct timeval patience = { .tv_sec = PATIENCE_S };
+	char name[32]; /* .s.PGSQL.65535 */
+
+	if (!*s->unix_socket_dir)
+		return herd_err_set(err, -EINVAL, "cannot reboot if unix dir not configured");
+	snprintf(name, sizeof(name), ".s.PGSQL.%d", s->listen_port);
+	int sock = connect_socket(s->unix_socket_dir, name, err);
+
+	if (sock == -ENOENT)
+		sock = connect_by_pid(s);
+	if (sock >= 0)
+		setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	return sock;
 }
 

@@ -290,6 +290,21 @@ def test_only_the_same_user_takes_over(own_box, server):
     assert px.sql("select 1") == [(1,)]
 
 
+def test_another_port(own_box, server):
+    """The process is found by its pidfile when the socket is called by another port now."""
+    px = Chain(own_box, server, "port")
+    was, px.port = px.port, free_port()
+    with px.connect(port=was) as c:
+        c.execute("select 1")
+        text = open(px.file).read()
+        px.box.write("port.ini", text.replace(f"listen_port = {was}", f"listen_port = {px.port}"))
+        ended(px.reboot())
+        assert c.execute("select 1").fetchone() == (1,)
+        assert px.sql("select 1") == [(1,)]
+    with pytest.raises(psycopg.OperationalError):
+        px.sql("select 1", port=was)
+
+
 def test_doors_follow_the_configuration(own_box, server):
     px = Chain(own_box, server, "doors")
     more = free_port()
