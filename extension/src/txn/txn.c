@@ -383,12 +383,22 @@ static void end_transaction(void)
 	herd_conn_trim_cache();
 }
 
-static bool any_used(void)
+/* Blocks on other nodes could not be prepared with ours. Reads without a block leave nothing. */
+static void pre_prepare(void)
 {
 	HerdConn *c;
 
-	foreach_used(c) return true;
-	return false;
+	settle();
+	foreach_used(c)
+	{
+		if (c->level > 0)
+			ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has used distributed "
+					"tables"),
+				 errhint("Commit it instead: it is two-phase when several nodes "
+					 "wrote.")));
+	}
 }
 
 static void xact_callback(XactEvent event, void *arg)
@@ -400,13 +410,7 @@ static void xact_callback(XactEvent event, void *arg)
 		pre_commit();
 		break;
 	case XACT_EVENT_PRE_PREPARE:
-		/* what was done to shards of this server is prepared with the rest */
-		if (!any_used())
-			break;
-		ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("cannot PREPARE a transaction that has used distributed tables"),
-			 errhint("Commit it instead: it is two-phase when several nodes wrote.")));
+		pre_prepare();
 		break;
 	case XACT_EVENT_COMMIT:
 		commit_prepared();
