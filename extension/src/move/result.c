@@ -135,7 +135,6 @@ Datum herd_make_result(PG_FUNCTION_ARGS)
 	target.id = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	target.move = PG_GETARG_INT32(1);
 	target.file.group = herd_local_group();
-	target.file.task = PG_GETARG_INT32(2);
 	mins = PG_GETARG_ARRAYTYPE_P(6);
 	if (ARR_HASNULL(mins) || ARR_ELEMTYPE(mins) != INT4OID ||
 	    (PG_GETARG_INT32(4) != 0 && ARR_NDIM(mins) != 1))
@@ -173,7 +172,7 @@ typedef struct Sender {
 
 /* What goes before each block on its way. */
 typedef struct BlockHeader {
-	int32 part, group, task;
+	int32 part, group;
 	HerdBlock block;
 } BlockHeader;
 
@@ -217,7 +216,6 @@ Datum herd_result_blocks(PG_FUNCTION_ARGS)
 
 			header.part = file->part;
 			header.group = file->group;
-			header.task = file->task;
 			SET_VARSIZE(out, VARHDRSZ + sizeof(header) + s->data.len);
 			memcpy(VARDATA(out), &header, sizeof(header));
 			memcpy(VARDATA(out) + sizeof(header), s->data.data, s->data.len);
@@ -253,7 +251,6 @@ static void store_block(const char *id, int move, bytea *bytes)
 		elog(ERROR, "a block of an intermediate result has a wrong length");
 	file.part = header.part;
 	file.group = header.group;
-	file.task = header.task;
 	herd_result_append(id, move, &file, &header.block, VARDATA_ANY(bytes) + sizeof(header));
 }
 

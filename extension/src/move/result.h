@@ -7,7 +7,7 @@
  * directory is made by hold_results and removed at the end of the transaction that called it; the
  * others fail when it is not there. It is below pgsql_tmp, which the server empties when it starts.
  *
- * A file <part>.<group>.<task> is a sequence of blocks: two numbers (bytes that follow, rows in
+ * A file <move>.<part>.<group> is a sequence of blocks: two numbers (bytes that follow, rows in
  * them), then rows: a bitmap of the columns that are null, and for each other one its length and
  * bytes, as its type sends them; as text, when the type's bytes mean nothing on another node.
  */

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -97,8 +98,8 @@ List *herd_result_files(const char *id, int move, const int32 *parts, int nparts
 		HerdResultFile file;
 		int of_move, end = 0;
 
-		if (sscanf(de->d_name, "%d.%d.%d.%d%n", &of_move, &file.part, &file.group,
-			   &file.task, &end) != 4 ||
+		if (sscanf(de->d_name, "%d.%d.%d%n", &of_move, &file.part, &file.group, &end) !=
+			    3 ||
 		    de->d_name[end] != '\0' || of_move != move || !wanted(file.part, parts, nparts))
 			continue;
 		file.path = psprintf("%s/%s", path, de->d_name);
@@ -140,8 +141,8 @@ static void write_all(int fd, const char *path, const void *data, size_t n)
 void herd_result_append(const char *id, int move, const HerdResultFile *file,
 			const HerdBlock *block, const char *data)
 {
-	char *path = psprintf("%s/%d.%d.%d.%d", herd_result_directory(id), move, file->part,
-			      file->group, file->task);
+	char *path =
+		psprintf("%s/%d.%d.%d", herd_result_directory(id), move, file->part, file->group);
 	int fd = OpenTransientFile(path, O_WRONLY | O_CREAT | O_APPEND | PG_BINARY);
 
 	if (fd < 0 && errno == ENOENT)
@@ -149,6 +150,12 @@ void herd_result_append(const char *id, int move, const HerdResultFile *file,
 	if (fd < 0)
 		ereport(ERROR, (errcode_for_file_access(),
 				errmsg("could not create file \"%s\": %m", path)));
+	/* Tasks share the file: a block must stay in one piece. The lock ends with the descriptor.
+	 */
+	while (flock(fd, LOCK_EX) != 0)
+		if (errno != EINTR)
+			ereport(ERROR, (errcode_for_file_access(),
+					errmsg("could not lock file \"%s\": %m", path)));
 	write_all(fd, path, block, sizeof(*block));
 	write_all(fd, path, data, block->bytes);
 	if (CloseTransientFile(fd) != 0)

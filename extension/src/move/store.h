@@ -15,7 +15,6 @@ typedef struct HerdBlock {
 typedef struct HerdResultFile {
 	int part;
 	int group; /* of the node that wrote it */
-	int task;
 	char *path;
 } HerdResultFile;
 

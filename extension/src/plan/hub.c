@@ -828,6 +828,104 @@ static bool move_rows(Query *query, HerdPlanning *planning, const HerdTable *tab
 	return true;
 }
 
+/* The rows of an INSERT as a query: the columns it gives, in the order of attnums. */
+static Query *rows_of_insert(const Query *insert, List **attnums)
+{
+	Query *select = copyObject((Query *)insert);
+	ListCell *lc;
+
+	select->commandType = CMD_SELECT;
+	select->resultRelation = 0;
+	select->onConflict = NULL;
+	select->returningList = NIL;
+	foreach (lc, select->targetList) {
+		TargetEntry *tle = lfirst(lc);
+
+		if (tle->resjunk)
+			continue;
+		*attnums = lappend_int(*attnums, tle->resno);
+		tle->resno = list_length(*attnums);
+	}
+	return select;
+}
+
+/* INSERT .. SELECT columns FROM what was moved. */
+static void insert_moved(Query *insert, const HerdMove *move, List *tlist, List *attnums)
+{
+	RangeTblRef *ref = linitial(insert->jointree->fromlist);
+	ListCell *cell = list_nth_cell(insert->rtable, ref->rtindex - 1);
+	ListCell *lc;
+
+	lfirst(cell) = herd_move_rte(move, lfirst(cell), tlist);
+	insert->jointree = makeFromExpr(list_make1(ref), NULL);
+	insert->targetList = insert->cteList = NIL;
+	insert->hasModifyingCTE = insert->hasTargetSRFs = false;
+	foreach (lc, tlist) {
+		TargetEntry *tle = lfirst(lc);
+		Node *expr = (Node *)tle->expr;
+		AttrNumber attno = list_nth_int(attnums, tle->resno - 1);
+		Var *var = makeVar(ref->rtindex, tle->resno, exprType(expr), exprTypmod(expr),
+				   exprCollation(expr), 0);
+
+		insert->targetList =
+			lappend(insert->targetList,
+				makeTargetEntry((Expr *)var, attno, tle->resname, false));
+	}
+}
+
+/* So many rows make up for the round trips. */
+#define MANY_ROWS 500
+
+HerdRemote *herd_insert_moved_here(Query *original, HerdPlanning *planning)
+{
+	const HerdTable *table =
+		herd_table_get(rt_fetch(original->resultRelation, original->rtable)->relid);
+	bool updates =
+		original->onConflict != NULL && original->onConflict->action == ONCONFLICT_UPDATE;
+	List *attnums = NIL;
+	int before = list_length(planning->moves);
+	HerdRemote *remote;
+	const char *why;
+	RangeTblRef *ref;
+	RangeTblEntry *rte;
+	HerdMove *move;
+	Query *select;
+	Query *insert;
+	int key;
+
+	if (!herd_enable_moves || table->kind != HERD_TABLE_HASH ||
+	    (original->onConflict == NULL && original->returningList == NIL) ||
+	    list_length(original->jointree->fromlist) != 1)
+		return NULL;
+	ref = linitial(original->jointree->fromlist);
+	if (!IsA(ref, RangeTblRef))
+		return NULL;
+	rte = rt_fetch(ref->rtindex, original->rtable);
+	if (rte->rtekind == RTE_VALUES && list_length(rte->values_lists) <= MANY_ROWS)
+		return NULL;
+	select = rows_of_insert(original, &attnums);
+	key = list_member_int(attnums, table->keyattno) ? 0 : -1;
+	while (key >= 0 && list_nth_int(attnums, key) != table->keyattno)
+		key++;
+	if (key < 0 || !herd_columns_can_travel(select->targetList, false))
+		return NULL;
+	move = new_move(planning, table, "rows");
+	move->local = plan_alone(select, planning);
+	move->key = key + 1;
+	move->hash = format_procedure_qualified(herd_key_hash_proc(table, table->keytype));
+	move->null_fails = true;
+	insert = copyObject(original);
+	insert_moved(insert, move, select->targetList, attnums);
+	remote = updates || move->local->planTree->plan_rows > MANY_ROWS
+			 ? herd_tier1_write(insert, planning->bound, &why)
+			 : NULL;
+	if (remote != NULL)
+		attach(remote, list_make1(move));
+	else
+		planning->moves = list_truncate(planning->moves, before);
+	return remote;
+}
+
 HerdRemote *herd_write_moved(Query *original, HerdPlanning *planning, bool any_size)
 {
 	Query *query = copyObject(original);

@@ -19,6 +19,7 @@
 #include "agg/partial.h"
 #include "catalog/metadata.h"
 #include "ddl/local.h"
+#include "move/load.h"
 #include "plan/fast.h"
 #include "plan/leaves.h"
 #include "plan/lift.h"
@@ -419,6 +420,8 @@ static PlannedStmt *plan_write(Query *parse, const char *source, int options, Pa
 	remote = herd_tier1_write(parse, bound, &why);
 	if (remote == NULL)
 		remote = herd_write_moved(parse, planning, false);
+	if (remote == NULL && parse->commandType == CMD_INSERT)
+		remote = herd_insert_moved_here(parse, planning);
 	if (remote != NULL)
 		return plan_remote(parse, remote, rels, options);
 	if (parse->commandType == CMD_INSERT)
@@ -541,8 +544,10 @@ static PlannedStmt *herd_planner(Query *parse, const char *source, int options, 
 	HerdPlanning planning = { .bound = bound, .up = herd_planning_current };
 	PlannedStmt *stmt = NULL;
 
-	if (herd_ddl_shells_only() || herd_query_any_table(parse) == NULL)
-		return plan_here(parse, source, options, bound);
+	if (herd_ddl_shells_only() || herd_query_any_table(parse) == NULL) {
+		stmt = herd_load_plan(parse);
+		return stmt != NULL ? stmt : plan_here(parse, source, options, bound);
+	}
 	stmt = herd_fast_plan(parse, source, options, plan_router);
 	if (stmt != NULL)
 		return stmt;
@@ -566,6 +571,7 @@ void herd_plan_init(void)
 	herd_remote_init();
 	herd_insert_init();
 	herd_hold_init();
+	herd_load_init();
 	herd_scan_init();
 	herd_estimate_init();
 	herd_fast_init();

@@ -61,6 +61,12 @@ extern bool herd_rewrite_moved(Query *query, HerdPlanning *planning);
  * small to be worth it and not any_size.
  */
 extern HerdRemote *herd_write_moved(Query *original, HerdPlanning *planning, bool any_size);
+/*
+ * INSERT with ON CONFLICT or RETURNING of rows that are computed here: they are moved, then one
+ * statement per shard inserts them. Several statements would update a row twice that PostgreSQL
+ * refuses to. NULL: not possible, or not worth it.
+ */
+extern HerdRemote *herd_insert_moved_here(Query *original, HerdPlanning *planning);
 extern const struct HerdMove *herd_planning_move(int number);
 /* plan/hub.c: may the query be run by itself, before the statement? */
 extern bool herd_stands_alone(Query *query);
