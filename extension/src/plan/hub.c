@@ -920,7 +920,7 @@ HerdRemote *herd_insert_moved_here(Query *original, HerdPlanning *planning)
 			 ? herd_tier1_write(insert, planning->bound, &why)
 			 : NULL;
 	if (remote != NULL)
-		attach(remote, list_make1(move));
+		herd_moves_attach(remote, list_make1(move));
 	else
 		planning->moves = list_truncate(planning->moves, before);
 	return remote;
