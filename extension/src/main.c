@@ -4,6 +4,7 @@
 #include "conn/adopt.h"
 #include "conn/budget.h"
 #include "conn/login.h"
+#include "conn/settings.h"
 #include "ddl/ddl.h"
 #include "fmgr.h"
 #include "guc.h"
@@ -29,6 +30,7 @@ void _PG_init(void)
 	herd_metadata_init();
 	herd_budget_init();
 	herd_login_init();
+	herd_settings_init();
 	herd_txn_init();
 	herd_ddl_init();
 	herd_maintenance_init();

@@ -2,16 +2,11 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "conn/settings.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "pgtime.h"
 #include "storage/ipc.h"
-#include "storage/proc.h"
 #include "txn/internal.h"
-#include "utils/builtins.h"
-#include "utils/bytea.h"
-#include "utils/float.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
@@ -166,39 +161,10 @@ static void send_savepoints(HerdConn *c)
 	}
 }
 
-static void send_settings(HerdConn *c)
+void herd_conn_send_setting(HerdConn *c, const char *sql)
 {
-	static const char *const names[] = {
-		"DateStyle",    "IntervalStyle", "TimeZone",
-		"bytea_output", "lock_timeout",  "extra_float_digits"
-	};
-	HerdSettings now;
-
-	memset(&now, 0, sizeof(now)); /* padding takes part in the comparison */
-	now.date_style = DateStyle;
-	now.date_order = DateOrder;
-	now.interval_style = IntervalStyle;
-	now.float_digits = extra_float_digits;
-	now.bytea_style = bytea_output;
-	now.lock_timeout = LockTimeout;
-	now.timezone = session_timezone;
-	if (c->settings_known && memcmp(&now, &c->settings, sizeof(now)) == 0)
-		return;
-
 	forget_adopted(c);
-	/* SET, as it takes no snapshot: BEGIN ISOLATION LEVEL may follow without a sync between. */
-	for (int i = 0; i < lengthof(names); i++) {
-		char *sql = psprintf("SET %s = %s", names[i],
-				     quote_literal_cstr(GetConfigOption(names[i], false, false)));
-
-		herd_conn_send_plain(c, sql);
-		pfree(sql);
-	}
-	/* Outside a block they are to stay, whatever becomes of the command that follows. */
-	if (c->level == 0)
-		herd_conn_send_sync(c);
-	c->settings = now;
-	c->settings_known = true;
+	herd_conn_send_plain(c, sql);
 }
 
 void herd_conn_send_setup(HerdConn *c, bool in_block, bool writes)
@@ -207,11 +173,12 @@ void herd_conn_send_setup(HerdConn *c, bool in_block, bool writes)
 		herd_conn_raise_lost(c);
 	Assert(!c->simple);
 	c->used = true;
-	send_settings(c);
+	herd_settings_send(c);
 	if (in_block || c->level > 0) {
 		if (c->level == 0)
 			send_begin(c);
 		send_savepoints(c);
+		herd_settings_send_local(c);
 		c->only_holds = c->only_holds && !writes;
 		if (writes && c->wrote_level == 0)
 			c->wrote_level = GetCurrentTransactionNestLevel();

@@ -49,11 +49,7 @@ typedef struct HerdStatement {
 	dlist_node lru;
 } HerdStatement;
 
-/* What the remote session has to share with ours for the same text to mean the same. */
-typedef struct HerdSettings {
-	int date_style, date_order, interval_style, float_digits, bytea_style, lock_timeout;
-	const void *timezone;
-} HerdSettings;
+typedef struct HerdSettings HerdSettings; /* settings.c */
 
 typedef struct HerdConn {
 	dlist_node link;
@@ -82,20 +78,20 @@ typedef struct HerdConn {
 	bool head_begun; /* libpq was asked about the first entry's result */
 	int busy_level;  /* nest level of the transaction that sent what is outstanding */
 
-	bool used;         /* in this transaction */
-	bool main;         /* carries the distributed transaction in its group */
-	bool lost;         /* died while it carried a transaction */
-	int level;         /* 0: no block is open, else the nest level of its last savepoint */
-	int released;      /* savepoints from this level up are due for RELEASE; 0 none */
-	bool only_holds;   /* its block does nothing but hold results: see move/result.h */
-	int wrote_level;   /* nest level at which it first wrote; 0: it did not write */
-	char *gid;         /* of its prepared transaction, in TopTransactionContext */
-	bool prepare_sent; /* the prepared transaction may exist */
-	bool settings_known;
-	HerdSettings settings; /* what the session was last given */
-	char *adopted;         /* what its transaction has adopted: see conn/adopt.h */
-	HTAB *statements;      /* of HerdStatement; NULL before the first */
-	dlist_head lru;        /* most recent first */
+	bool used;              /* in this transaction */
+	bool main;              /* carries the distributed transaction in its group */
+	bool lost;              /* died while it carried a transaction */
+	int level;              /* 0: no block is open, else the nest level of its last savepoint */
+	int released;           /* savepoints from this level up are due for RELEASE; 0 none */
+	bool only_holds;        /* its block does nothing but hold results: see move/result.h */
+	int wrote_level;        /* nest level at which it first wrote; 0: it did not write */
+	char *gid;              /* of its prepared transaction, in TopTransactionContext */
+	bool prepare_sent;      /* the prepared transaction may exist */
+	HerdSettings *settings; /* what the session was last given; NULL: nothing */
+	int locals_seen;        /* so many SET LOCAL of the transaction it has been given */
+	char *adopted;          /* what its transaction has adopted: see conn/adopt.h */
+	HTAB *statements;       /* of HerdStatement; NULL before the first */
+	dlist_head lru;         /* most recent first */
 	int nstatements;
 	uint64 statements_of; /* herd_table_changes() when they were prepared */
 	uint64 statement_seq;
@@ -158,6 +154,7 @@ extern char *herd_conn_superuser(void);
 extern void herd_conn_send_setup(HerdConn *c, bool in_block, bool writes);
 /* A command whose success is all that matters. */
 extern void herd_conn_send_plain(HerdConn *c, const char *sql);
+extern void herd_conn_send_setting(HerdConn *c, const char *sql);
 extern void herd_conn_send_bind(HerdConn *c, const char *sql);
 typedef struct HerdParams {
 	int n;
@@ -209,6 +206,9 @@ extern HerdOutcome herd_conn_simple_wait(HerdConn *c, TimestampTz deadline, Herd
 					 PGresult **error);
 /* The second half for normal code: interrupts and errors are raised. */
 extern void herd_conn_simple_finish(HerdConn *c);
+
+/* settings.c: what the session has is not known any more, a rollback may have undone it. */
+extern void herd_settings_forget(HerdConn *c);
 
 /* -- cancel.c ---------------------------------------------------------------------------------- */
 

@@ -5,6 +5,7 @@
 #include "conn/adopt.h"
 #include "conn/options.h"
 #include "conn/session.h"
+#include "conn/settings.h"
 #include "exec/internal.h"
 #include "exec/run.h"
 #include "executor/executor.h"
@@ -70,7 +71,7 @@ static bool needs_block(const HerdJob *job, bool *lone)
 		*lone = !job->all_in_txn && herd_txn_lone_statement();
 		return !(*lone && job->ntasks == 1);
 	}
-	return job->all_in_txn || (IsolationUsesXactSnapshot());
+	return job->all_in_txn || IsolationUsesXactSnapshot() || herd_settings_need_block();
 }
 
 static Pool *pool_for(HerdExec *exec, int32 groupid)

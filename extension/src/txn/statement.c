@@ -5,6 +5,7 @@
 
 #include "access/xact.h"
 #include "conn/adopt.h"
+#include "conn/settings.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/plannodes.h"
@@ -164,6 +165,7 @@ static void wrapped_utility(UTILITY_PARAMS)
 static void process_utility(UTILITY_PARAMS)
 {
 	Node *stmt = pstmt->utilityStmt;
+	bool sets = IsA(stmt, VariableSetStmt) || IsA(stmt, DiscardStmt);
 
 	if (context == PROCESS_UTILITY_TOPLEVEL)
 		herd_maintenance_leave_database(stmt);
@@ -171,6 +173,8 @@ static void process_utility(UTILITY_PARAMS)
 		wrapped_utility(UTILITY_ARGS);
 	else
 		counted_utility(UTILITY_ARGS);
+	if (sets)
+		herd_settings_saw(stmt);
 }
 
 /*

@@ -353,7 +353,7 @@ static void abort_all(void)
 		const char *sql = c->lost ? NULL : undo_command(c, buf);
 
 		if (c->level > 0)
-			c->settings_known = false;
+			herd_settings_forget(c);
 		if (sql)
 			herd_conn_simple_start(c, sql);
 	}
@@ -461,7 +461,7 @@ static void rollback_sub_start(HerdConn *c, int level, TimestampTz deadline)
 	/* Not touched since the subtransaction began: what is due for RELEASE came before it. */
 	if (c->level < level || (c->released > 0 && c->released <= level))
 		return;
-	c->settings_known = false;
+	herd_settings_forget(c);
 	if (!c->lost) {
 		snprintf(sql, sizeof(sql),
 			 "ROLLBACK TO SAVEPOINT herd_%d; RELEASE SAVEPOINT herd_%d", level, level);
