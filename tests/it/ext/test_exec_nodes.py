@@ -9,8 +9,6 @@ import psycopg2
 import pytest
 from conftest import eventually
 
-CONF = "citus.node_hold_timeout = 60s\ncitus.node_connection_timeout = 20s\n"
-
 
 def run(c, sql, args=None):
     cur = c.cursor()
@@ -209,7 +207,7 @@ def test_pool_sizes(nodes, table, session):
             "citus_remote_connection_stats() where port = %d" % nodes.ports[1]
     before = nodes.value(0, count)
     run(session, "set citus.force_max_query_parallelization = on")
-    run(session, "set citus.max_adaptive_executor_pool_size = 5")
+    run(session, "set citus.max_tasks_per_node = -1; set citus.max_adaptive_executor_pool_size = 5")
     run(session, "set citus.max_cached_conns_per_worker = 5")
     assert run(session, "select count(*) from t") == [(1000,)]
     assert nodes.value(0, count) == before + 5
@@ -227,6 +225,7 @@ def test_the_shared_limit_holds(nodes, table):
         eventually(lambda: nodes.value(0, "show citus.max_shared_pool_size") == "4")
         seen = []
         jobs = [Job(nodes, "set citus.force_max_query_parallelization = on",
+                    "set citus.max_tasks_per_node = -1",
                     *["select count(*) from t"] * 10, "update t set b = b where a = 1")
                 for _ in range(10)]
         while any(j.is_alive() for j in jobs):
