@@ -209,7 +209,14 @@ def test_pool_sizes(nodes, table, session):
     run(session, "set citus.force_max_query_parallelization = on")
     run(session, "set citus.max_tasks_per_node = -1; set citus.max_adaptive_executor_pool_size = 5")
     run(session, "set citus.max_cached_conns_per_worker = 5")
-    assert run(session, "select count(*) from t") == [(1000,)]
+    with nodes.blocked("t", 1) as lock:
+        t = threading.Thread(target=run, args=(session, "select count(*) from t"))
+        t.start()
+        eventually(lambda: nodes.value(1, "select count(*) from pg_stat_activity where "
+                                       "application_name like 'citus_internal%' and "
+                                       "wait_event_type = 'Lock'") == 5)
+        lock.rollback()
+        t.join()
     assert nodes.value(0, count) == before + 5
     run(session, "set citus.max_cached_conns_per_worker = 1")
     run(session, "select count(*) from t")
@@ -362,18 +369,21 @@ def test_names_mean_the_same_on_all_nodes(nodes, table, session):
 
 
 def test_set_local_reaches_the_nodes(nodes, table, session):
-    nodes.psql(0, "create or replace function mem(int) returns text stable language plpgsql as "
-               "$$ begin return current_setting('work_mem') || $1 - $1; end $$")
-    read = "select distinct mem(a) from t"
-    default = run(session, "show work_mem")[0][0] + "0"
-    run(session, "begin; set local work_mem = '123MB'")
-    assert run(session, read) == [(default,)]
+    def sent(sql):
+        session.notices.clear()
+        run(session, sql)
+        return [n.split("issuing ")[1].split("\n")[0] for n in session.notices
+                if "issuing SET LOCAL" in n and "@127.0.0.1:%d" % nodes.ports[1] in n]
+
+    read = "select count(*) from t"
+    run(session, "set citus.log_remote_commands = on")
+    assert sent("begin; set local work_mem = '123MB'; " + read) == []
     run(session, "rollback; set citus.propagate_set_commands = local")
-    run(session, "begin; set local work_mem = '123MB'")
-    assert run(session, read) == [("123MB0",)]
-    run(session, "savepoint s; set local work_mem = '7MB'")
-    assert run(session, read) == [("7MB0",)]
-    run(session, "rollback to s")
-    assert run(session, read) == [("123MB0",)]
+    assert sent("begin; set local work_mem = '123MB'; " + read) == ["SET LOCAL work_mem = '125952'"]
+    assert sent(read) == []
+    assert sent("savepoint s; set local work_mem = '7MB'; " + read) == \
+        ["SET LOCAL work_mem = '7168'"]
+    assert sent("rollback to s; " + read) == []
+    assert sent("set local enable_seqscan = off; " + read) == ["SET LOCAL enable_seqscan = 'off'"]
     run(session, "commit")
-    assert run(session, read) == [(default,)]
+    assert sent(read) == []
