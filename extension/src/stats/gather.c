@@ -178,6 +178,15 @@ static bool is_sampled(Form_pg_attribute att)
 	return !att->attisdropped;
 }
 
+static int count_sampled(TupleDesc desc)
+{
+	int n = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+		n += is_sampled(TupleDescAttr(desc, i));
+	return n;
+}
+
 static char *sampled_columns(TupleDesc desc)
 {
 	StringInfoData out;
@@ -217,12 +226,11 @@ static HerdJob *sample_job(const HerdTable *table, TupleDesc desc, const ShardIn
 			task->sql = psprintf("%s WHERE pg_catalog.random() < %g", task->sql, rows);
 		job->ntasks++;
 	}
-	job->tupdesc = CreateTemplateTupleDesc(desc->natts + 1);
+	job->tupdesc = CreateTemplateTupleDesc(count_sampled(desc) + 1);
 	TupleDescInitEntry(job->tupdesc, 1, "i", INT4OID, -1, 0);
 	for (int i = 0; i < desc->natts; i++)
 		if (is_sampled(TupleDescAttr(desc, i)))
 			TupleDescCopyEntry(job->tupdesc, ++column, desc, i + 1);
-	job->tupdesc->natts = column;
 	return job;
 }
 
