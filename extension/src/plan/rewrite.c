@@ -15,6 +15,7 @@
 
 #include "compat.h"
 #include "guc.h"
+#include "plan/decorrelate.h"
 #include "plan/leaves.h"
 #include "plan/part.h"
 #include "plan/rewrite.h"
@@ -406,7 +407,11 @@ static bool rewrite_whole(Query *query, HerdPlanning *planning)
 		return true;
 	}
 	herd_inline_ctes(query);
-	return herd_rewrite_tier1(query, planning) || herd_rewrite_moved(query, planning);
+	if (herd_rewrite_tier1(query, planning))
+		return true;
+	if (herd_join_scalars(query) && herd_rewrite_tier1(query, planning))
+		return true;
+	return herd_rewrite_moved(query, planning);
 }
 
 static void rewrite_items(Query *query, Node *jtnode, HerdPlanning *planning)
@@ -459,6 +464,7 @@ void herd_rewrite(Query *query, HerdPlanning *planning)
 			else if (herd_query_any_table(sub) != NULL)
 				rewrite_modifying_cte(cte, planning);
 		}
+		herd_reduce_exists(query);
 		rewrite_items(query, (Node *)query->jointree, planning);
 		rewrite_items(query, query->setOperations, planning);
 	}
