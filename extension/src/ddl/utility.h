@@ -61,6 +61,7 @@ extern bool herd_utility_drop_index(HerdUtility *u);
 extern bool herd_utility_grant(HerdUtility *u);
 extern bool herd_utility_truncate(HerdUtility *u);
 extern bool herd_utility_vacuum(HerdUtility *u);
+extern bool herd_utility_explain(HerdUtility *u); /* plan/explain.c */
 extern bool herd_utility_copy(HerdUtility *u);
 extern bool herd_utility_object(HerdUtility *u);
 extern bool herd_utility_role(HerdUtility *u);

@@ -183,6 +183,8 @@ static void send_task(HerdExec *exec, Worker *w, int task)
 	Pool *pool = &exec->pools[w->pool];
 
 	exec->states[task] = (TaskState){ .worker = w - exec->workers };
+	if (job->stats)
+		job->stats[task] = (HerdTaskStats){ .sent = GetCurrentTimestamp() };
 	herd_conn_send_setup(w->conn, pool->in_block, job->modifies);
 	if (job->code)
 		herd_conn_send_adopt(w->conn);
@@ -330,9 +332,21 @@ static bool counts(const HerdExec *exec, int task)
 	       exec->job->tasks[task].groupid == exec->first_reference_group;
 }
 
+static void count_result(HerdTaskStats *stats, PGresult *res)
+{
+	if (PQresultStatus(res) != PGRES_SINGLE_TUPLE && PQntuples(res) == 0 && stats->rows == 0)
+		stats->rows = strtoll(PQcmdTuples(res), NULL, 10);
+	stats->rows += PQntuples(res);
+	for (int row = 0; row < PQntuples(res); row++)
+		for (int column = 0; column < PQnfields(res); column++)
+			stats->bytes += PQgetlength(res, row, column);
+}
+
 /* Takes over one result of a task; true when there are rows in exec->res. */
 static bool take_result(HerdExec *exec, int task, PGresult *res)
 {
+	if (exec->job->stats)
+		count_result(&exec->job->stats[task], res);
 	if (PQresultStatus(res) != PGRES_SINGLE_TUPLE && counts(exec, task)) {
 		exec->states[task].processed = strtoull(PQcmdTuples(res), NULL, 10);
 		exec->processed += exec->states[task].processed;
@@ -381,6 +395,8 @@ static bool advance(HerdExec *exec, Worker *w)
 		case HERD_RECEIVED_END:
 			exec->outstanding--;
 			exec->states[task].ended = true;
+			if (exec->job->stats)
+				exec->job->stats[task].ended = GetCurrentTimestamp();
 			exec->pools[w->pool].nended++;
 			w->ahead--;
 			herd_exec_feed(exec, w);
@@ -548,11 +564,15 @@ static void run_local(HerdExec *exec)
 {
 	int task = exec->local_tasks[exec->next_local++];
 	bool count = counts(exec, task);
+	TimestampTz sent = exec->job->stats ? GetCurrentTimestamp() : 0;
 	uint64 n = herd_local_run(exec->job, &exec->job->tasks[task],
 				  exec->job->tupdesc && count ? own_store(exec) : NULL);
 
 	if (count)
 		exec->processed += n;
+	if (exec->job->stats)
+		exec->job->stats[task] =
+			(HerdTaskStats){ .rows = n, .sent = sent, .ended = GetCurrentTimestamp() };
 	exec->stored = exec->store != NULL;
 }
 

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/tupdesc.h"
+#include "datatype/timestamp.h"
 #include "executor/tuptable.h"
 #include "nodes/params.h"
 #include "nodes/pg_list.h"
@@ -20,9 +21,17 @@ typedef struct HerdTask {
 	const char *sql;   /* shard names spliced in; parameters as $1.. */
 } HerdTask;
 
+/* What a task has done, for EXPLAIN ANALYZE. */
+typedef struct HerdTaskStats {
+	int64 rows;  /* that came, or were affected */
+	int64 bytes; /* of their values; 0 on this node */
+	TimestampTz sent, ended;
+} HerdTaskStats;
+
 typedef struct HerdJob {
 	int ntasks;
 	HerdTask *tasks;
+	HerdTaskStats *stats; /* one for each task, to be filled in; or NULL */
 	bool modifies;        /* joins the distributed transaction as a writer */
 	bool reference_write; /* the same write on all replicas: processed counts once, rows of one
 			       */

@@ -329,7 +329,7 @@ static HerdJob *producing_job(const HerdMove *move, const char *id, const HerdTa
 	return job;
 }
 
-static List *produce(HerdJob *job, int nparts)
+static List *produce(HerdJob *job, int nparts, HerdMove *move)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(job->tupdesc, &TTSOpsVirtual);
 	HerdExec *exec = herd_exec_begin(job);
@@ -348,6 +348,8 @@ static List *produce(HerdJob *job, int nparts)
 		int32 groupid = DatumGetInt32(slot_getattr(slot, 1, &isnull));
 		int32 part = DatumGetInt32(slot_getattr(slot, 2, &isnull));
 
+		move->rows += DatumGetInt64(slot_getattr(slot, 3, &isnull));
+		move->bytes += DatumGetInt64(slot_getattr(slot, 4, &isnull));
 		if (part < 0 || part >= nparts)
 			elog(ERROR, "a node made part %d of %d", part, nparts);
 		foreach (lc, all)
@@ -409,7 +411,7 @@ static void add_fetches(HerdJob *fetch, const HerdMove *move, const char *id,
 /* What goes to other nodes while a plan of this node runs. */
 typedef struct Outgoing {
 	const char *id;
-	const HerdMove *move;
+	HerdMove *move;
 	const HerdTable *table;
 	List *readers;
 } Outgoing;
@@ -462,6 +464,10 @@ static void produce_here(Outgoing *out, ParamListInfo given)
 	herd_run_executor(query);
 	ExecutorFinish(query);
 	herd_writer_end(w);
+	for (int i = 0; i < w->nparts; i++) {
+		out->move->rows += w->rows[i];
+		out->move->bytes += w->bytes[i];
+	}
 	ExecutorEnd(query);
 	FreeQueryDesc(query);
 }
@@ -501,17 +507,19 @@ void herd_moves_run(List *moves, const char *id, const HerdJob *job, ParamListIn
 	fetch.tasks = palloc0(Max(most, 1) * sizeof(HerdTask));
 	forboth(lc, moves, pl, producing)
 	{
-		const HerdMove *move = lfirst(lc);
+		HerdMove *move = lfirst(lc);
 		Outgoing out = {
 			.id = id, .move = move, .table = target_of(move), .readers = readers
 		};
 
+		move->rows = move->bytes = 0;
 		if (move->producer == NULL) {
 			produce_here(&out, given);
 			continue;
 		}
 		add_fetches(&fetch, move, id, out.table,
-			    produce(lfirst(pl), move->key > 0 ? out.table->nshards : 1), readers);
+			    produce(lfirst(pl), move->key > 0 ? out.table->nshards : 1, move),
+			    readers);
 	}
 	if (fetch.ntasks > 0)
 		(void)sum_of_job(&fetch);

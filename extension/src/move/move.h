@@ -26,11 +26,12 @@ typedef struct HerdMove {
 	struct HerdRemote *producer; /* its evals are a part of those of the statement; or NULL: */
 	PlannedStmt *local;          /* computed on this node, and sent */
 	int first_eval, nevals;
-	int key;         /* column (1..) whose hash says the part; 0: broadcast */
-	Oid target;      /* table along whose shards it is cut */
-	char *hash;      /* hash function, as regprocedure takes it; "" for a broadcast */
-	bool null_fails; /* the rows are inserted: the column must not be null */
-	char *name;      /* for EXPLAIN */
+	int key;            /* column (1..) whose hash says the part; 0: broadcast */
+	Oid target;         /* table along whose shards it is cut */
+	char *hash;         /* hash function, as regprocedure takes it; "" for a broadcast */
+	bool null_fails;    /* the rows are inserted: the column must not be null */
+	char *name;         /* for EXPLAIN */
+	double rows, bytes; /* that the last run made, on all nodes together */
 } HerdMove;
 
 /* The FROM item that stands for a move: columns of the item, by name and type, in order. */

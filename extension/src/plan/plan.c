@@ -250,6 +250,8 @@ static PlannedStmt *plan_remote(Query *parse, HerdRemote *remote, Relations *rel
 	columns = row_columns(tlist, 1, &names);
 	prepare_evals(remote);
 	remote->fire = herd_fire_of(parse);
+	remote->explains = parse->commandType != CMD_SELECT && herd_planning_current != NULL &&
+			   herd_planning_current->explain;
 	scan = herd_remote_plan(remote, columns);
 	scan->scan.plan.targetlist = output_columns(tlist, columns);
 	scan->scan.plan.plan_rows = 1;
@@ -541,7 +543,9 @@ static PlannedStmt *plan_router(Query *query, int options)
 
 static PlannedStmt *herd_planner(Query *parse, const char *source, int options, ParamListInfo bound)
 {
-	HerdPlanning planning = { .bound = bound, .up = herd_planning_current };
+	HerdPlanning planning = { .bound = bound,
+				  .up = herd_planning_current,
+				  .explain = herd_explain_first() };
 	PlannedStmt *stmt = NULL;
 
 	if (herd_ddl_shells_only() || herd_query_any_table(parse) == NULL) {

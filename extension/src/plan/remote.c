@@ -27,6 +27,8 @@ typedef struct RemoteState {
 	List *evals; /* of ExprState */
 	HerdExec *exec;
 	MemoryContext memory; /* of one run */
+	HerdJob *job;         /* of the last run */
+	List *plans;          /* of a write that is explained: what the nodes say of each task */
 	ParamListInfo params;
 	bool started;
 	bool done;
@@ -57,6 +59,7 @@ static List *remote_to_list(const HerdRemote *remote)
 	flags = lappend_int(flags, remote->volatile_evals);
 	flags = lappend_int(flags, remote->ntext);
 	flags = lappend_int(flags, remote->unites);
+	flags = lappend_int(flags, remote->explains);
 	list = list_make5(flags, list_make1_oid(remote->anchor), remote->keys, remote->keyprocs,
 			  remote->writes);
 	list = lappend(list, herd_template_to_list(remote->tmpl));
@@ -93,6 +96,7 @@ static HerdRemote *remote_from_list(const List *list)
 	remote->volatile_evals = list_nth_int(flags, 6);
 	remote->ntext = list_nth_int(flags, 7);
 	remote->unites = list_nth_int(flags, 8);
+	remote->explains = list_nth_int(flags, 9);
 	remote->anchor = linitial_oid(lsecond(list));
 	remote->keys = lthird(list);
 	remote->keyprocs = lfourth(list);
@@ -463,6 +467,12 @@ static void remote_begin(CustomScanState *node, EState *estate, int eflags)
 		estate->es_auxmodifytables = lcons(node, estate->es_auxmodifytables);
 }
 
+static bool explains_write(const RemoteState *state, const HerdJob *job)
+{
+	return state->remote->explains && state->css.ss.ps.instrument != NULL && state->counts &&
+	       !job->reference_write;
+}
+
 static void remote_start(RemoteState *state)
 {
 	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
@@ -489,7 +499,13 @@ static void remote_start(RemoteState *state)
 	if (state->remote->moves != NIL)
 		herd_moves_run(state->remote->moves, id, job, state->params,
 			       state->css.ss.ps.state->es_param_list_info);
-	state->exec = herd_exec_begin(job);
+	state->job = job;
+	if (state->css.ss.ps.instrument != NULL)
+		job->stats = palloc0(Max(job->ntasks, 1) * sizeof(HerdTaskStats));
+	if (explains_write(state, job))
+		state->plans = herd_explain_write(job);
+	else
+		state->exec = herd_exec_begin(job);
 	state->started = true;
 	MemoryContextSwitchTo(old);
 }
@@ -504,9 +520,11 @@ static TupleTableSlot *remote_next(ScanState *ss)
 		return slot;
 	if (!state->started)
 		remote_start(state);
-	if (herd_exec_next(state->exec, slot))
+	if (state->exec != NULL && herd_exec_next(state->exec, slot))
 		return slot;
 	state->done = true;
+	if (state->exec == NULL)
+		return ExecClearTuple(slot);
 	state->processed = herd_exec_processed(state->exec);
 	if (state->counts && state->remote->command != CMD_SELECT)
 		ss->ps.state->es_processed += state->processed;
@@ -556,13 +574,15 @@ static void remote_explain(CustomScanState *node, List *ancestors, ExplainState 
 	RemoteState *state = (RemoteState *)node;
 	HerdJob *job = NULL;
 
-	if (!state->remote->volatile_evals && !state->has_row) {
+	if (es->analyze && state->started) {
+		job = state->job;
+	} else if (!state->remote->volatile_evals && !state->has_row) {
 		ParamListInfo params =
 			herd_remote_params(state->remote, state->evals, node->ss.ps.ps_ExprContext);
 
 		job = herd_remote_job(state->remote, params, NULL);
 	}
-	herd_explain_remote(state->remote, job, es);
+	herd_explain_remote(state->remote, job, es->analyze && state->started, state->plans, es);
 }
 
 static const CustomExecMethods remote_exec_methods = {

@@ -42,6 +42,7 @@ typedef struct HerdRemote {
 	bool in_txn;         /* takes row locks, or calls functions that may write */
 	bool reusable;
 	bool volatile_evals; /* EXPLAIN must not compute them */
+	bool explains;       /* a write in EXPLAIN: its rows are for nobody */
 	bool unites;         /* one task may answer for several shards of a node */
 	HerdFire *fire;      /* statement triggers of this node, or NULL */
 } HerdRemote;
@@ -85,5 +86,13 @@ extern void herd_insert_init(void);
  */
 extern CustomScan *herd_insert_plan(Query *insert, List *attnums, Plan *child, List *returning);
 
-/* plan/explain.c */
-extern void herd_explain_remote(const HerdRemote *remote, const HerdJob *job, ExplainState *es);
+/*
+ * plan/explain.c. job: NULL when its values are not known; ran: it was executed (job->stats say
+ * how); plans: List of lines (of char *) for each task that was run by herd_explain_write.
+ */
+extern void herd_explain_remote(const HerdRemote *remote, const HerdJob *job, bool ran, List *plans,
+				ExplainState *es);
+/* True once after EXPLAIN has begun, for the first statement that is planned: its own. */
+extern bool herd_explain_first(void);
+/* Runs a write as EXPLAIN ANALYZE on the nodes, task by task: what they say, for each task. */
+extern List *herd_explain_write(const HerdJob *job);

@@ -36,6 +36,7 @@ typedef struct HerdPlanning {
 	ParamListInfo bound;
 	bool needs_params;     /* with values of parameters there could be a better plan */
 	int tier;              /* highest tier used */
+	bool explain;          /* the statement of an EXPLAIN */
 	bool fence;            /* rows must stay in subqueries: their relation could be marked */
 	const Query *original; /* of the query at hand, before its items were moved; or NULL */
 	struct HerdPlanning *up;
