@@ -420,7 +420,7 @@ class Maker:
                 listed = ", ".join(groups)
                 tail.append(Node(" group by ", Choice(listed, "%s (%s)" % (style, listed)) if style else listed))
                 if self.chance(0.2):
-                    tail.append(Optional(" having ", self.pick("count(*) > 1", "min(%s) is not null" % groups[0])))
+                    tail.append(Optional(" having ", self.pick("count(*) > 1", "count(distinct %s) < 2" % groups[0])))
         else:
             out, got = [self.value(visible, k, depth, outer) for k in wanted], list(wanted)
             if form > 0.88 and kinds is None:

@@ -519,6 +519,44 @@ static void align_insert_source(Query *query)
 	query->hasTargetSRFs = false;
 }
 
+/* Columns of a view or of WITH may have been named otherwise than their query names them. */
+static void name_columns(RangeTblEntry *rte)
+{
+	ListCell *lc;
+	int n = 0;
+
+	if (rte->rtekind != RTE_SUBQUERY || (rte->alias != NULL && rte->alias->colnames != NIL))
+		return;
+	foreach (lc, rte->subquery->targetList) {
+		TargetEntry *tle = lfirst(lc);
+
+		if (tle->resjunk || n >= list_length(rte->eref->colnames))
+			break;
+		if (tle->resname == NULL ||
+		    strcmp(tle->resname, strVal(list_nth(rte->eref->colnames, n))) != 0) {
+			rte->alias = copyObject(rte->eref);
+			return;
+		}
+		n++;
+	}
+}
+
+/* An INSERT into a view leaves the view's "excluded" behind, and the table's would get a number. */
+static void name_excluded(Query *query)
+{
+	ListCell *lc;
+
+	if (query->onConflict == NULL)
+		return;
+	foreach (lc, query->rtable) {
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (foreach_current_index(lc) + 1 != query->onConflict->exclRelIndex &&
+		    rte->alias != NULL && strcmp(rte->alias->aliasname, "excluded") == 0)
+			rte->alias = makeAlias("replaced", NIL);
+	}
+}
+
 /* Where an assignment of SET (column, ..) = (SELECT ..) stands in its list; 0 for any other. */
 static int multi_assign_place(TargetEntry *tle)
 {
@@ -581,6 +619,7 @@ static bool prepare_walker(Node *node, void *context)
 				rte->inFromCl = true;
 			if (rte->rtekind == RTE_RELATION && rte->alias == NULL)
 				rte->alias = makeAlias(get_rel_name(rte->relid), NIL);
+			name_columns(rte);
 		}
 		/* the table below an updatable view bears the mark of the view's FROM; it is
 		 * printed as the target already */
@@ -598,6 +637,7 @@ static bool prepare_walker(Node *node, void *context)
 		foreach (lc, query->returningList)
 			((TargetEntry *)lfirst(lc))->resjunk = false; /* checks: plan/security.h */
 		name_conflict_columns(query);
+		name_excluded(query);
 		/* identity columns are filled here, and shards need not be declared identity */
 		if (query->commandType == CMD_INSERT) {
 			query->override = OVERRIDING_SYSTEM_VALUE;

@@ -116,6 +116,12 @@ static void security_of_target(Query *query, RangeTblEntry *rte)
 	query->jointree->quals = guarded(first, query->jointree->quals);
 }
 
+/* A view without a WHERE has one that is empty. */
+static bool is_view_check(const WithCheckOption *check)
+{
+	return check->kind == WCO_VIEW_CHECK && check->qual != NULL;
+}
+
 static Expr *check_call(Query *query, const WithCheckOption *check)
 {
 	Oid types[3] = { TEXTOID, BOOLOID, RECORDOID };
@@ -162,7 +168,7 @@ static void checks_of_target(Query *query)
 		WithCheckOption *check = lfirst(lc);
 		TargetEntry *first = query->returningList ? linitial(query->returningList) : NULL;
 
-		if (check->kind != WCO_VIEW_CHECK)
+		if (!is_view_check(check))
 			continue;
 		if (first != NULL)
 			first->expr = when_checked(check_call(query, check), first->expr);
@@ -178,7 +184,7 @@ static bool checks_view(const Query *query)
 	ListCell *lc;
 
 	foreach (lc, query->withCheckOptions)
-		if (lfirst_node(WithCheckOption, lc)->kind == WCO_VIEW_CHECK)
+		if (is_view_check(lfirst(lc)))
 			return true;
 	return false;
 }
