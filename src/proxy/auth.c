@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "proxy/extauth.h"
 #include "proxy/hba.h"
+#include "proxy/hostname.h"
 #include "proxy/ident.h"
 #include "proxy/login.h"
 #include "proxy/lookup.h"
@@ -44,6 +45,8 @@ void herd_login_free(struct herd_login *l)
 	if (!l)
 		return;
 	herd_extauth_forget(l->ext);
+	herd_hostname_forget(l->naming);
+	free(l->host);
 	herd_pconf_unref(l->config);
 	free(l->map);
 	free(l->session_attrs);
@@ -250,6 +253,7 @@ void herd_login_secret(struct herd_client *c, bool found, const char *secret, co
 	herd_client_wake(c);
 }
 
+/* False: out of memory. It may have to wait for the name of the client's address (l->naming). */
 static bool choose_method(struct herd_client *c)
 {
 	struct herd_pconf *conf = c->w->live->config;
@@ -258,7 +262,9 @@ static bool choose_method(struct herd_client *c)
 
 	if (a.method == HERD_AUTH_HBA)
 		a = herd_hba_find(conf->hba, (const struct sockaddr *)&c->peer, c->conn.tls != NULL,
-				  herd_repl_physical(c), c->dbname, c->user);
+				  herd_repl_physical(c), c->dbname, c->user, l->host);
+	if (a.asks_name)
+		return herd_hostname_start(c);
 	l->method = a.method;
 	if (a.method == HERD_AUTH_LDAP) {
 		/* A reload may come before the password does. */
@@ -280,6 +286,8 @@ void herd_auth_begin(struct herd_client *c)
 		herd_client_fail(c, "53200", "out of memory");
 		return;
 	}
+	if (l->naming)
+		return;
 	/* The console over our own unix socket: same user of the machine, no password. */
 	if (l->admin && c->addr.family == AF_UNIX && c->peer_uid == getuid() &&
 	    strcmp(c->user, "pgbouncer") == 0)

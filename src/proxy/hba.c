@@ -1,12 +1,14 @@
 #include "proxy/hba.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/str.h"
 #include "proxy/ldapauth.h"
@@ -22,6 +24,7 @@ struct line {
 	struct line *next;
 	enum conn_type type;
 	struct herd_words databases, users;
+	char *host;   /* a name, or the end of one from a dot on; NULL: addresses */
 	enum own own; /* samehost, samenet */
 	int family;   /* AF_UNSPEC: all addresses */
 	uint8_t addr[16], mask[16];
@@ -34,6 +37,19 @@ struct herd_hba {
 	struct line *first, **last;
 	const char *path; /* while it is read */
 };
+
+/* PostgreSQL takes for a name whatever is no address; here it must at least look like one. */
+static bool looks_like_name(const char *s)
+{
+	bool letter = false;
+
+	for (const char *p = s; *p; p++) {
+		if (!isalnum((unsigned char)*p) && !strchr("-._", *p))
+			return false;
+		letter |= isalpha((unsigned char)*p) != 0;
+	}
+	return letter;
+}
 
 static int parse_address(struct line *l, const char *addr, const char *mask)
 {
@@ -64,6 +80,8 @@ static int parse_address(struct line *l, const char *addr, const char *mask)
 		l->family = AF_INET, len = 4;
 	else if (inet_pton(AF_INET6, copy, l->addr) == 1)
 		l->family = AF_INET6, len = 16;
+	else if (bits < 0 && !mask && looks_like_name(copy))
+		return l->host = copy, 0;
 	else
 		goto out;
 	if (bits > len * 8 || (bits < 0 && !mask))
@@ -85,6 +103,7 @@ static void free_line(struct line *l)
 	herd_words_free(&l->databases);
 	herd_words_free(&l->users);
 	free(l->map);
+	free(l->host);
 	herd_ldap_free(l->ldap);
 	free(l);
 }
@@ -162,13 +181,18 @@ static int parse_fields(struct line *l, struct herd_words *w, int n, struct herd
 		return herd_err_set(err, -EINVAL, "not a valid line");
 	if (l->type != LOCAL) {
 		const char *addr = herd_words_only(&w[3]);
-		bool has_mask = n > 5 && addr && !strchr(addr, '/') && strcmp(addr, "all") != 0 &&
-				!herd_str_starts(addr, "same");
+		bool has_mask = n > 5 && addr && !strchr(addr, '/') &&
+				(strchr(addr, ':') || !looks_like_name(addr));
 		const char *mask = has_mask ? herd_words_only(&w[4]) : NULL;
 
 		at = has_mask ? 5 : 4;
 		if (!addr || at >= n || parse_address(l, addr, mask) < 0)
 			return herd_err_set(err, -EINVAL, "not a valid line");
+	}
+	for (size_t i = 0; i < w[2].n; i++) {
+		if (w[2].word[i].text[0] == '+' && !w[2].word[i].quoted)
+			return herd_err_set(err, -EINVAL, "groups (\"%s\") are not supported",
+					    w[2].word[i].text);
 	}
 	l->databases = w[1];
 	l->users = w[2];
@@ -285,11 +309,22 @@ static bool is_own(enum own own, const struct sockaddr *sa)
 	return found;
 }
 
-static bool address_fits(const struct line *l, const struct sockaddr *sa)
+static bool name_fits(const char *pattern, const char *host)
+{
+	size_t n = strlen(pattern), len = strlen(host);
+
+	if (*pattern == '.')
+		return len > n && strcasecmp(host + len - n, pattern) == 0;
+	return strcasecmp(host, pattern) == 0;
+}
+
+static bool address_fits(const struct line *l, const struct sockaddr *sa, const char *host)
 {
 	int len;
 	const uint8_t *addr = bytes_of(sa, &len);
 
+	if (l->host)
+		return !host || name_fits(l->host, host);
 	if (l->own != OWN_NO)
 		return is_own(l->own, sa);
 	if (l->family == AF_UNSPEC)
@@ -339,16 +374,22 @@ static bool database_fits(const struct line *l, bool replication, const char *da
 }
 
 struct herd_hba_answer herd_hba_find(const struct herd_hba *h, const struct sockaddr *sa, bool tls,
-				     bool replication, const char *database, const char *user)
+				     bool replication, const char *database, const char *user,
+				     const char *host)
 {
 	for (const struct line *l = h ? h->first : NULL; l; l = l->next) {
-		if (!type_fits(l, sa, tls) || (l->type != LOCAL && !address_fits(l, sa)))
+		if (!type_fits(l, sa, tls))
 			continue;
 		if (!database_fits(l, replication, database, user) ||
 		    !(herd_words_have(&l->users, "all", true) ||
 		      herd_words_have(&l->users, user, false)))
 			continue;
-		return (struct herd_hba_answer){ l->method, l->map, l->ldap };
+		if (l->type != LOCAL && !address_fits(l, sa, host))
+			continue;
+		return (struct herd_hba_answer){ .method = l->method,
+						 .map = l->map,
+						 .ldap = l->ldap,
+						 .asks_name = l->host && !host };
 	}
 	return (struct herd_hba_answer){ .method = HERD_AUTH_REJECT };
 }

@@ -9,6 +9,7 @@
 
 struct herd_ldap;
 struct herd_extauth;
+struct herd_hostname;
 
 enum { AUTH_OK = 0, AUTH_CLEAR = 3, AUTH_MD5 = 5, AUTH_SASL = 10, AUTH_SASL_MORE, AUTH_SASL_END };
 
@@ -21,8 +22,10 @@ struct herd_login {
 	char *map;                    /* of names, from the line of the hba file; NULL: none */
 	const struct herd_ldap *ldap; /* of method ldap, belongs to config */
 	struct herd_pconf *config;
-	struct herd_extauth *ext; /* under way; NULL: nothing is asked outside */
-	char *secret;             /* what is on record; NULL: nothing */
+	struct herd_extauth *ext;     /* under way; NULL: nothing is asked outside */
+	struct herd_hostname *naming; /* under way; NULL: not */
+	char *host;                   /* name of its address (hba.h); NULL: not asked for */
+	char *secret;                 /* what is on record; NULL: nothing */
 	uint8_t salt[4];
 	bool scram; /* SCRAM is under way */
 	bool scram_first_done;

@@ -99,6 +99,26 @@ def test_hba_own_addresses(make, box):
         assert comes_in(user, source) == want, (user, source)
 
 
+def test_hba_host_names(make, box):
+    """By the name of the address, which must have that address."""
+    name = socket.gethostbyaddr("127.0.0.1")[0]
+    box.write("hba.conf", "host all admin all trust\nhost all u_plain .example.com trust\n"
+                          f"host all u_trust {name.upper()} trust\nhost all u_md5 {name} md5\n"
+                          "host all postgres nobody.example.com reject\nhost all all all trust\n")
+    px = make(auth="hba", more="auth_hba_file = @DIR@/hba.conf")
+    assert px.sql("select 1", user="u_trust") == [(1,)]
+    assert px.sql("select 1", user="u_plain") == [(1,)]
+    assert px.sql("select 1", user="postgres") == [(1,)]
+    assert px.sql("select 1", user="u_md5", password="secret") == [(1,)]
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        px.sql("select 1", user="u_md5", password="wrong")
+    # Who leaves while it is looked up does no harm.
+    for _ in range(50):
+        with socket.create_connection(("127.0.0.1", px.port)) as s:
+            s.sendall(rawpg.startup(user="u_trust", database="db"))
+    assert px.sql("select 1", user="u_trust") == [(1,)]
+
+
 def test_hba_names(make, box):
     """Quoted names are no keywords; blanks may stand around a comma."""
     box.write("hba.conf", 'host "all" all all trust\nhost all "all" , "a ""b" all trust\n'
@@ -134,7 +154,9 @@ def test_ident_map(make, box):
 @pytest.mark.parametrize("line", ["host all all all peer", "local all all md5 map=m",
                                   "local all all peer map=", "local all all peer shout=1",
                                   "hostssl all all all cert clientcert=1", "host all all",
-                                  'host all "all all trust'])
+                                  'host all "all all trust', "host all +admins all trust",
+                                  "host all all some_name 255.0.0.0 trust",
+                                  "host all all 10.1.2 trust"])
 def test_hba_is_not_guessed(make, box, line):
     box.write("hba.conf", "host all all all trust\n")
     px = make(auth="hba", more="auth_hba_file = @DIR@/hba.conf")

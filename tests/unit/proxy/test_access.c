@@ -185,7 +185,7 @@ static int method(const struct herd_hba *h, const char *addr, bool tls, bool phy
 		assert_int_equal(inet_pton(AF_INET, addr, &in.sin_addr), 1);
 		sa = (const struct sockaddr *)(const void *)&in;
 	}
-	return herd_hba_find(h, sa, tls, physical, db, user).method;
+	return herd_hba_find(h, sa, tls, physical, db, user, "").method;
 }
 
 static void test_hba(void **state)
