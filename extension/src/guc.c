@@ -103,6 +103,8 @@ static const struct accepted_bool bools[] = {
 
 static const struct accepted_int ints[] = {
 	{ "citus.shard_replication_factor", 1, 1, 1, 0, PGC_USERSET },
+	{ "citus.max_client_connections", -1, -1, INT_MAX, 0, PGC_SUSET },
+	{ "citus.max_intermediate_result_size", 1048576, -1, INT_MAX, GUC_UNIT_KB, PGC_USERSET },
 	{ "citus.limit_clause_row_fetch_count", -1, -1, INT_MAX, 0, PGC_USERSET },
 	{ "citus.background_task_queue_interval", 5000, -1, INT_MAX, GUC_UNIT_MS, PGC_SIGHUP },
 	{ "citus.max_background_task_executors", 1, 1, 1000, 0, PGC_SIGHUP },

@@ -7,14 +7,11 @@
 int herd_node_hold_timeout_ms = 60000;
 int herd_max_shared_pool;
 int herd_local_shared_pool;
-int herd_max_clients = -1;
 int herd_cached_lifetime_ms = 600000;
 int herd_slow_start_ms = 10;
 bool herd_force_parallel;
 bool herd_binary_protocol = true;
-int herd_max_result_kb = 1048576;
 bool herd_secondaries_only;
-int herd_max_replica_lag_ms = -1;
 char *herd_cluster_name;
 bool herd_propagate_set_local;
 int herd_worker_min_messages = NOTICE;
@@ -65,11 +62,6 @@ static void define_pools(void)
 				&herd_local_shared_pool, 0, -1, INT_MAX, PGC_SIGHUP, 0, NULL, NULL,
 				NULL);
 	DefineCustomIntVariable(
-		"citus.max_client_connections",
-		"Sessions of clients on this server, -1 for as many as max_connections allows.",
-		"Sessions of other nodes and of superusers are not counted.", &herd_max_clients, -1,
-		-1, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable(
 		"citus.max_cached_connection_lifetime",
 		"Age at which a connection to another node is closed when it is idle.", NULL,
 		&herd_cached_lifetime_ms, 600000, -1, INT_MAX, PGC_USERSET, GUC_UNIT_MS, NULL, NULL,
@@ -89,11 +81,6 @@ static void define_results(void)
 				 "Rows come from other nodes in binary where that is possible.",
 				 NULL, &herd_binary_protocol, true, PGC_USERSET, 0, NULL, NULL,
 				 NULL);
-	DefineCustomIntVariable(
-		"citus.max_intermediate_result_size",
-		"Size up to which a result that a statement needs on other nodes is sent there.",
-		"-1 stands for no limit.", &herd_max_result_kb, 1048576, -1, INT_MAX, PGC_USERSET,
-		GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomEnumVariable("citus.worker_min_messages",
 				 "Messages of other nodes below this level are not passed on.",
 				 NULL, &herd_worker_min_messages, NOTICE, log_levels + 1,
@@ -122,11 +109,6 @@ void herd_options_init(void)
 		"citus.cluster_name",
 		"nodecluster of the secondaries that serve this session's reads.", NULL,
 		&herd_cluster_name, "default", PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable(
-		"citus.max_replica_lag",
-		"Reads may be served by a secondary that is behind by no more than this.",
-		"-1: primaries only.", &herd_max_replica_lag_ms, -1, -1, INT_MAX, PGC_USERSET,
-		GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomEnumVariable("citus.propagate_set_commands",
 				 "Whether SET LOCAL holds on other nodes as well.", NULL,
 				 &propagate_set_commands, 0, propagate_modes, PGC_USERSET, 0, NULL,

@@ -7,14 +7,11 @@
 extern int herd_node_hold_timeout_ms; /* citus.node_hold_timeout; 0: not at all */
 extern int herd_max_shared_pool; /* citus.max_shared_pool_size; 0: max_connections, -1: no limit */
 extern int herd_local_shared_pool;    /* citus.local_shared_pool_size; 0: half of max_connections */
-extern int herd_max_clients;          /* citus.max_client_connections; -1: no limit */
 extern int herd_cached_lifetime_ms;   /* citus.max_cached_connection_lifetime; -1: for ever */
 extern int herd_slow_start_ms;        /* citus.executor_slow_start_interval */
 extern bool herd_force_parallel;      /* citus.force_max_query_parallelization */
 extern bool herd_binary_protocol;     /* citus.enable_binary_protocol */
-extern int herd_max_result_kb;        /* citus.max_intermediate_result_size; -1: no limit */
 extern bool herd_secondaries_only;    /* citus.use_secondary_nodes = always */
-extern int herd_max_replica_lag_ms;   /* citus.max_replica_lag; -1: primaries only */
 extern char *herd_cluster_name;       /* citus.cluster_name */
 extern bool herd_propagate_set_local; /* citus.propagate_set_commands = local */
 extern int herd_worker_min_messages;  /* citus.worker_min_messages: an elevel */

@@ -2,6 +2,7 @@
 
 #include "catalog/metadata.h"
 #include "commands/dbcommands.h"
+#include "conn/options.h"
 #include "conn/session.h"
 #include "exec/internal.h"
 #include "miscadmin.h"
@@ -31,6 +32,11 @@ bool herd_remote_in_use(int32 groupid)
 
 static void start(HerdConn *c, const char *sql)
 {
+	if (herd_secondaries_only)
+		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				errmsg("cannot change other nodes while "
+				       "citus.use_secondary_nodes is \"always\""),
+				errhint("Set it to \"never\".")));
 	herd_conn_send_setup(c, true, true);
 	if (herd_conn_busy(c)) {
 		herd_conn_send_sync(c);

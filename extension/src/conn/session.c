@@ -176,10 +176,13 @@ static bool failure_is_passing(const HerdConn *c)
 	return strstr(PQerrorMessage(c->pg), "SSL") == NULL;
 }
 
+/* Recovery is no fault of a node that was chosen as a secondary. */
 static bool in_recovery(const HerdConn *c)
 {
 	const char *value = PQparameterStatus(c->pg, "in_hot_standby");
 
+	if (herd_secondaries_only)
+		return false;
 	return value && strcmp(value, "on") == 0;
 }
 
@@ -311,13 +314,30 @@ static void pause_before_retry(int attempt)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* The group's primary, under the group's lock; NULL when there is none at present. */
+static const HerdNode *secondary(int32 groupid)
+{
+	ListCell *lc;
+
+	foreach (lc, herd_nodes()) {
+		const HerdNode *node = lfirst(lc);
+
+		if (node->groupid == groupid && !node->primary && node->active &&
+		    strcmp(node->cluster, herd_cluster_name) == 0)
+			return node;
+	}
+	return NULL;
+}
+
+/*
+ * The group's primary, or with citus.use_secondary_nodes its secondary in this cluster, under the
+ * group's lock; NULL when there is none at present.
+ */
 static const HerdNode *look_up(int32 groupid)
 {
 	herd_group_lock(groupid, false);
 	/* Who held the lock may have moved the group. */
 	AcceptInvalidationMessages();
-	return herd_node_primary(groupid);
+	return herd_secondaries_only ? secondary(groupid) : herd_node_primary(groupid);
 }
 
 /* Gives the lock up for a moment: the one who brings the group back needs it. */
@@ -342,7 +362,8 @@ static const HerdNode *group_node(int32 groupid, TimestampTz deadline)
 			return node;
 		if (GetCurrentTimestamp() >= deadline)
 			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					errmsg("group %d has no active primary node", groupid),
+					errmsg("group %d has no active %s node", groupid,
+					       herd_secondaries_only ? "secondary" : "primary"),
 					errdetail("It was waited for as long as "
 						  "citus.node_hold_timeout allows.")));
 		let_others(groupid, attempt);

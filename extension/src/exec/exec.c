@@ -110,6 +110,11 @@ static void check_may_write(const HerdJob *job)
 	if (!job->modifies)
 		return;
 	PreventCommandIfReadOnly("a write to a distributed table");
+	if (herd_secondaries_only)
+		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				errmsg("cannot write to distributed tables while "
+				       "citus.use_secondary_nodes is \"always\""),
+				errhint("Set it to \"never\".")));
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				errmsg("cannot write to distributed tables during recovery"),
@@ -301,6 +306,10 @@ HerdExec *herd_exec_begin(const HerdJob *job)
 	MemoryContextRegisterResetCallback(cxt, &exec->cleanup);
 
 	check_may_write(job);
+	if (herd_multi_task_log_level != 0 && job->ntasks > 1)
+		ereport(herd_multi_task_log_level,
+			(errmsg("the statement is for more than one shard"),
+			 errdetail("It is divided into %d tasks.", job->ntasks)));
 	in_block = needs_block(job, &lone);
 	exec->pools = palloc(Max(job->ntasks, 1) * sizeof(Pool));
 	exec->local_tasks = palloc(Max(job->ntasks, 1) * sizeof(int));

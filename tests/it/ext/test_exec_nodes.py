@@ -387,3 +387,80 @@ def test_set_local_reaches_the_nodes(nodes, table, session):
     assert sent("set local enable_seqscan = off; " + read) == ["SET LOCAL enable_seqscan = 'off'"]
     run(session, "commit")
     assert sent(read) == []
+
+
+def test_statements_for_many_shards_are_told(nodes, table, session):
+    run(session, "set citus.multi_task_query_log_level = notice")
+    session.notices.clear()
+    run(session, "select b from t where a = 1")
+    assert session.notices == []
+    run(session, "select count(*) from t")
+    assert "more than one shard" in session.notices[0]
+
+
+def backend_memory(pid):
+    with open("/proc/%d/status" % pid) as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("RssAnon"))
+
+
+def test_a_huge_result_does_not_grow_the_backend(nodes, table):
+    """300 MB pass through; also while another cursor makes the rest of them be kept on disk."""
+    with contextlib.closing(nodes.session(autocommit=False)) as c:
+        pid = run(c, "select pg_backend_pid()")[0][0]
+        run(c, "set work_mem = '1MB'")
+        run(c, "update t set b = b where a <= 10")  # from here on one connection per node
+        run(c, "declare big no scroll cursor for select a, repeat(b, 10000) from t, "
+               "generate_series(1, 6)")
+        run(c, "fetch 10 from big")
+        before = backend_memory(pid)
+        run(c, "declare other no scroll cursor for select a, repeat(b, 10000) from t, "
+               "generate_series(1, 6)")
+        run(c, "fetch 10 from other")
+        most, rows = 0, 20
+        for name in ("other", "big"):
+            while True:
+                got = len(run(c, "fetch 100 from " + name))
+                rows += got
+                most = max(most, backend_memory(pid))
+                if got == 0:
+                    break
+        assert rows == 12000
+        assert most - before < 48 * 1024
+
+
+@pytest.fixture
+def standby(nodes, table):
+    """Of worker 1, registered as its group's secondary in the cluster "reads"."""
+    import cluster
+    n = len(nodes.ports)
+    nodes.ports.append(cluster.free_port())
+    cluster.checked([nodes.bin + "/pg_basebackup", "-h", "127.0.0.1", "-p", str(nodes.ports[1]),
+                     "-U", "postgres", "-D", nodes.data(n), "-R", "-c", "fast"])
+    with open(nodes.data(n) + "/postgresql.conf", "a") as f:
+        f.write("port = %d\n" % nodes.ports[n])
+    nodes.boot(n)
+    nodes.psql(0, "select citus_add_secondary_node('127.0.0.1', %d, '127.0.0.1', %d, 'reads')" %
+               (nodes.ports[n], nodes.ports[1]))
+    yield n
+    nodes.psql(0, "select citus_remove_node('127.0.0.1', %d)" % nodes.ports[n])
+    nodes.halt(n)
+    nodes.ports.pop()
+
+
+def test_secondaries_serve_reads(nodes, table, standby):
+    key = nodes.keys_on("t", 1)[0]
+    lsn = nodes.value(1, "select pg_current_wal_lsn()")
+    eventually(lambda: nodes.value(standby, "select pg_last_wal_replay_lsn() >= '%s'" % lsn))
+    with contextlib.closing(nodes.session()) as c:
+        run(c, "set citus.use_secondary_nodes = always; set citus.cluster_name = 'reads'")
+        run(c, "set citus.log_remote_commands = on")
+        assert run(c, "select a from t where a = %s", (key,)) == [(key,)]
+        assert any("127.0.0.1:%d" % nodes.ports[standby] in n for n in c.notices)
+        with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
+            run(c, "update t set b = b where a = %s", (key,))
+        run(c, "set citus.node_hold_timeout = 0")
+        with pytest.raises(psycopg2.errors.ObjectNotInPrerequisiteState):
+            run(c, "select count(*) from t")  # group 2 has none
+        run(c, "set citus.use_secondary_nodes = never")
+        assert run(c, "select count(*) from t") == [(1000,)]
+        assert run(c, "update t set b = b where a = %s", (key,)) == 1
