@@ -19,3 +19,7 @@ BEGIN
 EXCEPTION WHEN undefined_table OR undefined_function OR undefined_object OR undefined_column THEN
 	EXECUTE otherwise;
 END $$;
+
+-- The seed of TABLESAMPLE .. REPEATABLE for one shard.
+CREATE FUNCTION citus_internal.sample_seed(seed float8, zero int, shard int) RETURNS float8
+	LANGUAGE sql IMMUTABLE AS 'SELECT seed + shard * 0.6180339887';

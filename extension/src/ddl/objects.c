@@ -126,6 +126,8 @@ static enum reach reach_of(Node *stmt)
 	case T_GrantStmt:
 		return reach_of_type(castNode(GrantStmt, stmt)->objtype);
 	case T_RenameStmt:
+		if (castNode(RenameStmt, stmt)->renameType == OBJECT_ATTRIBUTE)
+			return REACH_TRY;
 		return castNode(RenameStmt, stmt)->relation
 			       ? REACH_NONE
 			       : reach_of_type(castNode(RenameStmt, stmt)->renameType);
@@ -135,6 +137,11 @@ static enum reach reach_of(Node *stmt)
 			       : reach_of_type(castNode(AlterObjectSchemaStmt, stmt)->objectType);
 	case T_AlterOwnerStmt:
 		return reach_of_type(castNode(AlterOwnerStmt, stmt)->objectType);
+	case T_AlterTableStmt: /* the attributes of a composite type; a view's options */
+		return castNode(AlterTableStmt, stmt)->objtype == OBJECT_TYPE ||
+				       castNode(AlterTableStmt, stmt)->objtype == OBJECT_VIEW
+			       ? REACH_TRY
+			       : REACH_NONE;
 	case T_DropStmt:
 		return reach_of_drop(castNode(DropStmt, stmt));
 	default:

@@ -211,7 +211,8 @@ static bool dispatch(HerdUtility *u)
 		return true;
 	switch (nodeTag(u->stmt)) {
 	case T_AlterTableStmt:
-		return herd_utility_alter_partition(u) || herd_utility_alter_table(u);
+		return herd_utility_alter_partition(u) || herd_utility_alter_table(u) ||
+		       herd_utility_object(u);
 	case T_RenameStmt:
 		return herd_utility_rename(u);
 	case T_AlterObjectSchemaStmt:

@@ -25,6 +25,9 @@
 #include "deparse/deparse.h"
 #include "move/move.h"
 
+/* Its third argument is the number of the shard, as in HERD_READ_RESULT. */
+#define SAMPLE_SEED "sample_seed"
+
 typedef struct ExtractContext {
 	List **evals;
 	bool volatiles;  /* the target list of an INSERT: volatile values are computed here too */
@@ -599,6 +602,20 @@ static void order_multi_assigns(Query *query)
 	query->targetList = list_concat(first, rest);
 }
 
+/* Each shard has another seed: blocks of all would be chosen by their numbers alike. */
+static Expr *seed_of_shard(Expr *seed)
+{
+	Oid types[3] = { FLOAT8OID, INT4OID, INT4OID };
+	List *name = list_make2(makeString("citus_internal"), makeString(SAMPLE_SEED));
+	Const *zero = makeConst(INT4OID, -1, InvalidOid, 4, Int32GetDatum(0), false, true);
+	Const *shard =
+		makeConst(INT4OID, -1, InvalidOid, 4, Int32GetDatum(HERD_MOVE_SHARD), false, true);
+
+	return (Expr *)makeFuncExpr(LookupFuncName(name, 3, types, false), FLOAT8OID,
+				    list_make3(seed, zero, shard), InvalidOid, InvalidOid,
+				    COERCE_EXPLICIT_CALL);
+}
+
 static bool prepare_walker(Node *node, void *context)
 {
 	if (node == NULL)
@@ -617,6 +634,9 @@ static bool prepare_walker(Node *node, void *context)
 			    (query->commandType != CMD_INSERT &&
 			     bms_is_member(foreach_current_index(lc) + 1, items)))
 				rte->inFromCl = true;
+			if (rte->tablesample != NULL && rte->tablesample->repeatable != NULL)
+				rte->tablesample->repeatable =
+					seed_of_shard(rte->tablesample->repeatable);
 			if (rte->rtekind == RTE_RELATION && rte->alias == NULL)
 				rte->alias = makeAlias(get_rel_name(rte->relid), NIL);
 			name_columns(rte);
@@ -656,7 +676,8 @@ static void hole_of_call(FuncCall *call, List **holes)
 	if (shard == NULL || !IsA(shard, A_Const) || !IsA(&shard->val, Integer) ||
 	    intVal(&shard->val) != HERD_MOVE_SHARD ||
 	    (strcmp(strVal(llast(call->funcname)), HERD_READ_RESULT) != 0 &&
-	     strcmp(strVal(llast(call->funcname)), HERD_IN_SHARD) != 0))
+	     strcmp(strVal(llast(call->funcname)), HERD_IN_SHARD) != 0 &&
+	     strcmp(strVal(llast(call->funcname)), SAMPLE_SEED) != 0))
 		return;
 	hole = palloc0(sizeof(Hole));
 	hole->location = shard->location;

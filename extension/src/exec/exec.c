@@ -289,6 +289,8 @@ static void open_pools(HerdExec *exec, bool in_block, bool lone)
 	pfree(groups);
 }
 
+void (*herd_exec_before_write)(void);
+
 HerdExec *herd_exec_begin(const HerdJob *job)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "pgherd execution",
@@ -297,6 +299,8 @@ HerdExec *herd_exec_begin(const HerdJob *job)
 	HerdExec *exec = palloc0(sizeof(*exec));
 	bool in_block, lone;
 
+	if (job->modifies && herd_exec_before_write)
+		herd_exec_before_write();
 	exec->cxt = cxt;
 	exec->job = job;
 	exec->resowner = CurrentResourceOwner;
@@ -654,6 +658,13 @@ void herd_exec_keep_rows(HerdExec *exec)
 	MemoryContextDelete(cxt);
 	pfree(values);
 	pfree(isnull);
+}
+
+void herd_exec_settle(HerdExec *exec)
+{
+	herd_exec_keep_rows(exec);
+	while (exec->next_local < exec->nlocal)
+		run_local(exec);
 }
 
 uint64 herd_exec_processed(const HerdExec *exec)

@@ -54,6 +54,13 @@ typedef struct HerdExec HerdExec;
 extern HerdExec *herd_exec_begin(const HerdJob *job);
 /* Stores the next row into slot (of job->tupdesc) and returns true; false at the end. */
 extern bool herd_exec_next(HerdExec *exec, TupleTableSlot *slot);
+/* Reads to the end what is to come and keeps it, so that no later write is seen in it. */
+extern void herd_exec_settle(HerdExec *exec);
+/*
+ * Called before anything is written to shards: plans that have not given all their rows (cursors,
+ * the statement around a function) are to see what was there when they began.
+ */
+extern void (*herd_exec_before_write)(void);
 /* Rows affected, from the command tags; complete once herd_exec_next has returned false. */
 extern uint64 herd_exec_processed(const HerdExec *exec);
 /* Also before the end (LIMIT): the rest is cancelled or drained so the connections stay usable. */

@@ -10,6 +10,7 @@
 #include "conn/adopt.h"
 #include "conn/names.h"
 #include "conn/session.h"
+#include "exec/exec.h"
 #include "exec/internal.h"
 #include "ingest/where.h"
 #include "miscadmin.h"
@@ -133,6 +134,8 @@ HerdShardCopy *herd_shard_copy_begin(const HerdTable *table, const char *tail, b
 	HerdShardCopy *sc = palloc0(sizeof(*sc));
 	MemoryContextCallback *callback = palloc0(sizeof(*callback));
 
+	if (herd_exec_before_write)
+		herd_exec_before_write();
 	sc->cxt = cxt;
 	sc->table = table;
 	sc->namespace = get_rel_namespace(table->relid);

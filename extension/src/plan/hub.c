@@ -549,7 +549,7 @@ static bool set_source(HerdMove *move, Query *query, const FromItem *item, List 
 	if (rte->rtekind == RTE_RELATION && item->table == NULL)
 		move->local = plan_alone(select_local(query, item->varno, tlist, own), planning);
 	else if (rte->rtekind == RTE_RELATION)
-		move->producer = herd_read_table(copyObject(rte), item->varno, tlist, own);
+		move->producer = herd_read_table(copyObject(rte), item->varno, tlist, own, NULL);
 	return move->local != NULL || (move->producer != NULL && !move->producer->in_txn);
 }
 

@@ -5,6 +5,7 @@
 #include "access/xact.h"
 #include "commands/explain.h"
 #include "executor/executor.h"
+#include "lib/ilist.h"
 #include "nodes/extensible.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -13,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/syscache.h"
 
 #include "catalog/metadata.h"
@@ -20,6 +22,7 @@
 #include "guc.h"
 #include "move/move.h"
 #include "plan/remote.h"
+#include "txn/internal.h"
 
 typedef struct RemoteState {
 	CustomScanState css;
@@ -29,6 +32,9 @@ typedef struct RemoteState {
 	MemoryContext memory; /* of one run */
 	HerdJob *job;         /* of the last run */
 	List *plans;          /* of a write that is explained: what the nodes say of each task */
+	dlist_node link;      /* in reading, until it ends */
+	MemoryContextCallback forget;
+	bool listed;
 	ParamListInfo params;
 	bool started;
 	bool done;
@@ -39,6 +45,9 @@ typedef struct RemoteState {
 } RemoteState;
 
 static Node *remote_create_state(CustomScan *scan);
+
+/* Reads that have not ended, of all plans that are open. */
+static dlist_head reading = DLIST_STATIC_INIT(reading);
 
 static const CustomScanMethods remote_methods = {
 	.CustomName = "Herd Remote",
@@ -447,6 +456,26 @@ ParamListInfo herd_remote_params(const HerdRemote *remote, List *exprs, ExprCont
 	return params;
 }
 
+static void unlist(void *arg)
+{
+	RemoteState *state = arg;
+
+	if (state->listed)
+		dlist_delete(&state->link);
+	state->listed = false;
+}
+
+/* The state may go without its end, after an error. */
+static void enlist(RemoteState *state, EState *estate)
+{
+	MemoryContextCallback forget = { .func = unlist, .arg = state };
+
+	dlist_push_tail(&reading, &state->link);
+	state->listed = true;
+	state->forget = forget;
+	MemoryContextRegisterResetCallback(estate->es_query_cxt, &state->forget);
+}
+
 static void remote_begin(CustomScanState *node, EState *estate, int eflags)
 {
 	RemoteState *state = (RemoteState *)node;
@@ -462,6 +491,8 @@ static void remote_begin(CustomScanState *node, EState *estate, int eflags)
 			list_make1(ExecInitNode(linitial(scan->custom_plans), estate, eflags));
 		state->has_row = true;
 	}
+	if (state->remote->writes == NIL && !(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+		enlist(state, estate);
 	/* a write in a CTE runs to its end even if the statement does not read all its rows */
 	if (state->remote->writes != NIL && !state->counts && !(eflags & EXEC_FLAG_EXPLAIN_ONLY))
 		estate->es_auxmodifytables = lcons(node, estate->es_auxmodifytables);
@@ -510,6 +541,47 @@ static void remote_start(RemoteState *state)
 	MemoryContextSwitchTo(old);
 }
 
+static bool exec_param_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Param) && ((Param *)node)->paramkind == PARAM_EXEC)
+		return true;
+	return expression_tree_walker(node, exec_param_walker, context);
+}
+
+/* A plan that is open sees what was there when it was opened: also one that is not begun yet. */
+static void settle(RemoteState *state)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+
+	if (state->done)
+		return;
+	if (!state->started) {
+		/* its parameters are not known before the plan gets there */
+		if (exec_param_walker((Node *)state->remote->evals, NULL))
+			return;
+		CurrentResourceOwner = TopTransactionResourceOwner;
+		remote_start(state);
+		CurrentResourceOwner = owner;
+	}
+	herd_exec_settle(state->exec);
+}
+
+static void settle_others(void)
+{
+	const EState *writer = herd_txn_running();
+	dlist_iter iter;
+
+	dlist_foreach(iter, &reading)
+	{
+		RemoteState *state = dlist_container(RemoteState, link, iter.cur);
+
+		if (state->css.ss.ps.state != writer)
+			settle(state);
+	}
+}
+
 static TupleTableSlot *remote_next(ScanState *ss)
 {
 	RemoteState *state = (RemoteState *)ss;
@@ -554,6 +626,7 @@ static void remote_stop(RemoteState *state)
 
 static void remote_end(CustomScanState *node)
 {
+	unlist(node);
 	remote_stop((RemoteState *)node);
 	if (node->custom_ps != NIL)
 		ExecEndNode(linitial(node->custom_ps));
@@ -616,5 +689,6 @@ static Node *remote_create_state(CustomScan *scan)
 
 void herd_remote_init(void)
 {
+	herd_exec_before_write = settle_others;
 	RegisterCustomScanMethods(&remote_methods);
 }

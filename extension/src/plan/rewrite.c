@@ -178,6 +178,42 @@ static bool system_column_walker(Node *node, void *context)
 	return expression_tree_walker(node, system_column_walker, context);
 }
 
+static bool param_walker(Node *node, void *context)
+{
+	return node != NULL &&
+	       (IsA(node, Param) || expression_tree_walker(node, param_walker, context));
+}
+
+static void check_sample(const RangeTblEntry *rte)
+{
+	if (rte->tablesample == NULL || !param_walker((Node *)rte->tablesample, NULL))
+		return;
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			errmsg("TABLESAMPLE of distributed table \"%s\" with a parameter is not "
+			       "supported in this kind of query",
+			       get_rel_name(rte->relid)),
+			errhint("Write the number into the statement.")));
+}
+
+/*
+ * The lock that the query asks for on rows of the relation, which is taken from it: the shards lock
+ * the rows that they send, those that a join does not need among them.
+ */
+static RowMarkClause *take_lock(Query *query, int varno)
+{
+	RowMarkClause *lock = NULL;
+	ListCell *lc;
+
+	foreach (lc, query->rowMarks)
+		if (((RowMarkClause *)lfirst(lc))->rti == (Index)varno)
+			lock = lfirst(lc);
+	if (lock == NULL)
+		return NULL;
+	query->rowMarks = list_delete_ptr(query->rowMarks, lock);
+	query->hasForUpdate = query->rowMarks != NIL;
+	return lock;
+}
+
 /* The relation in FROM becomes a subquery over its rows, or over the replica that is here. */
 static void rewrite_relation(Query *query, int varno, HerdPlanning *planning)
 {
@@ -187,7 +223,6 @@ static void rewrite_relation(Query *query, int varno, HerdPlanning *planning)
 	HerdRows *rows;
 	List *tlist;
 	Query *sub;
-	ListCell *lc;
 
 	if (query_tree_walker(query, system_column_walker, &cxt, 0))
 		ereport(ERROR,
@@ -195,28 +230,16 @@ static void rewrite_relation(Query *query, int varno, HerdPlanning *planning)
 			 errmsg("system columns of distributed table \"%s\" cannot be read in "
 				"this kind of query",
 				get_rel_name(rte->relid))));
-	if (rte->tablesample != NULL)
-		ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("TABLESAMPLE on distributed table \"%s\" is not supported in "
-				"this kind of query",
-				get_rel_name(rte->relid))));
-	foreach (lc, query->rowMarks)
-		if (((RowMarkClause *)lfirst(lc))->rti == (Index)varno)
-			ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("row locks (FOR UPDATE and the like) over several shards "
-					"are "
-					"not supported"),
-				 errhint("Give the distribution column of every table in the WHERE "
-					 "clause.")));
+	check_sample(rte);
 	rows = palloc0(sizeof(HerdRows));
 	rows->rte = copyObject(rte);
+	rows->lock = take_lock(query, varno);
 	rows->nrows = Max(herd_estimate_table_rows(table), 1);
 	tlist = columns_of_table(rte->relid);
 	sub = select_rows(herd_rows_rte(planning, rows, tlist), tlist);
 	rte->rtekind = RTE_SUBQUERY;
 	rte->subquery = sub;
+	rte->tablesample = NULL;
 	rte->relid = InvalidOid;
 	rte->relkind = 0;
 	rte->rellockmode = 0;

@@ -18,7 +18,8 @@
 typedef struct HerdRows {
 	HerdRemote
 		*remote; /* complete; or NULL: the columns of a table, as the planner needs them */
-	RangeTblEntry *rte; /* of the table */
+	RangeTblEntry *rte;  /* of the table */
+	RowMarkClause *lock; /* of the rows that are read, or NULL */
 	double nrows;
 	struct HerdRowsColumn *columns; /* of remote: what is known of their values; or NULL */
 	int ncolumns;
@@ -103,6 +104,7 @@ extern HerdRows *herd_rows_of_rte(RangeTblEntry *rte);
 extern HerdPlanning *herd_planning_current;
 extern void herd_scan_init(void);
 /* Reads columns (Vars of relid, or constants) of the rows of the table that pass the clauses. */
-extern HerdRemote *herd_read_table(RangeTblEntry *rte, int relid, List *columns, List *clauses);
+extern HerdRemote *herd_read_table(RangeTblEntry *rte, int relid, List *columns, List *clauses,
+				   const RowMarkClause *lock);
 /* True if the condition can be checked where the rows of the relation are. */
 extern bool herd_can_push(Node *clause, int relid);

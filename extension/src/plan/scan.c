@@ -67,7 +67,8 @@ bool herd_can_push(Node *clause, int relid)
 	return !herd_volatile(clause) && !unpushable_walker(clause, &relid);
 }
 
-HerdRemote *herd_read_table(RangeTblEntry *rte, int relid, List *columns, List *clauses)
+HerdRemote *herd_read_table(RangeTblEntry *rte, int relid, List *columns, List *clauses,
+			    const RowMarkClause *lock)
 {
 	HerdRemote *remote = palloc0(sizeof(HerdRemote));
 	const HerdTable *table = herd_table_get(rte->relid);
@@ -94,13 +95,24 @@ HerdRemote *herd_read_table(RangeTblEntry *rte, int relid, List *columns, List *
 		ChangeVarNodes((Node *)tle->expr, relid, 1, 0);
 		query->targetList = lappend(query->targetList, tle);
 	}
+	if (lock != NULL) {
+		RowMarkClause *mark = copyObject((RowMarkClause *)lock);
+
+		mark->rti = 1;
+		query->rowMarks = list_make1(mark);
+		query->hasForUpdate = true;
+		remote->in_txn = true;
+	}
 	remote->tier = 2;
 	remote->command = CMD_SELECT;
 	remote->anchor = rte->relid;
 	remote->shards = table->kind == HERD_TABLE_HASH ? HERD_SHARDS_ALL : HERD_SHARDS_FIRST;
+	/* as a write of it would, a lock is taken on all replicas */
+	if (lock != NULL && table->kind == HERD_TABLE_REFERENCE)
+		remote->shards = HERD_SHARDS_REPLICAS;
 	remote->ntext = list_length(remote->evals);
 	remote->unites = table->kind == HERD_TABLE_HASH && rte->tablesample == NULL &&
-			 herd_tasks_per_node >= 0;
+			 lock == NULL && herd_tasks_per_node >= 0;
 	herd_facts_of_quals(&level, quals, &facts);
 	if (table->kind == HERD_TABLE_HASH) {
 		HerdTerm key = { .query = query, .varno = 1, .attno = table->keyattno };
@@ -184,7 +196,7 @@ static Plan *plan_rows(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, Lis
 							  Int32GetDatum(1), false, true),
 					1, "c1", false));
 	if (remote == NULL)
-		remote = herd_read_table(rows->rte, rel->relid, columns, pushed);
+		remote = herd_read_table(rows->rte, rel->relid, columns, pushed, rows->lock);
 	scan = herd_remote_plan(remote, columns);
 	scan->flags = path->flags;
 	scan->scan.plan.targetlist = tlist;

@@ -476,8 +476,6 @@ bool herd_rewrite_tier1(Query *query, HerdPlanning *planning)
 		combine_whole(query, &t1, planning);
 		return true;
 	}
-	if (query->rowMarks != NIL)
-		return false;
 	if (grouped && combine_split(query, &t1, planning))
 		return true;
 	return combine_columns(query, &t1, planning);

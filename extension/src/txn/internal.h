@@ -17,6 +17,9 @@ extern void herd_txn_use_local_group(void);
  */
 extern bool herd_txn_lone_statement(void);
 
+/* The state of the innermost plan that is being run for rows, or NULL. */
+extern struct EState *herd_txn_running(void);
+
 /*
  * Raises in code of users that runs on a shard (a trigger, a function) when it needs another node:
  * there it would not see what its own transaction did, and could wait for itself.

@@ -37,6 +37,8 @@ static bool lone_plan;
 static bool simple_query;
 /* Inside EXECUTE or EXPLAIN of the user, which do not count as a level. */
 static bool wrapped;
+/* Of the innermost executor that gives rows. */
+static EState *running;
 
 static bool is_lone_plan(const PlannedStmt *stmt)
 {
@@ -87,7 +89,10 @@ static void executor_start(QueryDesc *query, int eflags)
 
 static void executor_run(RUN_PARAMS)
 {
+	EState *outer = running;
+
 	enter(query->plannedstmt);
+	running = query->estate;
 	PG_TRY();
 	{
 		if (prev_run)
@@ -97,6 +102,7 @@ static void executor_run(RUN_PARAMS)
 	}
 	PG_FINALLY();
 	{
+		running = outer;
 		depth--;
 	}
 	PG_END_TRY();
@@ -213,6 +219,11 @@ bool herd_txn_lone_statement(void)
 	if (MyXactFlags & XACT_FLAGS_PIPELINING)
 		return false;
 	return simple_query || sync_follows();
+}
+
+EState *herd_txn_running(void)
+{
+	return running;
 }
 
 void herd_txn_check_nested(void)

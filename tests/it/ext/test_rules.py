@@ -505,3 +505,112 @@ insert into t values (101, 1, 'abc');
 select * from t where k > 99 order by k;
 select count(*) from u;
 """)
+
+
+def test_cursors_do_not_see_later_writes(same):
+    same("""
+begin;
+declare c cursor for select k, a from t where k = 8;
+declare d cursor for select k, a from t order by k;
+declare e cursor for select t.k, l.id from t join loc l on l.id = t.a order by 1, 2;
+declare h cursor with hold for select k, a from t order by k;
+fetch 2 from d;
+savepoint s;
+update t set a = 100;
+insert into t select g, g from generate_series(1000, 1900) g;
+delete from t where k > 20;
+fetch all from c;
+fetch 5 from d;
+rollback to s;
+update t set a = 101;
+fetch all from d;
+fetch all from e;
+commit;
+fetch 3 from h;
+close h;
+do $$
+declare r record; n int := 0; s int := 0;
+begin
+  for r in select k, a from t order by k loop
+    update t set a = a + 1000; s := s + r.a; n := n + 1;
+  end loop;
+  raise notice '% %', n, s;
+end $$;
+begin;
+declare c scroll cursor for select t.k from t join loc on loc.id = t.a % 7 order by 1;
+fetch last from c;
+fetch absolute 5 from c;
+fetch relative -2 from c;
+fetch backward all from c;
+commit;
+""")
+
+
+def test_row_locks_over_shards(same):
+    same("""
+begin;
+select k from t where a < 3 order by k for update;
+select t.k from t join loc on loc.id = t.a order by 1 for update of t;
+select t.k, u.x from t join u on t.a = u.x order by 1, 2 for update;
+select t.k, u.x from t join u using (k) where t.k < 4 order by 1 for share;
+select t.k from t join ref on ref.id = t.a where t.k < 4 order by 1 for update;
+select k from t order by k limit 3 for update skip locked;
+select k from t order by k limit 3 for no key update nowait;
+select * from (select k from t order by k limit 3 for update) q;
+select count(*) from (select k from t for update) q;
+with q as (select k from t where k < 5 for update) select count(*) from q;
+select nextval('pg_dist_shardid_seq') > 0, k from t where k = 1 for update;
+commit;
+""")
+
+
+def test_row_locks_are_taken(herd):
+    with herd.connect() as con, herd.connect(autocommit=False) as holder:
+        con.execute("create schema rl")
+        con.execute("set search_path = rl")
+        for s in rules_herd.statements(TABLES):
+            con.execute(s[len("--herd "):] if s.startswith("--herd ") else s)
+        holder.execute("set search_path = rl")
+        holder.execute("select t.k from t join loc on loc.id = t.a where t.k = 3 for update of t")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            con.execute("select t.k from t join u on t.a = u.x where t.k in (3, 4) for update of t "
+                        "nowait")
+        assert con.execute("select t.k from t join loc on loc.id = t.a where t.k in (3, 4) "
+                           "for update of t skip locked").fetchall() == [(4,)]
+        holder.rollback()
+        con.execute("drop schema rl cascade")
+
+
+def test_samples(same):
+    same("""
+select count(*) from t tablesample bernoulli (100);
+select count(*) from t tablesample system (100) where k = 1;
+select count(*) from t tablesample bernoulli (100) join loc on loc.id = t.a;
+select count(*) from t tablesample bernoulli (0) join loc on loc.id = t.a;
+select count(*) from t tablesample bernoulli (100) repeatable (3) join u on t.a = u.x;
+insert into t select g, g from generate_series(100, 1000) g;
+select count(*) between 300 and 630 from t tablesample bernoulli (50) repeatable (7);
+select (select count(*) from t tablesample bernoulli (50) repeatable (7)) =
+	(select count(*) from t tablesample bernoulli (50) repeatable (7));
+select count(*) between 1 and 900 from t tablesample system (50) repeatable (7);
+""")
+
+
+def test_types_of_users_change_everywhere(same):
+    same("""
+create type comp as (x int, y text);
+create type mood as enum ('sad', 'happy');
+create domain positive as int check (value > 0);
+create table c (k int, c comp, m mood, p positive);
+--herd select create_distributed_table('c', 'k');
+insert into c select i, row(i, 'y')::comp, 'sad', i from generate_series(1, 9) i;
+alter type mood add value 'ok' before 'happy';
+alter type comp add attribute z int;
+alter domain positive drop constraint positive_check;
+insert into c values (98, row(1, 'a', 3), 'ok', -1), (99, null, 'happy', 1);
+select * from c order by m, k;
+update c set c.z = 5 where k = 3 returning c;
+select (c).z, count(*) from c group by 1 order by 1;
+alter type comp rename attribute z to zz;
+select (c).zz from c where k = 98;
+""")
