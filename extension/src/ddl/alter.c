@@ -26,7 +26,9 @@ enum how {
 	HOW_SAME,       /* the same text with the shard's name */
 	HOW_SHELL_ONLY, /* shards have nothing of it */
 	HOW_ADD_CONSTRAINT,
-	HOW_DROP_CONSTRAINT
+	HOW_DROP_CONSTRAINT,
+	HOW_ADD_COLUMN, /* with constraints, which have names of their own on shards */
+	HOW_INDEX       /* names an index of the table */
 };
 
 static enum how how_to_type(AlterTableType type)
@@ -77,9 +79,38 @@ static enum how how_to_type(AlterTableType type)
 	}
 }
 
+static bool has_constraint(const ColumnDef *column)
+{
+	ListCell *lc;
+
+	foreach (lc, column->constraints) {
+		switch (((Constraint *)lfirst(lc))->contype) {
+		case CONSTR_CHECK:
+		case CONSTR_PRIMARY:
+		case CONSTR_UNIQUE:
+		case CONSTR_EXCLUSION:
+		case CONSTR_FOREIGN:
+			return true;
+		default:
+			break;
+		}
+	}
+	return false;
+}
+
 static enum how how_to(const HerdTable *table, const AlterTableCmd *cmd)
 {
 	switch (cmd->subtype) {
+	case AT_AddColumn:
+		return has_constraint(castNode(ColumnDef, cmd->def)) ? HOW_ADD_COLUMN : HOW_SAME;
+	case AT_AddConstraint:
+		return castNode(Constraint, cmd->def)->indexname ? HOW_INDEX : HOW_ADD_CONSTRAINT;
+	case AT_ReplicaIdentity:
+		return castNode(ReplicaIdentityStmt, cmd->def)->name ? HOW_INDEX : HOW_SAME;
+	case AT_ClusterOn:
+		return HOW_INDEX;
+	case AT_DropCluster:
+		return HOW_SAME;
 	case AT_EnableTrig:
 	case AT_EnableAlwaysTrig:
 	case AT_EnableReplicaTrig:
@@ -109,19 +140,11 @@ static void check_new_column(const HerdTable *table, const ColumnDef *column)
 	    strlen(type) >= strlen("serial"))
 		refuse(table, "serial columns cannot be added",
 		       "Add a plain column, create a sequence and set the column's default.");
-	foreach (lc, column->constraints) {
-		switch (((Constraint *)lfirst(lc))->contype) {
-		case CONSTR_NULL:
-		case CONSTR_NOTNULL:
-		case CONSTR_DEFAULT:
-		case CONSTR_GENERATED:
-			break;
-		default:
-			refuse(table, "ADD COLUMN with a constraint is not supported",
-			       "Add the column, then the constraint by ALTER TABLE .. ADD "
-			       "CONSTRAINT.");
-		}
-	}
+	foreach (lc, column->constraints)
+		if (((Constraint *)lfirst(lc))->contype == CONSTR_IDENTITY)
+			refuse(table, "identity columns cannot be added",
+			       "Add a plain column, create a sequence and set the column's "
+			       "default.");
 }
 
 static void check_command(const HerdTable *table, const AlterTableCmd *cmd)
@@ -211,41 +234,144 @@ static List *same_text(HerdUtility *u, const HerdTable *table, int location)
 	return out;
 }
 
+/* A subcommand that names an index, for the table (shardid 0) or a shard. */
+static char *index_form(const HerdTable *table, const AlterTableCmd *cmd, uint64 shardid)
+{
+	const char *form;
+	Constraint *con;
+
+	if (cmd->subtype == AT_ReplicaIdentity)
+		form = psprintf("REPLICA IDENTITY USING INDEX %s",
+				quote_identifier(herd_shape_member_name(
+					castNode(ReplicaIdentityStmt, cmd->def)->name, shardid)));
+	else if (cmd->subtype == AT_ClusterOn)
+		form = psprintf("CLUSTER ON %s",
+				quote_identifier(herd_shape_member_name(cmd->name, shardid)));
+	else {
+		con = castNode(Constraint, cmd->def);
+		form = psprintf("ADD CONSTRAINT %s %s USING INDEX %s%s%s",
+				quote_identifier(herd_shape_member_name(
+					con->conname ? con->conname : con->indexname, shardid)),
+				con->contype == CONSTR_PRIMARY ? "PRIMARY KEY" : "UNIQUE",
+				quote_identifier(herd_shape_member_name(con->indexname, shardid)),
+				con->deferrable ? " DEFERRABLE" : "",
+				con->initdeferred ? " INITIALLY DEFERRED" : "");
+	}
+	return psprintf("ALTER TABLE %s %s", herd_shape_name(table->relid, shardid), form);
+}
+
+static List *index_forms(const HerdTable *table, const AlterTableCmd *cmd)
+{
+	List *out = NIL;
+	ListCell *lc;
+
+	foreach (lc, herd_utility_local_shards(table))
+		out = lappend(out, index_form(table, cmd, *(uint64 *)lfirst(lc)));
+	return out;
+}
+
+/* The column as this node made it, then its constraints under names that the nodes agree on. */
+static void add_column(HerdUtility *u, const HerdTable *table, const AlterTableCmd *cmd)
+{
+	const char *name = castNode(ColumnDef, cmd->def)->colname;
+	bool existed = get_attnum(table->relid, name) != InvalidAttrNumber;
+	List *before = herd_partition_constraints(table->relid), *shards = NIL;
+	char *column;
+	ListCell *lc;
+
+	herd_utility_run_shell(u);
+	if (existed)
+		return;
+	table = herd_table_get(table->relid);
+	herd_table_check(table->relid, table->keyattno, table->kind, table->colocationid);
+	column = herd_shape_column(table->relid, get_attnum(table->relid, name));
+	foreach (lc, herd_utility_local_shards(table))
+		shards = lappend(shards,
+				 psprintf("ALTER TABLE %s ADD COLUMN %s",
+					  herd_shape_name(table->relid, *(uint64 *)lfirst(lc)),
+					  column));
+	herd_utility_spread(u,
+			    list_make1(psprintf("ALTER TABLE %s ADD COLUMN %s",
+						herd_shape_name(table->relid, 0), column)),
+			    shards);
+	add_constraints(u, table, before);
+}
+
+/* Must its subcommands be run one by one? Raises for those that cannot be run at all. */
+static bool must_split(const HerdUtility *u, const HerdTable *table, const AlterTableStmt *stmt)
+{
+	bool split = false;
+	ListCell *lc;
+
+	foreach (lc, stmt->cmds) {
+		AlterTableCmd *cmd = lfirst(lc);
+		enum how how = how_to(table, cmd);
+
+		if (!u->applying)
+			check_command(table, cmd);
+		split = split || how == HOW_ADD_COLUMN || how == HOW_INDEX ||
+			how != how_to(table, linitial(stmt->cmds));
+	}
+	return split && list_length(stmt->cmds) > 1;
+}
+
+/* A default may draw from a sequence that other nodes have to get first. */
+static bool new_defaults(const AlterTableStmt *stmt)
+{
+	ListCell *lc;
+
+	foreach (lc, stmt->cmds) {
+		AlterTableType type = ((AlterTableCmd *)lfirst(lc))->subtype;
+
+		if (type == AT_ColumnDefault || type == AT_AddColumn)
+			return true;
+	}
+	return false;
+}
+
 bool herd_utility_alter_table(HerdUtility *u)
 {
 	AlterTableStmt *stmt = castNode(AlterTableStmt, u->stmt);
 	const HerdTable *table;
-	enum how how = HOW_REFUSE;
+	enum how how;
 	List *others, *shards = NIL, *before;
 	ListCell *lc;
 
+	if (stmt->objtype == OBJECT_INDEX)
+		return herd_utility_alter_index(u);
 	if (stmt->objtype != OBJECT_TABLE)
 		return false;
 	table = herd_utility_table(stmt->relation, NoLock);
 	if (!table)
 		return false;
 	herd_utility_require_origin(u);
-	foreach (lc, stmt->cmds) {
-		AlterTableCmd *cmd = lfirst(lc);
-
-		if (!u->applying)
-			check_command(table, cmd);
-		if (lc != list_head(stmt->cmds) && how != how_to(table, cmd))
+	if (must_split(u, table, stmt)) {
+		if (!herd_utility_run_apart(u))
 			refuse(table, "these subcommands cannot be combined",
 			       "Use an ALTER TABLE statement for each.");
-		how = how_to(table, cmd);
-		if (how == HOW_DROP_CONSTRAINT)
-			shards = list_concat(shards, named_constraint(table, cmd));
+		return true;
+	}
+	how = how_to(table, linitial(stmt->cmds));
+	if (how == HOW_ADD_COLUMN) {
+		add_column(u, table, linitial(stmt->cmds));
+		return true;
 	}
 	others = list_make1(
 		herd_utility_splice(u, stmt->relation->location, herd_shape_name(table->relid, 0)));
+	if (how == HOW_DROP_CONSTRAINT)
+		foreach (lc, stmt->cmds)
+			shards = list_concat(shards, named_constraint(table, lfirst(lc)));
 	if (how == HOW_SAME)
 		shards = same_text(u, table, stmt->relation->location);
+	if (how == HOW_INDEX)
+		shards = index_forms(table, linitial(stmt->cmds));
 	before = how == HOW_ADD_CONSTRAINT ? herd_partition_constraints(table->relid) : NIL;
 	herd_utility_run_shell(u);
 	table = herd_table_get(table->relid);
-	if (!u->applying && (how == HOW_ADD_CONSTRAINT || how == HOW_SAME))
+	if (!u->applying && (how == HOW_ADD_CONSTRAINT || how == HOW_SAME || how == HOW_INDEX))
 		herd_table_check(table->relid, table->keyattno, table->kind, table->colocationid);
+	if (!u->applying && (how == HOW_SAME || how == HOW_SHELL_ONLY) && new_defaults(stmt))
+		others = list_concat(herd_shape_sequence_commands(table->relid), others);
 	if (how == HOW_ADD_CONSTRAINT)
 		add_constraints(u, table, before);
 	else
@@ -364,15 +490,6 @@ bool herd_utility_set_schema(HerdUtility *u)
 	return true;
 }
 
-static void refuse_concurrently(bool concurrent, const char *what)
-{
-	if (concurrent)
-		ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("%s CONCURRENTLY on a distributed table is not supported", what),
-			 errhint("Use %s without CONCURRENTLY.", what)));
-}
-
 /* Those of partitions first: the parent's then takes them as its own, under their names. */
 static List *index_list(Oid relid)
 {
@@ -401,10 +518,9 @@ static int next_shard(const HerdTable *table, int from, int32 group)
 static char *concurrent_text(Oid indexid, uint64 shardid)
 {
 	const char *sql = herd_shape_index(indexid, shardid);
-	const char *start = "CREATE INDEX ";
+	const char *at = strstr(sql, "INDEX ") + strlen("INDEX ");
 
-	Assert(strncmp(sql, start, strlen(start)) == 0);
-	return psprintf("%sCONCURRENTLY %s", start, sql + strlen(start));
+	return psprintf("%.*sCONCURRENTLY %s", (int)(at - sql), sql, at);
 }
 
 static void require_built(Oid indexid, List *nodes, List *results)
@@ -456,6 +572,21 @@ static void build_on_shards(Oid indexid, const HerdTable *table)
 	} while (nodes != NIL);
 }
 
+/* Uniqueness is checked by each shard alone. */
+static bool has_key(const IndexStmt *stmt, const HerdTable *table)
+{
+	ListCell *lc;
+
+	foreach (lc, stmt->indexParams) {
+		const char *name = ((IndexElem *)lfirst(lc))->name;
+
+		if (name && table->keyattno &&
+		    strcmp(name, get_attname(table->relid, table->keyattno, false)) == 0)
+			return true;
+	}
+	return table->keyattno == 0;
+}
+
 /*
  * The statement is several transactions here and one for each shard, so it is not atomic: after a
  * failure the index is there without some of its shards, as PostgreSQL leaves an invalid one.
@@ -465,11 +596,12 @@ static bool create_concurrently(HerdUtility *u, const IndexStmt *stmt, const Her
 	Oid relid = table->relid;
 	List *before = index_list(relid), *added;
 
-	if (stmt->unique)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("CREATE UNIQUE INDEX CONCURRENTLY on a distributed table is "
-				       "not supported"),
-				errhint("Use it without CONCURRENTLY.")));
+	if (stmt->unique && !has_key(stmt, table))
+		ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+			 errmsg("a unique index of table \"%s\" must contain the "
+				"distribution column \"%s\"",
+				get_rel_name(relid), get_attname(relid, table->keyattno, false))));
 	herd_utility_run(u);
 	herd_utility_require_origin(u);
 	added = list_difference_oid(index_list(relid), before);
@@ -545,7 +677,8 @@ bool herd_utility_drop_index(HerdUtility *u)
 	if (others == NIL)
 		return false;
 	herd_utility_require_origin(u);
-	refuse_concurrently(stmt->concurrent, "DROP INDEX");
+	if (stmt->concurrent)
+		return herd_utility_drop_index_concurrently(u);
 	herd_utility_run_shell(u);
 	herd_utility_spread(u, others, shards);
 	return true;

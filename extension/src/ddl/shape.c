@@ -173,6 +173,19 @@ static void append_column(StringInfo out, Relation rel, Form_pg_attribute att, b
 		appendStringInfoString(out, " NOT NULL");
 }
 
+char *herd_shape_column(Oid relid, AttrNumber attno)
+{
+	Relation rel = relation_open(relid, AccessShareLock);
+	int level = herd_shape_begin();
+	StringInfoData out;
+
+	initStringInfo(&out);
+	append_column(&out, rel, TupleDescAttr(RelationGetDescr(rel), attno - 1), true);
+	herd_shape_end(level);
+	relation_close(rel, AccessShareLock);
+	return out.data;
+}
+
 static char *constraint_text(Oid constraintid)
 {
 	return TextDatumGetCString(
@@ -473,6 +486,24 @@ static bool is_identity_sequence(Oid seqid)
 	int32 column;
 
 	return sequenceIsOwned(seqid, DEPENDENCY_INTERNAL, &table, &column);
+}
+
+List *herd_shape_sequence_commands(Oid relid)
+{
+	List *out = NIL;
+	ListCell *lc;
+
+	foreach (lc, herd_shape_sequences(relid)) {
+		Oid seqid = lfirst_oid(lc);
+
+		if (is_identity_sequence(seqid))
+			continue;
+		out = lappend(out, create_sequence(seqid));
+		out = list_concat(out, herd_shape_privileges(seqid, 0));
+		out = lappend(out, psprintf("SELECT citus_internal.localize_sequence(%s)",
+					    quote_literal_cstr(herd_shape_name(seqid, 0))));
+	}
+	return out;
 }
 
 List *herd_shape_shell(Oid relid)

@@ -10,6 +10,7 @@
 #pragma once
 #include "postgres.h"
 
+#include "access/attnum.h"
 #include "nodes/pg_list.h"
 
 /* schema.name, quoted, of the table or of its shard. */
@@ -33,11 +34,18 @@ extern List *herd_shape_foreign_keys(Oid relid, uint64 shardid);
 /* ALTER TABLE .. ADD CONSTRAINT for any constraint of a table. */
 extern char *herd_shape_constraint(Oid constraintid, uint64 shardid);
 
+/* A column as ADD COLUMN takes it, with its default. */
+extern char *herd_shape_column(Oid relid, AttrNumber attno);
+
 /* Owner and grants. */
 extern List *herd_shape_privileges(Oid relid, uint64 shardid);
 
 /* Sequences that defaults and identity columns of the table use (oids). */
 extern List *herd_shape_sequences(Oid relid);
+
+/* What gives another node those of them that are not of identity columns, with a range of its own.
+ */
+extern List *herd_shape_sequence_commands(Oid relid);
 
 /* All that makes the shell table on another node: schema, sequences, table, indexes, keys. */
 extern List *herd_shape_shell(Oid relid);

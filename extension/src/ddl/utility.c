@@ -180,10 +180,6 @@ static void check_refused(Node *stmt)
 	} else if (IsA(stmt, AlterPublicationStmt)) {
 		if (castNode(AlterPublicationStmt, stmt)->action != AP_DropObjects)
 			refuse_publication(castNode(AlterPublicationStmt, stmt)->pubobjects);
-	} else if (IsA(stmt, ClusterStmt)) {
-		if (castNode(ClusterStmt, stmt)->relation &&
-		    herd_utility_table(castNode(ClusterStmt, stmt)->relation, NoLock))
-			refuse("CLUSTER", castNode(ClusterStmt, stmt)->relation->relname);
 	} else if (IsA(stmt, CreateStmt)) {
 		foreach (lc, castNode(CreateStmt, stmt)->inhRelations)
 			if (herd_utility_table(lfirst(lc), NoLock))
@@ -229,6 +225,10 @@ static bool dispatch(HerdUtility *u)
 	case T_DropRoleStmt:
 	case T_GrantRoleStmt:
 		return herd_utility_role(u);
+	case T_ReindexStmt:
+	case T_ClusterStmt:
+	case T_CommentStmt:
+		return herd_utility_upkeep(u);
 	case T_CreateStmt:
 		if (herd_utility_create_partition(u))
 			return true;

@@ -52,6 +52,12 @@ extern void herd_utility_spread(const HerdUtility *u, List *others, List *shards
 /* Ids of the table's shards on this node (uint64 *). */
 extern List *herd_utility_local_shards(const HerdTable *table);
 
+/*
+ * Runs each subcommand of an ALTER TABLE as a statement of its own; false, and nothing is done,
+ * when the text cannot be taken apart.
+ */
+extern bool herd_utility_run_apart(HerdUtility *u);
+
 /* Handlers: true when they have run the statement. */
 extern bool herd_utility_alter_table(HerdUtility *u);
 extern bool herd_utility_rename(HerdUtility *u);
@@ -59,6 +65,9 @@ extern bool herd_utility_set_schema(HerdUtility *u);
 extern bool herd_utility_create_index(HerdUtility *u);
 extern bool herd_utility_drop_index(HerdUtility *u);
 extern bool herd_utility_grant(HerdUtility *u);
+extern bool herd_utility_upkeep(HerdUtility *u); /* REINDEX, CLUSTER, COMMENT */
+extern bool herd_utility_alter_index(HerdUtility *u);
+extern bool herd_utility_drop_index_concurrently(HerdUtility *u);
 extern bool herd_utility_truncate(HerdUtility *u);
 extern bool herd_utility_vacuum(HerdUtility *u);
 extern bool herd_utility_explain(HerdUtility *u); /* plan/explain.c */

@@ -100,3 +100,96 @@ def test_undistribute_cascade(con):
     assert con.execute("select n, s from vb").fetchone() == (50, 1275)
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         con.execute("insert into b values (1000, 1)")
+
+
+def test_several_subcommands(con):
+    """What is combined in one ALTER TABLE reaches the shards each in its way, or not at all."""
+    con.execute("create table ref (id int primary key); insert into ref select generate_series(1, 9);"
+                "select create_reference_table('ref');"
+                "create table t (k int not null, t text); select create_distributed_table('t', 'k');"
+                "insert into t select i, 'x' from generate_series(1, 50) i")
+    con.execute("alter table t add column j int default 3 references ref")
+    con.execute("alter table t add column p numeric(10,2) default 1.5 check (p > 0 and p <> 7), "
+                "add column q text default 'a,b(' || $$,($$, alter column t set default E'y\\',', "
+                "add constraint chk check (k > 0), alter column q set not null")
+    assert con.execute("select distinct j, p, q from t").fetchall() == [(3, 1.5, "a,b(,(")]
+    assert con.execute("insert into t (k) values (60) returning t").fetchone() == ("y',",)
+    for sql, error in (("insert into t (k, j) values (1, 99)", psycopg.errors.ForeignKeyViolation),
+                       ("insert into t (k, p) values (1, -1)", psycopg.errors.CheckViolation),
+                       ("insert into t (k) values (-1)", psycopg.errors.CheckViolation)):
+        with pytest.raises(error):
+            con.execute(sql)
+    con.execute("alter table t drop constraint t_p_check, drop constraint chk, drop column q, "
+                "alter column t type varchar(10), alter column t drop default")
+    assert con.execute("insert into t (k, p) values (-7, -1) returning t").fetchone() == (None,)
+    with pytest.raises(psycopg.Error):
+        con.execute("alter table t add column z int, add column p int")
+    assert not con.execute("select from pg_attribute where attrelid = 't'::regclass and "
+                           "attname = 'z'").fetchall()
+    con.execute("create unique index t_kj on t (k, j); alter table t add constraint t_uq unique using "
+                "index t_kj")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        con.execute("insert into t (k) values (60)")
+    con.execute("alter table t drop constraint t_uq; insert into t (k) values (60)")
+    con.execute("create sequence sq; alter table t alter column j set default nextval('sq')")
+    assert con.execute("insert into t (k) values (61) returning j").fetchone() == (1,)
+    for sql, message in (("alter table t add column s serial", "serial columns cannot be added"),
+                         ("alter table t add column s int generated always as identity",
+                          "identity columns cannot be added"),
+                         ("alter table t add column z int unique", "distribution column"),
+                         ("alter table t of nothing", "does not exist|not supported")):
+        with pytest.raises(psycopg.Error, match=message):
+            con.execute(sql)
+
+
+def on_shards(herd, sql):
+    found = []
+    for node in (1, 2):
+        with herd.connect(node) as c:
+            found += c.execute(sql).fetchall()
+    return found
+
+
+def test_upkeep(herd, con):
+    con.execute("create table t (k int not null, j int); select create_distributed_table('t', 'k');"
+                "insert into t select i, i from generate_series(1, 50) i; create index t_j on t (j)")
+    files = ("select current_setting('port'), relname, relfilenode from pg_class where "
+             "relname ~ '^t_j_1'")
+    for sql in ("reindex table t", "reindex index t_j", "reindex index concurrently t_j",
+                "reindex table concurrently t", "cluster t using t_j", "cluster t"):
+        before = on_shards(herd, files)
+        con.execute(sql)
+        after = on_shards(herd, files)
+        assert len(after) == 32 and not set(before) & set(after), sql
+    con.execute("comment on table t is 'tee'; comment on column t.j is 'jay'; "
+                "comment on index t_j is 'idx'; alter index t_j set (fillfactor = 50)")
+    with herd.connect(2) as c:
+        assert c.execute("select obj_description('al.t'::regclass), col_description('al.t'::regclass, 2), "
+                         "obj_description('al.t_j'::regclass)").fetchone() == ("tee", "jay", "idx")
+    assert on_shards(herd, "select distinct reloptions from pg_class where relname ~ '^t_j_1'") == [
+        (["fillfactor=50"],)] * 2
+    con.execute("create unique index concurrently t_u on t (k, j)")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        con.execute("insert into t values (1, 1)")
+    con.execute("drop index concurrently t_u")
+    con.execute("insert into t values (1, 1)")
+    assert on_shards(herd, "select 1 from pg_class where relname ~ '^t_u'") == []
+    with pytest.raises(psycopg.Error, match="must contain the distribution column"):
+        con.execute("create unique index concurrently t_bad on t (j)")
+    con.execute("begin")
+    with pytest.raises(psycopg.Error, match="cannot run inside a transaction block"):
+        con.execute("drop index concurrently t_j")
+    con.execute("rollback")
+    assert len(on_shards(herd, files)) == 32
+
+
+def test_copies_of_distributed_tables(con):
+    con.execute("create table t (k int, j int); select create_distributed_table('t', 'k');"
+                "insert into t select i, i % 5 from generate_series(1, 50) i")
+    con.execute("create materialized view mv as select j, count(*) as n from t group by j")
+    con.execute("insert into t values (51, 5); refresh materialized view mv")
+    assert con.execute("select count(*), sum(n) from mv").fetchone() == (6, 51)
+    con.execute("create table made as select * from t where j < 3")
+    con.execute("select * into taken from t where j >= 3")
+    assert con.execute("select (select count(*) from made), (select count(*) from taken)"
+                       ).fetchone() == (30, 21)

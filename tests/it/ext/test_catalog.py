@@ -179,7 +179,7 @@ def test_alter_reaches_all_shards(herd, schema):
     refused(herd, 0, "insert into %s.renamed values (500, 1, 0)" % schema, "positive")
     refused(herd, 0, "create unique index on %s.renamed (w)" % schema, "must contain")
     refused(herd, 0, "alter table %s.renamed drop column k" % schema, "distribution column")
-    refused(herd, 0, "create unique index concurrently on %s.renamed (k)" % schema, "CONCURRENTLY")
+    refused(herd, 0, "create unique index concurrently on %s.renamed (w)" % schema, "must contain")
     herd.psql(0, "create index concurrently built on %s.renamed (w) where w > 3" % schema)
     assert on_shards(herd, schema + ".renamed", "select count(*) from pg_index where indrelid = "
                      "'%s'::regclass and indisvalid") == ["4"] * 32
