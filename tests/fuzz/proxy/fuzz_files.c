@@ -44,9 +44,10 @@ static void read_hba(const char *path)
 	struct herd_hba *h = NULL;
 
 	if (herd_hba_load(path, &h, &err) == 0) {
-		herd_hba_find(h, (struct sockaddr *)&in, true, false, "db", "someone");
-		herd_hba_find(h, (struct sockaddr *)&in6, false, true, "db", "db");
-		herd_hba_find(h, &un, false, false, "", "");
+		herd_hba_find(h, (struct sockaddr *)&in, true, false, "db", "someone",
+			      "a.example.com");
+		herd_hba_find(h, (struct sockaddr *)&in6, false, true, "db", "db", NULL);
+		herd_hba_find(h, &un, false, false, "", "", "");
 		herd_hba_free(h);
 	}
 	herd_err_clear(&err);
