@@ -125,7 +125,9 @@ static bool foreign_walker(Node *node, void *context)
 	if (IsA(node, SubLink)) {
 		Query *sub = castNode(Query, ((SubLink *)node)->subselect);
 
-		return herd_query_is_correlated(sub) || !only_reference_tables(sub) ||
+		/* a value of a subquery would be computed again by each task */
+		return ((SubLink *)node)->subLinkType == EXPR_SUBLINK ||
+		       herd_query_is_correlated(sub) || !only_reference_tables(sub) ||
 		       foreign_walker(((SubLink *)node)->testexpr, context);
 	}
 	if (IsA(node, Var))

@@ -111,7 +111,7 @@ HerdRemote *herd_read_table(RangeTblEntry *rte, int relid, List *columns, List *
 	if (lock != NULL && table->kind == HERD_TABLE_REFERENCE)
 		remote->shards = HERD_SHARDS_REPLICAS;
 	remote->ntext = list_length(remote->evals);
-	remote->unites = table->kind == HERD_TABLE_HASH && rte->tablesample == NULL &&
+	remote->unites = table->kind == HERD_TABLE_HASH && rte->inh && rte->tablesample == NULL &&
 			 lock == NULL && herd_tasks_per_node >= 0;
 	herd_facts_of_quals(&level, quals, &facts);
 	if (table->kind == HERD_TABLE_HASH) {

@@ -75,8 +75,11 @@ static bool unite_walker(Node *node, void *context)
 			rte->rtekind == RTE_RELATION ? herd_table_get(rte->relid) : NULL;
 		int number;
 
-		if (table != NULL && table->kind == HERD_TABLE_HASH)
+		if (table != NULL && table->kind == HERD_TABLE_HASH) {
 			cxt->sharded++;
+			/* ONLY cannot be said of a union */
+			cxt->failed = cxt->failed || !rte->inh;
+		}
 		if (rte->tablesample != NULL ||
 		    (herd_move_of_rte(rte, &number) && herd_planning_move(number)->key > 0))
 			cxt->failed = true;

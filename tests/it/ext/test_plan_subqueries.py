@@ -50,6 +50,9 @@ select k, (select count(*) from c where c.k = a.x) as n from a
 select x, count(*) from a where f > (select avg(f) from a a2 where a2.x = a.x) group by x having count(*) > 1
 with w as (select k, x, f from a where f > (select avg(f) from a a2 where a2.x = a.x)) select * from w w1 join w w2 using (k)
 select * from b where y > (select avg(x) from a where a.k = b.k)
+select count(*), sum(x) from only a
+select k, x from only a where s = 's3'
+select a.k, c.v from only a join only c on a.x = c.k
 select s from a where ts > (select min(ts) from a a2 where a2.s = a.s)
 select s from a where x::bigint > (select avg(v) / 1000 from c where c.k::bigint = a.x)
 """
