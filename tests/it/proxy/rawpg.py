@@ -62,11 +62,12 @@ class Gone(Exception):
 
 class Raw:
     def __init__(self, port, host="127.0.0.1", timeout=60, rcvbuf=None):
-        self.sock = socket.socket()
+        unix = host.startswith("/")
+        self.sock = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
         self.sock.settimeout(timeout)
         if rcvbuf:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
-        self.sock.connect((host, port))
+        self.sock.connect(f"{host}/.s.PGSQL.{port}" if unix else (host, port))
         self.data = b""
         self.pid = self.key = None
         self.params = {}
@@ -178,6 +179,56 @@ class Raw:
         """Rows of the answer, as lists of texts; an error raises."""
         self.send(query(sql))
         return rows(self.until("Z"))
+
+
+class Client(Raw):
+    """One that is logged in (trust), and asks one simple query after the other."""
+
+    def __init__(self, port, user="u_trust", db="db", minor=0, host="127.0.0.1", timeout=20):
+        super().__init__(port, host, timeout)
+        self.negotiated = None
+        self.send(startup((3, minor), user=user, database=db))
+        for kind, body in self.until("Z", "E"):
+            if kind == "K":
+                self.key = body
+            elif kind == "v":
+                self.negotiated = struct.unpack("!I", body[:4])[0]
+            elif kind == "E":
+                raise RuntimeError(body)
+
+    def ask(self, sql):
+        self.send(query(sql))
+
+    def result(self):
+        """(first columns of the rows, SQLSTATE of the error or None), up to ReadyForQuery."""
+        got, state = [], None
+        for kind, body in self.until("Z"):
+            if kind == "D":
+                got.append(row(body)[0])
+            elif kind == "E":
+                state = fields(body)["C"]
+        return got, state
+
+    def query(self, sql):
+        self.ask(sql)
+        return self.result()
+
+
+def cancel_packet(key):
+    """key: the process id and what follows it, as the server told them."""
+    return struct.pack("!II", 8 + len(key), 80877102) + key
+
+
+def open_cancel(port, key, host="127.0.0.1", timeout=20):
+    s = socket.create_connection((host, port), timeout=timeout)
+    s.sendall(cancel_packet(key))
+    return s
+
+
+def send_cancel(port, key, host="127.0.0.1", timeout=20):
+    """Returns when the other side has closed the connection."""
+    with open_cancel(port, key, host, timeout) as s:
+        return s.recv(1)
 
 
 def rows(messages):

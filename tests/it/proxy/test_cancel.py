@@ -8,7 +8,7 @@ import time
 import pytest
 
 from conftest import Box, Proxy, free_port, users, wait_for
-from raw import Raw, open_cancel, send_cancel
+from rawpg import Client, open_cancel, send_cancel
 
 INI = """[databases]
 db = host=127.0.0.1 port={pg}
@@ -102,9 +102,9 @@ def sleeping(server, n=1):
 
 
 def test_reaches_its_peer(peers, server):
-    with Raw(peers[0].port) as c:
+    with Client(peers[0].port) as c:
         for px in peers:
-            c.send("select pg_sleep(60)")
+            c.ask("select pg_sleep(60)")
             wait_for(lambda: sleeping(server))
             assert send_cancel(px.port, c.key) == b""
             assert c.result() == ([], "57014")
@@ -128,8 +128,8 @@ def test_hops_end(peers):
 
 
 def test_wrong_keys(peers, server):
-    with Raw(peers[0].port) as c:
-        c.send("select pg_sleep(60)")
+    with Client(peers[0].port) as c:
+        c.ask("select pg_sleep(60)")
         wait_for(lambda: sleeping(server))
         for i in range(len(c.key)):
             wrong = bytes(b ^ (1 if k == i else 0) for k, b in enumerate(c.key))
@@ -141,17 +141,17 @@ def test_wrong_keys(peers, server):
 
 
 def test_long_keys(peers, server):
-    with Raw(peers[0].port, minor=2) as c, Raw(peers[0].port, minor=9999) as newer:
+    with Client(peers[0].port, minor=2) as c, Client(peers[0].port, minor=9999) as newer:
         assert c.negotiated is None and len(c.key) == 36
         assert newer.negotiated == 3 << 16 | 2 and len(newer.key) == 36
-        c.send("select pg_sleep(60)")
+        c.ask("select pg_sleep(60)")
         wait_for(lambda: sleeping(server))
         send_cancel(peers[0].port, c.key[:8])
         send_cancel(peers[0].port, c.key[:-1] + bytes([c.key[-1] ^ 1]))
         assert sleeping(server)
         send_cancel(peers[1].port, c.key)
         assert c.result() == ([], "57014")
-        with Raw(peers[0].port) as old:
+        with Client(peers[0].port) as old:
             assert len(old.key) == 8
 
 
@@ -179,9 +179,9 @@ def slow(own_box, server):
 
 def test_server_waits_for_its_cancels(slow, server):
     relay, px = slow
-    with Raw(px.port) as a, Raw(px.port) as b:
+    with Client(px.port) as a, Client(px.port) as b:
         a.query("select 1")
-        a.send("select pg_sleep(60)")
+        a.ask("select pg_sleep(60)")
         wait_for(lambda: sleeping(server))
         relay.stall = True
         asks = [open_cancel(px.port, a.key) for _ in range(6)]
@@ -203,7 +203,7 @@ def test_server_waits_for_its_cancels(slow, server):
         # Late requests hit nobody: whoever comes next gets another server.
         relay.stall = False
         assert b.query("select pg_backend_pid()")[0] != [str(pid)]
-        b.send("begin; select pg_sleep(0.5); select pg_backend_pid(); commit")
+        b.ask("begin; select pg_sleep(0.5); select pg_backend_pid(); commit")
         relay.go_on()
         for s in asks:
             assert s.recv(1) == b""
@@ -215,9 +215,9 @@ def test_server_waits_for_its_cancels(slow, server):
 
 def test_flood(peers, server):
     px = peers[0]
-    with Raw(px.port) as c:
+    with Client(px.port) as c:
         c.query("select 1")
-        c.send("select pg_sleep(60)")
+        c.ask("select pg_sleep(60)")
         wait_for(lambda: sleeping(server))
         asks = [open_cancel(px.port, c.key if i % 2 else os.urandom(6) + c.key[6:])
                 for i in range(300)]
@@ -235,8 +235,8 @@ def test_flood(peers, server):
 def test_over_tls(own_box, server):
     ini = INI.format(pg=server.port, more="server_tls_sslmode = require")
     px = Proxy(own_box, ini, name="tls")
-    with Raw(px.port) as c:
-        c.send("select pg_sleep(60)")
+    with Client(px.port) as c:
+        c.ask("select pg_sleep(60)")
         wait_for(lambda: sleeping(server))
         assert send_cancel(px.port, c.key) == b""
         assert c.result() == ([], "57014")
@@ -244,10 +244,10 @@ def test_over_tls(own_box, server):
 
 
 def test_waiting_statement_is_canceled(peers, server):
-    with Raw(peers[0].port) as a, Raw(peers[0].port) as b, Raw(peers[0].port) as c:
+    with Client(peers[0].port) as a, Client(peers[0].port) as b, Client(peers[0].port) as c:
         a.query("begin")
         b.query("begin")
-        c.send("select 1")
+        c.ask("select 1")
         time.sleep(0.1)
         send_cancel(peers[2].port, c.key)
         assert c.result() == ([], "57014")

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from conftest import AS_POSTGRES, BASE, PGHERD, Box, Proxy, free_port, run, users, wait_for
-from raw import Raw
+from rawpg import Client, Gone
 
 ADMIN = dict(db="pgbouncer", user="admin", cursor_factory=psycopg.ClientCursor)
 
@@ -51,9 +51,9 @@ def refused(console, statement, words):
 
 def test_suspend(px):
     done = []
-    with px.connect() as c, px.connect(**ADMIN) as console, Raw(px.port) as slow:
+    with px.connect() as c, px.connect(**ADMIN) as console, Client(px.port) as slow:
         c.execute("select 1")
-        slow.send("select pg_sleep(0.3), 7")
+        slow.ask("select pg_sleep(0.3), 7")
         console.execute("suspend")
         assert state(px, console) == {"active": "no", "paused": "no", "suspended": "yes"}
         refused(console, "suspend", "already suspended/paused")
@@ -74,13 +74,13 @@ def test_suspend(px):
 
 
 def test_suspend_closes_what_stays_loud(px):
-    with Raw(px.port) as half, px.connect(**ADMIN) as console:
+    with Client(px.port) as half, px.connect(**ADMIN) as console:
         half.query("select 1")
         half.sock.sendall(b"Q\0\0\0\x20select")
         wait_for(lambda: any(r["recv_pos"] for r in px.console("show sockets")
                              if r["type"] == "C" and r["database"] == "db"))
         console.execute("suspend")
-        with pytest.raises((EOFError, RuntimeError)):
+        with pytest.raises((Gone, RuntimeError)):
             half.result()
             half.result()
         assert "suspend_timeout" in px.log()
@@ -139,8 +139,8 @@ def test_usr1_usr2(px):
     wait_for(lambda: state(px)["paused"] == "yes")
     px.signal(signal.SIGUSR1)
     wait_for(lambda: "got SIGUSR1, but already paused/suspended" in px.log())
-    with Raw(px.port, timeout=20) as c:
-        c.send("select 5")
+    with Client(px.port, timeout=20) as c:
+        c.ask("select 5")
         px.signal(signal.SIGUSR2)
         assert c.result() == (["5"], None)
     with px.connect(**ADMIN) as console:
@@ -176,10 +176,10 @@ def test_term_waits_for_clients_twice_does_not(own_box, server):
 
 def test_int_waits_for_servers(own_box, server):
     px = Proxy(own_box, ini(server), name="int")
-    with Raw(px.port) as c, Raw(px.port) as idle:
+    with Client(px.port) as c, Client(px.port) as idle:
         c.query("begin")
         px.signal(signal.SIGINT)
-        with pytest.raises((EOFError, OSError)):
+        with pytest.raises((Gone, OSError)):
             idle.query("select 1")
             idle.query("select 1")
         assert px.process.poll() is None
@@ -250,7 +250,7 @@ def test_unix_sockets(own_box, server):
     wait_for(lambda: "process up" in px.log())
     path = own_box.path(f".s.PGSQL.{port}")
     assert os.stat(path).st_mode & 0o777 == 0o750
-    with Raw(port, host=own_box.dir) as c:
+    with Client(port, host=own_box.dir) as c:
         assert c.query("select 1") == (["1"], None)
     assert run("psql", "-X", "-h", own_box.dir, "-p", port, "-U", "pgbouncer", "-Atc",
                "show version", "pgbouncer").stdout.startswith("PgBouncer")
@@ -306,7 +306,7 @@ def test_several_on_one_port(own_box, server):
         name=f"reuse{i}", port=port) for i in (1, 2)]
     for px in two:
         wait_for(lambda: "process up" in px.log())
-    clients = [Raw(port) for _ in range(24)]
+    clients = [Client(port) for _ in range(24)]
     for c in clients:
         assert c.query("select 1") == (["1"], None)
     assert {int.from_bytes(c.key[6:], "big") >> 2 for c in clients} == {1, 2}
@@ -335,7 +335,7 @@ def test_service_manager(own_box, server):
                          stderr=subprocess.DEVNULL, env=env, pass_fds=[listener.fileno()])
     try:
         assert notify.recv(100) == b"READY=1"
-        with Raw(port) as c:
+        with Client(port) as c:
             assert c.query("select 1") == (["1"], None)
         p.send_signal(signal.SIGHUP)
         assert notify.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")

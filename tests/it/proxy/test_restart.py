@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from conftest import AS_POSTGRES, PGHERD, Box, Proxy, free_port, make_cert, run, users, wait_for
-from raw import Raw, send_cancel
+from rawpg import Client, send_cancel
 
 INI = """[databases]
 db = host=127.0.0.1 port={pg}
@@ -126,7 +126,7 @@ def test_under_load(own_box, server):
 def test_what_a_client_keeps(own_box, server):
     px = Chain(own_box, server, "keeps")
     console = px.connect(db="pgbouncer", user="admin", cursor_factory=psycopg.ClientCursor)
-    with Raw(px.port, minor=2) as raw, px.connect(prepare_threshold=1) as c, \
+    with Client(px.port, minor=2) as raw, px.connect(prepare_threshold=1) as c, \
             px.connect(db="sess") as session:
         c.execute("set timezone = 'Asia/Tokyo'")
         c.execute("set application_name = 'before'")
@@ -156,7 +156,7 @@ def test_what_a_client_keeps(own_box, server):
         assert console.execute("show state").fetchone() == ("active", "yes")
         after = {r["remote_pid"] for r in px.console("show servers")}
         assert after >= set(before.values())
-        raw.send("select pg_sleep(60)")
+        raw.ask("select pg_sleep(60)")
         wait_for(lambda: server.sql("select count(*) from pg_stat_activity where "
                                     "query like 'select pg_sleep%' and state = 'active'")[0][0])
         send_cancel(px.port, raw.key)
@@ -167,9 +167,9 @@ def test_what_a_client_keeps(own_box, server):
 def test_a_long_statement_ends_where_it_began(own_box, server):
     """... and is canceled through the new process."""
     px = Chain(own_box, server, "long")
-    with Raw(px.port) as a, Raw(px.port) as b, Raw(px.port) as queued:
-        a.send("select pg_sleep(60)")
-        b.send("select pg_sleep(1.5), 1")
+    with Client(px.port) as a, Client(px.port) as b, Client(px.port) as queued:
+        a.ask("select pg_sleep(60)")
+        b.ask("select pg_sleep(1.5), 1")
         queued.query("select 1")
         busy = "select count(*) from pg_stat_activity where query like 'select pg_sleep%' and " \
                "state = 'active'"
@@ -250,8 +250,8 @@ def test_restart_from_the_console(own_box, server):
 
 def test_the_new_one_dies(own_box, server):
     px = Chain(own_box, server, "dies")
-    with Raw(px.port) as busy:
-        busy.send("select pg_sleep(2), 5")
+    with Client(px.port) as busy:
+        busy.ask("select pg_sleep(2), 5")
         old = px.reboot()
         new = px.process
         wait_for(lambda: "handing connections" in px.log())
