@@ -115,7 +115,7 @@ def test_under_load(trio, chain):
                                    ("any", px.writes, "w.sql", "extended")):
         jobs.append(subprocess.Popen(
             [*AS_POSTGRES, "pgbench", "-n", "-h", "127.0.0.1", "-p", str(port), "-U", "u_trust",
-             "-M", mode, "-c", "6", "-j", "1", "-T", "8", "-f", trio.box.path(script), db],
+             "-M", mode, "-c", "6", "-j", "1", "-T", "6", "-f", trio.box.path(script), db],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
     for _ in range(3):
         time.sleep(1)

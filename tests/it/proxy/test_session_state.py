@@ -204,6 +204,19 @@ def prepared(c):
     return sorted(r[0] for r in c.execute("select name from pg_prepared_statements where from_sql"))
 
 
+def test_reported_settings_follow_whoever_sets_them(px, server):
+    """What a function does is not seen, but the server reports some settings."""
+    server.sql("""create or replace function tz(z text) returns text language plpgsql as
+                  $$ begin return set_config('Time' || 'Zone', z, false); end $$""", db="db")
+    with px.connect("two") as a, px.connect("two") as b:
+        was = one(b, "show timezone")
+        a.execute("select tz('Asia/Tokyo')")
+        for _ in range(4):
+            with b.transaction():
+                assert one(b, "show timezone") == was
+                assert one(a, "show timezone") == "Asia/Tokyo"
+
+
 def test_prepare_follows_its_client(px, server):
     """PREPARE is made again on every server, and is nobody else's."""
     # psycopg says DEALLOCATE ALL after a ROLLBACK when it has prepared something itself.

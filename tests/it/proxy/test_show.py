@@ -1,5 +1,6 @@
 """SHOW, as monitoring and drivers use it: both protocols, parameters, binary results, rights."""
 import decimal
+import os
 import socket
 import struct
 
@@ -80,6 +81,9 @@ def test_states(px):
         assert (row["sv_active"], row["cl_active"], row["cl_waiting"]) == (1, 1, 0)
         fds = px.console("show fds")
         client = next(r for r in fds if r["task"] == "client" and r["database"] == "db")
+        assert all(os.readlink(f"/proc/{px.process.pid}/fd/{r['fd']}").startswith("socket:")
+                   for r in fds if r["database"] != "pgbouncer")
+        assert all(r["password"] is None for r in fds)
         server = next(r for r in fds if r["task"] == "server" and r["fd"] == client["link"])
         assert server["link"] == client["fd"] and client["client_encoding"] == "UTF8"
         assert server["password"] is None and server["scram_client_key"] is None
