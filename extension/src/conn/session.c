@@ -192,7 +192,7 @@ static bool in_recovery(const HerdConn *c)
 #define IDLE_READS 8
 
 /* The peer may have closed it while it was idle; then nothing was lost and a new one will do. */
-static bool still_alive(HerdConn *c)
+bool herd_conn_alive(HerdConn *c)
 {
 	char byte;
 	ssize_t n;
@@ -238,7 +238,7 @@ static HerdConn *take_cached(const HerdNode *node, const char *user)
 		}
 		if (!same_place(c, node, user))
 			continue;
-		if (!c->lost && c->bound && still_alive(c))
+		if (!c->lost && c->bound && herd_conn_alive(c))
 			return c;
 		herd_conn_close(c);
 	}

@@ -139,6 +139,8 @@ extern HerdConn *herd_conn_open_extra(const HerdNode *node, const char *user);
 extern void herd_conn_open_step(HerdConn *c);
 /* "could not connect to ..." with libpq's text, palloc'd. */
 extern char *herd_conn_open_error(const HerdConn *c);
+/* One system call: false when the peer has closed an idle connection, or says it is a standby. */
+extern bool herd_conn_alive(HerdConn *c);
 /* Also in abort handlers; never raises. */
 extern void herd_conn_close(HerdConn *c);
 /* After a transaction: closes what is dead, too old or more than the cache may hold. */

@@ -278,6 +278,9 @@ static void commit_by_decider(int writers)
 	StringInfoData sql;
 	HerdConn *c;
 
+	/* Once others are prepared, a decider that is gone leaves them to recovery. */
+	if (!herd_conn_alive(decider))
+		herd_conn_raise_lost(decider);
 	prepare_writers(number, decider);
 	initStringInfo(&sql);
 	foreach_used(c)
