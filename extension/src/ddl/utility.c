@@ -196,6 +196,8 @@ static bool dispatch(HerdUtility *u)
 		return herd_utility_truncate(u);
 	case T_VacuumStmt:
 		return herd_utility_vacuum(u);
+	case T_LockStmt:
+		return herd_utility_lock(u);
 	case T_ExplainStmt:
 		return herd_utility_explain(u);
 	default:

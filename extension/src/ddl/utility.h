@@ -73,4 +73,5 @@ extern bool herd_utility_vacuum(HerdUtility *u);
 extern bool herd_utility_explain(HerdUtility *u); /* plan/explain.c */
 extern bool herd_utility_copy(HerdUtility *u);
 extern bool herd_utility_object(HerdUtility *u);
+extern bool herd_utility_lock(HerdUtility *u);
 extern bool herd_utility_role(HerdUtility *u);

@@ -132,6 +132,27 @@ bool herd_expr_stays_here(Node *expr)
 	return stays_walker(expr, NULL);
 }
 
+static bool session_checker(Oid func, void *context)
+{
+	return func < FirstNormalObjectId && stays_checker(func, context);
+}
+
+static bool session_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, NextValueExpr) || check_functions_in_node(node, session_checker, context))
+		return true;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *)node, session_walker, context, 0);
+	return expression_tree_walker(node, session_walker, context);
+}
+
+bool herd_expr_of_session(Node *expr)
+{
+	return session_walker(expr, NULL);
+}
+
 bool herd_volatile(Node *expr)
 {
 	return contain_volatile_functions(expr) || herd_expr_stays_here(expr);

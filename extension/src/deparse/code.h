@@ -19,5 +19,8 @@ extern bool herd_query_has_code(Query *query);
  */
 extern bool herd_expr_stays_here(Node *expr);
 
-/* The same, or volatile at all: once per row, and in one place. */
+/* True if it calls a function of PostgreSQL that changes something of the session, as nextval. */
+extern bool herd_expr_of_session(Node *expr);
+
+/* herd_expr_stays_here, or volatile at all: once per row, and in one place. */
 extern bool herd_volatile(Node *expr);

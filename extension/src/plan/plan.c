@@ -156,6 +156,18 @@ static bool check_walker(Node *node, void *context)
 					"WITH",
 					name),
 				 errhint("Make it a statement of its own.")));
+		if ((query->commandType == CMD_UPDATE || query->commandType == CMD_DELETE) &&
+		    (herd_expr_of_session((Node *)query->targetList) ||
+		     herd_expr_of_session((Node *)query->jointree) ||
+		     herd_expr_of_session((Node *)query->returningList)))
+			ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a function that changes the session, like nextval, is not "
+					"supported in an UPDATE or DELETE of distributed table "
+					"\"%s\"",
+					name),
+				 errhint("Call it in a statement of its own, and write its "
+					 "value.")));
 		if (query->commandType == CMD_UPDATE)
 			check_key_unchanged(query, query->targetList, target);
 		if (query->onConflict != NULL)

@@ -614,3 +614,118 @@ select (c).z, count(*) from c group by 1 order by 1;
 alter type comp rename attribute z to zz;
 select (c).zz from c where k = 98;
 """)
+
+
+def test_lock_table_locks_on_every_node(herd):
+    with herd.connect() as con, herd.connect(1) as worker:
+        con.execute("create schema lt; create table lt.t (k int)")
+        con.execute("select create_distributed_table('lt.t', 'k')")
+        con.execute("begin; lock table lt.t in share mode")
+        worker.execute("set lock_timeout = '200ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            worker.execute("insert into lt.t values (1)")
+        assert worker.execute("select count(*) from lt.t").fetchone() == (0,)
+        con.execute("commit")
+        worker.execute("insert into lt.t values (1)")
+        worker.execute("begin; lock table lt.t")
+        con.execute("set lock_timeout = '200ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            con.execute("select count(*) from lt.t")
+        worker.execute("rollback")
+        assert con.execute("select count(*) from lt.t").fetchone() == (1,)
+        con.execute("drop schema lt cascade")
+
+
+@pytest.mark.parametrize("statement, message", [
+    ("update t set a = nextval('q')", "changes the session"),
+    ("delete from t where k = 1 and pg_advisory_lock(1) is not null", "changes the session"),
+    ("update t set k = 5 where k = 1", "triggers or row-level security"),
+    ("create trigger x after insert on t referencing new table as n execute function skip()",
+     "is not supported"),
+    ("create policy x on t using (k in (select k from u))", "is not supported"),
+    ("update t set a = 1 where current of c", "CURRENT OF"),
+    ("merge into t using (values (1)) s(x) on t.k = s.x when matched then delete",
+     "triggers for each statement"),
+])
+def test_refused(herd, statement, message):
+    with herd.connect(autocommit=False) as con:
+        con.execute("create schema refused")
+        con.execute("set search_path = refused")
+        con.execute("create sequence q")
+        for s in rules_herd.statements(TABLES + """
+create function skip() returns trigger language plpgsql as $$ begin return null; end $$;
+create trigger s before delete on t execute function skip();
+"""):
+            con.execute(s[len("--herd "):] if s.startswith("--herd ") else s)
+        with pytest.raises(psycopg.errors.FeatureNotSupported) as e:
+            con.execute(statement)
+        assert message in str(e.value) + str(e.value.diag.message_detail)
+
+
+def test_sessions_and_transactions(same):
+    same("""
+do $$
+declare n bigint; r record;
+begin
+  for r in select k from t where k < 4 order by k loop
+    update t set a = a + 1 where k = r.k;
+    insert into u values (r.k, 0, 'do');
+  end loop;
+  begin
+    insert into t values (700), (701);
+    insert into t values (1);
+  exception when unique_violation then raise notice 'caught % %', sqlstate, sqlerrm;
+  end;
+  begin
+    update t set a = 1 / 0;
+  exception when division_by_zero then raise notice 'div';
+  end;
+  raise notice 'left % %', (select count(*) from t where k >= 700), (select count(*) from u);
+end $$;
+begin;
+insert into t values (800), (801);
+savepoint a;
+delete from t where k in (800, 801);
+rollback to a;
+select count(*) from t where k >= 800;
+savepoint b;
+insert into t values (800);
+rollback to b;
+release a;
+commit;
+select count(*) from t where k >= 800;
+prepare p as insert into u values ($1, 1, $2) returning *;
+set plan_cache_mode = force_generic_plan;
+execute p(901, 'prep');
+execute p(902, 'prep');
+deallocate p;
+execute p(903, 'prep');
+begin isolation level repeatable read read only;
+select count(*) from t;
+insert into t values (999);
+rollback;
+begin;
+set transaction isolation level serializable, read only, deferrable;
+select count(*) from t;
+select count(*) from t where k = 1;
+commit;
+create temp table tmp (k int, note text);
+insert into tmp select g, 'tmp' from generate_series(1, 10) g;
+select count(*) from t join tmp using (k);
+update t set b = tmp.note from tmp where tmp.k = t.k;
+insert into tmp select k, b from t where k < 5;
+delete from t using tmp where tmp.k = t.k and t.k > 8;
+select count(*) from tmp;
+drop table tmp;
+with i as (insert into u values (950, 1, 'cte') returning k), d as (delete from u where note = 'prep' returning k), s as (update t set a = 5 where k = 3 returning k) select (select count(*) from i), (select count(*) from d), (select count(*) from s);
+with d as (delete from u where note = 'do' returning *) insert into loc select k, note from d;
+with l as (insert into loc values (1000, 'cte') returning id) insert into u select id, 0, 'fromloc' from l;
+with l as (update loc set note = 'upd' where id = 1 returning id) select count(*) from t join l on l.id = t.a;
+with recursive r as (select k, a from t where k = 1 union all select t.k, t.a from t join r on t.k = r.k + 1 where t.k < 8) select count(*) from r;
+create materialized view mv as select a, count(*) n from t group by a;
+insert into t values (1200, 1);
+create unique index on mv (a);
+refresh materialized view concurrently mv;
+select * from mv order by a;
+select t.k from t join mv on mv.a = t.a order by 1 limit 3;
+""")
