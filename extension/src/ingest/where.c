@@ -2,14 +2,11 @@
 
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/prep.h"
 #include "parser/parse_clause.h"
 #include "parser/parse_coerce.h"
 #include "parser/parse_collate.h"
 #include "parser/parse_expr.h"
-
-#if PG_VERSION_NUM < 160000
-#include "optimizer/prep.h"
-#endif
 
 Node *herd_copy_where(ParseState *pstate, Node *where)
 {

@@ -16,6 +16,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "compat.h"
 #include "exec/internal.h"
 #include "move/move.h"
 #include "move/store.h"
@@ -287,7 +288,7 @@ static uint64 copy_in(Relation rel, List *columns, Source *source)
 }
 
 /* To the user this is no COPY: the line of it that an error's context has goes. */
-static void rethrow_without_copy(MemoryContext memory) pg_attribute_noreturn();
+static void rethrow_without_copy(MemoryContext memory) HERD_NORETURN;
 
 static void rethrow_without_copy(MemoryContext memory)
 {

@@ -276,12 +276,37 @@ static PlannedStmt *plan_remote(Query *parse, HerdRemote *remote, Relations *rel
 	return stmt;
 }
 
+/* From so many rows on, nobody looks whether they belong to one shard: each look copies them. */
+#define LONG_VALUES 100
+
+/* The rows of an INSERT of many VALUES into a sharded table, or NULL. */
+static RangeTblEntry *long_values(const Query *query)
+{
+	const HerdTable *table;
+	RangeTblEntry *rte;
+	RangeTblRef *ref;
+
+	if (query->commandType != CMD_INSERT || query->cteList != NIL || query->hasSubLinks ||
+	    list_length(query->jointree->fromlist) != 1)
+		return NULL;
+	ref = linitial(query->jointree->fromlist);
+	if (!IsA(ref, RangeTblRef))
+		return NULL;
+	rte = rt_fetch(ref->rtindex, query->rtable);
+	if (rte->rtekind != RTE_VALUES || list_length(rte->values_lists) < LONG_VALUES)
+		return NULL;
+	table = herd_table_get(rt_fetch(query->resultRelation, query->rtable)->relid);
+	return table != NULL && table->kind == HERD_TABLE_HASH ? rte : NULL;
+}
+
 /* The rows of an INSERT are computed here and sent to their shards. */
 static PlannedStmt *plan_insert(Query *parse, const char *source, int options, ParamListInfo bound,
 				HerdPlanning *planning, Relations *rels)
 {
-	Query *insert = copyObject(parse);
-	Query *select = copyObject(parse);
+	RangeTblEntry *values = long_values(parse);
+	List *rows = values ? values->values_lists : NIL;
+	Query *insert;
+	Query *select;
 	PlannedStmt *stmt;
 	RangeTblEntry *names;
 	List *attnums = NIL;
@@ -289,7 +314,17 @@ static PlannedStmt *plan_insert(Query *parse, const char *source, int options, P
 	CustomScan *scan;
 	ListCell *lc;
 
-	insert->rtable = copyObject(parse->rtable);
+	/* The rows themselves are not copied: the planner may change what it is given. */
+	if (values)
+		values->values_lists = NIL;
+	insert = copyObject(parse);
+	select = copyObject(parse);
+	if (values) {
+		RangeTblRef *ref = linitial(select->jointree->fromlist);
+
+		values->values_lists = rows;
+		rt_fetch(ref->rtindex, select->rtable)->values_lists = rows;
+	}
 	if (contain_subplans((Node *)insert->returningList) ||
 	    contain_subplans((Node *)insert->onConflict))
 		ereport(ERROR,
@@ -431,9 +466,12 @@ static PlannedStmt *plan_write(Query *parse, const char *source, int options, Pa
 	PlannedStmt *stmt;
 	const char *why = "rows to be computed on this node";
 
-	remote = herd_tier1_write(parse, bound, &why);
-	if (remote == NULL)
-		remote = herd_write_moved(parse, planning, false);
+	remote = NULL;
+	if (!long_values(parse)) {
+		remote = herd_tier1_write(parse, bound, &why);
+		if (remote == NULL)
+			remote = herd_write_moved(parse, planning, false);
+	}
 	if (remote == NULL && parse->commandType == CMD_INSERT)
 		remote = herd_insert_moved_here(parse, planning);
 	if (remote != NULL)
@@ -520,7 +558,7 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 		add_relations(stmt, &rels);
 		return stmt;
 	}
-	remote = target != NULL && parse->commandType == CMD_MERGE
+	remote = target != NULL && (parse->commandType == CMD_MERGE || long_values(parse))
 			 ? NULL
 			 : herd_route(parse, bound, &planning->needs_params);
 	if (remote != NULL)

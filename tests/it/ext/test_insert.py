@@ -160,6 +160,26 @@ def test_statements(both):
         assert got[t] == want[t], t
 
 
+def test_long_values(both):
+    rows = ["(%d, %s, %s)" % (20000 + i, "1 + %d" % i if i % 3 else "null", "'s' || length('%d')" % i)
+            for i in range(1200)]
+    for sql in ("insert into us (k, n, s) values %s", "insert into us (k, n, s) values %s",
+                "insert into us (k, n, s) values %s on conflict (k) do update set n = excluded.n + us.n "
+                "returning k, n, s", "insert into us (k, n, s) values (30000, 0, ''), %s, (20000, 0, '') "
+                "on conflict (k) do update set n = 1",
+                "insert into us (k, n, s) values %s on conflict do nothing returning k"):
+        want, got = (run(cur, sql % ", ".join(rows)) for cur in both)
+        # which of the duplicates is found first differs
+        assert got[:2] == want[:2], sql[:70]
+    for cur in both:
+        cur.execute("prepare many as insert into us (k, n) values " +
+                    ", ".join("($1 + %d, $2)" % i for i in range(150)))
+        for start in (40000, 41000, 42000, 43000, 44000, 45000, 46000):
+            cur.execute("execute many(%d, 3)" % start)
+            assert cur.rowcount == 150
+    assert tables(both[0])["us"] == tables(both[1])["us"]
+
+
 def test_refused(both):
     for sql in REFUSED.strip().split("\n"):
         assert run(both[1], sql)[0] == "0A000", sql
