@@ -138,10 +138,6 @@ static Node *check_target(ParseState *pstate, Relation rel, const CopyStmt *stmt
 #endif
 	if (where)
 		check_generated(rel, where);
-	if (check_enable_rls(RelationGetRelid(rel), InvalidOid, false) == RLS_ENABLED)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("COPY FROM not supported with row-level security"),
-				errhint("Use INSERT statements instead.")));
 	return where;
 }
 
