@@ -2,6 +2,7 @@
 
 #include "access/htup_details.h"
 #include "access/multixact.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
@@ -454,17 +455,49 @@ static void compute(Relation rel, VacAttrStats **all, int n, const Sample *sampl
 	BuildRelationExtStatistics(rel, false, total, sample->ntuples, sample->tuples, n, all);
 }
 
-static void gather_rows(Relation rel, const HerdTable *table, ShardInfo *infos,
-			const HerdShardSums *sums)
+/* The relation again, locked, if that takes no waiting and it is as it was; else NULL. */
+static Relation lock_unchanged(Oid relid, TupleDesc desc)
 {
-	VacAttrStats **all;
-	int n, wanted;
-	Sample sample;
+	Relation rel;
 
-	all = examine_all(rel, &n, &wanted);
-	sample = read_sample(table, RelationGetDescr(rel), infos, sums, wanted);
+	if (!ConditionalLockRelationOid(relid, ShareUpdateExclusiveLock))
+		return NULL;
+	rel = try_relation_open(relid, NoLock);
+	if (rel != NULL && !equalTupleDescs(RelationGetDescr(rel), desc)) {
+		relation_close(rel, NoLock);
+		rel = NULL;
+	}
+	return rel;
+}
+
+/*
+ * Who was told to gather, or does so by itself, holds no lock of the shell while it reads shards:
+ * DDL that has locked them waits for the shells of all nodes.
+ */
+static void gather(const HerdTable *table, bool rows, bool wait)
+{
+	Relation rel = table_open(table->relid, wait ? ShareUpdateExclusiveLock : AccessShareLock);
+	TupleDesc desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
+	VacAttrStats **all = NULL;
+	int n = 0, wanted = 0;
+	Sample sample = { 0 };
+	HerdShardSums sums;
+	ShardInfo *infos;
+
+	if (rows)
+		all = examine_all(rel, &n, &wanted);
+	table_close(rel, wait ? NoLock : AccessShareLock);
+	infos = read_sizes(table);
+	sums = add_up(table, infos);
+	if (rows)
+		sample = read_sample(table, desc, infos, &sums, wanted);
+	rel = wait ? table_open(table->relid, NoLock) : lock_unchanged(table->relid, desc);
+	if (rel == NULL)
+		return;
 	if (sample.ntuples > 0)
-		compute(rel, all, n, &sample, Max(sums->tuples, sample.ntuples));
+		compute(rel, all, n, &sample, Max(sums.tuples, sample.ntuples));
+	update_sizes(rel, &sums);
+	table_close(rel, NoLock);
 }
 
 void herd_stats_gather(const HerdTable *table, bool rows, bool wait)
@@ -472,21 +505,8 @@ void herd_stats_gather(const HerdTable *table, bool rows, bool wait)
 	MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "herd statistics",
 						     ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(memory);
-	HerdShardSums sums;
-	ShardInfo *infos;
-	Relation rel;
 
-	if (wait)
-		LockRelationOid(table->relid, ShareUpdateExclusiveLock);
-	else if (!ConditionalLockRelationOid(table->relid, ShareUpdateExclusiveLock))
-		return;
-	rel = table_open(table->relid, NoLock);
-	infos = read_sizes(table);
-	sums = add_up(table, infos);
-	if (rows)
-		gather_rows(rel, table, infos, &sums);
-	update_sizes(rel, &sums);
-	table_close(rel, NoLock);
+	gather(table, rows, wait);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(memory);
 	CommandCounterIncrement();
