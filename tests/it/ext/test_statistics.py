@@ -1,5 +1,6 @@
 """ANALYZE of distributed tables: the planner's row counts are those that plain tables have."""
 import json
+import threading
 import time
 
 import pytest
@@ -182,3 +183,28 @@ def test_rights(herd, con):
             other.execute("select citus_internal.gather_statistics('dist.t', true)")
     con.execute("revoke usage on schema dist from looker")
     con.execute("drop role looker")
+
+
+def test_yields_to_ddl(herd):
+    """A node that was told to gather waits for a locked shard without a lock of its own table."""
+    with herd.connect(0) as con, herd.connect(1) as locker, herd.connect(2) as gatherer, herd.connect(2) as looker:
+        con.execute("set search_path = dist")
+        shard, port = con.execute("select shard_name('t', shardid), nodeport from citus_shards where table_name = "
+                                  "'dist.t'::regclass and nodeport = %s limit 1",
+                                  (herd.cluster.ports[1],)).fetchone()
+        locker.autocommit = False
+        locker.execute("lock table %s in access exclusive mode" % (shard if "." in shard else "dist." + shard))
+        pid = gatherer.info.backend_pid
+        thread = threading.Thread(target=gatherer.execute,
+                                  args=("select citus_internal.gather_statistics('dist.t', true)",))
+        thread.start()
+        end = time.time() + 60
+        while time.time() < end and not locker.execute(
+                "select 1 from pg_locks where not granted and relation = (select oid from pg_class "
+                "where relname = %s)", (shard.split(".")[-1],)).fetchone():
+            time.sleep(0.1)
+        held = looker.execute("select mode from pg_locks where pid = %s and relation = 'dist.t'::regclass",
+                              (pid,)).fetchall()
+        locker.rollback()
+        thread.join()
+        assert held == []
