@@ -21,12 +21,14 @@
 #define herd_owns_relation(relid, userid) object_ownercheck(RelationRelationId, (relid), (userid))
 #define herd_database_acl(dbid, userid, mode)                                                      \
 	object_aclcheck(DatabaseRelationId, (dbid), (userid), (mode))
+#define herd_jointree_relids(node) get_relids_in_jointree((node), false, false)
 #define herd_set_new_file(rel) RelationSetNewRelfilenumber((rel), (rel)->rd_rel->relpersistence)
 #define herd_may_execute(funcid, userid)                                                           \
 	(object_aclcheck(ProcedureRelationId, (funcid), (userid), ACL_EXECUTE) == ACLCHECK_OK)
 #else
 #define herd_owns_relation(relid, userid) pg_class_ownercheck((relid), (userid))
 #define herd_database_acl(dbid, userid, mode) pg_database_aclcheck((dbid), (userid), (mode))
+#define herd_jointree_relids(node) get_relids_in_jointree((node), false)
 #define herd_set_new_file(rel) RelationSetNewRelfilenode((rel), (rel)->rd_rel->relpersistence)
 #define herd_may_execute(funcid, userid)                                                           \
 	(pg_proc_aclcheck((funcid), (userid), ACL_EXECUTE) == ACLCHECK_OK)

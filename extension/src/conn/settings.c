@@ -20,10 +20,14 @@
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
 #include "utils/memutils.h"
-#include "utils/pg_locale.h"
 #include "utils/rls.h"
 #include "utils/varlena.h"
 #include "utils/xml.h"
+
+/* utils/pg_locale.h has them, and needs the headers of ICU since 17. */
+extern PGDLLIMPORT char *locale_monetary;
+extern PGDLLIMPORT char *locale_numeric;
+extern PGDLLIMPORT char *locale_time;
 
 /* -- settings that are known here -------------------------------------------------------------- */
 

@@ -21,6 +21,7 @@
 #include "utils/syscache.h"
 
 #include "catalog/metadata.h"
+#include "compat.h"
 #include "deparse/code.h"
 #include "deparse/deparse.h"
 #include "move/move.h"
@@ -623,7 +624,7 @@ static bool prepare_walker(Node *node, void *context)
 	if (IsA(node, Query)) {
 		Query *query = (Query *)node;
 		/* what a rule has put there lacks the mark too */
-		Bitmapset *items = get_relids_in_jointree((Node *)query->jointree, false);
+		Bitmapset *items = herd_jointree_relids((Node *)query->jointree);
 		ListCell *lc;
 
 		foreach (lc, query->rtable) {
