@@ -330,6 +330,14 @@ static RangeTblEntry *distributed_rte(Var *var, List *queries)
 	return rte->rtekind == RTE_RELATION && herd_table_get(rte->relid) != NULL ? rte : NULL;
 }
 
+/* The row that EXCLUDED names was never stored; below a rule its relation does not tell. */
+static bool is_excluded(const Var *var, List *queries)
+{
+	const Query *query = list_nth(queries, var->varlevelsup);
+
+	return query->onConflict != NULL && query->onConflict->exclRelIndex == var->varno;
+}
+
 static bool is_table_oid(Node *node, List *queries)
 {
 	while (IsA(node, RelabelType))
@@ -399,7 +407,9 @@ static Node *expand_rows_mutator(Node *node, void *context)
 			return table_oid(var, rte->relid, OIDOID);
 		if (rte != NULL && var->varattno == 0 &&
 		    var->vartype == get_rel_type_id(rte->relid))
-			return expand_row(var, rte->relid, rte->relkind != RELKIND_COMPOSITE_TYPE);
+			return expand_row(var, rte->relid,
+					  rte->relkind != RELKIND_COMPOSITE_TYPE &&
+						  !is_excluded(var, queries));
 		return node;
 	}
 	return expression_tree_mutator(node, expand_rows_mutator, context);

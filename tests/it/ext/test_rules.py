@@ -729,3 +729,17 @@ refresh materialized view concurrently mv;
 select * from mv order by a;
 select t.k from t join mv on mv.a = t.a order by 1 limit 3;
 """)
+
+
+def test_rules_with_conflicts(same):
+    same("""
+create table h (k text primary key, c text);
+--herd select create_distributed_table('h', 'k');
+create table hv (k text, c text);
+create rule hats as on insert to hv do instead insert into h values (new.k, new.c) on conflict (k)
+	do update set c = 'Orange' where excluded.c <> 'forbidden' and h.* != excluded.* returning *;
+insert into hv values ('a', 'b') returning *;
+insert into hv values ('a', 'x') returning *;
+insert into hv values ('a', 'forbidden') returning *;
+select * from h;
+""")
