@@ -74,7 +74,7 @@ select c.id, x.id from customers c, lateral (select id from orders o where o.cus
 
 select c.id, x.id, x.total from customers c cross join lateral (select id, total from orders o where o.customer_id = c.id order by id limit 2) x where c.id < 12;
 
-select c.id, x.id from customers c left join lateral (select id from orders o where o.customer_id = c.id and o.total > 700 limit 1) x on true;
+select c.id, x.id from customers c left join lateral (select id from orders o where o.customer_id = c.id and o.total > 700 order by id limit 1) x on true;
 
 select c.id, x.seq from customers c, lateral (select seq from events e where e.seq = c.id * 2) x;
 
@@ -203,3 +203,9 @@ select exists (select from orders where customer_id = 3 and total > 20), 3 in (s
 select c.id from customers c where c.id <> all (select customer_id from orders) order by 1;
 
 select c.id from customers c where (c.country, c.id % 3) in (select co.code, length(co.code) - 1 from countries co);
+
+select * from orders a left join lateral (select *, a.id as x from payments b) ss on a.total = ss.amount;
+
+select a.id, ss.x, ss.id from customers a left join lateral (select b.id, a.credit as x from orders b) ss on a.id = ss.id where a.id < 12;
+
+select c.id, s.* from customers c left join lateral (select coalesce(c.credit, 42) as x, e.seq from events e) s on c.id = s.seq where c.id > 50;

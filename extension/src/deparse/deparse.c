@@ -627,6 +627,33 @@ static Expr *seed_of_shard(Expr *seed)
 				    COERCE_EXPLICIT_CALL);
 }
 
+/* UPDATE .. SET generated column = DEFAULT alone sets nothing: any column to what it is. */
+static void set_something(Query *query)
+{
+	Oid relid = rt_fetch(query->resultRelation, query->rtable)->relid;
+	Relation rel;
+	ListCell *lc;
+
+	foreach (lc, query->targetList)
+		if (!((TargetEntry *)lfirst(lc))->resjunk)
+			return;
+	rel = table_open(relid, NoLock);
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++) {
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+		Var *var;
+
+		if (att->attisdropped || att->attgenerated != 0)
+			continue;
+		var = makeVar(query->resultRelation, att->attnum, att->atttypid, att->atttypmod,
+			      att->attcollation, 0);
+		query->targetList = lcons(makeTargetEntry((Expr *)var, att->attnum,
+							  pstrdup(NameStr(att->attname)), false),
+					  query->targetList);
+		break;
+	}
+	table_close(rel, NoLock);
+}
+
 static bool prepare_walker(Node *node, void *context)
 {
 	if (node == NULL)
@@ -656,8 +683,10 @@ static bool prepare_walker(Node *node, void *context)
 		 * printed as the target already */
 		if (query->commandType == CMD_UPDATE || query->commandType == CMD_DELETE)
 			rt_fetch(query->resultRelation, query->rtable)->inFromCl = false;
-		if (query->commandType == CMD_UPDATE)
+		if (query->commandType == CMD_UPDATE) {
 			order_multi_assigns(query);
+			set_something(query);
+		}
 		/* the rewriter has written SEARCH and CYCLE out already */
 		foreach (lc, query->cteList) {
 			CommonTableExpr *cte = lfirst(lc);

@@ -30,6 +30,7 @@
 #include "plan/rewrite.h"
 #include "plan/route.h"
 #include "plan/security.h"
+#include "plan/srf.h"
 #include "stats/stats.h"
 
 /* Makes the plan cache take a plan with the values of parameters instead. */
@@ -597,12 +598,15 @@ static PlannedStmt *herd_planner(Query *parse, const char *source, int options, 
 				  .up = herd_planning_current,
 				  .explain = herd_explain_first() };
 	PlannedStmt *stmt = NULL;
+	List *depends = herd_inline_functions(parse, bound);
 
 	if (herd_ddl_shells_only() || herd_query_any_table(parse) == NULL) {
 		stmt = herd_load_plan(parse);
 		return stmt != NULL ? stmt : plan_here(parse, source, options, bound);
 	}
-	stmt = herd_fast_plan(parse, source, options, plan_router);
+	/* its plans know nothing of functions */
+	if (depends == NIL)
+		stmt = herd_fast_plan(parse, source, options, plan_router);
 	if (stmt != NULL)
 		return stmt;
 	herd_planning_current = &planning;
@@ -615,6 +619,7 @@ static PlannedStmt *herd_planner(Query *parse, const char *source, int options, 
 		herd_planning_current = planning.up;
 	}
 	PG_END_TRY();
+	stmt->invalItems = list_concat(stmt->invalItems, depends);
 	return stmt;
 }
 

@@ -222,6 +222,8 @@ static void add_rows_path(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTb
 	path->path.pathtype = T_CustomScan;
 	path->path.parent = rel;
 	path->path.pathtarget = rel->reltarget;
+	/* what a lateral subquery takes from the query around it is a parameter */
+	path->path.param_info = get_baserel_parampathinfo(root, rel, rel->lateral_relids);
 	path->path.rows = rel->rows;
 	path->path.startup_cost = REMOTE_STARTUP_COST;
 	path->path.total_cost = REMOTE_STARTUP_COST + rel->rows * cpu_tuple_cost * 2;

@@ -32,7 +32,7 @@ def corpus():
 
 def test_size():
     """None gets lost."""
-    assert sum(len(b.statements) for f in run.all_files() for b in run.parse(f)) >= 600
+    assert sum(len(b.statements) for f in run.all_files() for b in run.parse(f)) >= 1500
 
 
 @pytest.mark.parametrize("path", run.all_files(), ids=os.path.basename)
