@@ -150,7 +150,7 @@ update customers set feeling = default, active = default where feeling = 'sad' r
 
 update customers c set credit = o.s from (select customer_id, sum(total) s from orders group by customer_id) o where o.customer_id = c.id returning c.id, c.credit;
 
-update customers c set name = d.model from devices d where d.owner = c.id and d.serial < 'dev-2' returning c.id, d.serial, c.name;
+update customers c set name = d.model from devices d where d.owner = c.id and d.serial < 'dev-15' returning c.id, d.serial, c.name;
 
 update orders o set note = c.name from customers c where c.id = o.customer_id and c.country = 'IT' returning o.id, c.name;
 
@@ -250,7 +250,7 @@ delete from customers where id = 8 returning id;
 
 delete from customers where id > 50;
 
-delete from customers c using devices d where d.owner = c.id and d.model = 'model 1' returning c.id, d.serial;
+delete from customers c using devices d where d.owner = c.id and d.model = 'model 1' returning c.id, c.name;
 
 delete from products where id = 3;
 
