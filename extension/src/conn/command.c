@@ -443,7 +443,8 @@ static TimestampTz sooner_if_dying(TimestampTz deadline)
 {
 	static TimestampTz end;
 
-	if (!ProcDiePending)
+	/* FATAL takes the flag back, and aborts while the process exits. */
+	if (!ProcDiePending && !proc_exit_inprogress)
 		return deadline;
 	if (end == 0)
 		end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DYING_TIMEOUT_MS);
