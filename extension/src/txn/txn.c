@@ -26,6 +26,8 @@
 
 /* How long the end of a transaction waits for nodes to roll back; the others are given up. */
 #define ROLLBACK_TIMEOUT_MS 2000
+/* What is prepared holds its locks until recovery comes by: that is worth a longer wait. */
+#define PREPARED_ROLLBACK_TIMEOUT_MS 5000
 /* For a savepoint it waits longer, as the whole transaction is lost with a connection. */
 #define SUB_ROLLBACK_TIMEOUT_MS 5000
 
@@ -339,6 +341,7 @@ static void abort_all(void)
 {
 	TimestampTz deadline;
 	char buf[COMMAND_SIZE];
+	bool prepared = false;
 	HerdConn *c;
 
 	foreach_used(c)
@@ -349,7 +352,10 @@ static void abort_all(void)
 		else if (herd_conn_busy(c))
 			herd_conn_cancel(c); /* all of them, before any is waited for */
 	}
-	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROLLBACK_TIMEOUT_MS);
+	foreach_used(c) prepared = prepared || c->prepare_sent;
+	deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+					       prepared ? PREPARED_ROLLBACK_TIMEOUT_MS
+							: ROLLBACK_TIMEOUT_MS);
 	foreach_used(c) herd_conn_quiesce_until(c, true, deadline);
 	foreach_used(c)
 	{
