@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,27 +18,36 @@ static const char plus_header[] = "p=tls-server-end-point,,";
 
 /*
  * The functions of OpenSSL that take a digest by name look it up each time, which costs more than
- * what they then do.
+ * what they then do. Found once, they are kept for good.
  */
-static pthread_once_t digests_once = PTHREAD_ONCE_INIT;
-static EVP_MD *md5, *sha256;
-
-static void fetch_digests(void)
+static const EVP_MD *found(_Atomic(EVP_MD *) *kept, const char *name, const EVP_MD *otherwise)
 {
-	md5 = EVP_MD_fetch(NULL, "MD5", NULL);
-	sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+	EVP_MD *md = atomic_load_explicit(kept, memory_order_acquire), *none = NULL;
+
+	if (md)
+		return md;
+	md = EVP_MD_fetch(NULL, name, NULL);
+	if (!md)
+		return otherwise;
+	/* Another thread may have been faster. */
+	if (atomic_compare_exchange_strong(kept, &none, md))
+		return md;
+	EVP_MD_free(md);
+	return none;
 }
 
 static const EVP_MD *use_md5(void)
 {
-	pthread_once(&digests_once, fetch_digests);
-	return md5 ? md5 : EVP_md5();
+	static _Atomic(EVP_MD *) kept;
+
+	return found(&kept, "MD5", EVP_md5());
 }
 
 static const EVP_MD *use_sha256(void)
 {
-	pthread_once(&digests_once, fetch_digests);
-	return sha256 ? sha256 : EVP_sha256();
+	static _Atomic(EVP_MD *) kept;
+
+	return found(&kept, "SHA256", EVP_sha256());
 }
 
 static int md5_hex(const void *data, size_t n, char ret[33])
