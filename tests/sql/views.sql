@@ -112,3 +112,18 @@ create function vf() returns trigger language plpgsql as $$ begin insert into vt
 create trigger t instead of insert on v for each row execute function vf();
 insert into v values (1, 5), (2, 6) returning *;
 select * from vt;
+
+
+--! here
+create table vr (id int primary key, a int, b int);
+--! herd: select create_distributed_table('vr', 'id');
+insert into vr select i, i, i from generate_series(1, 9) i;
+create view v as select id, a, b from vr;
+create rule u as on update to v do instead update vr set a = new.a, b = new.b where id = old.id;
+update v set b = 42 where a = 2;
+update v set b = b + 1 where id > 5;
+select * from vr order by id;
+create rule i as on insert to v do instead insert into vr values (new.id, new.a, new.b) on conflict (id) do update set a = excluded.a + vr.b where vr.* <> excluded.* returning *;
+insert into v values (1, 7, 7), (20, 20, 20) returning *;
+insert into v values (20, 20, 20) returning *;
+select * from vr order by id;

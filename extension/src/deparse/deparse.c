@@ -654,6 +654,22 @@ static void set_something(Query *query)
 	table_close(rel, NoLock);
 }
 
+/*
+ * What a rule has put in place of NEW or OLD would still be printed as that. (A name of a join is
+ * another matter: it hides those below.)
+ */
+static void forget_rule(List *queries, Var *var)
+{
+	const Query *query = list_nth(queries, var->varlevelsup);
+
+	if (var->varnosyn == 0 || var->varnosyn == (Index)var->varno ||
+	    var->varnosyn > (Index)list_length(query->rtable) ||
+	    rt_fetch(var->varnosyn, query->rtable)->rtekind == RTE_JOIN)
+		return;
+	var->varnosyn = var->varno;
+	var->varattnosyn = var->varattno;
+}
+
 static bool prepare_walker(Node *node, void *context)
 {
 	if (node == NULL)
@@ -703,8 +719,11 @@ static bool prepare_walker(Node *node, void *context)
 			query->override = OVERRIDING_SYSTEM_VALUE;
 			align_insert_source(query);
 		}
-		return query_tree_walker(query, prepare_walker, context, 0);
+		return query_tree_walker(query, prepare_walker, lcons(query, list_copy(context)),
+					 0);
 	}
+	if (IsA(node, Var))
+		forget_rule(context, (Var *)node);
 	return expression_tree_walker(node, prepare_walker, context);
 }
 
