@@ -10,6 +10,7 @@
 #include "conn/adopt.h"
 #include "conn/names.h"
 #include "conn/session.h"
+#include "exec/copybin.h"
 #include "exec/exec.h"
 #include "exec/internal.h"
 #include "ingest/where.h"
@@ -36,10 +37,6 @@
 #define LOOK_BYTES (64 * 1024)
 /* So much goes to libpq at a time, and so early the node can begin. */
 #define SLICE_BYTES (64 * 1024)
-
-/* With the flags and the length of the extension behind it, of which the end of the string is one
- * byte. */
-static const char binary_signature[] = "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0";
 
 /* Where a row ends: the node's count of lines, from 1 in each command, and the client's. */
 typedef struct RowLine {
@@ -660,7 +657,8 @@ StringInfo herd_shard_copy_buffer(HerdShardCopy *sc, int shard)
 		init_buffer(sc, b);
 	b->before = b->chunk.data.len;
 	if (sc->binary && b->before == 0)
-		appendBinaryStringInfo(&b->chunk.data, binary_signature, sizeof(binary_signature));
+		appendBinaryStringInfo(&b->chunk.data, herd_copy_binary_head,
+				       sizeof(herd_copy_binary_head));
 	return &b->chunk.data;
 }
 

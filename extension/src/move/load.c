@@ -17,14 +17,13 @@
 #include "utils/rel.h"
 
 #include "compat.h"
+#include "exec/copybin.h"
 #include "exec/internal.h"
 #include "move/move.h"
 #include "move/store.h"
 
 #include <fcntl.h>
 #include <unistd.h>
-
-static const char binary_signature[19] = "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0\0";
 
 /* The files of a part, as COPY's binary format. */
 typedef struct Source {
@@ -352,7 +351,7 @@ static TupleTableSlot *load_exec(CustomScanState *node)
 	source.natts = list_length(lsecond(scan->custom_private));
 	initStringInfo(&source.block);
 	initStringInfo(&source.out);
-	appendBinaryStringInfo(&source.out, binary_signature, sizeof(binary_signature));
+	appendBinaryStringInfo(&source.out, herd_copy_binary_head, sizeof(herd_copy_binary_head));
 	node->ss.ps.state->es_processed += load(linitial_oid(linitial(scan->custom_private)),
 						lsecond(scan->custom_private), &source);
 	return NULL;
