@@ -26,6 +26,15 @@
 /* First half of the key of the lock that orders writes of a reference table: "herd". */
 #define REFERENCE_LOCK_CLASS 0x68657264
 
+HerdTask *herd_job_task_of(HerdJob *job, int32 groupid)
+{
+	for (int i = 0; i < job->ntasks; i++)
+		if (job->tasks[i].groupid == groupid)
+			return &job->tasks[i];
+	job->tasks[job->ntasks] = (HerdTask){ .groupid = groupid };
+	return &job->tasks[job->ntasks++];
+}
+
 /* -- life -------------------------------------------------------------------------------------- */
 
 void herd_exec_workers_changed(HerdExec *exec)

@@ -43,6 +43,9 @@ typedef struct HerdJob {
 	TupleDesc tupdesc;    /* of the rows the tasks return; NULL when they return none */
 } HerdJob;
 
+/* The task of the job for this group, added when there is none yet; tasks must have room for it. */
+extern HerdTask *herd_job_task_of(HerdJob *job, int32 groupid);
+
 typedef struct HerdExec HerdExec;
 
 /*

@@ -227,10 +227,7 @@ static void more(Source *s)
 		HerdResultFile *file = list_nth(s->files, s->next);
 
 		if (s->fd < 0)
-			s->fd = OpenTransientFile(file->path, O_RDONLY | PG_BINARY);
-		if (s->fd < 0)
-			ereport(ERROR, (errcode_for_file_access(),
-					errmsg("could not open file \"%s\": %m", file->path)));
+			s->fd = herd_result_open(file);
 		if (herd_result_read_block(s->fd, file->path, &block, &s->block)) {
 			convert(s, block.rows);
 			return;

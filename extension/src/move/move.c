@@ -145,15 +145,6 @@ static double sum_of_job(HerdJob *job)
 	return sum;
 }
 
-static HerdTask *task_of_group(HerdJob *job, int32 groupid)
-{
-	for (int i = 0; i < job->ntasks; i++)
-		if (job->tasks[i].groupid == groupid)
-			return &job->tasks[i];
-	job->tasks[job->ntasks] = (HerdTask){ .groupid = groupid };
-	return &job->tasks[job->ntasks++];
-}
-
 static double ask_bytes(const HerdTable *table)
 {
 	char *schema = get_namespace_name(get_rel_namespace(table->relid));
@@ -167,7 +158,7 @@ static double ask_bytes(const HerdTable *table)
 
 		if (table->shards[i].ngroups == 0)
 			continue;
-		task = task_of_group(&job, table->shards[i].groups[0]);
+		task = herd_job_task_of(&job, table->shards[i].groups[0]);
 		task->sql = task->sql ? psprintf("%s, %s", task->sql, name) : name;
 	}
 	for (int i = 0; i < job.ntasks; i++)

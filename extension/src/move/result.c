@@ -207,10 +207,7 @@ Datum herd_result_blocks(PG_FUNCTION_ARGS)
 		HerdResultFile *file = list_nth(s->files, s->next);
 
 		if (s->fd < 0)
-			s->fd = OpenTransientFile(file->path, O_RDONLY | PG_BINARY);
-		if (s->fd < 0)
-			ereport(ERROR, (errcode_for_file_access(),
-					errmsg("could not open file \"%s\": %m", file->path)));
+			s->fd = herd_result_open(file);
 		if (herd_result_read_block(s->fd, file->path, &header.block, &s->data)) {
 			bytea *out = palloc(VARHDRSZ + sizeof(header) + s->data.len);
 
@@ -369,11 +366,8 @@ Datum herd_read_result(PG_FUNCTION_ARGS)
 	initStringInfo(&data);
 	foreach (lc, herd_result_files(id, PG_GETARG_INT32(1), &part, 1)) {
 		HerdResultFile *file = lfirst(lc);
-		int fd = OpenTransientFile(file->path, O_RDONLY | PG_BINARY);
+		int fd = herd_result_open(file);
 
-		if (fd < 0)
-			ereport(ERROR, (errcode_for_file_access(),
-					errmsg("could not open file \"%s\": %m", file->path)));
 		while (herd_result_read_block(fd, file->path, &block, &data))
 			read_rows(&data, &block, columns, desc, store, row);
 		CloseTransientFile(fd);

@@ -189,6 +189,16 @@ static void cut_off(const char *path)
 			errmsg("file \"%s\" of an intermediate result is cut off", path)));
 }
 
+int herd_result_open(const HerdResultFile *file)
+{
+	int fd = OpenTransientFile(file->path, O_RDONLY | PG_BINARY);
+
+	if (fd < 0)
+		ereport(ERROR, (errcode_for_file_access(),
+				errmsg("could not open file \"%s\": %m", file->path)));
+	return fd;
+}
+
 bool herd_result_read_block(int fd, const char *path, HerdBlock *block, StringInfo data)
 {
 	size_t got = read_all(fd, path, block, sizeof(*block));

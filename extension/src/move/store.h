@@ -34,6 +34,8 @@ extern List *herd_result_own_files(List *files, int group);
 /* Appends data to the file of that name, which is made when it is not there. */
 extern void herd_result_append(const char *id, int move, const HerdResultFile *file,
 			       const HerdBlock *block, const char *data);
+/* Opens it for reading, as a transient file; raises when it cannot. */
+extern int herd_result_open(const HerdResultFile *file);
 /* The next block of an open file; false at the end. data is overwritten, without the header. */
 extern bool herd_result_read_block(int fd, const char *path, HerdBlock *block, StringInfo data);
 /* Rows in the files, from the headers of their blocks. */

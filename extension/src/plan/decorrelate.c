@@ -23,6 +23,7 @@
 
 #include "plan/decorrelate.h"
 #include "plan/leaves.h"
+#include "plan/rewrite.h"
 
 typedef struct Correlation {
 	List *ops;   /* of OpExpr of the subquery: inner = outer, in either order */
@@ -163,26 +164,13 @@ static bool in_top_from(const Query *query, int varno)
 /* SELECT of the column over the relation with its conditions. */
 static Query *select_column(Query *query, const Var *var, List *own)
 {
-	Query *select = makeNode(Query);
-	RangeTblRef *ref = makeNode(RangeTblRef);
-	RangeTblEntry *rte = copyObject(rt_fetch(var->varno, query->rtable));
+	Query *select = herd_select_from(query, var->varno);
 	Var *column = copyObject((Var *)var);
 
-	ref->rtindex = 1;
 	column->varno = column->varnosyn = 1;
 	column->varlevelsup = 0;
-	select->commandType = CMD_SELECT;
-	select->canSetTag = true;
-	select->rtable = list_make1(rte);
-#if PG_VERSION_NUM >= 160000
-	if (rte->perminfoindex != 0) {
-		select->rteperminfos =
-			list_make1(copyObject(getRTEPermissionInfo(query->rteperminfos, rte)));
-		rte->perminfoindex = 1;
-	}
-#endif
 	select->targetList = list_make1(makeTargetEntry((Expr *)column, 1, pstrdup("k1"), false));
-	select->jointree = makeFromExpr(list_make1(ref), (Node *)make_ands_explicit(own));
+	select->jointree->quals = (Node *)make_ands_explicit(own);
 	select->hasSubLinks = contain_subplans((Node *)own);
 	return select;
 }

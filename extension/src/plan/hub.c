@@ -504,24 +504,10 @@ static List *item_columns(Query *query, int varno)
 /* SELECT of columns of a relation of this node. */
 static Query *select_local(Query *query, int varno, List *tlist, List *own)
 {
-	Query *select = makeNode(Query);
-	RangeTblRef *ref = makeNode(RangeTblRef);
-	RangeTblEntry *rte = copyObject(rt_fetch(varno, query->rtable));
+	Query *select = herd_select_from(query, varno);
 
-	ref->rtindex = 1;
-	select->commandType = CMD_SELECT;
-	select->canSetTag = true;
-	select->rtable = list_make1(rte);
-#if PG_VERSION_NUM >= 160000
-	if (rte->perminfoindex != 0) {
-		select->rteperminfos =
-			list_make1(copyObject(getRTEPermissionInfo(query->rteperminfos, rte)));
-		rte->perminfoindex = 1;
-	}
-#endif
 	select->targetList = copyObject(tlist);
-	select->jointree =
-		makeFromExpr(list_make1(ref), copyObject((Node *)make_ands_explicit(own)));
+	select->jointree->quals = copyObject((Node *)make_ands_explicit(own));
 	ChangeVarNodes((Node *)select->targetList, varno, 1, 0);
 	ChangeVarNodes((Node *)select->jointree->quals, varno, 1, 0);
 	return select;
@@ -832,20 +818,8 @@ static bool move_rows(Query *query, HerdPlanning *planning, const HerdTable *tab
 static Query *rows_of_insert(const Query *insert, List **attnums)
 {
 	Query *select = copyObject((Query *)insert);
-	ListCell *lc;
 
-	select->commandType = CMD_SELECT;
-	select->resultRelation = 0;
-	select->onConflict = NULL;
-	select->returningList = NIL;
-	foreach (lc, select->targetList) {
-		TargetEntry *tle = lfirst(lc);
-
-		if (tle->resjunk)
-			continue;
-		*attnums = lappend_int(*attnums, tle->resno);
-		tle->resno = list_length(*attnums);
-	}
+	*attnums = herd_insert_to_select(select);
 	return select;
 }
 

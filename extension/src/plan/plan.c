@@ -310,7 +310,7 @@ static PlannedStmt *plan_insert(Query *parse, const char *source, int options, P
 	Query *select;
 	PlannedStmt *stmt;
 	RangeTblEntry *names;
-	List *attnums = NIL;
+	List *attnums;
 	List *columns;
 	CustomScan *scan;
 	ListCell *lc;
@@ -332,18 +332,7 @@ static PlannedStmt *plan_insert(Query *parse, const char *source, int options, P
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("subqueries in ON CONFLICT or RETURNING are not supported when "
 				"the rows of an INSERT belong to several shards")));
-	select->commandType = CMD_SELECT;
-	select->resultRelation = 0;
-	select->onConflict = NULL;
-	select->returningList = NIL;
-	foreach (lc, select->targetList) {
-		TargetEntry *tle = lfirst(lc);
-
-		if (tle->resjunk)
-			continue;
-		attnums = lappend_int(attnums, tle->resno);
-		tle->resno = list_length(attnums);
-	}
+	attnums = herd_insert_to_select(select);
 	herd_rewrite(select, planning);
 	stmt = plan_here(select, source, options & ~CURSOR_OPT_SCROLL, bound);
 	columns = row_columns(parse->returningList, list_length(stmt->rtable) + 1, &names);

@@ -366,6 +366,47 @@ static void replace_by_rows(Query *query, HerdRemote *remote, HerdPlanning *plan
 	herd_fence(query, planning);
 }
 
+List *herd_insert_to_select(Query *insert)
+{
+	List *attnums = NIL;
+	ListCell *lc;
+
+	insert->commandType = CMD_SELECT;
+	insert->resultRelation = 0;
+	insert->onConflict = NULL;
+	insert->returningList = NIL;
+	foreach (lc, insert->targetList) {
+		TargetEntry *tle = lfirst(lc);
+
+		if (tle->resjunk)
+			continue;
+		attnums = lappend_int(attnums, tle->resno);
+		tle->resno = list_length(attnums);
+	}
+	return attnums;
+}
+
+Query *herd_select_from(const Query *query, int varno)
+{
+	Query *select = makeNode(Query);
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	RangeTblEntry *rte = copyObject(rt_fetch(varno, query->rtable));
+
+	ref->rtindex = 1;
+	select->commandType = CMD_SELECT;
+	select->canSetTag = true;
+	select->rtable = list_make1(rte);
+	select->jointree = makeFromExpr(list_make1(ref), NULL);
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex != 0) {
+		select->rteperminfos =
+			list_make1(copyObject(getRTEPermissionInfo(query->rteperminfos, rte)));
+		rte->perminfoindex = 1;
+	}
+#endif
+	return select;
+}
+
 /* A reference table (or one of the coordinator, there) is read where the statement runs. */
 static bool read_here(Query *query, RangeTblEntry *rte, const HerdTable *table)
 {

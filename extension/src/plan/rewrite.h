@@ -69,6 +69,13 @@ extern HerdRemote *herd_write_moved(Query *original, HerdPlanning *planning, boo
  * refuses to. NULL: not possible, or not worth it.
  */
 extern HerdRemote *herd_insert_moved_here(Query *original, HerdPlanning *planning);
+/*
+ * Makes an INSERT a SELECT of the rows that it would insert, in place. Returns the target's columns
+ * (attribute numbers, a list of int) that they are for, in their order.
+ */
+extern List *herd_insert_to_select(Query *insert);
+/* A new SELECT from this one relation of the query, with no columns and conditions yet. */
+extern Query *herd_select_from(const Query *query, int varno);
 extern const struct HerdMove *herd_planning_move(int number);
 /* plan/hub.c: may the query be run by itself, before the statement? */
 extern bool herd_stands_alone(Query *query);

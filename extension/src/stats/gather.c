@@ -52,15 +52,6 @@ typedef struct Sample {
 
 /* -- sizes ------------------------------------------------------------------------------------- */
 
-static HerdTask *task_of_group(HerdJob *job, int32 groupid)
-{
-	for (int i = 0; i < job->ntasks; i++)
-		if (job->tasks[i].groupid == groupid)
-			return &job->tasks[i];
-	job->tasks[job->ntasks] = (HerdTask){ .groupid = groupid };
-	return &job->tasks[job->ntasks++];
-}
-
 /* One statement for each node: what pg_class says of the shards that are read there. */
 static HerdJob *sizes_job(const HerdTable *table)
 {
@@ -76,7 +67,7 @@ static HerdJob *sizes_job(const HerdTable *table)
 		row = psprintf("(%d, %s)", i,
 			       quote_literal_cstr(
 				       herd_shape_name(table->relid, table->shards[i].shardid)));
-		task = task_of_group(job, table->shards[i].groups[0]);
+		task = herd_job_task_of(job, table->shards[i].groups[0]);
 		task->sql = task->sql ? psprintf("%s, %s", task->sql, row) : row;
 	}
 	for (int i = 0; i < job->ntasks; i++)
