@@ -115,7 +115,9 @@ def test_catalogs(con):
         w, g = want[name], got[name]
         assert abs(w[0] - g[0]) < 0.05 and abs(w[1] - g[1]) <= 1, (name, w, g)
         assert w[2] / 1.5 <= g[2] <= w[2] * 1.5, (name, w, g)
-        assert w[3:5] == g[3:5], (name, w, g)
+        # of evenly spread values chance decides whether some are thought to be common
+        if name in ("few", "skew", "u"):
+            assert w[3:5] == g[3:5], (name, w, g)
     assert got["u"][5] > 0.9 and got["d"][5] > 0.9, "the order that each shard has"
 
 
