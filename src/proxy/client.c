@@ -23,7 +23,7 @@
 #include "proxy/tls.h"
 #include "wire/msg.h"
 
-enum { ACCEPT_BATCH = 64, LOGIN_MAX_BYTES = 64 * 1024 };
+enum { ACCEPT_BATCH = 64, LOGIN_MAX_BYTES = 64 * 1024, LOGIN_READ_BYTES = 2048 };
 
 /* Their memory is kept for the next ones. None where a checker wants to see them freed. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -494,11 +494,9 @@ void herd_client_fail(struct herd_client *c, const char *sqlstate, const char *f
 static bool read_login(struct herd_client *c)
 {
 	while (c->conn.can_read && c->conn.in.len < LOGIN_MAX_BYTES) {
-		if (!herd_buf_reserve(&c->conn.in, 2048)) {
-			herd_client_close(c, "out of memory");
-			return false;
-		}
-		ssize_t got = herd_conn_read(&c->conn, c->conn.in.data + c->conn.in.len, 2048);
+		/* By way of the scratch: large buffers that come and go between the clients that
+		 * stay would leave holes in the heap. */
+		ssize_t got = herd_conn_read(&c->conn, c->w->scratch, LOGIN_READ_BYTES);
 
 		if (got == -EAGAIN)
 			break;
@@ -509,7 +507,12 @@ static bool read_login(struct herd_client *c)
 				herd_client_close(c, "client unexpected eof");
 			return c->eof;
 		}
-		c->conn.in.len += (size_t)got;
+		herd_buf_add(&c->conn.in, c->w->scratch, (size_t)got);
+		herd_str_wipe(c->w->scratch, (size_t)got); /* it may be a password */
+		if (!herd_buf_ok(&c->conn.in)) {
+			herd_client_close(c, "out of memory");
+			return false;
+		}
 	}
 	return true;
 }
