@@ -72,24 +72,30 @@ static void copy_to(HerdUtility *u, Relation rel)
 	herd_utility_run(u);
 }
 
+/* With the texts that the server has for it. */
+static void refuse_source(const char *role, const char *what)
+{
+	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+#if PG_VERSION_NUM >= 160000
+			errmsg("permission denied to COPY %s", what),
+			errdetail("Only roles with privileges of the \"%s\" role may COPY %s.",
+				  role, what),
+#else
+			errmsg("must be superuser or have privileges of the %s role to COPY %s",
+			       role, what),
+#endif
+			errhint("Anyone can COPY to stdout or from stdin. "
+				"psql's \\copy command also works for anyone.")));
+}
+
 static void check_source(const CopyStmt *stmt)
 {
-	const char *hint = "Anyone can COPY to stdout or from stdin. "
-			   "psql's \\copy command also works for anyone.";
-
 	if (!stmt->filename)
 		return;
 	if (stmt->is_program && !has_privs_of_role(GetUserId(), ROLE_PG_EXECUTE_SERVER_PROGRAM))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				errmsg("must be superuser or have privileges of the "
-				       "pg_execute_server_program role to COPY to or from an "
-				       "external program"),
-				errhint("%s", hint)));
+		refuse_source("pg_execute_server_program", "to or from an external program");
 	if (!stmt->is_program && !has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				errmsg("must be superuser or have privileges of the "
-				       "pg_read_server_files role to COPY from a file"),
-				errhint("%s", hint)));
+		refuse_source("pg_read_server_files", "from a file");
 }
 
 static void check_generated(Relation rel, Node *where)

@@ -76,8 +76,12 @@ static int marker_ends(const HerdLines *l, const char *p, const char *end, bool 
 		return 0;
 	if (p < end && (p[0] == '\n' || p[0] == '\r'))
 		bad_marker();
-	ereport(ERROR,
-		(errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("end-of-copy marker corrupt")));
+	ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
+#if PG_VERSION_NUM >= 180000
+			errmsg("end-of-copy marker is not alone on its line")));
+#else
+			errmsg("end-of-copy marker corrupt")));
+#endif
 	return 0;
 }
 

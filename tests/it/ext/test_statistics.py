@@ -133,7 +133,8 @@ def test_vacuum(herd, con):
     for way in ("vacuum analyze", "vacuum (analyze off)", "vacuum"):
         for table in ("t", "r"):
             con.execute("%s %s" % (way, table))
-        assert con.execute("select reltuples from pg_class where oid = 't'::regclass").fetchone()[0] == 40000, way
+        rows = con.execute("select reltuples from pg_class where oid = 't'::regclass").fetchone()[0]
+        assert abs(rows - 40000) <= 2000, way  # VACUUM of 18 counts some pages and estimates the others
         assert con.execute("select reltuples from pg_class where oid = 'r'::regclass").fetchone()[0] == 10, way
 
 
