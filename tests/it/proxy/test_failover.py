@@ -285,7 +285,9 @@ def test_switchover(world):
 
 
 def sync_standby(world):
+    """Its name. PostgreSQL knows it before the store does, and only who stands there may lead next."""
     leader = world.herd.leader()
+    wait_for(lambda: any(m is not leader and m.get("/sync")[0] == 200 for m in world.herd.members), 60)
     return wait_for(lambda: leader.sql("select application_name from pg_stat_replication where "
                                        "sync_state in ('sync', 'quorum')")[0][0], 60)
 
