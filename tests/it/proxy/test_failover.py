@@ -255,10 +255,10 @@ def test_by_rest_with_certificates(world):
     """The members say who leads, by TLS both ways; both proxies see the same."""
     leader = world.herd.leader()
     for px in world.both:
-        wait_for(lambda: px.herd()[leader.name]["leader"] == "yes")
-        assert {m for m in px.herd()} == {m.name for m in world.herd.members}
+        wait_for(lambda: px.herd().get(leader.name, {}).get("leader") == "yes")
+        wait_for(lambda: {m for m in px.herd()} == {m.name for m in world.herd.members})
         wait_for(lambda: px.sql("select pg_is_in_recovery()", db="reads") == [(True,)])
-    assert {r["source"] for r in world.by_rest.herd().values()} == {"rest"}
+    wait_for(lambda: {r["source"] for r in world.by_rest.herd().values()} == {"rest"})
     # One that has no certificate learns nothing, and says why.
     text = INI.format(source=f"rest = https://{leader.patch['restapi']['connect_address']}")
     bare = AgentProxy(world.box, "\n".join(
