@@ -381,7 +381,10 @@ static void start(Stream *s, const ShardBuffer *b, Chunk *chunk)
 	s->state = STREAM_ASKED;
 }
 
-/* What COPY reads for a shard of this server; there is one COPY at a time. */
+/*
+ * What COPY reads for a shard of this server: its callback has no argument. A trigger may run
+ * another one meanwhile, and end it.
+ */
 static StringInfo local_source;
 
 static int read_local(void *out, int minread, int maxread)
@@ -428,6 +431,7 @@ static uint64 run_local(HerdShardCopy *sc, ShardBuffer *b)
 static uint64 run_local_named(HerdShardCopy *sc, ShardBuffer *b)
 {
 	MemoryContext cxt = CurrentMemoryContext;
+	StringInfo outer = local_source;
 	uint64 rows = 0;
 
 	PG_TRY();
@@ -436,9 +440,11 @@ static uint64 run_local_named(HerdShardCopy *sc, ShardBuffer *b)
 	}
 	PG_CATCH();
 	{
+		local_source = outer;
 		herd_names_rethrow(cxt);
 	}
 	PG_END_TRY();
+	local_source = outer;
 	return rows;
 }
 

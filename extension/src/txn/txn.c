@@ -496,7 +496,8 @@ static void abort_sub(int level)
 	foreach_used(c) rollback_sub_start(c, level, deadline);
 	foreach_used(c)
 	{
-		if (c->simple &&
+		/* not a COPY that was under way before the subtransaction */
+		if (c->simple && !c->settle &&
 		    herd_conn_simple_wait(c, deadline, HERD_CANCEL_IGNORE, NULL) != HERD_DONE)
 			c->lost = true;
 	}

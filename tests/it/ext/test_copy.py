@@ -386,6 +386,34 @@ def test_defaults_that_use_the_shards(pair):
     cur.execute("drop table d.uses, d.log; drop function note")
 
 
+def test_trigger_that_loads_another_table(pair, nodes):
+    """On the node that has the shards a row trigger loads rows while rows of its own are loaded."""
+    cur = pair.conn.cursor()
+    cur.execute("""
+        create table d.inner_rows (k int, n int not null);
+        select create_distributed_table('d.inner_rows', 'k');
+        create function load_more() returns trigger language plpgsql as $$
+        begin
+            execute format('copy d.inner_rows from program %L', 'seq -f "' || new.k || E'\\t%.0f" 20');
+            begin
+                insert into d.inner_rows select new.k, nullif(g, 20) from generate_series(1, 20) g;
+            exception when not_null_violation then null;
+            end;
+            return new;
+        end $$;
+        create table d.outer_rows (k int, v text); select create_distributed_table('d.outer_rows', 'k');
+        create trigger more before insert on d.outer_rows for each row execute function load_more()""")
+    with contextlib.closing(nodes.session(1)) as c:
+        worker = c.cursor()
+        worker.copy_expert("copy d.outer_rows from stdin csv", io.StringIO(
+            "".join("%d,%s\n" % (i, "x" * 30000) for i in range(1, 61))))
+    cur.execute("select count(*), sum(k), sum(length(v)) from d.outer_rows")
+    assert cur.fetchone() == (60, 1830, 60 * 30000)
+    cur.execute("select count(*), sum(k), sum(n) from d.inner_rows")
+    assert cur.fetchone() == (60 * 20, 20 * 1830, 60 * 210)
+    cur.execute("drop table d.outer_rows, d.inner_rows; drop function load_more")
+
+
 def test_long_lines(pair):
     data = b"".join(b"%s,key%d,%d\n" % (b"x" * n, i, i)
                     for i, n in enumerate([5 << 20, 10, 70000, 1, 9 << 20, 3]))
