@@ -12,10 +12,34 @@
 #include "move/result.h"
 #include "plan/plan.h"
 #include "txn/txn.h"
+#include "utils/builtins.h"
+#include "utils/varlena.h"
 
 PG_MODULE_MAGIC;
 
 PGDLLEXPORT void _PG_init(void);
+
+/* Hooks of libraries that come later are asked first, and so see whole statements. */
+static void require_first(void)
+{
+	char *copy = pstrdup(shared_preload_libraries_string);
+	List *names = NIL;
+	const char *name;
+
+	if (!SplitDirectoriesString(copy, ',', &names) || names == NIL)
+		return;
+	name = last_dir_separator(linitial(names)) ? last_dir_separator(linitial(names)) + 1
+						   : linitial(names);
+	if (strncmp(name, "pgherd", 6) != 0 && strncmp(name, "citus", 5) != 0)
+		ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("pgherd must be the first of shared_preload_libraries"),
+			 errdetail("It is \"%s\".", shared_preload_libraries_string),
+			 errhint("Put pgherd at the beginning of the list and start the server "
+				 "again.")));
+	list_free_deep(names);
+	pfree(copy);
+}
 
 void _PG_init(void)
 {
@@ -26,6 +50,7 @@ void _PG_init(void)
 					"configuration "
 					"and restart it.")));
 
+	require_first();
 	herd_guc_init();
 	herd_metadata_init();
 	herd_budget_init();

@@ -18,11 +18,19 @@
 
 /* --- settings --------------------------------------------------------------------------------- */
 
-static bool installed(const char *sharedir, const char *extension)
+/* Citus itself; pgherd's extension under that name requires pgherd. */
+static bool has_citus(const char *sharedir)
 {
-	char *path = herd_str_printf("%s/extension/%s.control", sharedir, extension);
-	bool there = path && access(path, F_OK) == 0;
+	char *path = herd_str_printf("%s/extension/citus.control", sharedir);
+	FILE *f = path ? fopen(path, "re") : NULL;
+	char line[256];
+	bool there = f != NULL;
 
+	while (f && fgets(line, sizeof(line), f))
+		if (strncmp(line, "requires", 8) == 0 && strstr(line, "pgherd"))
+			there = false;
+	if (f)
+		fclose(f);
 	free(path);
 	return there;
 }
@@ -46,7 +54,7 @@ static const char *extension_of(const struct herd_agent *a, const char *bin_dir)
 	f = cmd ? popen(cmd, "re") : NULL;
 	if (f && getline(&dir, &cap, f) > 0) {
 		dir[strcspn(dir, "\n")] = '\0';
-		if (installed(dir, "citus"))
+		if (has_citus(dir))
 			found = "citus";
 	}
 	if (f)

@@ -185,7 +185,7 @@ const struct herd_schema_key herd_schema_local[] = {
 	{ "guard.mode", CHOICE, "PGHERD_GUARD", START, "automatic", "see The lease and the guard", .choices = "off|automatic|required|on" },
 	{ "citus.group", INT, "", START, "", "0: the coordinator, 1 ..: workers", .max = INT32_MAX },
 	{ "citus.database", STR, "", START, "", "the sharded database" },
-	{ "citus.extension", CHOICE, NULL, START, "", "which extension shards; default: citus where it is installed, else pgherd", .choices = "pgherd|citus" },
+	{ "citus.extension", CHOICE, NULL, START, "", "which extension shards; default: citus where Citus itself is installed, else pgherd", .choices = "pgherd|citus" },
 	{ "citus.poolinfo", STR, NULL, LIVE, "", "coordinator: how nodes reach workers through a pooler, as a connection string for pg_dist_poolinfo; `{group}`, `{host}` and `{port}` are replaced" },
 	{ "citus.use_proxy", BOOL, "", UNUSED, "off", "" },
 	{ "consul", MAP, NULL, OLD },

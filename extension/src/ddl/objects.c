@@ -21,6 +21,12 @@ static bool is_temporary(List *name)
 	return list_length(name) > 1 && strcmp(strVal(linitial(name)), "pg_temp") == 0;
 }
 
+/* Every database makes it for itself. */
+static bool is_this_extension(const char *name)
+{
+	return strcmp(name, "pgherd") == 0 || strcmp(name, "citus") == 0;
+}
+
 static enum reach reach_of_type(ObjectType type)
 {
 	switch (type) {
@@ -71,7 +77,7 @@ static enum reach reach_of_drop(const DropStmt *stmt)
 		return REACH_TRY;
 	case OBJECT_EXTENSION:
 		foreach (lc, stmt->objects)
-			if (strcmp(strVal(lfirst(lc)), "pgherd") == 0)
+			if (is_this_extension(strVal(lfirst(lc))))
 				return REACH_NONE;
 		return REACH_TRY;
 	default:
@@ -99,9 +105,8 @@ static enum reach reach_of(Node *stmt)
 		return is_temporary(castNode(CreateFunctionStmt, stmt)->funcname) ? REACH_NONE
 										  : REACH_TRY;
 	case T_CreateExtensionStmt:
-		return strcmp(castNode(CreateExtensionStmt, stmt)->extname, "pgherd") == 0
-			       ? REACH_NONE
-			       : REACH_TRY;
+		return is_this_extension(castNode(CreateExtensionStmt, stmt)->extname) ? REACH_NONE
+										       : REACH_TRY;
 	case T_ViewStmt:
 		return castNode(ViewStmt, stmt)->view->relpersistence == RELPERSISTENCE_TEMP
 			       ? REACH_NONE

@@ -11,6 +11,7 @@
 #include "ddl/shape.h"
 #include "guc.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -242,6 +243,29 @@ static bool dispatch(HerdUtility *u)
 	}
 }
 
+/*
+ * CREATE EXTENSION citus: another name of this extension, which it requires and brings along.
+ * Nobody who comes from Citus would say CASCADE.
+ */
+static void bring_along(HerdUtility *u)
+{
+	CreateExtensionStmt *stmt;
+	ListCell *lc;
+
+	if (!IsA(u->stmt, CreateExtensionStmt) ||
+	    strcmp(castNode(CreateExtensionStmt, u->stmt)->extname, "citus") != 0)
+		return;
+	foreach (lc, castNode(CreateExtensionStmt, u->stmt)->options)
+		if (strcmp(lfirst_node(DefElem, lc)->defname, "cascade") == 0)
+			return;
+	u->pstmt = copyObject(u->pstmt);
+	u->stmt = u->pstmt->utilityStmt;
+	u->read_only_tree = false;
+	stmt = castNode(CreateExtensionStmt, u->stmt);
+	stmt->options =
+		lappend(stmt->options, makeDefElem("cascade", (Node *)makeBoolean(true), -1));
+}
+
 static void process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			    ProcessUtilityContext context, ParamListInfo params,
 			    QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
@@ -256,6 +280,7 @@ static void process_utility(PlannedStmt *pstmt, const char *query, bool read_onl
 			  .dest = dest,
 			  .qc = qc };
 
+	bring_along(&u);
 	/* Transaction control may come when the transaction has failed: nothing may be read then.
 	 */
 	if (IsA(u.stmt, TransactionStmt) || context == PROCESS_UTILITY_SUBCOMMAND ||

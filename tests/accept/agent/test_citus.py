@@ -75,6 +75,7 @@ def bin_dir():
         extensions = where("sharedir") / "extension"
         (extensions / "citus.control").write_text(CONTROL)
         (extensions / "citus--1.0.sql").write_text(SQL)
+        (where("pkglibdir") / "citus.so").unlink(missing_ok=True)  # may be a link to ours
         (top / "citus.c").write_text(LIBRARY)
         subprocess.run(["gcc", "-shared", "-fPIC", f"-I{where('includedir-server')}",
                         "-o", where("pkglibdir") / "citus.so", top / "citus.c"], check=True)

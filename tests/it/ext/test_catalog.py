@@ -433,3 +433,41 @@ def test_activity_and_lock_waits(herd, schema):
         thread.join()
         holder.close()
         waiter.close()
+
+
+def test_under_the_name_of_citus(herd):
+    """Scripts made for Citus say citus in shared_preload_libraries and in CREATE EXTENSION."""
+    c = herd_cluster.Cluster(workers=0, pg_config=herd.pg_config,
+                             conf="shared_preload_libraries = 'citus'\n")
+    try:
+        c.start()
+        assert c.psql(0, "show shared_preload_libraries") == "citus"
+        c.psql(0, "create database app")
+        for sql in ("create extension if not exists citus", "create extension if not exists citus",
+                    "select citus_set_coordinator_host('127.0.0.1', %d)" % c.ports[0],
+                    "create table t (a int primary key)", "select create_distributed_table('t', 'a')",
+                    "insert into t select generate_series(1, 50)"):
+            c.psql(0, sql, db="app")
+        assert c.psql(0, "select string_agg(extname, ' ' order by extname) from pg_extension where "
+                      "extname in ('citus', 'pgherd')", db="app") == "citus pgherd"
+        assert c.psql(0, "select count(*) from t", db="app") == "50"
+        with pytest.raises(RuntimeError, match="other objects depend on it"):
+            c.psql(0, "drop extension pgherd", db="app")
+        c.psql(0, "drop extension citus", db="app")
+        assert c.psql(0, "select sum(a) from t", db="app") == "1275"
+    finally:
+        c.stop()
+
+
+def test_must_be_the_first_library(herd):
+    c = herd_cluster.Cluster(workers=0, pg_config=herd.pg_config,
+                             conf="shared_preload_libraries = 'auto_explain, pgherd'\n")
+    try:
+        with pytest.raises(RuntimeError, match="pgherd must be the first of shared_preload_libraries"):
+            c.start()
+        with open(c.data(0) + "/postgresql.conf", "a") as f:
+            f.write("shared_preload_libraries = '$libdir/pgherd, auto_explain'\n")
+        c.boot(0)
+        assert c.psql(0, "select 1") == "1"
+    finally:
+        c.stop()
