@@ -3,6 +3,7 @@ import os
 import sys
 
 import psycopg
+import pytest
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 sys.path.insert(0, os.path.join(TOP, "extension", "tests"))
@@ -86,21 +87,53 @@ class Herd:
         return psycopg.connect(host="127.0.0.1", port=self.cluster.ports[node],
                                dbname="postgres", **kw)
 
-    def load(self):
+    def load(self, tables=TABLES + AGGREGATES, distribute=DISTRIBUTE, rows=ROWS, first=None):
+        """Both sets; first: what stands otherwise in the text of the distributed tables."""
         global PLAIN, DISTRIBUTED
         PLAIN, DISTRIBUTED = PLAIN + "x", DISTRIBUTED + "x"
         with self.connect() as con:
             for schema in (PLAIN, DISTRIBUTED):
                 con.execute("create schema %s" % schema)
                 con.execute("set search_path = %s" % schema)
-                con.execute(TABLES)
-                con.execute(AGGREGATES)
+                text = tables
                 if schema == DISTRIBUTED:
-                    for line in DISTRIBUTE.strip().splitlines():
-                        con.execute(line)
-                for statement in ROWS.strip().split(";\n"):
-                    if statement.strip(" ;\n"):
-                        con.execute(statement)
+                    text = tables.replace(*first, 1) if first else tables
+                run_all(con, text)
+                if schema == DISTRIBUTED:
+                    run_all(con, distribute)
+                run_all(con, rows)
+
+
+def run_all(con, text):
+    for statement in text.strip().split(";\n"):
+        if statement.strip(" ;\n"):
+            con.execute(statement)
+
+
+def fixtures(load):
+    """The fixtures of a module: a herd after load(herd), and a connection to its coordinator."""
+    @pytest.fixture(scope="module")
+    def herd():
+        h = Herd()
+        try:
+            load(h)
+            yield h
+        finally:
+            h.stop()
+
+    @pytest.fixture(scope="module")
+    def con(herd):
+        with herd.connect() as c:
+            yield c
+
+    return herd, con
+
+
+def contents(con, tables):
+    """Compares the tables, those that are there."""
+    for table in tables:
+        if con.execute("select to_regclass('%s.%s')" % (PLAIN, table)).fetchone()[0]:
+            compare(con, "select * from " + table)
 
 
 def normal(value):

@@ -8,17 +8,14 @@ import yaml
 import plan_herd
 
 
-@pytest.fixture(scope="module")
-def herd():
-    h = plan_herd.Herd()
-    try:
-        h.load()
-        with h.connect() as con:
-            con.execute("alter system set citus.max_tasks_per_node = 2")
-            con.execute("select pg_reload_conf()")
-        yield h
-    finally:
-        h.stop()
+def load(h):
+    h.load()
+    with h.connect() as con:
+        con.execute("alter system set citus.max_tasks_per_node = 2")
+        con.execute("select pg_reload_conf()")
+
+
+herd, _ = plan_herd.fixtures(load)
 
 
 @pytest.fixture()

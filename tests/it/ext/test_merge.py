@@ -161,35 +161,11 @@ REFUSED = [
 ]
 
 
-@pytest.fixture(scope="module")
-def herd():
-    h = plan_herd.Herd()
-    plan_herd.PLAIN, plan_herd.DISTRIBUTED = plan_herd.PLAIN + "x", plan_herd.DISTRIBUTED + "x"
-    try:
-        with h.connect() as con:
-            for schema in (plan_herd.PLAIN, plan_herd.DISTRIBUTED):
-                con.execute("create schema " + schema)
-                con.execute("set search_path = " + schema)
-                con.execute(TABLES)
-                if schema == plan_herd.DISTRIBUTED:
-                    for line in DISTRIBUTE.strip().splitlines():
-                        con.execute(line)
-                for statement in ROWS.strip().splitlines():
-                    con.execute(statement)
-        yield h
-    finally:
-        h.stop()
-
-
-@pytest.fixture(scope="module")
-def con(herd):
-    with herd.connect() as c:
-        yield c
+herd, con = plan_herd.fixtures(lambda h: h.load(TABLES, DISTRIBUTE, ROWS))
 
 
 def contents(con):
-    for table in TARGETS:
-        plan_herd.compare(con, "select * from " + table)
+    plan_herd.contents(con, TARGETS)
 
 
 @pytest.mark.parametrize("line", LINES)

@@ -101,41 +101,16 @@ FAILING = [
 ]
 
 
-@pytest.fixture(scope="module")
-def herd():
-    h = plan_herd.Herd()
-    plan_herd.PLAIN, plan_herd.DISTRIBUTED = plan_herd.PLAIN + "x", plan_herd.DISTRIBUTED + "x"
-    try:
-        with h.connect() as con:
-            for schema in (plan_herd.PLAIN, plan_herd.DISTRIBUTED):
-                con.execute("create schema " + schema)
-                con.execute("set search_path = " + schema)
-                sql = PARTITIONED.replace("REF", "ref")
-                if schema == plan_herd.DISTRIBUTED:
-                    sql = sql.replace("create table pt ",
-                                      "select create_reference_table('ref');\ncreate table pt ", 1)
-                for statement in sql.strip().split(";\n"):
-                    if statement.strip(" ;\n"):
-                        con.execute(statement)
-                if schema == plan_herd.DISTRIBUTED:
-                    for line in DISTRIBUTE.strip().splitlines():
-                        con.execute(line)
-        yield h
-    finally:
-        h.stop()
+def load(h):
+    before = PARTITIONED.replace("REF", "ref")
+    h.load(before, DISTRIBUTE, "", first=("create table pt ", "select create_reference_table('ref');\ncreate table pt "))
 
 
-@pytest.fixture(scope="module")
-def con(herd):
-    with herd.connect() as c:
-        yield c
+herd, con = plan_herd.fixtures(load)
 
 
 def contents(con):
-    for table in ("pt", "pt1", "pt2", "pt2a", "pt2d", "hp", "hp1"):
-        exists = con.execute("select to_regclass('%s.%s')" % (plan_herd.PLAIN, table)).fetchone()[0]
-        if exists:
-            plan_herd.compare(con, "select * from " + table)
+    plan_herd.contents(con, ("pt", "pt1", "pt2", "pt2a", "pt2d", "hp", "hp1"))
 
 
 @pytest.mark.parametrize("line", LINES)

@@ -314,20 +314,7 @@ select count(*) from a join b using (k) where b.t is not null and a.s <> b.t
 """
 
 
-@pytest.fixture(scope="module")
-def herd():
-    h = plan_herd.Herd()
-    try:
-        h.load()
-        yield h
-    finally:
-        h.stop()
-
-
-@pytest.fixture(scope="module")
-def con(herd):
-    with herd.connect() as c:
-        yield c
+herd, con = plan_herd.fixtures(plan_herd.Herd.load)
 
 
 @pytest.fixture(scope="module")

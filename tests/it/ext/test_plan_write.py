@@ -159,25 +159,11 @@ REFUSED = [
 ]
 
 
-@pytest.fixture(scope="module")
-def herd():
-    h = plan_herd.Herd()
-    try:
-        h.load()
-        yield h
-    finally:
-        h.stop()
-
-
-@pytest.fixture(scope="module")
-def con(herd):
-    with herd.connect() as c:
-        yield c
+herd, con = plan_herd.fixtures(plan_herd.Herd.load)
 
 
 def contents(con):
-    for table in ("a", "b", "e", "r", "l"):
-        plan_herd.compare(con, "select * from " + table)
+    plan_herd.contents(con, ("a", "b", "e", "r", "l"))
 
 
 @pytest.mark.parametrize("line", LINES)

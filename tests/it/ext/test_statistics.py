@@ -51,35 +51,26 @@ SAME = [
 ]
 
 
-@pytest.fixture(scope="module")
-def herd():
-    h = plan_herd.Herd()
-    try:
-        with h.connect() as con:
-            for schema in ("plain", "dist"):
-                con.execute("create schema %s" % schema)
-                con.execute("set search_path = %s" % schema)
-                con.execute(LOAD.replace("u int primary key", "u int primary key" if schema == "plain"
-                                         else "u int, primary key (k, u)")
-                            .replace("id int primary key, k int", "id int primary key, k int" if
-                                     schema == "plain" else "id int, k int, primary key (k, id)"))
-                if schema == "dist":
-                    con.execute("select create_distributed_table('t', 'k', shard_count => 8)")
-                    con.execute("select create_distributed_table('o', 'k', colocate_with => 't')")
-                    con.execute("select create_reference_table('r')")
-                for line in ROWS.replace("%%", "%").strip().split(";\n"):
-                    con.execute(line)
-                for table in ("t", "o", "r"):
-                    con.execute("analyze %s" % table)
-        yield h
-    finally:
-        h.stop()
+def load(h):
+    with h.connect() as con:
+        for schema in ("plain", "dist"):
+            con.execute("create schema %s" % schema)
+            con.execute("set search_path = %s" % schema)
+            con.execute(LOAD.replace("u int primary key", "u int primary key" if schema == "plain"
+                                     else "u int, primary key (k, u)")
+                        .replace("id int primary key, k int", "id int primary key, k int" if
+                                 schema == "plain" else "id int, k int, primary key (k, id)"))
+            if schema == "dist":
+                con.execute("select create_distributed_table('t', 'k', shard_count => 8)")
+                con.execute("select create_distributed_table('o', 'k', colocate_with => 't')")
+                con.execute("select create_reference_table('r')")
+            for line in ROWS.replace("%%", "%").strip().split(";\n"):
+                con.execute(line)
+            for table in ("t", "o", "r"):
+                con.execute("analyze %s" % table)
 
 
-@pytest.fixture()
-def con(herd):
-    with herd.connect() as c:
-        yield c
+herd, con = plan_herd.fixtures(load)
 
 
 def rows_of(con, schema, sql):
