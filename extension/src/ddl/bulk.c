@@ -163,8 +163,11 @@ static void end_vacuum(void)
 	MemoryContextSwitchTo(old);
 }
 
-/* The shells' statistics, here and on the other nodes, which take them of the shards themselves. */
-static void gather_statistics(const List *relids, bool rows)
+/*
+ * The shells' statistics, here and, with others, on the other nodes, which take them of the shards
+ * themselves. Not in a transaction block: they would wait for the locks that it has on the shards.
+ */
+static void gather_statistics(const List *relids, bool rows, bool others)
 {
 	List *nodes = NIL, *sqls = NIL;
 	StringInfoData sql;
@@ -186,7 +189,7 @@ static void gather_statistics(const List *relids, bool rows)
 				 quote_literal_cstr(herd_shape_name(table->relid, 0)),
 				 rows ? "true" : "false");
 	}
-	foreach (lc, herd_other_groups()) {
+	foreach (lc, others ? herd_other_groups() : NIL) {
 		nodes = lappend(nodes, (void *)herd_node_primary(lfirst_int(lc)));
 		sqls = lappend(sqls, sql.data);
 	}
@@ -224,7 +227,8 @@ bool herd_utility_vacuum(HerdUtility *u)
 		forboth(lc, groups, ls, sqls) herd_remote_exec(lfirst_int(lc), lfirst(ls));
 		if (here)
 			herd_ddl_run(NULL, list_make1(here));
-		gather_statistics(relids, true);
+		gather_statistics(relids, true,
+				  !IsInTransactionBlock(u->context == PROCESS_UTILITY_TOPLEVEL));
 		return true;
 	}
 	foreach (lc, stmt->options) {
@@ -241,7 +245,7 @@ bool herd_utility_vacuum(HerdUtility *u)
 	foreach (lc, groups)
 		nodes = lappend(nodes, (void *)herd_node_primary(lfirst_int(lc)));
 	vacuum_nodes("VACUUM", nodes, sqls);
-	gather_statistics(relids, analyze);
+	gather_statistics(relids, analyze, true);
 	return true;
 }
 

@@ -141,6 +141,23 @@ def test_in_transaction(herd, con):
     con.execute("drop table tx")
 
 
+def test_after_ddl_in_a_transaction(herd, con):
+    """The transaction's own locks on the shards are in nobody's way."""
+    con.execute("set statement_timeout = '60s'")
+    with con.transaction(force_rollback=True):
+        con.execute("alter table dist.o add column more int")
+        con.execute("update dist.o set more = id % 3")
+        con.execute("analyze dist.o")
+        assert con.execute("select n_distinct from pg_stats where schemaname = 'dist' and tablename = 'o' "
+                           "and attname = 'more'").fetchone() == (3,)
+        con.execute("create table dist.fresh (k int primary key)")
+        con.execute("select create_distributed_table('dist.fresh', 'k')")
+        con.execute("insert into dist.fresh select generate_series(1, 1000)")
+        con.execute("analyze dist.fresh")
+        assert con.execute("select reltuples from pg_class where oid = 'dist.fresh'::regclass").fetchone() == (1000,)
+    con.execute("reset statement_timeout")
+
+
 def test_autovacuum(herd, con):
     """What ANALYZE of the shards finds reaches the shells by itself."""
     con.execute("set search_path = dist")
