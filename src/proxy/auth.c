@@ -22,22 +22,22 @@ struct derived {
 	struct herd_scram_secret secret;
 };
 
+static void wipe_free(char *s)
+{
+	if (s)
+		herd_str_wipe(s, strlen(s));
+	free(s);
+}
+
 static void free_derived(void *p)
 {
 	struct derived *d = p;
 
 	if (!d)
 		return;
-	herd_str_wipe(d->password, strlen(d->password));
-	free(d->password);
+	wipe_free(d->password);
+	herd_str_wipe(d, sizeof(*d));
 	free(d);
-}
-
-static void wipe_free(char *s)
-{
-	if (s)
-		herd_str_wipe(s, strlen(s));
-	free(s);
 }
 
 void herd_login_free(struct herd_login *l)
@@ -98,10 +98,8 @@ static int derive(struct herd_client *c, const char *password, struct herd_scram
 	d->secret = *ret;
 	d->password = strdup(password);
 	pthread_mutex_lock(&px->scram_lock);
-	if (!d->password || !px->scram || herd_map_put(px->scram, c->user, d) < 0) {
-		free(d->password);
-		free(d);
-	}
+	if (!d->password || !px->scram || herd_map_put(px->scram, c->user, d) < 0)
+		free_derived(d);
 	pthread_mutex_unlock(&px->scram_lock);
 	return 0;
 }
@@ -109,18 +107,14 @@ static int derive(struct herd_client *c, const char *password, struct herd_scram
 /* A secret nobody has, the same every time for the same name: probing tells nothing. */
 static void mock_secret(struct herd_client *c, struct herd_scram_secret *ret)
 {
-	char text[HERD_MD5_TEXT_BYTES];
-	char *seed = herd_str_printf("%s%.16s", c->user, (const char *)c->w->px->mock_seed);
-
 	*ret = (struct herd_scram_secret){
 		.iterations = herd_worker_settings(c->w)->scram_iterations,
 		.salt_len = HERD_SCRAM_SALT_BYTES,
 	};
-	if (seed && herd_md5_secret(seed, c->user, text) == 0)
-		memcpy(ret->salt, text + 3, HERD_SCRAM_SALT_BYTES);
+	if (herd_scram_mock_salt(c->w->px->mock_seed, c->user, ret->salt) < 0)
+		memset(ret->salt, 0xff, HERD_SCRAM_SALT_BYTES);
 	if (herd_worker_random(c->w, ret->stored_key, sizeof(ret->stored_key)) < 0)
 		memset(ret->stored_key, 0xff, sizeof(ret->stored_key));
-	free(seed);
 }
 
 static void start_scram(struct herd_client *c)
@@ -329,9 +323,13 @@ static bool password_fits(struct herd_client *c, const char *password)
 
 	if (l->no_user || !l->secret)
 		return false;
-	if (herd_md5_is_secret(l->secret))
-		return herd_md5_secret(password, c->user, md5) == 0 &&
-		       herd_str_equal_secret(md5, l->secret);
+	if (herd_md5_is_secret(l->secret)) {
+		bool fits = herd_md5_secret(password, c->user, md5) == 0 &&
+			    herd_str_equal_secret(md5, l->secret);
+
+		herd_str_wipe(md5, sizeof(md5));
+		return fits;
+	}
 	if (herd_scram_secret_parse(l->secret, &stored) == 0)
 		return herd_scram_derive(password, stored.salt, stored.salt_len, stored.iterations,
 					 &got, NULL) == 0 &&
@@ -351,8 +349,11 @@ static bool md5_fits(struct herd_client *c, const char *response)
 		memcpy(stored, l->secret, sizeof(stored));
 	else if (herd_md5_secret(l->secret, c->user, stored) < 0)
 		return false;
-	return herd_md5_response(stored, l->salt, want) == 0 &&
-	       herd_str_equal_secret(want, response);
+	bool fits = herd_md5_response(stored, l->salt, want) == 0 &&
+		    herd_str_equal_secret(want, response);
+
+	herd_str_wipe(stored, sizeof(stored));
+	return fits;
 }
 
 static void scram_message(struct herd_client *c, const void *body, size_t n)

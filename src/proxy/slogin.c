@@ -130,6 +130,7 @@ static int answer_md5(struct herd_server *s, const struct secret *secret, const 
 		rc = herd_md5_secret(secret->text, s->pool->user, stored);
 	if (rc == 0)
 		rc = herd_md5_response(stored, salt, response);
+	herd_str_wipe(stored, sizeof(stored));
 	if (rc < 0)
 		return herd_err_set(err, rc, "could not compute the md5 response");
 	return send_password(s, response);

@@ -21,6 +21,7 @@
 #include "proxy/config.h"
 #include "proxy/conn.h"
 #include "proxy/settings.h"
+#include "wire/auth.h"
 
 struct herd_client;
 struct herd_hub;
@@ -92,8 +93,8 @@ struct herd_px {
 	pthread_mutex_t scram_lock;
 	struct herd_map *scram;      /* derived secrets of plain passwords, by user (login.c) */
 	struct herd_map *scram_keys; /* towards servers (sderive.h); NULL until the first */
-	uint8_t mock_seed[16];       /* makes the salts of users that do not exist */
-	uint8_t cancel_secret[32];   /* makes long cancel keys (keys.c) */
+	uint8_t mock_seed[HERD_SCRAM_SEED_BYTES]; /* makes the salts of users that do not exist */
+	uint8_t cancel_secret[32];                /* makes long cancel keys (keys.c) */
 
 	struct herd_dns *dns;         /* addresses of host names */
 	struct herd_targets *targets; /* hosts of lists, as met */

@@ -239,6 +239,20 @@ out:
 	return rc;
 }
 
+int herd_scram_mock_salt(const uint8_t seed[HERD_SCRAM_SEED_BYTES], const char *user,
+			 uint8_t ret[HERD_SCRAM_SALT_BYTES])
+{
+	uint8_t sum[HERD_SCRAM_KEY_BYTES], key[HERD_SCRAM_KEY_BYTES] = { 0 };
+
+	memcpy(key, seed, HERD_SCRAM_SEED_BYTES);
+	int rc = hmac(key, user, strlen(user), sum);
+
+	if (rc == 0)
+		memcpy(ret, sum, HERD_SCRAM_SALT_BYTES);
+	herd_str_wipe(key, sizeof(key));
+	return rc;
+}
+
 /* A message as a C text; NULL when it holds zeroes, is too long or memory is out. */
 static char *as_text(const void *data, size_t n)
 {
@@ -498,8 +512,8 @@ static int add_proof(struct herd_scram_client *c, const struct herd_scram_keys *
 {
 	uint8_t stored[HERD_SCRAM_KEY_BYTES], signature[HERD_SCRAM_KEY_BYTES];
 
-	sha256_of(keys->client_key, stored);
-	if (hmac(stored, c->auth_message, strlen(c->auth_message), signature) < 0)
+	if (sha256_of(keys->client_key, stored) < 0 ||
+	    hmac(stored, c->auth_message, strlen(c->auth_message), signature) < 0)
 		return -EIO;
 	for (int i = 0; i < HERD_SCRAM_KEY_BYTES; i++)
 		signature[i] ^= keys->client_key[i];

@@ -16,6 +16,7 @@ enum {
 	HERD_MD5_TEXT_BYTES = 36, /* "md5", 32 digits, zero */
 	HERD_SCRAM_KEY_BYTES = 32,
 	HERD_SCRAM_SALT_BYTES = 16,
+	HERD_SCRAM_SEED_BYTES = 16,
 	HERD_SCRAM_NONCE_BYTES = 18, /* raw; 24 as text */
 	HERD_SCRAM_SALT_MAX_BYTES = 256,
 	HERD_SCRAM_BINDING_MAX_BYTES = 64
@@ -58,6 +59,13 @@ bool herd_scram_is_secret(const char *text);
  */
 int herd_scram_derive(const char *password, const void *salt, size_t salt_len, int iterations,
 		      struct herd_scram_secret *ret, struct herd_scram_keys *keys);
+
+/*
+ * A salt for a user that does not exist: the same for the same name and seed, and otherwise like
+ * those that are drawn. 0 or -EIO.
+ */
+int herd_scram_mock_salt(const uint8_t seed[HERD_SCRAM_SEED_BYTES], const char *user,
+			 uint8_t ret[HERD_SCRAM_SALT_BYTES]);
 
 /* One login as seen by the side that checks. Zero it before use; free it always. */
 struct herd_scram_server {

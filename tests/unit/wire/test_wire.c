@@ -190,6 +190,26 @@ static void scram_secrets(void **state)
 	assert_false(herd_scram_is_secret(NULL));
 }
 
+/* Salts of users that do not exist tell nothing: not even that they were made otherwise. */
+static void mock_salts(void **state)
+{
+	static const uint8_t seed[HERD_SCRAM_SEED_BYTES] = "seed",
+			     other[HERD_SCRAM_SEED_BYTES] = "";
+	uint8_t a[HERD_SCRAM_SALT_BYTES], b[HERD_SCRAM_SALT_BYTES];
+	int beyond_ascii = 0;
+
+	assert_int_equal(herd_scram_mock_salt(seed, "someone", a), 0);
+	assert_int_equal(herd_scram_mock_salt(seed, "someone", b), 0);
+	assert_memory_equal(a, b, sizeof(a));
+	assert_int_equal(herd_scram_mock_salt(seed, "somebody", b), 0);
+	assert_memory_not_equal(a, b, sizeof(a));
+	assert_int_equal(herd_scram_mock_salt(other, "someone", b), 0);
+	assert_memory_not_equal(a, b, sizeof(a));
+	for (size_t i = 0; i < sizeof(a); i++)
+		beyond_ascii += a[i] > 0x7f;
+	assert_true(beyond_ascii > 0);
+}
+
 static void random_bytes_are_refused_quietly(void **state)
 {
 	struct herd_rng rng = herd_rng_seed(42);
@@ -284,6 +304,7 @@ int main(void)
 		cmocka_unit_test(md5_as_postgres),
 		cmocka_unit_test(scram),
 		cmocka_unit_test(scram_secrets),
+		cmocka_unit_test(mock_salts),
 		cmocka_unit_test(random_bytes_are_refused_quietly),
 	};
 
