@@ -1,5 +1,6 @@
 /* Logging in of clients: startup packet, limits, greeting. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,40 +21,60 @@ static bool over(int limit, int n)
 	return limit > 0 && n >= limit;
 }
 
-/* max: the database's own limit or -1. False when it failed. */
-static bool db_has_room(struct herd_client *c, int max)
+static const char no_room[] = "no more connections allowed (max_client_conn)";
+static const char no_db_room[] = "client connections exceeded (max_db_client_connections)";
+static const char no_user_room[] = "client connections exceeded (max_user_client_connections)";
+
+/* max: the database's own limit or -1. 0: there is none. */
+static int db_limit(const struct herd_client *c, int max)
 {
-	if (over(max >= 0 ? max : herd_worker_settings(c->w)->max_db_client_connections,
-		 atomic_load(&c->db->nclients))) {
-		herd_client_fail(c, "53300",
-				 "client connections exceeded (max_db_client_connections)");
-		return false;
-	}
-	return true;
+	return max >= 0 ? max : herd_worker_settings(c->w)->max_db_client_connections;
 }
 
-static bool user_has_room(struct herd_client *c)
+static int user_limit(const struct herd_client *c)
 {
 	const struct herd_user *u = herd_pconf_user(c->w->live->config, c->user);
-	int max = u && u->max_user_client_connections >= 0
-			  ? u->max_user_client_connections
-			  : herd_worker_settings(c->w)->max_user_client_connections;
 
-	if (over(max, atomic_load(&c->user_count->nclients))) {
-		herd_client_fail(c, "53300",
-				 "client connections exceeded (max_user_client_connections)");
-		return false;
-	}
+	return u && u->max_user_client_connections >= 0
+		       ? u->max_user_client_connections
+		       : herd_worker_settings(c->w)->max_user_client_connections;
+}
+
+/* Logins take place at the same time, in several threads: looking and counting are one. */
+static bool take_place(_Atomic int *n, int max)
+{
+	int was = atomic_load(n);
+
+	do {
+		if (was >= max)
+			return false;
+	} while (!atomic_compare_exchange_weak(n, &was, was + 1));
 	return true;
 }
 
-static void count_in(struct herd_client *c)
+/* db_max: the database's own limit or -1. False: it failed, there is no room. */
+static bool count_in(struct herd_client *c, bool limited, int db_max)
 {
-	if (!c->console_login)
-		atomic_fetch_add(&c->w->px->nclients, 1);
-	atomic_fetch_add(&c->db->nclients, 1);
-	atomic_fetch_add(&c->user_count->nclients, 1);
-	c->counted = true;
+	int db = limited ? db_limit(c, db_max) : 0, user = limited ? user_limit(c) : 0;
+	int all = limited ? herd_worker_settings(c->w)->max_client_conn : INT_MAX;
+	const char *why = NULL;
+
+	if (!c->console_login && !take_place(&c->w->px->nclients, all)) {
+		herd_client_fail(c, "53300", "%s", no_room);
+		return false;
+	}
+	if (!take_place(&c->db->nclients, db > 0 ? db : INT_MAX)) {
+		why = no_db_room;
+	} else if (!take_place(&c->user_count->nclients, user > 0 ? user : INT_MAX)) {
+		atomic_fetch_sub(&c->db->nclients, 1);
+		why = no_user_room;
+	}
+	c->counted = !why;
+	if (why && !c->console_login)
+		atomic_fetch_sub(&c->w->px->nclients, 1);
+	if (why)
+		herd_client_fail(c, "53300", "%s", why);
+	return !why;
 }
 
 /* Database and limits; false when it failed. */
@@ -84,7 +105,12 @@ static bool enter_database(struct herd_client *c)
 		herd_client_fail(c, "08P01", "database \"%s\" is disabled", c->dbname);
 		return false;
 	}
-	return db_has_room(c, db->max_db_client_connections);
+	/* Whether there still is room when it is let in, count_in sees. */
+	if (over(db_limit(c, db->max_db_client_connections), atomic_load(&c->db->nclients))) {
+		herd_client_fail(c, "53300", "%s", no_db_room);
+		return false;
+	}
+	return true;
 }
 
 static bool is_console(const char *dbname)
@@ -136,8 +162,7 @@ static void start_login(struct herd_client *c, const struct herd_startup *s)
 			return;
 		}
 		if (atomic_load(&c->w->px->nclients) >= set->max_client_conn) {
-			herd_client_fail(c, "53300",
-					 "no more connections allowed (max_client_conn)");
+			herd_client_fail(c, "53300", "%s", no_room);
 			return;
 		}
 		if (!enter_database(c))
@@ -250,8 +275,7 @@ static void enter_console(struct herd_client *c)
 	c->console_login = true;
 	if (!c->db)
 		herd_client_fail(c, "53200", "out of memory");
-	else if (full || (db_has_room(c, -1) && user_has_room(c))) {
-		count_in(c);
+	else if (count_in(c, !full, -1)) {
 		herd_stat_add(&c->db->stats[c->w->id].client_login_count, 1);
 		herd_admin_start(c, full);
 	}
@@ -277,8 +301,7 @@ bool herd_login_resume(struct herd_client *c, bool console)
 		c->pool->nclients++;
 		pthread_mutex_unlock(&c->pool->lock);
 	}
-	count_in(c);
-	return true;
+	return count_in(c, false, -1);
 }
 
 /* The client is who it says it is. */
@@ -310,10 +333,9 @@ void herd_login_authentic(struct herd_client *c)
 		herd_client_fail(c, "53200", "out of memory");
 		return;
 	}
-	if (!user_has_room(c))
+	if (!count_in(c, true, conf->max_db_client_connections))
 		return;
 	share_secrets(c);
-	count_in(c);
 	pthread_mutex_lock(&c->pool->lock);
 	c->pool->nclients++;
 	pthread_mutex_unlock(&c->pool->lock);

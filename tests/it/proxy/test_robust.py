@@ -1,4 +1,5 @@
 """Clients and servers that are slow, gone, rude or too many; files that are wrong; limits of the system."""
+import hashlib
 import os
 import signal
 import socket
@@ -266,6 +267,30 @@ def test_cancel_flood(shared, server):
                 assert "57014" in str(e)
         wait_for(answers)
         wait_for(lambda: fds(shared) <= before + 4)
+
+
+@pytest.mark.parametrize("limit", ["max_client_conn = 3", "max_db_client_connections = 3",
+                                   "max_user_client_connections = 3"])
+def test_logins_at_the_same_time(make, limit):
+    """Limits hold for those, too, that were all let in to the password before anybody had given it."""
+    px = make(auth="md5", more=limit, mode="transaction")
+    clients = [Raw(px.port) for _ in range(12)]
+    for c in clients:
+        c.send(rawpg.startup(user="u_plain", database="db"))
+        kind, body = c.read()
+        assert kind == "R" and body[:4] == struct.pack("!i", 5), (kind, body)
+        c.salt = body[4:8]
+    for c in clients:
+        inner = hashlib.md5(b"secretu_plain").hexdigest().encode()
+        c.send(rawpg.msg("p", rawpg.text("md5" + hashlib.md5(inner + c.salt).hexdigest())))
+    ends = [c.until("Z", "E")[-1] for c in clients]
+    assert [kind for kind, _ in ends].count("Z") == 3
+    for kind, body in ends:
+        assert kind == "Z" or limit.split()[0] in fields(body)["M"]
+    for c in clients:
+        c.close()
+    for _ in range(3):
+        wait_for(lambda: px.sql("select 1", user="u_plain", password="secret"))
 
 
 def test_connection_flood(make):
