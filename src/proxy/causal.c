@@ -80,10 +80,7 @@ static bool ask(struct herd_client *c, enum herd_question q, uint8_t mark)
 
 bool herd_causal_ask_wrote(struct herd_client *c)
 {
-	if (ask(c, HERD_ASK_WROTE, HERD_MARK_WROTE))
-		return true;
-	c->split->wrote = UINT64_MAX;
-	return false;
+	return ask(c, HERD_ASK_WROTE, HERD_MARK_WROTE);
 }
 
 /* Has it replayed that much, as far as is known? That only rises, until its postmaster starts anew.
@@ -185,7 +182,7 @@ static bool wrote_known(struct herd_client *c)
 {
 	struct herd_split *p = c->split;
 
-	p->asking = p->blocked = false;
+	p->asking = p->blocked = p->owes = false;
 	p->wrote = p->got > 0 ? p->got : UINT64_MAX;
 	p->wrote_timeline = timeline_of(c->server);
 	if (p->got == 0)

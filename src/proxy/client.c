@@ -751,6 +751,8 @@ static void check(struct herd_client *c)
 			herd_hub_flush(c);
 		if (c->state == HERD_CLIENT_CLOSED)
 			break;
+		if (c->split)
+			herd_split_settle(c);
 		int64_t idle = limit(u ? u->client_idle_timeout : -1, set->client_idle_timeout);
 		int64_t since = c->query_us > c->connect_us ? c->query_us : c->connect_us;
 

@@ -148,6 +148,7 @@ static void put_client(struct herd_record *r, struct herd_worker *w, struct herd
 	if (c->split) {
 		herd_record_number(r, "asked", c->split->asked);
 		herd_record_number(r, "wrote", (int64_t)c->split->wrote);
+		herd_record_number(r, "owes", c->split->owes);
 		herd_record_number(r, "wrote_timeline", c->split->wrote_timeline);
 	}
 	if (c->state == HERD_CLIENT_ADMIN)
@@ -376,6 +377,7 @@ static bool fill_session(struct herd_client *c, const struct herd_record *r)
 		c->split->asked = (int)herd_record_get(r, "asked", c->split->asked);
 		c->split->wrote = (uint64_t)herd_record_get(r, "wrote", 0);
 		c->split->wrote_timeline = (uint32_t)herd_record_get(r, "wrote_timeline", 0);
+		c->split->owes = herd_record_get(r, "owes", 0) != 0;
 	}
 	c->carried = herd_record_get(r, "carried", 0);
 	return true;

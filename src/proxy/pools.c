@@ -478,13 +478,11 @@ static bool too_many_held(struct herd_worker *w, struct herd_pool *p, struct her
 	return true;
 }
 
-int herd_pool_checkout(struct herd_worker *w, struct herd_client *c)
+/* Links an idle server. The pool is locked; it is no more when there was one. */
+static bool link_idle(struct herd_worker *w, struct herd_pool *p, struct herd_client *c)
 {
-	struct herd_pool *p = c->pool;
-	struct herd_server *s = NULL;
+	struct herd_server *s;
 
-	assert(!c->server && !c->queued);
-	pthread_mutex_lock(&p->lock);
 	while (p->nwaiting == 0 && p->nidle > 0 && may_hand_out(p)) {
 		s = next_idle(w, p, w->id);
 		herd_pool_take(p, s, w->id);
@@ -498,7 +496,7 @@ int herd_pool_checkout(struct herd_worker *w, struct herd_client *c)
 		} else if (!wants_test(w, s)) {
 			s->client = c;
 			c->server = s;
-			return 1;
+			return true;
 		} else {
 			/* One is on its way back to the pool, and to us, when it answers. */
 			herd_server_test(w, s);
@@ -507,6 +505,28 @@ int herd_pool_checkout(struct herd_worker *w, struct herd_client *c)
 		}
 		pthread_mutex_lock(&p->lock);
 	}
+	return false;
+}
+
+bool herd_pool_try(struct herd_worker *w, struct herd_client *c)
+{
+	struct herd_pool *p = c->pool;
+
+	pthread_mutex_lock(&p->lock);
+	if (link_idle(w, p, c))
+		return true;
+	pthread_mutex_unlock(&p->lock);
+	return false;
+}
+
+int herd_pool_checkout(struct herd_worker *w, struct herd_client *c)
+{
+	struct herd_pool *p = c->pool;
+
+	assert(!c->server && !c->queued);
+	pthread_mutex_lock(&p->lock);
+	if (link_idle(w, p, c))
+		return 1;
 	c->wait_us = w->now_us;
 	c->queued = true;
 	c->wait_welcome = false;

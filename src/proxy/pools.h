@@ -145,6 +145,8 @@ int herd_pool_mode(const struct herd_live *live, const struct herd_pool *p);
 
 /* A server for the client: it is linked and 1 returned; else the client is in the queue (0). */
 int herd_pool_checkout(struct herd_worker *w, struct herd_client *c);
+/* The same, but it never waits nor fails: true if an idle server was linked. */
+bool herd_pool_try(struct herd_worker *w, struct herd_client *c);
 /* Puts a login into the queue for the first server, unless its greeting is known already (1). */
 int herd_pool_welcome(struct herd_worker *w, struct herd_client *c);
 /* The client waits no longer. False: it was in no queue (any more). */

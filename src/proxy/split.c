@@ -13,7 +13,12 @@
 #include "sql/glance.h"
 #include "wire/msg.h"
 
-enum { BATCH_MAX_BYTES = 16 * 1024, BEGIN_MAX_BYTES = 256, READS_PATIENCE_US = 1000000 };
+enum {
+	BATCH_MAX_BYTES = 16 * 1024,
+	BEGIN_MAX_BYTES = 256,
+	READS_PATIENCE_US = 1000000,
+	SETTLE_US = 100000
+};
 
 static const char *const why_names[] = {
 	[HERD_WHY_TRANSACTION] = "read only transaction",
@@ -374,9 +379,10 @@ enum herd_split_step herd_split_choose(struct herd_client *c, const char *p, siz
 	struct herd_split *s = c->split;
 	int mode = mode_of(c);
 
+	s->asks = false;
 	if (mode == HERD_SPLIT_OFF) {
 		c->pool = s->home;
-		s->wrote = UINT64_MAX; /* nothing is followed now, and the mode may change */
+		s->owes = true; /* nothing is followed now, and the mode may change */
 		s->dirty = HERD_CLEAN;
 		return HERD_SPLIT_GO;
 	}
@@ -386,6 +392,13 @@ enum herd_split_step herd_split_choose(struct herd_client *c, const char *p, siz
 		return HERD_SPLIT_LATER;
 	enum herd_split_why why = choose(c, &r, mode);
 
+	s->writes_on = s->wrote_now ? why >= HERD_WHY_NREPLICA : s->writes_on;
+	s->wrote_now = false;
+	if (why < HERD_WHY_NREPLICA && s->owes && herd_worker_settings(c->w)->causal_reads) {
+		c->pool = s->home;
+		s->asks = true;
+		return HERD_SPLIT_GO;
+	}
 	s->go_home = false;
 	note_batch(s, *p);
 	if (why >= HERD_WHY_NREPLICA) {
@@ -500,6 +513,12 @@ bool herd_split_assigned(struct herd_client *c)
 	s->blocked = s->asking = s->again = false;
 	s->first = true;
 	s->seen = 0;
+	if (s->asks) {
+		s->asks = s->owes = false;
+		if (!herd_causal_ask_wrote(c))
+			c->server->conn.broken = true;
+		return false;
+	}
 	if (c->pool != s->home && !herd_causal_fits(c))
 		return false;
 	herd_split_inject(c);
@@ -520,7 +539,9 @@ bool herd_split_ends(struct herd_client *c)
 	s->dirty = HERD_CLEAN;
 	if (!herd_worker_settings(c->w)->causal_reads || mode_of(c) == HERD_SPLIT_OFF)
 		return false;
-	return herd_causal_ask_wrote(c);
+	s->wrote_now = true;
+	s->owes = s->writes_on || !herd_causal_ask_wrote(c);
+	return !s->owes;
 }
 
 void herd_split_tag(struct herd_client *c, const char *tag, size_t n)
@@ -633,8 +654,23 @@ bool herd_split_survives(struct herd_client *c)
 
 	s->asking = s->blocked = s->again = false;
 	if (c->pool == s->home && asked)
-		s->wrote = UINT64_MAX; /* until it writes again */
+		s->owes = true; /* the next primary is asked */
 	return asked || (c->replayable && c->replay.len == 0);
+}
+
+void herd_split_settle(struct herd_client *c)
+{
+	struct herd_split *s = c->split;
+
+	if (!s->owes || c->server || c->conn.in.len > 0 || mode_of(c) == HERD_SPLIT_OFF ||
+	    !herd_worker_settings(c->w)->causal_reads || !replicas_usable(s->home) ||
+	    c->w->now_us - c->query_us < SETTLE_US)
+		return;
+	c->pool = s->home;
+	c->wait_us = c->w->now_us;
+	s->asks = true;
+	if (herd_pool_try(c->w, c))
+		herd_relay_linked(c);
 }
 
 void herd_split_check_wait(struct herd_client *c)

@@ -7,8 +7,9 @@
  * whenever there is doubt. A transaction stays where it began, a pipeline up to its Sync too.
  *
  * Reads follow the client's own writes: after a transaction that may have written, the primary is
- * asked for its WAL position behind the client's back, and a replica is used only when it has
- * replayed that much (causal.c).
+ * asked for its WAL position, and a replica is used only when it has replayed that much (causal.c).
+ * That is asked behind the client's back, so that the answer is there when it reads; of one that
+ * goes from write to write, only when a read comes.
  */
 #pragma once
 #include "proxy/client.h"
@@ -61,6 +62,10 @@ struct herd_split {
 
 	/* causal.c */
 	bool asking;    /* a question about WAL is under way on its server */
+	bool owes;      /* it wrote, and how far was not asked yet */
+	bool asks;      /* its next server is for that question only */
+	bool wrote_now; /* its last transaction may have written */
+	bool writes_on; /* after the one before that it went on with a write */
 	uint64_t wrote; /* replicas must have replayed this; 0: anything will do */
 	uint32_t wrote_timeline;
 	uint64_t got; /* the answer so far, 0: none */
@@ -103,6 +108,10 @@ bool herd_split_retries(struct herd_client *c);
 bool herd_split_survives(struct herd_client *c);
 /* It waits for a server of the replicas' pool: too long? */
 void herd_split_check_wait(struct herd_client *c);
+/*
+ * It has been idle for a while: how far it wrote is asked now, not when the primary may be gone.
+ */
+void herd_split_settle(struct herd_client *c);
 /* The client leaves while only a question of the proxy is open: its server is kept. */
 bool herd_split_keep_server(struct herd_client *c);
 

@@ -234,3 +234,46 @@ def test_client_that_leaves_at_once(trio, causal):
             c.execute("update seen set v = %s where k = 25", (i,))
     wait_for(lambda: all(s["state"] in ("idle", "used") for s in causal.console("show servers")))
     assert before <= ids() and len(ids() - before) <= 2
+
+
+def test_writes_in_a_row(trio, causal):
+    """Who goes from write to write is asked only when it reads; and then it reads what it wrote."""
+    trio.caught_up()
+    trio.pause(trio.b, trio.c)
+    try:
+        with causal.connect(autocommit=False) as c:
+            for i in range(1, 11):
+                c.execute("update seen set v = %s where k = 26", (i,))
+                c.commit()
+            assert read(c, 26) == (10, False)
+            # It has changed its habit; and again.
+            for i in range(11, 14):
+                c.execute("update seen set v = %s where k = 26", (i,))
+                c.commit()
+                c.execute("update seen set v = %s where k = 27", (i,))
+                c.commit()
+                assert read(c, 26) == (i, False)
+                assert read(c, 27) == (i, False)
+    finally:
+        trio.resume(trio.b, trio.c)
+    with causal.connect(autocommit=False) as c:
+        for i in range(20, 25):
+            c.execute("update seen set v = %s where k = 26", (i,))
+            c.commit()
+        trio.caught_up()
+        assert read(c, 26) == (24, True)
+
+
+def test_debts_are_settled(trio):
+    """A client that rests after its writes is asked for meanwhile: its read needs no primary."""
+    px = proxy(trio, "settles")
+    with px.connect(autocommit=False) as c:
+        for i in range(5):
+            c.execute("update seen set v = %s where k = 28", (100 + i,))
+            c.commit()
+        after = trio.a.sql("select clock_timestamp()")[0][0]
+        wait_for(lambda: trio.a.sql(
+            "select count(*) from pg_stat_activity where query like '%pgherd: causal_reads%' "
+            f"and pid <> pg_backend_pid() and query_start > '{after}'")[0][0] == 1)
+        trio.caught_up()
+        wait_for(lambda: read(c, 28) == (104, True))
