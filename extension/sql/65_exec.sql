@@ -20,3 +20,9 @@ CREATE FUNCTION citus_internal.authinfo_changed() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'herd_authinfo_changed';
 CREATE TRIGGER authinfo_changed AFTER INSERT OR UPDATE OR DELETE ON pg_catalog.pg_dist_authinfo
 	FOR EACH ROW EXECUTE FUNCTION citus_internal.authinfo_changed();
+
+-- Reads on standbys: where a primary is, and whether a standby has got there.
+CREATE FUNCTION citus_internal.wal_position(OUT lsn bigint, OUT timeline int) RETURNS record
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_wal_position';
+CREATE FUNCTION citus_internal.check_standby(lsn bigint, timeline int) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_check_standby';

@@ -49,12 +49,14 @@
 #define herd_identity_sequence(rel, attno) getIdentitySequence((rel), (attno), false)
 #define herd_vxid_backend(vxid) ((vxid).procNumber)
 #define herd_backend_proc(id) ProcNumberGetProc(id)
+#define herd_lxid() (MyProc->vxid.lxid)
 #else
 #define herd_reindex_relation(relid, flags, params) reindex_relation((relid), (flags), (params))
 #define herd_identity_sequence(rel, attno)                                                         \
 	getIdentitySequence(RelationGetRelid(rel), (attno), false)
 #define herd_vxid_backend(vxid) ((vxid).backendId)
 #define herd_backend_proc(id) BackendIdGetProc(id)
+#define herd_lxid() (MyProc->lxid)
 #endif
 
 /* Nobody's rights are checked on a relation of the query: those on the statement's own are. */

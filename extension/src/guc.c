@@ -145,7 +145,6 @@ static const struct accepted_string strings[] = {
 
 static const struct accepted_enum enums[] = {
 	{ "citus.local_table_join_policy", { "auto", "never", "prefer-local", "prefer-distributed" } },
-	{ "citus.task_assignment_policy", { "greedy", "round-robin", "first-replica" } },
 	{ "citus.explain_analyze_sort_method", { "execution-time", "taskId" } },
 	{ "citus.metadata_sync_mode", { "transactional", "nontransactional" } },
 	{ "citus.create_object_propagation", { "immediate", "deferred", "automatic" } },

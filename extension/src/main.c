@@ -6,6 +6,7 @@
 #include "conn/login.h"
 #include "conn/settings.h"
 #include "ddl/ddl.h"
+#include "exec/standby.h"
 #include "fmgr.h"
 #include "guc.h"
 #include "miscadmin.h"
@@ -54,6 +55,7 @@ void _PG_init(void)
 	herd_guc_init();
 	herd_metadata_init();
 	herd_budget_init();
+	herd_standby_init();
 	herd_login_init();
 	herd_settings_init();
 	herd_txn_init();

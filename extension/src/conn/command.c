@@ -1,10 +1,13 @@
 #include "conn/session.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "conn/secondary.h"
 #include "conn/settings.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "port/pg_bswap.h"
 #include "storage/ipc.h"
 #include "txn/internal.h"
 #include "utils/memutils.h"
@@ -172,6 +175,8 @@ void herd_conn_send_setup(HerdConn *c, bool in_block, bool writes)
 	if (c->lost)
 		herd_conn_raise_lost(c);
 	Assert(!c->simple);
+	if (writes)
+		herd_session_writes();
 	c->used = true;
 	herd_settings_send(c);
 	if (in_block || c->level > 0) {
@@ -285,8 +290,8 @@ static HerdStatement *statement_for(HerdConn *c, const char *sql, const HerdPara
 	return st;
 }
 
-void herd_conn_send(HerdConn *c, const char *sql, const HerdParams *params, bool binary,
-		    bool reusable, int task, bool rows)
+static void send_as(HerdConn *c, HerdCmd cmd, const char *sql, const HerdParams *params,
+		    bool binary, bool reusable, int task, bool rows)
 {
 	HerdStatement *st = reusable ? statement_for(c, sql, params) : NULL;
 	int n = params ? params->n : 0;
@@ -295,7 +300,7 @@ void herd_conn_send(HerdConn *c, const char *sql, const HerdParams *params, bool
 	const int *formats = n > 0 ? params->formats : NULL;
 
 	herd_conn_log(c, sql);
-	expect_push(c, HERD_CMD_TASK, task, rows, NULL);
+	expect_push(c, cmd, task, rows, NULL);
 	if (st) {
 		char name[32];
 
@@ -306,6 +311,27 @@ void herd_conn_send(HerdConn *c, const char *sql, const HerdParams *params, bool
 		sent_or_lost(c, PQsendQueryParams(c->pg, sql, n, n > 0 ? params->types : NULL,
 						  values, lengths, formats, binary));
 	}
+}
+
+void herd_conn_send(HerdConn *c, const char *sql, const HerdParams *params, bool binary,
+		    bool reusable, int task, bool rows)
+{
+	send_as(c, HERD_CMD_TASK, sql, params, binary, reusable, task, rows);
+}
+
+void herd_conn_send_check(HerdConn *c, uint64 lsn, uint32 timeline)
+{
+	uint64 wire_lsn = pg_hton64(lsn);
+	uint32 wire_timeline = pg_hton32(timeline);
+	HerdParams params = { .n = 2,
+			      .types = (Oid[]){ INT8OID, INT4OID },
+			      .values =
+				      (const char *[]){ (char *)&wire_lsn, (char *)&wire_timeline },
+			      .lengths = (int[]){ sizeof(wire_lsn), sizeof(wire_timeline) },
+			      .formats = (int[]){ 1, 1 } };
+
+	send_as(c, HERD_CMD_CHECK, "SELECT citus_internal.check_standby($1, $2)", &params, true,
+		true, -1, false);
 }
 
 void herd_conn_send_sync(HerdConn *c)
@@ -377,7 +403,8 @@ HerdReceived herd_conn_receive(HerdConn *c, int *task, PGresult **ret)
 		default:
 			if (e->cmd == HERD_CMD_BIND)
 				c->lost = true;
-			if (c->tell_loss && herd_conn_is_loss(c, res)) {
+			if (c->tell_loss &&
+			    (herd_conn_is_loss(c, res) || herd_conn_is_standbys(c, e->cmd, res))) {
 				PQclear(res);
 				return HERD_RECEIVED_LOST;
 			}

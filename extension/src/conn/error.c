@@ -94,6 +94,22 @@ bool herd_conn_is_loss(HerdConn *c, const PGresult *res)
 	return true;
 }
 
+bool herd_conn_is_standbys(HerdConn *c, HerdCmd cmd, const PGresult *res)
+{
+	static const char *const states[] = { "40001", "40P01", "25006", "55000" };
+	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+	const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+	bool found = cmd == HERD_CMD_CHECK;
+
+	if (!c->standby || herd_secondaries_only || !state)
+		return false;
+	for (int i = 0; i < lengthof(states) && !found; i++)
+		found = strcmp(state, states[i]) == 0;
+	if (found)
+		c->loss = MemoryContextStrdup(c->cxt, message ? message : "");
+	return found;
+}
+
 void herd_conn_raise_lost(HerdConn *c)
 {
 	char *why = c->loss ? pstrdup(c->loss) : first_line(PQerrorMessage(c->pg));

@@ -12,6 +12,9 @@ int herd_slow_start_ms = 10;
 bool herd_force_parallel;
 bool herd_binary_protocol = true;
 bool herd_secondaries_only;
+bool herd_secondaries_auto;
+int herd_max_secondary_lag_ms = 1000;
+int herd_assignment_policy;
 char *herd_cluster_name;
 bool herd_propagate_set_local;
 int herd_worker_min_messages = NOTICE;
@@ -22,6 +25,14 @@ static int use_secondary_nodes, propagate_set_commands;
 static const struct config_enum_entry secondary_modes[] = {
 	{ "never", 0, false },
 	{ "always", 1, false },
+	{ "auto", 2, false },
+	{ NULL, 0, false },
+};
+
+static const struct config_enum_entry assignment_policies[] = {
+	{ "greedy", HERD_ASSIGN_GREEDY, false },
+	{ "round-robin", HERD_ASSIGN_ROUND_ROBIN, false },
+	{ "first-replica", HERD_ASSIGN_FIRST_REPLICA, false },
 	{ NULL, 0, false },
 };
 
@@ -42,6 +53,7 @@ static const struct config_enum_entry log_levels[] = {
 static void assign_secondaries(int newval, void *extra)
 {
 	herd_secondaries_only = newval == 1;
+	herd_secondaries_auto = newval == 2;
 }
 
 static void assign_propagate(int newval, void *extra)
@@ -91,9 +103,34 @@ static void define_results(void)
 				 NULL, NULL, NULL);
 }
 
+static void define_places(void)
+{
+	DefineCustomEnumVariable("citus.use_secondary_nodes",
+				 "Whether reads go to secondary nodes instead of primaries.",
+				 "With \"always\" nothing can be written; with \"auto\" they go "
+				 "there when citus.max_secondary_lag allows it.",
+				 &use_secondary_nodes, 0, secondary_modes, PGC_USERSET, 0, NULL,
+				 assign_secondaries, NULL);
+	DefineCustomIntVariable("citus.max_secondary_lag",
+				"How old the rows that a secondary node gives may be.",
+				"With citus.use_secondary_nodes = auto. 0: what was committed "
+				"before a statement began is always seen.",
+				&herd_max_secondary_lag_ms, 1000, 0, INT_MAX, PGC_USERSET,
+				GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+		"citus.cluster_name",
+		"nodecluster of the secondaries that serve this session's reads.", NULL,
+		&herd_cluster_name, "default", PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("citus.task_assignment_policy",
+				 "Which of several places with the same rows is read.", NULL,
+				 &herd_assignment_policy, HERD_ASSIGN_GREEDY, assignment_policies,
+				 PGC_USERSET, 0, NULL, NULL, NULL);
+}
+
 void herd_options_init(void)
 {
 	define_pools();
+	define_places();
 	define_results();
 	DefineCustomIntVariable(
 		"citus.node_hold_timeout",
@@ -101,14 +138,6 @@ void herd_options_init(void)
 		"there.",
 		NULL, &herd_node_hold_timeout_ms, 60000, 0, 3600000, PGC_USERSET, GUC_UNIT_MS, NULL,
 		NULL, NULL);
-	DefineCustomEnumVariable("citus.use_secondary_nodes",
-				 "Whether reads go to secondary nodes instead of primaries.",
-				 "With \"always\" nothing can be written.", &use_secondary_nodes, 0,
-				 secondary_modes, PGC_USERSET, 0, NULL, assign_secondaries, NULL);
-	DefineCustomStringVariable(
-		"citus.cluster_name",
-		"nodecluster of the secondaries that serve this session's reads.", NULL,
-		&herd_cluster_name, "default", PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("citus.propagate_set_commands",
 				 "Whether SET LOCAL holds on other nodes as well.", NULL,
 				 &propagate_set_commands, 0, propagate_modes, PGC_USERSET, 0, NULL,

@@ -3,6 +3,7 @@
 #include "catalog/metadata.h"
 #include "commands/dbcommands.h"
 #include "conn/options.h"
+#include "conn/secondary.h"
 #include "conn/session.h"
 #include "exec/internal.h"
 #include "miscadmin.h"
@@ -295,6 +296,7 @@ static List *query_nodes(const HerdNode **nodes, const char **sqls, int n, const
 	Probe *probes = palloc0(Max(n, 1) * sizeof(*probes));
 	List *results = NIL;
 
+	herd_session_writes(); /* perhaps */
 	PG_TRY();
 	{
 		for (int i = 0; i < n; i++)

@@ -11,6 +11,7 @@
 #include "conn/budget.h"
 #include "conn/login.h"
 #include "conn/options.h"
+#include "conn/secondary.h"
 #include "exec/internal.h"
 #include "guc.h"
 #include "mb/pg_wchar.h"
@@ -30,6 +31,9 @@
 dlist_head herd_conns = DLIST_STATIC_INIT(herd_conns);
 
 static MemoryContext conns_cxt;
+
+/* A secondary that could not be reached is left alone for so long, when there are others. */
+#define AVOID_MS 5000
 
 /* -- opening and closing ----------------------------------------------------------------------- */
 
@@ -53,6 +57,7 @@ static HerdConn *open_counted(const HerdNode *node, const char *user, bool requi
 	c->user = MemoryContextStrdup(cxt, user);
 	c->bound = strcmp(login, user) == 0;
 	c->pooled = herd_node_poolinfo(node->nodeid)[0] != '\0';
+	c->standby = !node->primary;
 	c->opened_at = GetCurrentTimestamp();
 	c->polling = PGRES_POLLING_FAILED;
 	c->busy_level = GetCurrentTransactionNestLevel();
@@ -181,7 +186,7 @@ static bool in_recovery(const HerdConn *c)
 {
 	const char *value = PQparameterStatus(c->pg, "in_hot_standby");
 
-	if (herd_secondaries_only)
+	if (c->standby)
 		return false;
 	return value && strcmp(value, "on") == 0;
 }
@@ -231,6 +236,8 @@ static HerdConn *take_cached(const HerdNode *node, const char *user)
 
 		if (c->used || c->owner || herd_conn_busy(c) || c->polling != PGRES_POLLING_OK)
 			continue;
+		if (c->standby != !node->primary || (c->standby && c->nodeid != node->nodeid))
+			continue;
 		if (c->groupid == node->groupid && !same_place(c, node, user) &&
 		    strcmp(c->user, user) == 0) {
 			herd_conn_close(c); /* the group has moved */
@@ -269,18 +276,16 @@ typedef enum Opened {
 } Opened;
 
 /* Closes it unless OPENED; *why is palloc'd. */
-static Opened finish_open(HerdConn *c, const HerdNode *node, char **why)
+static Opened finish_open(HerdConn *c, const HerdNode *node, int timeout_ms, char **why)
 {
-	TimestampTz deadline =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), herd_node_connection_timeout_ms);
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 	Opened result = OPENED_NEVER;
 
 	while (c->polling == PGRES_POLLING_READING || c->polling == PGRES_POLLING_WRITING) {
 		long left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 
 		if (left <= 0) {
-			*why = psprintf("The node did not answer within %d ms.",
-					herd_node_connection_timeout_ms);
+			*why = psprintf("The node did not answer within %d ms.", timeout_ms);
 			herd_conn_close(c);
 			return OPENED_NOT_YET;
 		}
@@ -314,30 +319,17 @@ static void pause_before_retry(int attempt)
 	CHECK_FOR_INTERRUPTS();
 }
 
-static const HerdNode *secondary(int32 groupid)
-{
-	ListCell *lc;
-
-	foreach (lc, herd_nodes()) {
-		const HerdNode *node = lfirst(lc);
-
-		if (node->groupid == groupid && !node->primary && node->active &&
-		    strcmp(node->cluster, herd_cluster_name) == 0)
-			return node;
-	}
-	return NULL;
-}
-
 /*
- * The group's primary, or with citus.use_secondary_nodes its secondary in this cluster, under the
- * group's lock; NULL when there is none at present.
+ * The group's primary, or with citus.use_secondary_nodes = always a secondary in this cluster,
+ * under the group's lock; NULL when there is none at present.
  */
 static const HerdNode *look_up(int32 groupid)
 {
 	herd_group_lock(groupid, false);
 	/* Who held the lock may have moved the group. */
 	AcceptInvalidationMessages();
-	return herd_secondaries_only ? secondary(groupid) : herd_node_primary(groupid);
+	return herd_secondaries_only ? herd_secondary_of(groupid, true)
+				     : herd_node_primary(groupid);
 }
 
 /* Gives the lock up for a moment: the one who brings the group back needs it. */
@@ -398,7 +390,7 @@ static HerdConn *acquire(const HerdNode *node, const char *user, HerdConn *c)
 
 		if (c->polling == PGRES_POLLING_OK)
 			return c;
-		opened = finish_open(c, node, &why);
+		opened = finish_open(c, node, herd_node_connection_timeout_ms, &why);
 		if (opened == OPENED)
 			return c;
 		if (opened == OPENED_OTHERWISE) {
@@ -407,12 +399,40 @@ static HerdConn *acquire(const HerdNode *node, const char *user, HerdConn *c)
 		}
 		if (opened != OPENED_NOT_YET || GetCurrentTimestamp() >= deadline)
 			raise_no_connection(node, user, why, opened == OPENED_NO_PASSWORD);
+		if (!node->primary)
+			herd_secondary_avoid(node->nodeid, AVOID_MS);
 		let_others(groupid, attempt);
 		node = group_node(groupid, deadline);
 		c = take_cached(node, user);
 		if (!c)
 			c = herd_conn_open(node, user);
 	}
+}
+
+HerdConn *herd_conn_try(const HerdNode *node, int timeout_ms)
+{
+	const char *user = GetUserNameFromId(GetUserId(), false);
+	HerdConn *c = take_cached(node, user);
+	char *why;
+
+	herd_txn_begin_use();
+	for (int attempt = 0; !c && attempt < 2; attempt++) {
+		c = herd_conn_open_extra(node, user);
+		if (!c)
+			return NULL;
+		switch (finish_open(c, node, timeout_ms, &why)) {
+		case OPENED:
+			break;
+		case OPENED_OTHERWISE:
+			c = NULL;
+			break;
+		default:
+			ereport(DEBUG1, (errmsg_internal("could not connect to %s:%d: %s",
+							 node->host, node->port, why)));
+			return NULL;
+		}
+	}
+	return c;
 }
 
 static HerdConn *claim(HerdConn *c)
@@ -503,6 +523,11 @@ const HerdNode *herd_conn_node(int32 groupid)
 HerdConn *herd_conn_take_idle(int32 groupid)
 {
 	return take_cached(group_node(groupid, hold_end()), GetUserNameFromId(GetUserId(), false));
+}
+
+HerdConn *herd_conn_take_idle_to(const HerdNode *node)
+{
+	return take_cached(node, GetUserNameFromId(GetUserId(), false));
 }
 
 /* -- the cache --------------------------------------------------------------------------------- */

@@ -26,6 +26,7 @@ struct HerdExec;
 typedef enum HerdCmd {
 	HERD_CMD_SETUP,   /* BEGIN, SAVEPOINT, settings: success is all that matters */
 	HERD_CMD_BIND,    /* gives the session to the role, see login.c */
+	HERD_CMD_CHECK,   /* asks a standby whether it is up to date: an error counts as a loss */
 	HERD_CMD_PREPARE, /* Parse of a named statement */
 	HERD_CMD_TASK,    /* a command whose rows and tag somebody wants */
 	HERD_CMD_SYNC     /* end of a pipeline: one result and no NULL after it */
@@ -65,6 +66,7 @@ typedef struct HerdConn {
 	bool fd_reserved;
 	bool bound;              /* its session has the rights of user, and no others */
 	bool pooled;             /* through the pooler of pg_dist_poolinfo */
+	bool standby;            /* of a node that is no primary */
 	struct HerdShare *share; /* where it is counted, see budget.h */
 	TimestampTz opened_at;
 
@@ -123,6 +125,10 @@ extern const HerdNode *herd_conn_node(int32 groupid);
 extern void herd_conn_main_all(const int32 *groupids, int ngroups);
 /* An idle cached connection to the group's primary besides the main one, or NULL. */
 extern HerdConn *herd_conn_take_idle(int32 groupid);
+/* The same to this node. */
+extern HerdConn *herd_conn_take_idle_to(const HerdNode *node);
+/* A ready connection to this node, one of the cache or a new one; NULL when there is none soon. */
+extern HerdConn *herd_conn_try(const HerdNode *node, int timeout_ms);
 /*
  * Starts a connection with all parameters; NULL when libpq is out of memory. pooled: statements of
  * users go through the pooler of pg_dist_poolinfo; what looks after the nodes must not.
@@ -156,6 +162,8 @@ extern char *herd_conn_superuser(void);
 extern void herd_conn_send_setup(HerdConn *c, bool in_block, bool writes);
 /* A command whose success is all that matters. */
 extern void herd_conn_send_plain(HerdConn *c, const char *sql);
+/* A standby's promise that it has replayed so much: what follows is not run if it has not. */
+extern void herd_conn_send_check(HerdConn *c, uint64 lsn, uint32 timeline);
 extern void herd_conn_send_setting(HerdConn *c, const char *sql);
 extern void herd_conn_send_bind(HerdConn *c, const char *sql);
 typedef struct HerdParams {
@@ -227,6 +235,11 @@ extern void herd_conn_cancel_session(PGconn *pg);
 extern void herd_conn_raise(HerdConn *c, PGresult *res) HERD_NORETURN;
 /* True when the error says that the session has ended; notes what is known in the loss fields. */
 extern bool herd_conn_is_loss(HerdConn *c, const PGresult *res);
+/*
+ * True when the error is one of a standby that the primary would not raise: it is behind, recovery
+ * needs what the statement reads, or something writes. Notes it in the loss field.
+ */
+extern bool herd_conn_is_standbys(HerdConn *c, HerdCmd cmd, const PGresult *res);
 /* The connection broke. */
 extern void herd_conn_raise_lost(HerdConn *c) HERD_NORETURN;
 /* Takes over libpq's notices; installed on every connection. */

@@ -8,6 +8,7 @@
 #include "conn/settings.h"
 #include "exec/internal.h"
 #include "exec/run.h"
+#include "exec/standby.h"
 #include "executor/executor.h"
 #include "guc.h"
 #include "miscadmin.h"
@@ -200,6 +201,8 @@ static void send_task(HerdExec *exec, Worker *w, int task)
 	if (job->stats)
 		job->stats[task] = (HerdTaskStats){ .sent = GetCurrentTimestamp() };
 	herd_conn_send_setup(w->conn, pool->in_block, job->modifies);
+	if (pool->lsn != 0 && w->conn->standby)
+		herd_conn_send_check(w->conn, pool->lsn, pool->timeline);
 	if (job->code)
 		herd_conn_send_adopt(w->conn);
 	if (pool->in_block && !job->holds)
@@ -277,16 +280,21 @@ static void lock_reference(HerdExec *exec)
 static void open_pools(HerdExec *exec, bool in_block, bool lone)
 {
 	int32 *groups = palloc((exec->npools + 1) * sizeof(int32));
+	int ngroups = 0;
 	bool one_each;
 
-	for (int i = 0; i < exec->npools; i++)
-		groups[i] = exec->pools[i].groupid;
-	herd_conn_main_all(groups, exec->npools);
+	if (herd_secondaries_auto && !in_block && !exec->job->modifies)
+		herd_standby_choose(exec);
+	for (int i = 0; i < exec->npools; i++) {
+		if (!exec->pools[i].first)
+			groups[ngroups++] = exec->pools[i].groupid;
+	}
+	herd_conn_main_all(groups, ngroups);
 	one_each = in_block && !(exec->job->modifies && lone && !herd_sequential_modify &&
 				 !IsolationUsesXactSnapshot());
 	for (int i = 0; i < exec->npools; i++) {
 		Pool *pool = &exec->pools[i];
-		HerdConn *c = herd_conn_main(pool->groupid);
+		HerdConn *c = pool->first ? pool->first : herd_conn_main(pool->groupid);
 
 		bool in_use = c->level > 0 && !c->only_holds;
 

@@ -8,6 +8,7 @@
  */
 #include "conn/options.h"
 #include "exec/run.h"
+#include "exec/standby.h"
 #include "guc.h"
 #include "miscadmin.h"
 
@@ -86,9 +87,10 @@ static bool is_worth_it(Pool *pool, TimestampTz now)
 static bool add_one(HerdExec *exec, int pool)
 {
 	int32 groupid = exec->pools[pool].groupid;
-	HerdConn *c = herd_conn_take_idle(groupid);
+	HerdConn *c = exec->pools[pool].standby ? herd_standby_extra(&exec->pools[pool])
+						: herd_conn_take_idle(groupid);
 
-	if (!c) {
+	if (!c && !exec->pools[pool].standby) {
 		MemoryContext old = MemoryContextSwitchTo(exec->cxt);
 		const HerdNode *node = herd_conn_node(groupid);
 

@@ -10,8 +10,12 @@
  * errors.
  */
 #include "conn/options.h"
+#include "conn/secondary.h"
 #include "exec/run.h"
 #include "utils/timestamp.h"
+
+/* A standby that was lost, or is behind. */
+#define AVOID_MS 1000
 
 #define foreach_task_of(exec, w, t)                                                                \
 	for (int t = 0; t < (exec)->job->ntasks; t++)                                              \
@@ -103,6 +107,10 @@ void herd_exec_retry(HerdExec *exec, Worker *w)
 	ereport(DEBUG1, (errmsg_internal("connection to %s:%d was lost: trying again: %s", c->host,
 					 c->port, c->loss ? c->loss : "")));
 	take_back_tasks(exec, w, in_block);
+	if (c->standby) {
+		herd_secondary_avoid(c->nodeid, AVOID_MS);
+		exec->pools[w->pool].standby = NULL;
+	}
 	w->conn = NULL;
 	exec->pools[w->pool].nworkers--;
 	herd_exec_workers_changed(exec);

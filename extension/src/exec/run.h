@@ -22,6 +22,11 @@ typedef struct Pool {
 	bool failed;   /* further connections cannot be had or are of no use */
 	int *tasks;
 	int ntasks, next;
+	/* A standby that may do its tasks, and what it must have replayed; see standby.h. */
+	const HerdNode *standby;
+	HerdConn *first; /* to it, ready */
+	uint64 lsn;
+	uint32 timeline;
 	int *redo; /* tasks that were sent and have to be sent again */
 	int nredo;
 	int nworkers;

@@ -19,6 +19,8 @@
 
 #include "catalog/metadata.h"
 #include "compat.h"
+#include "conn/options.h"
+#include "conn/secondary.h"
 #include "guc.h"
 #include "move/move.h"
 #include "plan/remote.h"
@@ -297,6 +299,17 @@ int32 herd_remote_shard_group(const HerdTable *table, int index)
 	return shard->groups[0];
 }
 
+/* The place of a statement of one task: of a reference table's, what the user's policy says. */
+static int32 only_group(const HerdRemote *remote, const HerdTable *table, int index)
+{
+	const HerdShard *shard = &table->shards[index];
+
+	if (shard->ngroups > 1 && herd_assignment_policy != HERD_ASSIGN_GREEDY &&
+	    remote->writes == NIL && remote->moves == NIL && !remote->in_txn)
+		return shard->groups[herd_assign_place(shard->ngroups, (int32)table->relid)];
+	return herd_remote_shard_group(table, index);
+}
+
 static ParamListInfo text_params(const HerdRemote *remote, ParamListInfo params)
 {
 	ParamListInfo result;
@@ -431,7 +444,7 @@ HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDe
 	}
 	job->ntasks = 1;
 	job->tasks = palloc0(sizeof(HerdTask));
-	set_task(remote, job->tasks, table, first, herd_remote_shard_group(table, first));
+	set_task(remote, job->tasks, table, first, only_group(remote, table, first));
 	return job;
 }
 

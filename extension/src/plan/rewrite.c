@@ -14,6 +14,7 @@
 #include "utils/rel.h"
 
 #include "compat.h"
+#include "conn/options.h"
 #include "guc.h"
 #include "plan/decorrelate.h"
 #include "plan/leaves.h"
@@ -452,7 +453,8 @@ static bool only_local_reads(Query *query)
 		for (int i = 0; i < leaf->table->shards[0].ngroups; i++)
 			if (leaf->table->shards[0].groups[i] == herd_local_group())
 				here = true;
-		if (!here)
+		if (!here || (leaf->table->shards[0].ngroups > 1 &&
+			      herd_assignment_policy != HERD_ASSIGN_GREEDY))
 			return false;
 	}
 	return true;

@@ -17,6 +17,12 @@ extern void herd_txn_use_local_group(void);
  */
 extern bool herd_txn_lone_statement(void);
 
+/*
+ * True when what is run now reads for a statement that only reads, and nothing else can be done in
+ * its transaction: a SELECT by itself outside any block, or anything in a READ ONLY transaction.
+ */
+extern bool herd_txn_only_reads(void);
+
 /* The state of the innermost plan that is being run for rows, or NULL. */
 extern struct EState *herd_txn_running(void);
 

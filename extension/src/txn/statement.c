@@ -33,6 +33,8 @@ static ProcessUtility_hook_type prev_utility;
 static int depth;
 /* The outermost one runs a plan that is a single scan of ours. */
 static bool lone_plan;
+/* The outermost one is a SELECT that writes and locks nothing, as far as its plan says. */
+static bool reading_plan;
 /* The outermost one came as a simple query, in a message of its own. */
 static bool simple_query;
 /* Inside EXECUTE or EXPLAIN of the user, which do not count as a level. */
@@ -56,6 +58,8 @@ static void enter(const PlannedStmt *stmt)
 {
 	if (depth == 0) {
 		lone_plan = is_lone_plan(stmt);
+		reading_plan = stmt->commandType == CMD_SELECT && !stmt->hasModifyingCTE &&
+			       stmt->rowMarks == NIL;
 		if (!wrapped)
 			simple_query = is_simple_query();
 	}
@@ -217,6 +221,18 @@ bool herd_txn_lone_statement(void)
 	if (in_block() || !lone_plan || MyBackendType != B_BACKEND || !ActivePortal)
 		return false;
 	if (MyXactFlags & XACT_FLAGS_PIPELINING)
+		return false;
+	return simple_query || sync_follows();
+}
+
+bool herd_txn_only_reads(void)
+{
+	if (XactIsoLevel != XACT_READ_COMMITTED || MyBackendType != B_BACKEND)
+		return false;
+	if (XactReadOnly)
+		return true;
+	if (in_block() || !reading_plan || !ActivePortal || (MyXactFlags & XACT_FLAGS_PIPELINING) ||
+	    TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		return false;
 	return simple_query || sync_follows();
 }
