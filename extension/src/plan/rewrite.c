@@ -18,6 +18,7 @@
 #include "guc.h"
 #include "plan/decorrelate.h"
 #include "plan/leaves.h"
+#include "plan/order.h"
 #include "plan/part.h"
 #include "plan/rewrite.h"
 #include "plan/route.h"
@@ -473,6 +474,8 @@ static bool rewrite_whole(Query *query, HerdPlanning *planning)
 		return true;
 	}
 	herd_inline_ctes(query);
+	if (herd_keep_order(query))
+		return false;
 	if (herd_rewrite_tier1(query, planning))
 		return true;
 	if (herd_join_scalars(query) && herd_rewrite_tier1(query, planning))
