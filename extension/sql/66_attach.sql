@@ -2,8 +2,8 @@
 -- of views.
 CREATE FUNCTION citus_internal.shard_trigger() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'herd_shard_trigger';
-CREATE FUNCTION citus_internal.adopt_session(started bigint, names text[], vals text[])
-	RETURNS void LANGUAGE C STRICT VOLATILE AS 'MODULE_PATHNAME', 'herd_adopt_session';
+CREATE FUNCTION citus_internal.adopt_session(started bigint) RETURNS void
+	LANGUAGE C STRICT VOLATILE AS 'MODULE_PATHNAME', 'herd_adopt_session';
 CREATE FUNCTION citus_internal.check_option(view text, condition bool, checked record)
 	RETURNS bool LANGUAGE C IMMUTABLE AS 'MODULE_PATHNAME', 'herd_check_option';
 
@@ -23,3 +23,7 @@ END $$;
 -- The seed of TABLESAMPLE .. REPEATABLE for one shard.
 CREATE FUNCTION citus_internal.sample_seed(seed float8, zero int, shard int) RETURNS float8
 	LANGUAGE sql IMMUTABLE AS 'SELECT seed + shard * 0.6180339887';
+
+-- Functions of triggers, called by those that are there: whoever may execute one can make another.
+REVOKE EXECUTE ON FUNCTION citus_internal.catalog_changed(), citus_internal.authinfo_changed(),
+	citus_internal.dropped() FROM public;

@@ -8,6 +8,7 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/tables.h"
 #include "commands/trigger.h"
+#include "conn/adopt.h"
 #include "conn/conn.h"
 #include "ddl/local.h"
 #include "executor/spi.h"
@@ -84,12 +85,6 @@ char *herd_node_poolinfo(int32 nodeid)
 
 /* -- passing credentials on -------------------------------------------------------------------- */
 
-/* A change comes from a node that has told all others already. */
-static bool comes_from_node(void)
-{
-	return application_name && strncmp(application_name, "citus_internal", 14) == 0;
-}
-
 static char *column_literal(HeapTuple tuple, TupleDesc desc, int attno)
 {
 	return quote_literal_cstr(SPI_getvalue(tuple, desc, attno));
@@ -143,9 +138,14 @@ PGDLLEXPORT Datum herd_authinfo_changed(PG_FUNCTION_ARGS)
 	TupleDesc desc;
 	List *groups;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(data->tg_event))
-		elog(ERROR, "authinfo_changed is a trigger for rows");
-	if (!herd_enabled() || comes_from_node() || (groups = herd_other_groups()) == NIL)
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(data->tg_event) ||
+	    RelationGetRelid(data->tg_relation) !=
+		    get_relname_relid("pg_dist_authinfo", PG_CATALOG_NAMESPACE))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				errmsg("citus_internal.authinfo_changed is for rows of "
+				       "pg_dist_authinfo")));
+	/* a node that makes a change has told all others already */
+	if (!herd_enabled() || herd_session_is_internal() || (groups = herd_other_groups()) == NIL)
 		PG_RETURN_POINTER(NULL);
 	/* What is new serves to connect already. */
 	CommandCounterIncrement();

@@ -115,14 +115,6 @@ static const char *isolation_name(void)
 	}
 }
 
-/* What a rolled back savepoint, or the end of the block, has undone. */
-static void forget_adopted(HerdConn *c)
-{
-	if (c->adopted)
-		pfree(c->adopted);
-	c->adopted = NULL;
-}
-
 static void send_begin(HerdConn *c)
 {
 	StringInfoData sql;
@@ -138,7 +130,7 @@ static void send_begin(HerdConn *c)
 	c->released = 0;
 	c->wrote_level = 0;
 	c->only_holds = true;
-	forget_adopted(c);
+	c->adopted = 0;
 	herd_conn_send_plain(c, sql.data);
 	pfree(sql.data);
 }
@@ -162,12 +154,6 @@ static void send_savepoints(HerdConn *c)
 		herd_conn_send_plain(c, sql);
 		pfree(sql);
 	}
-}
-
-void herd_conn_send_setting(HerdConn *c, const char *sql)
-{
-	forget_adopted(c);
-	herd_conn_send_plain(c, sql);
 }
 
 void herd_conn_send_setup(HerdConn *c, bool in_block, bool writes)

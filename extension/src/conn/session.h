@@ -91,7 +91,7 @@ typedef struct HerdConn {
 	bool prepare_sent;      /* the prepared transaction may exist */
 	HerdSettings *settings; /* what the session was last given; NULL: nothing */
 	int locals_seen;        /* so many SET LOCAL of the transaction it has been given */
-	char *adopted;          /* what its transaction has adopted: see conn/adopt.h */
+	TimestampTz adopted;    /* its transaction's now(): see conn/adopt.h; 0 its own */
 	HTAB *statements;       /* of HerdStatement; NULL before the first */
 	dlist_head lru;         /* most recent first */
 	int nstatements;
@@ -164,7 +164,6 @@ extern void herd_conn_send_setup(HerdConn *c, bool in_block, bool writes);
 extern void herd_conn_send_plain(HerdConn *c, const char *sql);
 /* A standby's promise that it has replayed so much: what follows is not run if it has not. */
 extern void herd_conn_send_check(HerdConn *c, uint64 lsn, uint32 timeline);
-extern void herd_conn_send_setting(HerdConn *c, const char *sql);
 extern void herd_conn_send_bind(HerdConn *c, const char *sql);
 typedef struct HerdParams {
 	int n;

@@ -155,7 +155,7 @@ static void send_known(HerdConn *c, int i)
 			      : quote_literal_cstr(GetConfigOption(known[i].name, false, false));
 
 	/* SET, as poolers know it, and it takes no snapshot. */
-	herd_conn_send_setting(c, psprintf("SET %s = %s", known[i].name, value));
+	herd_conn_send_plain(c, psprintf("SET %s = %s", known[i].name, value));
 	c->settings->given[i] = true;
 }
 
@@ -263,8 +263,8 @@ static void send_custom(HerdConn *c, const struct config_generic *setting)
 	if (entry->value)
 		pfree(entry->value);
 	entry->value = value ? MemoryContextStrdup(c->cxt, value) : NULL;
-	herd_conn_send_setting(c, psprintf("SET %s = %s", quoted_name(setting->name),
-					   value ? quote_literal_cstr(value) : "DEFAULT"));
+	herd_conn_send_plain(c, psprintf("SET %s = %s", quoted_name(setting->name),
+					 value ? quote_literal_cstr(value) : "DEFAULT"));
 }
 
 static void send_customs(HerdConn *c)
@@ -427,7 +427,7 @@ void herd_settings_send_local(HerdConn *c)
 			continue;
 		sql = psprintf("SET LOCAL %s = %s", quoted_name(local->name),
 			       list ? identifier_list(value) : quote_literal_cstr(value));
-		herd_conn_send_setting(c, sql);
+		herd_conn_send_plain(c, sql);
 		pfree(sql);
 	}
 }
