@@ -23,7 +23,7 @@ static bool plain_type(Oid type)
 	return get_typtype(type) != TYPTYPE_PSEUDO;
 }
 
-static bool plain_signature(Oid agg)
+bool herd_agg_plain_signature(Oid agg)
 {
 	HeapTuple tup = SearchSysCache1(PROCOID, ObjectIdGetDatum(agg));
 	Form_pg_proc proc;
@@ -47,7 +47,7 @@ bool herd_agg_can_split(const Aggref *agg)
 	bool can;
 
 	if (agg->aggkind != AGGKIND_NORMAL || agg->aggorder != NIL || agg->aggdistinct != NIL ||
-	    agg->agglevelsup != 0 || agg->aggvariadic || !plain_signature(agg->aggfnoid))
+	    agg->agglevelsup != 0 || agg->aggvariadic || !herd_agg_plain_signature(agg->aggfnoid))
 		return false;
 	tup = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(agg->aggfnoid));
 	if (!HeapTupleIsValid(tup))

@@ -139,8 +139,11 @@ static AggInfo *read_aggregate(const char *name, MemoryContext memory)
 	look_up_state_type(info, memory);
 	init = SysCacheGetAttr(AGGFNOID, aggtup, Anum_pg_aggregate_agginitval, &isnull);
 	info->init = isnull ? NULL : TextDatumGetCString(init);
-	if (!OidIsValid(info->combine.oid) ||
-	    (info->type == INTERNALOID && !OidIsValid(info->serial.oid)))
+	if (agg->aggkind != AGGKIND_NORMAL || !OidIsValid(info->combine.oid) ||
+	    !herd_agg_plain_signature(oid) ||
+	    (info->type == INTERNALOID
+		     ? !OidIsValid(info->serial.oid) || !OidIsValid(info->deserial.oid)
+		     : get_typtype(info->type) == TYPTYPE_PSEUDO))
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("states of aggregate %s cannot be combined", name)));
 	check_rights(oid, proc->proowner, info);
@@ -148,6 +151,14 @@ static AggInfo *read_aggregate(const char *name, MemoryContext memory)
 	ReleaseSysCache(proctup);
 	MemoryContextSwitchTo(old);
 	return info;
+}
+
+/* What the name says now, when there is a state of what it said before, would read it wrongly. */
+static void check_same(const AggValue *value, const AggInfo *info)
+{
+	if (value != NULL && value->info != info && strcmp(value->info->name, info->name) != 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("the name of the aggregate is not the same in all rows")));
 }
 
 static MemoryContext aggregate_memory(FunctionCallInfo fcinfo)
@@ -250,6 +261,7 @@ Datum herd_partial_trans(PG_FUNCTION_ARGS)
 	AggInfo *info = info_of_call(fcinfo);
 	AggValue *value = PG_ARGISNULL(STATE_ARG) ? NULL : (AggValue *)PG_GETARG_POINTER(STATE_ARG);
 
+	check_same(value, info);
 	if (value == NULL) {
 		bool same = PG_NARGS() - FIRST_ARG == info->nargs;
 
@@ -349,6 +361,7 @@ Datum herd_combine_trans(PG_FUNCTION_ARGS)
 	AggInfo *info = info_of_call(fcinfo);
 	AggValue *value = PG_ARGISNULL(STATE_ARG) ? NULL : (AggValue *)PG_GETARG_POINTER(STATE_ARG);
 
+	check_same(value, info);
 	if (value == NULL) {
 		if (!IsA(fcinfo->context, AggState))
 			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

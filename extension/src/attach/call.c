@@ -7,8 +7,10 @@
 #include "access/table.h"
 #include "access/tupconvert.h"
 #include "commands/trigger.h"
+#include "compat.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -120,6 +122,14 @@ static HeapTuple call_trigger(const TriggerData *shard, Relation rel, const Trig
 	return result;
 }
 
+/* Who makes a table with the name of a shard may fire what he could have made a trigger of. */
+static bool may_fire(Relation shard, Relation rel, const Trigger *trigger)
+{
+	Oid owner = shard->rd_rel->relowner;
+
+	return owner == rel->rd_rel->relowner || herd_may_execute(trigger->tgfoid, owner);
+}
+
 PGDLLEXPORT Datum herd_shard_trigger(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = (TriggerData *)fcinfo->context;
@@ -138,7 +148,7 @@ PGDLLEXPORT Datum herd_shard_trigger(PG_FUNCTION_ARGS)
 	rel = table_open(relid, AccessShareLock);
 	trigger = trigger_of_table(rel, data->tg_trigger->tgname);
 	/* gone with its function, by CASCADE: the shard has not heard of it */
-	if (trigger != NULL)
+	if (trigger != NULL && may_fire(data->tg_relation, rel, trigger))
 		result = call_trigger(data, rel, trigger, CurrentMemoryContext);
 	table_close(rel, NoLock);
 	return PointerGetDatum(result);

@@ -318,6 +318,10 @@ PGDLLEXPORT Datum herd_set_colocation(PG_FUNCTION_ARGS)
 	const HerdTable *table = require_hash(PG_GETARG_OID(0));
 	ListCell *lc;
 
+	if (PG_GETARG_INT32(1) <= 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("colocation id must be positive")));
+	herd_table_check_colocation(table, (uint32)PG_GETARG_INT32(1));
 	herd_sql_exec_owner("INSERT INTO pg_catalog.pg_dist_colocation SELECT %d, shardcount, "
 			    "replicationfactor, distributioncolumntype, "
 			    "distributioncolumncollation FROM pg_catalog.pg_dist_colocation WHERE "

@@ -104,7 +104,7 @@ PGDLLEXPORT Datum herd_shard_name_sql(PG_FUNCTION_ARGS)
 				errmsg("relation with OID %u does not exist", relid)));
 	schema = get_namespace_name(get_rel_namespace(relid));
 	name = herd_shard_name(relname, (uint64)PG_GETARG_INT64(1));
-	if (PG_GETARG_BOOL(2) && strcmp(schema, "public") == 0)
+	if (PG_GETARG_BOOL(2) && schema && strcmp(schema, "public") == 0)
 		PG_RETURN_TEXT_P(cstring_to_text(quote_identifier(name)));
 	PG_RETURN_TEXT_P(cstring_to_text(quote_qualified_identifier(schema, name)));
 }
@@ -113,13 +113,13 @@ PGDLLEXPORT Datum herd_shard_name_sql(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(herd_column_name);
 PGDLLEXPORT Datum herd_column_name(PG_FUNCTION_ARGS)
 {
-	Node *node = stringToNode(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	char *name;
+	Var key;
 
-	if (!node || !IsA(node, Var))
+	if (!herd_key_parse(text_to_cstring(PG_GETARG_TEXT_PP(1)), &key))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("not a distribution column")));
-	name = get_attname(PG_GETARG_OID(0), ((Var *)node)->varattno, true);
+	name = get_attname(PG_GETARG_OID(0), key.varattno, true);
 	if (!name)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(name));

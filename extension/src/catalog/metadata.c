@@ -10,6 +10,7 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
+#include "catalog/tables.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
@@ -280,23 +281,23 @@ static void check_ranges(const HerdTable *table)
 
 static void read_key(HerdTable *table, const char *partkey)
 {
-	Var *var = (Var *)stringToNode(partkey);
 	TypeCacheEntry *type;
+	Var var;
 
-	if (!IsA(var, Var))
+	if (!herd_key_parse(partkey, &var))
 		elog(ERROR, "pg_dist_partition.partkey of table %u is not a column", table->relid);
-	table->keyattno = var->varattno;
-	table->keytype = var->vartype;
-	table->keytypmod = var->vartypmod;
-	table->keycollation = var->varcollid;
+	table->keyattno = var.varattno;
+	table->keytype = var.vartype;
+	table->keytypmod = var.vartypmod;
+	table->keycollation = var.varcollid;
 	/* gone in the same DROP as the table, which is on its way out: no key is hashed anymore */
-	if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(var->vartype)))
+	if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(var.vartype)))
 		return;
-	type = lookup_type_cache(getBaseType(var->vartype), TYPECACHE_HASH_PROC_FINFO);
+	type = lookup_type_cache(getBaseType(var.vartype), TYPECACHE_HASH_PROC_FINFO);
 	if (!OidIsValid(type->hash_proc))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
 				errmsg("type %s of the distribution column has no hash function",
-				       format_type_be(var->vartype))));
+				       format_type_be(var.vartype))));
 	table->keyhash = palloc0(sizeof(FmgrInfo));
 	fmgr_info_cxt(type->hash_proc, table->keyhash, CurrentMemoryContext);
 }
@@ -634,8 +635,11 @@ PGDLLEXPORT Datum herd_catalog_changed(PG_FUNCTION_ARGS)
 	TupleDesc desc;
 	bool isnull;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "herd_catalog_changed must be called as a trigger");
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+	    RelationGetNamespace(trigger->tg_relation) != PG_CATALOG_NAMESPACE)
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				errmsg("citus_internal.catalog_changed is for the extension's "
+				       "catalogs")));
 	if (!TRIGGER_FIRED_FOR_ROW(trigger->tg_event)) {
 		CacheInvalidateRelcache(trigger->tg_relation);
 		return PointerGetDatum(NULL);

@@ -15,6 +15,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -23,6 +24,9 @@
 
 static void require_owner(Oid relid)
 {
+	if (!get_rel_name(relid))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+				errmsg("relation with OID %u does not exist", relid)));
 	if (!herd_owns_relation(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
 }
@@ -64,8 +68,12 @@ char *herd_table_metadata_sql(const HerdTable *table)
 	return sql.data;
 }
 
+/* Without nulls: an array that has one says nothing about a shard. */
 static char *array_text(FunctionCallInfo fcinfo, int arg)
 {
+	if (PG_ARGISNULL(arg) || array_contains_nulls(PG_GETARG_ARRAYTYPE_P(arg)))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				errmsg("the description of a table must not have nulls")));
 	return quote_literal_cstr(OidOutputFunctionCall(F_ARRAY_OUT, PG_GETARG_DATUM(arg)));
 }
 
@@ -85,6 +93,39 @@ static char *key_node_text(Oid relid, const char *column, Var **key)
 	return nodeToString(*key);
 }
 
+static int array_items(FunctionCallInfo fcinfo, int arg)
+{
+	ArrayType *array = PG_GETARG_ARRAYTYPE_P(arg);
+
+	return ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+}
+
+/* Of the arguments as such; what they make together is looked at when it is there. */
+static void check_description(FunctionCallInfo fcinfo)
+{
+	char method = PG_GETARG_CHAR(1), repmodel = PG_GETARG_CHAR(4);
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(3) || PG_ARGISNULL(4))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				errmsg("the description of a table must not have nulls")));
+	if ((method != HERD_METHOD_HASH && method != HERD_METHOD_NONE) ||
+	    (repmodel != HERD_REPMODEL_2PC && repmodel != HERD_REPMODEL_STREAMING))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("a table cannot be distributed in this way"),
+				errhint("Known are hash distributed, single shard and reference "
+					"tables.")));
+	(void)array_text(fcinfo, 5);
+	(void)array_text(fcinfo, 6);
+	(void)array_text(fcinfo, 7);
+	(void)array_text(fcinfo, 8);
+	(void)array_text(fcinfo, 9);
+	if (array_items(fcinfo, 5) != array_items(fcinfo, 6) ||
+	    array_items(fcinfo, 5) != array_items(fcinfo, 7) ||
+	    array_items(fcinfo, 8) != array_items(fcinfo, 9))
+		ereport(ERROR, (errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				errmsg("the description of a table has arrays of unequal length")));
+}
+
 /*
  * add_table_metadata(table, method, key column, colocation id, replication model, shard ids, hash
  * minima, hash maxima, shard ids of placements, groups of placements): the owner of a table says
@@ -96,9 +137,11 @@ PGDLLEXPORT Datum herd_add_table_metadata(PG_FUNCTION_ARGS)
 	Oid relid = PG_GETARG_OID(0);
 	char method = PG_GETARG_CHAR(1), repmodel = PG_GETARG_CHAR(4);
 	int32 colocationid = PG_GETARG_INT32(3);
-	char *keytext = NULL;
+	char *keytext = NULL, *placed_shards, *placed_groups;
 	Var *key = NULL;
+	uint64 placed;
 
+	check_description(fcinfo);
 	require_owner(relid);
 	if (!PG_ARGISNULL(2))
 		keytext = key_node_text(relid, text_to_cstring(PG_GETARG_TEXT_PP(2)), &key);
@@ -116,9 +159,17 @@ PGDLLEXPORT Datum herd_add_table_metadata(PG_FUNCTION_ARGS)
 			    "unnest(%s::int8[], %s::int4[], %s::int4[]) u(id, low, high)",
 			    relid, method == HERD_METHOD_HASH ? "low, high" : "NULL, NULL",
 			    array_text(fcinfo, 5), array_text(fcinfo, 6), array_text(fcinfo, 7));
-	herd_sql_exec_owner("INSERT INTO pg_catalog.pg_dist_placement (shardid, groupid) "
-			    "SELECT * FROM unnest(%s::int8[], %s::int4[])",
-			    array_text(fcinfo, 8), array_text(fcinfo, 9));
+	placed_shards = array_text(fcinfo, 8);
+	placed_groups = array_text(fcinfo, 9);
+	placed = herd_sql_exec_owner(
+		"INSERT INTO pg_catalog.pg_dist_placement (shardid, groupid) SELECT p.* FROM "
+		"unnest(%s::int8[], %s::int4[]) p(shard, place) JOIN pg_catalog.pg_dist_shard s "
+		"ON s.shardid = p.shard AND s.logicalrelid = %u",
+		placed_shards, placed_groups, relid);
+	if (placed != array_items(fcinfo, 8))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("a placement is not one of a shard of the table")));
+	herd_table_check_described(relid);
 	PG_RETURN_VOID();
 }
 

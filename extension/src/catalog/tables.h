@@ -4,6 +4,8 @@
 #pragma once
 #include "postgres.h"
 
+#include "nodes/primnodes.h"
+
 #include "catalog/metadata.h"
 
 /* Raises when the definition of relid cannot be kept by shards. keyattno 0: reference table. */
@@ -27,3 +29,14 @@ extern void herd_table_truncate_local(Oid relid);
 
 /* Creates (or completes) the shards of relid that are placed on this node. */
 extern void herd_table_create_local_shards(Oid relid);
+
+/* -- described.c ------------------------------------------------------------------------------- */
+
+/* A column as pg_dist_partition.partkey has it, a Var node as text; false: the text is none. */
+extern bool herd_key_parse(const char *node, Var *key);
+
+/* Raises when the table lacks shards or placements, or what the next one asks for. */
+extern void herd_table_check_described(Oid relid);
+
+/* Raises unless the table's shards and key are those of the tables of the group; 0 is no group. */
+extern void herd_table_check_colocation(const HerdTable *table, uint32 colocationid);

@@ -283,7 +283,8 @@ PGDLLEXPORT Datum herd_dropped(PG_FUNCTION_ARGS)
 	ListCell *lc;
 
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
-		elog(ERROR, "herd_dropped must be called as an event trigger");
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+				errmsg("citus_internal.dropped is an event trigger")));
 	if (!herd_enabled())
 		PG_RETURN_NULL();
 	foreach (lc, dropped_objects("table"))

@@ -3,6 +3,7 @@
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/supportnodes.h"
 #include "optimizer/optimizer.h"
@@ -36,12 +37,14 @@ PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_read_result_support);
 
 /* -- how long results live --------------------------------------------------------------------- */
 
-static List *held; /* of char *, in TopMemoryContext */
+static List *held;   /* of char *, paths, in TopMemoryContext */
+static int64 stored; /* bytes of blocks that this transaction was given */
 
 static void at_end_of_transaction(XactEvent event, void *arg)
 {
 	ListCell *lc;
 
+	stored = 0;
 	if (held == NIL || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
 			    event != XACT_EVENT_PREPARE))
 		return;
@@ -58,13 +61,15 @@ void herd_result_init(void)
 
 Datum herd_hold_results(PG_FUNCTION_ARGS)
 {
-	char *id = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-	char *kept = pstrdup(id);
+	char *path = herd_result_directory(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	MemoryContext old;
 
-	held = lappend(held, kept);
+	/* before it is held: what is there already is somebody else's to remove */
+	herd_result_make_directory(path);
+	/* the path, as the role in it may be another one at the end of the transaction */
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	held = lappend(held, pstrdup(path));
 	MemoryContextSwitchTo(old);
-	herd_result_make_directory(id);
 	PG_RETURN_INT64(0);
 }
 
@@ -77,15 +82,20 @@ typedef struct Target {
 	int64 bytes;
 } Target;
 
+static void too_large(void)
+{
+	ereport(ERROR,
+		(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+		 errmsg("an intermediate result exceeds temp_file_limit (%dkB)", temp_file_limit)));
+}
+
 static void write_block(HerdWriter *w, int part, const HerdBlock *block, const char *data)
 {
 	Target *t = w->arg;
 
 	t->bytes += block->bytes;
 	if (temp_file_limit >= 0 && t->bytes > (int64)temp_file_limit * 1024)
-		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				errmsg("an intermediate result exceeds temp_file_limit (%dkB)",
-				       temp_file_limit)));
+		too_large();
 	t->file.part = part;
 	herd_result_append(t->id, t->move, &t->file, block, data);
 }
@@ -243,6 +253,9 @@ static void store_block(const char *id, int move, bytea *bytes)
 
 	if (VARSIZE_ANY_EXHDR(bytes) < sizeof(header))
 		elog(ERROR, "a block of an intermediate result is too short");
+	stored += VARSIZE_ANY_EXHDR(bytes);
+	if (temp_file_limit >= 0 && stored > (int64)temp_file_limit * 1024)
+		too_large();
 	memcpy(&header, VARDATA_ANY(bytes), sizeof(header));
 	if (header.block.bytes != VARSIZE_ANY_EXHDR(bytes) - sizeof(header))
 		elog(ERROR, "a block of an intermediate result has a wrong length");
@@ -308,6 +321,8 @@ static Datum read_value(StringInfo in, HerdColumn *c, StringInfo field)
 	in->cursor += n;
 	if (c->binary)
 		return ReceiveFunctionCall(&c->fn, field, c->ioparam, c->typmod);
+	/* any user can store a block */
+	pg_verifymbstr(field->data, field->len, false);
 	return InputFunctionCall(&c->fn, field->data, c->ioparam, c->typmod);
 }
 

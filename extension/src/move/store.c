@@ -30,10 +30,8 @@ char *herd_result_directory(const char *id)
 	return psprintf(TEMP_DIRECTORY "/" PG_TEMP_FILE_PREFIX "_herd_%u_%s", GetUserId(), id);
 }
 
-void herd_result_make_directory(const char *id)
+void herd_result_make_directory(const char *path)
 {
-	char *path = herd_result_directory(id);
-
 	if (MakePGDirectory(path) == 0)
 		return;
 	if (errno == ENOENT && (MakePGDirectory(TEMP_DIRECTORY) == 0 || errno == EEXIST) &&
@@ -43,9 +41,8 @@ void herd_result_make_directory(const char *id)
 		(errcode_for_file_access(), errmsg("could not create directory \"%s\": %m", path)));
 }
 
-void herd_result_remove_directory(const char *id)
+void herd_result_remove_directory(const char *path)
 {
-	char *path = herd_result_directory(id);
 	DIR *dir = AllocateDir(path);
 	struct dirent *de;
 

@@ -20,9 +20,10 @@ typedef struct HerdResultFile {
 
 /* Raises for an id with other characters than letters, digits and underscores. */
 extern char *herd_result_directory(const char *id);
-extern void herd_result_make_directory(const char *id);
+/* Both take what that one returned. */
+extern void herd_result_make_directory(const char *path);
 /* Also when it is not there. Warns instead of raising. */
-extern void herd_result_remove_directory(const char *id);
+extern void herd_result_remove_directory(const char *path);
 
 /* Files of a move whose part is in parts (NULL: all of them), of HerdResultFile. */
 extern List *herd_result_files(const char *id, int move, const int32 *parts, int nparts);

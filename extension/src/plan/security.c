@@ -353,7 +353,7 @@ PGDLLEXPORT Datum herd_check_option(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 			(errcode(ERRCODE_WITH_CHECK_OPTION_VIOLATION),
 			 errmsg("new row violates check option for view \"%s\"",
-				text_to_cstring(PG_GETARG_TEXT_PP(0))),
+				PG_ARGISNULL(0) ? "?" : text_to_cstring(PG_GETARG_TEXT_PP(0))),
 			 PG_ARGISNULL(2) ? 0
 					 : errdetail("Failing row contains %s.",
 						     shown_row(PG_GETARG_HEAPTUPLEHEADER(2)))));

@@ -79,6 +79,16 @@ static char *gid_argument(text *arg, HerdGid *parsed)
 	return gid;
 }
 
+static bool group_exists(int32 groupid)
+{
+	ListCell *lc;
+
+	foreach (lc, herd_nodes())
+		if (((const HerdNode *)lfirst(lc))->groupid == groupid)
+			return true;
+	return false;
+}
+
 PG_FUNCTION_INFO_V1(herd_decide_commit);
 PGDLLEXPORT Datum herd_decide_commit(PG_FUNCTION_ARGS)
 {
@@ -93,6 +103,11 @@ PGDLLEXPORT Datum herd_decide_commit(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("transaction \"%s\" is too old to be committed", gid),
 				errhint("The clocks of the nodes must not be a day apart.")));
+	/* recovery forgets the rows of the groups that there are */
+	if (!group_exists(PG_GETARG_INT32(0)) || !group_exists(parsed.groupid))
+		ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("transaction \"%s\" is one of a group without a node", gid)));
 	herd_txn_record(PG_GETARG_INT32(0), gid);
 	PG_RETURN_VOID();
 }
