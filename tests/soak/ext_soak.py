@@ -1,18 +1,28 @@
 #!/usr/bin/python3
-"""Statements by the million in one session of a small herd; its backend must not grow.
+"""Statements by the million over a small herd; nothing may grow, nothing may be left.
 
-    tests/soak/ext_soak.py [--statements N] [--pg PG_CONFIG] [--seed N]
+    tests/soak/ext_soak.py [--statements N] [--pg PG_CONFIG] [--seed N] [--seconds S]
 
-Router reads and writes, prepared and not, reads of all shards, errors, transactions over nodes with
-savepoints, cursors that are left in the middle, SET, and now and then a lost connection. Says the
-anonymous memory and the open files of the backend as it goes, and fails when, after the first
-tenth, memory has grown by more than 8 MB or files by more than 8.
+Two sessions that last and one that is opened anew now and then run, in turn and by chance: router
+reads and writes (simple and prepared), reads of all shards, repartitioned joins, groups off the key,
+writes of many shards, transactions over nodes, row triggers, COPY both ways, INSERT .. SELECT, MERGE,
+cursors left in the middle or held, savepoints, PL/pgSQL with exceptions, EXPLAIN, settings, tables
+made and dropped, errors of every stage, statement_timeout, cancels, lost connections, sessions that
+end in the middle of a transaction.
+
+As it goes it says, of the sessions and of their connections to the workers, the anonymous memory, what
+pg_backend_memory_contexts has, and the open files. After the first tenth none of them may grow by
+more than the limits below; prepared transactions, files of results, and connections may not be left.
 """
 import argparse
+import collections
 import contextlib
+import io
 import os
 import random
 import sys
+import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../extension/tests"))
 import cluster  # noqa: E402
@@ -20,7 +30,40 @@ import psycopg2  # noqa: E402
 
 ROWS = 2000
 MOST_GROWTH_KB = 8 * 1024
-MOST_FILES = 8
+MOST_CONTEXT_KB = 4 * 1024
+MOST_FILES = 16
+MOST_CONNECTIONS = 40
+CONF = "log_min_messages = fatal\nlog_min_error_statement = panic\nwork_mem = 1MB\n" \
+       "max_files_per_process = 300\n"
+
+SCHEMA = """
+set citus.shard_count = 8;
+create table t (a int primary key, b text, n int default 0, at timestamptz default now());
+create table log (a int, old text, at timestamptz);
+create table u (k int, a int, v int);
+create table r (id int primary key, name text);
+create function note() returns trigger language plpgsql as $$
+begin insert into log values (new.a, old.b, now()); return new; end $$;
+create function risky(x int) returns int language plpgsql as $$
+declare n int;
+begin
+  begin
+    insert into t values (x, 'twice');
+  exception when unique_violation then
+    update t set b = 'kept' where a = x;
+  end;
+  select count(*) into n from t where a between x and x + 3;
+  return n;
+end $$;
+select create_distributed_table('t', 'a');
+select create_distributed_table('log', 'a', colocate_with := 't');
+select create_distributed_table('u', 'k', colocate_with := 'none');
+select create_reference_table('r');
+create trigger note after update of n on t for each row execute function note();
+insert into t select g, 'x' from generate_series(1, %(rows)d) g;
+insert into u select g, g %% 500, g %% 7 from generate_series(1, %(rows)d) g;
+insert into r select g, 'name ' || g from generate_series(0, 6) g;
+"""
 
 
 def memory_kb(pid):
@@ -32,97 +75,298 @@ def files(pid):
     return len(os.listdir("/proc/%d/fd" % pid))
 
 
-class Load:
-    def __init__(self, herd, seed):
-        self.herd, self.random = herd, random.Random(seed)
-        self.c = herd.connect(0)
+class Session:
+    """One connection to the coordinator; every statement is counted."""
+
+    def __init__(self, load):
+        self.load, self.herd, self.random = load, load.herd, load.random
+        self.open()
+
+    def open(self):
+        self.c = self.herd.connect(0)
         self.c.autocommit = True
         self.cur = self.c.cursor()
-        self.cur.execute("select pg_backend_pid()")
-        self.pid = self.cur.fetchone()[0]
-        self.cur.execute("prepare one(int) as select b from t where a = $1")
-        self.cur.execute("prepare change(int, text) as update t set b = $2 where a = $1")
-        self.kinds = [(self.read, 40), (self.write, 25), (self.all, 8), (self.fail, 8),
-                      (self.block, 6), (self.cursor, 4), (self.setting, 4), (self.lose, 0.05)]
+        self.pid = self.c.get_backend_pid()
+        self.run("set citus.enable_repartition_joins = on")
+        self.run("prepare one(int) as select b from t where a = $1")
+        self.run("prepare change(int, text) as update t set b = $2 where a = $1")
+        self.run("prepare many(int) as select count(*) from t where n >= $1")
+
+    def run(self, sql, args=None):
+        self.load.done += 1
+        self.cur.execute(sql, args)
+
+    def fails(self, sql, args=None, code=None):
+        try:
+            self.run(sql, args)
+        except psycopg2.Error as e:
+            if code is None or e.pgcode == code:
+                return
+            raise
+        raise AssertionError("no error: " + sql)
 
     def key(self):
         return self.random.randint(1, ROWS)
 
+    # -- one shard
+
     def read(self):
         if self.random.random() < 0.5:
-            self.cur.execute("execute one(%s)", (self.key(),))
+            self.run("execute one(%s)", (self.key(),))
         else:
-            self.cur.execute("select b from t where a = %s", (self.key(),))
+            self.run("select b from t where a = %s", (self.key(),))
         assert self.cur.rowcount == 1
 
     def write(self):
         if self.random.random() < 0.5:
-            self.cur.execute("execute change(%s, 'x')", (self.key(),))
+            self.run("execute change(%s, 'x')", (self.key(),))
         else:
-            self.cur.execute("update t set b = 'y' where a = %s returning a, b", (self.key(),))
+            self.run("update t set b = 'y' where a = %s returning a, b", (self.key(),))
             assert self.cur.fetchall()
 
-    def all(self):
-        self.cur.execute("select count(*), max(b) from t where a <> %s", (-self.key(),))
-        assert self.cur.fetchone()[0] == ROWS
+    def triggered(self):
+        self.run("update t set n = n + 1 where a = %s", (self.key(),))
+        if self.random.random() < 0.02:
+            self.run("delete from log")
 
-    def fail(self):
+    # -- many
+
+    def all(self):
+        self.run("select count(*), max(b) from t where a <> %s", (-self.key(),))
+        assert self.cur.fetchone()[0] == ROWS
+        if self.random.random() < 0.2:
+            self.run("execute many(0)")
+
+    def grouped(self):
+        self.run(self.random.choice([
+            "select v, count(*), sum(k), avg(a) from u group by v having count(*) > 0 order by v",
+            "select count(distinct v), string_agg(distinct v::text, ',') from u",
+            "select t.a, log.old, r.name from t left join log using (a) join r on r.id = t.a % 7 "
+            "order by t.a limit 5",
+            "select a, row_number() over (partition by a order by b) from t order by a limit 5",
+            "select v, sum(k) over (partition by v order by k) from u where k < 50",
+            "with x as (select a from t where a < 50 union select k from u where k < 20) "
+            "select count(*) from x"]))
+        assert self.cur.fetchall()
+
+    def moved(self):
+        self.run(self.random.choice([
+            "select count(*), sum(u.v) from t join u on t.a = u.a",
+            "select count(*) from u x full join u y on x.a = y.k",
+            "select count(*) from t where exists (select from u where u.a = t.a and v > 2)",
+            "select t.a, (select max(v) from u where u.a = t.a) from t order by t.a limit 20"]))
+        assert self.cur.fetchall()
+
+    def write_all(self):
+        with contextlib.suppress(psycopg2.errors.DeadlockDetected):
+            self.run(self.random.choice([
+                "update t set b = 'all' where a % 100 = 3",
+                "update u set v = (v + 1) % 7 where a < 5",
+                "insert into t values (1, 'a'), (2, 'b'), (3, 'c') on conflict (a) do update set "
+                "b = excluded.b",
+                "with d as (delete from u where k between 10 and 30 returning *) "
+                "insert into u select * from d",
+                "insert into t (a, b) select k, 'moved' from u where k < 100 on conflict (a) "
+                "do update set b = excluded.b",
+                "merge into t using (select k, v from u where k < 30) s on t.a = s.k "
+                "when matched then update set b = s.v::text when not matched then do nothing"]))
+
+    def copy(self):
+        if self.random.random() < 0.5:
+            self.load.done += 1
+            self.cur.copy_expert("copy (select * from u) to stdout", io.StringIO())
+            return
+        self.run("begin")
+        text = "".join("%d\t%d\t1\n" % (ROWS + i, i) for i in range(200))
+        self.load.done += 1
+        self.cur.copy_expert("copy u from stdin", io.StringIO(text))
         with contextlib.suppress(psycopg2.Error):
-            self.cur.execute("insert into t values (%s, 'twice')", (self.key(),))
-            raise AssertionError("a key twice")
+            self.load.done += 1
+            self.cur.copy_expert("copy u from stdin", io.StringIO(text + "rubbish\n"))
+        self.run("rollback")
+
+    # -- transactions
 
     def block(self):
-        self.cur.execute("begin")
+        self.run("begin")
         self.write()
-        self.cur.execute("savepoint s")
+        self.run("savepoint s")
         self.write()
         self.fail()
-        self.cur.execute("rollback to s")
+        self.run("rollback to s")
         self.write()
-        self.cur.execute(self.random.choice(["commit", "rollback"]))
+        self.run(self.random.choice(["commit", "rollback"]))
+
+    def two_phase(self):
+        self.run("begin")
+        for key in sorted(self.random.sample(range(1, ROWS), 4)):
+            self.run("update t set b = 'two' where a = %s", (key,))
+        self.run("commit")
 
     def cursor(self):
-        self.cur.execute("begin; declare c cursor for select a, repeat(b, 100) from t; fetch 3 from c")
-        self.cur.execute(self.random.choice(["close c; commit", "commit", "rollback"]))
+        self.run("begin")
+        self.run("declare c %s for select a, repeat(b, 100) from t" %
+                 self.random.choice(["cursor", "cursor with hold", "scroll cursor"]))
+        self.run("fetch 3 from c")
+        self.run(self.random.choice(["close c", "move 10 in c"]))
+        self.run(self.random.choice(["commit", "rollback"]))
+        self.run("close all")
 
-    def setting(self):
-        self.cur.execute("set my.value = '%d'" % self.key())
-        self.cur.execute("set timezone = '%s'" % self.random.choice(["UTC", "Asia/Tokyo"]))
+    def code(self):
+        self.run(self.random.choice([
+            "select risky(%d)" % self.key(),
+            "do $$ declare x record; begin for x in select a from t where a < 20 loop "
+            "perform b from t where a = x.a; end loop; end $$",
+            "explain (analyze, verbose, costs off) select count(*) from t group by n",
+            "explain select * from t join u using (a)"]))
+
+    # -- what goes wrong
+
+    def fail(self):
+        self.fails(*self.random.choice([
+            ("insert into t values (%d, 'twice')" % self.key(), None, "23505"),
+            ("select 1 / (a - a) from t", None, "22012"),
+            ("select 1 / (a - %d) from t" % self.key(), None, "22012"),
+            ("select t.a / (t.a - t.a) from t join u on t.a = u.a", None, "22012"),
+            ("insert into t (a, b) select k, 'z' from u", None, "23505"),
+            ("select nothing from t", None, "42703"),
+            ("update t set a = a + 1", None, None),
+            ("select from t where a =", None, "42601")]))
+
+    def late(self):
+        self.run("set statement_timeout = %d" % self.random.randint(5, 40))
+        self.fails(self.random.choice([
+            "select pg_sleep(10) from t where a = %d" % self.key(),
+            "select count(pg_sleep(0.5)) from t",
+            "select count(pg_sleep(0.5)) from t join u on t.a = u.a"]), None, "57014")
+        self.run("reset statement_timeout")
+
+    def cancel(self):
+        timer = threading.Timer(self.random.random() / 20, self.c.cancel)
+        timer.start()
+        self.fails("update t set b = pg_sleep(1)::text", None, "57014")
+        timer.join()
 
     def lose(self):
-        self.herd.psql(1, "select pg_terminate_backend(pid) from pg_stat_activity where "
+        self.herd.psql(self.random.randint(1, 2),
+                       "select pg_terminate_backend(pid) from pg_stat_activity where "
                        "application_name like 'citus_internal%' and state = 'idle'")
         self.all()  # a write by itself, sent before the end is seen, could not be done again
 
-    def run(self, n):
-        step = max(n // 20, 1)
-        weights = [w for _, w in self.kinds]
-        base = None
-        for i in range(1, n + 1):
-            self.random.choices(self.kinds, weights)[0][0]()
-            if i % step == 0:
-                now = memory_kb(self.pid), files(self.pid)
-                print("%9d statements: %d kB, %d files" % (i, *now), flush=True)
-                if i >= n // 10 and base is None:
+    def setting(self):
+        self.run("set my.value = '%d'" % self.key())
+        self.run("set timezone = '%s'" % self.random.choice(["UTC", "Asia/Tokyo"]))
+        self.run("discard temp")
+
+    def ddl(self):
+        self.run("create table passing (x int, y text)")
+        self.run("select create_distributed_table('passing', 'x', colocate_with := 't')")
+        self.run("insert into passing select a, b from t")
+        self.run("create index on passing (y)")
+        self.run("truncate passing")
+        self.run("drop table passing")
+
+
+class Fleeting(Session):
+    """Ends now and then, at times in the middle of a transaction."""
+
+    def reopen(self):
+        if self.random.random() < 0.5:
+            self.run("begin")
+            self.write()
+            self.run("select * from t")
+        self.c.close()
+        self.open()
+
+
+class Load:
+    KINDS = {"read": 300, "write": 180, "triggered": 20, "all": 40, "grouped": 12, "moved": 3,
+             "write_all": 4, "copy": 1, "block": 25, "two_phase": 12, "cursor": 8, "code": 6,
+             "fail": 40, "late": 0.4, "cancel": 0.4, "lose": 0.1, "setting": 8, "ddl": 0.1}
+
+    def __init__(self, herd, seed):
+        self.herd, self.random, self.done = herd, random.Random(seed), 0
+        self.count = collections.Counter()
+        self.lasting = [Session(self), Session(self)]
+        self.fleeting = Fleeting(self)
+
+    def one(self):
+        kind = self.random.choices(list(self.KINDS), self.KINDS.values())[0]
+        session = self.random.choice(self.lasting + [self.fleeting])
+        if session is self.fleeting and self.random.random() < 0.01:
+            kind = "reopen"
+        self.count[kind] += 1
+        getattr(session, kind)()
+
+    def contexts_kb(self, session):
+        session.cur.execute("select sum(total_bytes) / 1024 from pg_backend_memory_contexts")
+        return int(session.cur.fetchone()[0])
+
+    def figures(self):
+        """Of the sessions that last and of the workers' ends of their connections: the most."""
+        pids = [s.pid for s in self.lasting]
+        names = ["citus\\_internal gpid=%" + "%010d" % p for p in pids]
+        inner = []
+        for node in range(1, len(self.herd.ports)):
+            for name in names:
+                got = self.herd.psql(node, "select pid from pg_stat_activity where "
+                                     "application_name like '%s'" % name)
+                inner += [int(p) for p in got.split()]
+        return {"memory": max(memory_kb(p) for p in pids),
+                "contexts": max(self.contexts_kb(s) for s in self.lasting),
+                "files": max(files(p) for p in pids),
+                "worker memory": max((memory_kb(p) for p in inner), default=0),
+                "worker files": max((files(p) for p in inner), default=0),
+                "connections": len(inner)}
+
+    def left(self):
+        """What nobody uses any more, on all nodes."""
+        deadline = time.monotonic() + 120
+        while True:
+            prepared = sum(int(self.herd.psql(n, "select count(*) from pg_prepared_xacts"))
+                           for n in range(len(self.herd.ports)))
+            kept = [os.path.join(at, f) for n in range(len(self.herd.ports))
+                    for at, dirs, found in os.walk(self.herd.data(n) + "/base/pgsql_tmp")
+                    for f in dirs + found]
+            if not prepared and not kept or time.monotonic() > deadline:
+                return prepared, len(kept)
+            time.sleep(1)
+
+    def run(self, n, seconds):
+        step, next_look, base, start = max(n // 20, 1), 0, None, time.monotonic()
+        while self.done < n and (not seconds or time.monotonic() - start < seconds):
+            self.one()
+            if self.done >= next_look:
+                now = self.figures()
+                print("%9d statements, %d s: %s" % (self.done, time.monotonic() - start, ", ".join(
+                    "%s %d" % x for x in now.items())), flush=True)
+                next_look += step
+                if self.done >= n // 10 and base is None:
                     base = now
-        grown = now[0] - base[0], now[1] - base[1]
-        print("grown by %d kB, %d files" % grown)
-        return grown[0] <= MOST_GROWTH_KB and grown[1] <= MOST_FILES
+        now = self.figures()
+        print("%d statements: %s" % (self.done, dict(self.count)))
+        grown = {k: now[k] - (base or now)[k] for k in now}
+        prepared, kept = self.left()
+        print("grown by %s; left: %d prepared transactions, %d files of results" % (
+            ", ".join("%s %d" % x for x in grown.items()), prepared, kept))
+        return (grown["memory"] <= MOST_GROWTH_KB and grown["worker memory"] <= MOST_GROWTH_KB and
+                grown["contexts"] <= MOST_CONTEXT_KB and grown["files"] <= MOST_FILES and
+                grown["worker files"] <= MOST_FILES and now["connections"] <= MOST_CONNECTIONS and
+                prepared == 0 and kept == 0)
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     ap.add_argument("--statements", type=int, default=1000000)
+    ap.add_argument("--seconds", type=int, default=0, help="no longer than that")
     ap.add_argument("--pg", help="pg_config of an installation that has the extension")
     ap.add_argument("--seed", type=int, default=1)
     a = ap.parse_args()
-    herd = cluster.Cluster(pg_config=a.pg)
+    herd = cluster.Cluster(pg_config=a.pg, conf=CONF)
     try:
         herd.start()
-        herd.psql(0, "create table t (a int primary key, b text); "
-                  "select create_distributed_table('t', 'a')")
-        herd.psql(0, "insert into t select g, 'x' from generate_series(1, %d) g" % ROWS)
-        ok = Load(herd, a.seed).run(a.statements)
+        herd.psql(0, SCHEMA % {"rows": ROWS})
+        ok = Load(herd, a.seed).run(a.statements, a.seconds)
     finally:
         herd.stop()
     sys.exit(0 if ok else 1)
