@@ -21,6 +21,7 @@
 #include "ddl/local.h"
 #include "move/load.h"
 #include "plan/fast.h"
+#include "plan/generic.h"
 #include "plan/leaves.h"
 #include "plan/lift.h"
 #include "plan/merge.h"
@@ -590,6 +591,7 @@ static PlannedStmt *herd_planner(Query *parse, const char *source, int options, 
 	List *depends = herd_inline_functions(parse, bound);
 
 	if (herd_ddl_shells_only() || herd_query_any_table(parse) == NULL) {
+		herd_generic_saw(parse, source, bound);
 		stmt = herd_load_plan(parse);
 		return stmt != NULL ? stmt : plan_here(parse, source, options, bound);
 	}

@@ -9,6 +9,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/plannodes.h"
+#include "plan/generic.h"
 #include "tcop/pquery.h"
 #include "tcop/utility.h"
 #include "txn/internal.h"
@@ -68,6 +69,8 @@ static void enter(const PlannedStmt *stmt)
 
 static void executor_start(QueryDesc *query, int eflags)
 {
+	if (depth == 0)
+		herd_generic_keep();
 	enter(query->plannedstmt);
 	PG_TRY();
 	{

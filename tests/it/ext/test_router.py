@@ -292,3 +292,53 @@ def test_constants_mean_the_same_under_other_settings(nodes, pair):
             run(c, "set intervalstyle = 'postgres'")
             for _ in range(7):
                 assert run(c, "execute p(71)") == want
+
+
+ONE_PLAN = [
+    ("select v from gu where k = $1", [23]),
+    ("select v from gu where v > $2 and (k = $1 and true)", [23, 23]),
+    ("update gu set v = v + 1 where $1 = k and u is null", [23]),
+    ("delete from gu where u = $1", [25]),
+    ("insert into gu values ($1, 1, $2) on conflict (k) do update set v = gu.v + 1", [23, 25]),
+    ("insert into gu values ($1, 1), ($2, 2) on conflict do nothing", [23, 23]),
+]
+PLAN_BY_VALUE = [
+    ("select v from gu where v = $1", [23]),
+    ("select v from gu where k > $1", [23]),
+    ("select v from gu where k = $1 or v = $2", [23, 23]),
+    ("select v from gu where p = $1", [23]),
+    ("select k from gu where k = v and v = $1", [23]),
+    ("select v from gup where k = $1", [23]),
+    ("select v from gur where k = $1", [23]),
+]
+
+
+def test_a_statement_of_a_shard_that_finds_one_row_is_planned_once(nodes):
+    """As the coordinator prepares it on a node; others are planned for their values as ever."""
+    nodes.psql(1, "set citus.enable_ddl_propagation = off; "
+                  "create table gu (k int primary key, v int, u text unique, p int); "
+                  "create unique index on gu (p) where p > 100; "
+                  "create table gup (k int primary key, v int) partition by list (k); "
+                  "create table gup1 partition of gup for values in (1); "
+                  "create table gur (k int primary key, v int); create table gur1 () inherits (gur)")
+    conninfo = "host=127.0.0.1 port=%d user=postgres dbname=postgres" % nodes.ports[1]
+    cases = [(q, t, True) for q, t in ONE_PLAN] + [(q, t, False) for q, t in PLAN_BY_VALUE]
+
+    def plans(c, name, times):
+        for value in range(times):
+            n = len(cases[int(name.rsplit("_", 1)[1])][1])
+            assert not c.pgconn.exec_prepared(name.encode(), [b"%d" % (value + i) for i in range(n)]
+                                              ).error_message
+        return c.execute("select custom_plans, generic_plans from pg_prepared_statements "
+                         "where name = %s", [name]).fetchone()
+
+    with psycopg.connect(conninfo, autocommit=True) as c:
+        for i, (sql, types, once) in enumerate(cases):
+            for name in ("herd_%d" % i, "other_%d" % i):
+                assert not c.pgconn.prepare(name.encode(), sql.encode(), types).error_message
+            assert plans(c, "herd_%d" % i, 4) == ((1, 3) if once else (4, 0)), sql
+            assert plans(c, "other_%d" % i, 4) == (4, 0), sql
+        c.execute("set plan_cache_mode = force_custom_plan")
+        assert plans(c, "herd_0", 2) == (3, 3)
+        c.execute("deallocate all")
+    nodes.psql(1, "set citus.enable_ddl_propagation = off; drop table gu, gup, gur cascade")
