@@ -26,6 +26,7 @@
 
 #include "guc.h"
 #include "move/move.h"
+#include "plan/bring.h"
 #include "plan/leaves.h"
 #include "plan/part.h"
 #include "plan/rewrite.h"
@@ -132,7 +133,7 @@ static void add_subquery(Search *s, int varno, RangeTblEntry *rte)
 	FromItem *item;
 	ListCell *lc;
 
-	if (part.kind == HERD_PART_RECURRING)
+	if (part.kind == HERD_PART_RECURRING || herd_part_lateral_recurs(&s->level, rte, NIL))
 		return;
 	if (rte->lateral || (part.kind == HERD_PART_NONE && !herd_stands_alone(rte->subquery))) {
 		s->failed = true;
@@ -574,6 +575,19 @@ static HerdMove *move_item(Query *query, const Choice *choice, int i, const From
 	return move;
 }
 
+HerdMove *herd_send_item(Query *query, int varno, const HerdTable *target, HerdPlanning *planning)
+{
+	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
+	FromItem item = { .varno = varno };
+	Choice choice = { .target = target, .fates = { SENT } };
+
+	if (rte->rtekind == RTE_RELATION)
+		item.table = herd_table_get(rte->relid);
+	if (item.table != NULL && item.table->kind == HERD_TABLE_LOCAL)
+		item.table = NULL;
+	return move_item(query, &choice, 0, &item, planning);
+}
+
 Query *herd_select_moved(const HerdMove *move, Query *sub)
 {
 	Query *select = makeNode(Query);
@@ -621,22 +635,29 @@ bool herd_make_sendable(SubLink *sublink, Query *sub)
 	return true;
 }
 
-/* Subqueries in WHERE that shards cannot answer are answered before. */
+/*
+ * Subqueries in WHERE that shards cannot answer are answered before; those of a write, wherever
+ * they stand, also by the shards over what is brought to them.
+ */
 static bool move_sublinks(Query *query, const Choice *choice, HerdPlanning *planning, List **moves)
 {
 	HerdLevel level = { .query = query };
 	List *facts = herd_facts_of_query(&level, NIL);
 	HerdPart part = herd_part_from(&level, (Node *)query->jointree, facts);
+	bool writes = query->commandType != CMD_SELECT;
 	ListCell *lc;
 
 	if (part.kind != HERD_PART_SHARDED)
 		return false;
-	foreach (lc, herd_part_bad_sublinks(&level, &part, facts, (Node *)query->jointree)) {
+	foreach (lc, herd_part_bad_sublinks(&level, &part, facts,
+					    writes ? NULL : (Node *)query->jointree)) {
 		SubLink *sublink = ((HerdSublink *)lfirst(lc))->sublink;
 		Query *sub = castNode(Query, sublink->subselect);
 		HerdMove *move;
 
-		if (!herd_stands_alone(sub) || !herd_make_sendable(sublink, sub))
+		if (writes && herd_bring_sublink(sublink, choice->target, planning, moves))
+			continue;
+		if (writes || !herd_stands_alone(sub) || !herd_make_sendable(sublink, sub))
 			return false;
 		move = new_move(planning, choice->target, "subquery");
 		move->local = plan_alone(sub, planning);
@@ -777,6 +798,9 @@ static bool move_sources(Query *query, HerdPlanning *planning, const HerdTable *
 	HerdTerm key = { .query = query, .varno = query->resultRelation, .attno = table->keyattno };
 	Choice choice;
 
+	if (any_size && !(herd_bring_ctes(query, table, planning, moves) &&
+			  herd_bring_laterals(query, table, planning, moves)))
+		return false;
 	s.facts = herd_facts_of_query(&s.level, NIL);
 	collect_items(&s, (Node *)query->jointree);
 	if (s.failed || !worth_moving(&s) || !choose(&s, key, table, 1, &choice) ||
@@ -826,11 +850,20 @@ static Query *rows_of_insert(const Query *insert, List **attnums)
 /* INSERT .. SELECT columns FROM what was moved. */
 static void insert_moved(Query *insert, const HerdMove *move, List *tlist, List *attnums)
 {
-	RangeTblRef *ref = linitial(insert->jointree->fromlist);
-	ListCell *cell = list_nth_cell(insert->rtable, ref->rtindex - 1);
+	RangeTblEntry like = { .type = T_RangeTblEntry, .eref = makeAlias("rows", NIL) };
+	RangeTblRef *ref = makeNode(RangeTblRef);
 	ListCell *lc;
 
-	lfirst(cell) = herd_move_rte(move, lfirst(cell), tlist);
+	if (insert->jointree->fromlist != NIL) {
+		ListCell *cell;
+
+		ref->rtindex = linitial_node(RangeTblRef, insert->jointree->fromlist)->rtindex;
+		cell = list_nth_cell(insert->rtable, ref->rtindex - 1);
+		lfirst(cell) = herd_move_rte(move, lfirst(cell), tlist);
+	} else {
+		insert->rtable = lappend(insert->rtable, herd_move_rte(move, &like, tlist));
+		ref->rtindex = list_length(insert->rtable);
+	}
 	insert->jointree = makeFromExpr(list_make1(ref), NULL);
 	insert->targetList = insert->cteList = NIL;
 	insert->hasModifyingCTE = insert->hasTargetSRFs = false;
@@ -850,18 +883,32 @@ static void insert_moved(Query *insert, const HerdMove *move, List *tlist, List 
 /* So many rows make up for the round trips. */
 #define MANY_ROWS 500
 
+static bool may_be_many(const Query *insert)
+{
+	RangeTblRef *ref;
+	RangeTblEntry *rte;
+
+	if (list_length(insert->jointree->fromlist) != 1)
+		return false;
+	ref = linitial(insert->jointree->fromlist);
+	if (!IsA(ref, RangeTblRef))
+		return false;
+	rte = rt_fetch(ref->rtindex, insert->rtable);
+	return rte->rtekind != RTE_VALUES || list_length(rte->values_lists) > MANY_ROWS;
+}
+
 HerdRemote *herd_insert_moved_here(Query *original, HerdPlanning *planning)
 {
 	const HerdTable *table =
 		herd_table_get(rt_fetch(original->resultRelation, original->rtable)->relid);
 	bool updates =
 		original->onConflict != NULL && original->onConflict->action == ONCONFLICT_UPDATE;
+	bool asks = herd_insert_asks(original);
 	List *attnums = NIL;
 	int before = list_length(planning->moves);
-	HerdRemote *remote;
+	HerdRemote *remote = NULL;
 	const char *why;
-	RangeTblRef *ref;
-	RangeTblEntry *rte;
+	List *moves;
 	HerdMove *move;
 	Query *select;
 	Query *insert;
@@ -869,13 +916,7 @@ HerdRemote *herd_insert_moved_here(Query *original, HerdPlanning *planning)
 
 	if (!herd_enable_moves || table->kind != HERD_TABLE_HASH ||
 	    (original->onConflict == NULL && original->returningList == NIL) ||
-	    list_length(original->jointree->fromlist) != 1)
-		return NULL;
-	ref = linitial(original->jointree->fromlist);
-	if (!IsA(ref, RangeTblRef))
-		return NULL;
-	rte = rt_fetch(ref->rtindex, original->rtable);
-	if (rte->rtekind == RTE_VALUES && list_length(rte->values_lists) <= MANY_ROWS)
+	    (!asks && !may_be_many(original)))
 		return NULL;
 	select = rows_of_insert(original, &attnums);
 	key = list_member_int(attnums, table->keyattno) ? 0 : -1;
@@ -890,11 +931,12 @@ HerdRemote *herd_insert_moved_here(Query *original, HerdPlanning *planning)
 	move->null_fails = true;
 	insert = copyObject(original);
 	insert_moved(insert, move, select->targetList, attnums);
-	remote = updates || move->local->planTree->plan_rows > MANY_ROWS
-			 ? herd_tier1_write(insert, planning->bound, &why)
-			 : NULL;
+	moves = list_make1(move);
+	if ((updates || asks || move->local->planTree->plan_rows > MANY_ROWS) &&
+	    (!asks || herd_bring_sublinks(insert, table, planning, &moves)))
+		remote = herd_tier1_write(insert, planning->bound, &why);
 	if (remote != NULL)
-		herd_moves_attach(remote, list_make1(move));
+		herd_moves_attach(remote, moves);
 	else
 		planning->moves = list_truncate(planning->moves, before);
 	return remote;
@@ -912,7 +954,8 @@ HerdRemote *herd_write_moved(Query *original, HerdPlanning *planning, bool any_s
 	bool moved = false;
 
 	herd_inline_ctes(query);
-	if (!herd_enable_moves || table->kind != HERD_TABLE_HASH || query->cteList != NIL ||
+	if (!herd_enable_moves || table->kind != HERD_TABLE_HASH ||
+	    (query->cteList != NIL && (!any_size || query->commandType == CMD_INSERT)) ||
 	    query->rowMarks != NIL || query->setOperations != NULL ||
 	    herd_volatile((Node *)query->jointree) ||
 	    (query->commandType == CMD_INSERT && herd_volatile((Node *)query)))

@@ -92,6 +92,12 @@ static bool leaves_recur(const HerdLevel *level, List *facts, HerdLeaves *leaves
 	return true;
 }
 
+static bool query_is_plain_select(Query *query)
+{
+	return query->commandType == CMD_SELECT && query->rowMarks == NIL &&
+	       query->cteList == NIL && !query->hasModifyingCTE;
+}
+
 static HerdPart part_subquery(const HerdLevel *level, int varno, Query *sub, List *facts)
 {
 	HerdLevel inner = { .query = sub, .up = level };
@@ -126,6 +132,18 @@ static HerdPart part_moved(const HerdLevel *level, int varno, int number)
 	return part;
 }
 
+bool herd_part_lateral_recurs(const HerdLevel *level, const RangeTblEntry *rte, List *facts)
+{
+	HerdLevel inner = { .query = rte->subquery, .up = level };
+	HerdLeaves leaves = { 0 };
+
+	return rte->lateral &&
+	       (level->query->commandType == CMD_UPDATE ||
+		level->query->commandType == CMD_DELETE) &&
+	       query_is_plain_select(rte->subquery) && !herd_volatile((Node *)rte->subquery) &&
+	       !herd_expr_stays_here((Node *)rte->subquery) && leaves_recur(&inner, facts, &leaves);
+}
+
 static HerdPart part_item(const HerdLevel *level, int varno, List *facts)
 {
 	RangeTblEntry *rte = rt_fetch(varno, level->query->rtable);
@@ -148,6 +166,8 @@ static HerdPart part_item(const HerdLevel *level, int varno, List *facts)
 		part.solid = part.terms;
 		return part;
 	case RTE_SUBQUERY:
+		if (herd_part_lateral_recurs(level, rte, facts))
+			return part;
 		return part_subquery(level, varno, rte->subquery, facts);
 	case RTE_FUNCTION:
 		if (herd_move_of_rte(rte, &move))
@@ -326,12 +346,6 @@ static HerdPart part_setop(const HerdLevel *level, Node *node, List *facts)
 	if (!(op->op == SETOP_UNION && op->all) && left.outputs == NIL)
 		return part_none("a set operation without the distribution column");
 	return left;
-}
-
-static bool query_is_plain_select(Query *query)
-{
-	return query->commandType == CMD_SELECT && query->rowMarks == NIL &&
-	       query->cteList == NIL && !query->hasModifyingCTE;
 }
 
 HerdPart herd_part_query(const HerdLevel *level, List *around)

@@ -25,6 +25,12 @@ typedef struct HerdPart {
 /* The from items of a query with their conditions; facts: of the query. */
 extern HerdPart herd_part_from(const HerdLevel *level, Node *jtnode, List *facts);
 
+/*
+ * True for a LATERAL subquery of an UPDATE or DELETE over what every node has: it is run for each
+ * row of a shard, and may have a LIMIT and windows.
+ */
+extern bool herd_part_lateral_recurs(const HerdLevel *level, const RangeTblEntry *rte, List *facts);
+
 /* A whole query as an item of FROM. */
 extern HerdPart herd_part_query(const HerdLevel *level, List *around);
 

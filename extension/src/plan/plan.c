@@ -20,6 +20,7 @@
 #include "catalog/metadata.h"
 #include "ddl/local.h"
 #include "move/load.h"
+#include "plan/bring.h"
 #include "plan/fast.h"
 #include "plan/generic.h"
 #include "plan/leaves.h"
@@ -327,8 +328,7 @@ static PlannedStmt *plan_insert(Query *parse, const char *source, int options, P
 		values->values_lists = rows;
 		rt_fetch(ref->rtindex, select->rtable)->values_lists = rows;
 	}
-	if (contain_subplans((Node *)insert->returningList) ||
-	    contain_subplans((Node *)insert->onConflict))
+	if (herd_insert_asks(insert))
 		ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("subqueries in ON CONFLICT or RETURNING are not supported when "
@@ -413,6 +413,7 @@ static PlannedStmt *plan_lifted(Query *parse, const char *source, int options, P
 {
 	Query *query = copyObject(parse);
 	const char *why = NULL;
+	bool inlined;
 	Query *select;
 	PlannedStmt *stmt;
 	HerdRemote *remote;
@@ -421,8 +422,9 @@ static PlannedStmt *plan_lifted(Query *parse, const char *source, int options, P
 	List *columns;
 
 	herd_inline_ctes(query);
+	inlined = list_length(query->cteList) < list_length(parse->cteList);
 	select = herd_lift(query, sources);
-	if (select == NULL && list_length(query->cteList) == list_length(parse->cteList))
+	if (select == NULL && (sources || !inlined))
 		return NULL;
 	remote = herd_route(query, bound, &planning->needs_params);
 	if (remote == NULL)
@@ -465,6 +467,8 @@ static PlannedStmt *plan_write(Query *parse, const char *source, int options, Pa
 	}
 	if (remote == NULL && parse->commandType == CMD_INSERT)
 		remote = herd_insert_moved_here(parse, planning);
+	if (remote == NULL && parse->commandType == CMD_INSERT && herd_insert_asks(parse))
+		remote = herd_write_brought(parse, planning);
 	if (remote != NULL)
 		return plan_remote(parse, remote, rels, options);
 	if (parse->commandType == CMD_INSERT)
@@ -475,6 +479,8 @@ static PlannedStmt *plan_write(Query *parse, const char *source, int options, Pa
 			return stmt;
 	}
 	remote = herd_write_moved(parse, planning, true);
+	if (remote == NULL)
+		remote = herd_write_brought(parse, planning);
 	if (remote != NULL)
 		return plan_remote(parse, remote, rels, options);
 	if (table->kind == HERD_TABLE_REFERENCE)

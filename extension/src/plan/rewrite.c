@@ -16,6 +16,7 @@
 #include "compat.h"
 #include "conn/options.h"
 #include "guc.h"
+#include "plan/bring.h"
 #include "plan/decorrelate.h"
 #include "plan/leaves.h"
 #include "plan/order.h"
@@ -341,6 +342,8 @@ static void rewrite_modifying_cte(CommonTableExpr *cte, HerdPlanning *planning)
 		rows->remote = herd_tier1_write(sub, planning->bound, &why);
 	if (rows->remote == NULL)
 		rows->remote = herd_write_moved(sub, planning, true);
+	if (rows->remote == NULL)
+		rows->remote = herd_write_brought(sub, planning);
 	if (rows->remote == NULL)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("this write in WITH cannot be sent to the shards"),
