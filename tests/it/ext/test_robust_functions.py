@@ -252,7 +252,7 @@ def test_a_table_with_a_shards_name_fires_no_triggers_of_others(herd):
     herd.psql(0, "drop table noted_%d; drop table noted, notes" % shard)
 
 
-DESCRIBE = ("select citus_internal.add_table_metadata('local', %s, %s, %s, 's', %s, %s, %s, %s, %s)")
+DESCRIBE = ("select citus_internal.add_table_metadata('fresh', %s, %s, %s, 's', %s, %s, %s, %s, %s)")
 
 
 def test_a_table_cannot_be_described_wrongly(herd):
@@ -262,6 +262,7 @@ def test_a_table_cannot_be_described_wrongly(herd):
     of_t = herd.value(0, "select min(shardid) from pg_dist_shard where logicalrelid = "
                       "'t'::regclass")
     low, high = "{-2147483648}", "{2147483647}"
+    herd.psql(0, "create table fresh (a int)", user="plain")
     with contextlib.closing(herd.session(0, autocommit=False, user="plain")) as c:
         for args, code in [
                 (("h", "a", 0, "{900001}", "{-5}", high, "{900001}", "{1}"), "XX001"),
@@ -283,6 +284,7 @@ def test_a_table_cannot_be_described_wrongly(herd):
         refused(c, "select citus_internal.set_colocation('three', %d)" % group, "22023")
         refused(c, "select citus_internal.set_colocation('t', 1)", "42501")
         c.rollback()
+    herd.psql(0, "drop table fresh")
     assert_nothing_crashed(herd)
 
 
