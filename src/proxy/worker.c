@@ -149,15 +149,19 @@ static void dispatch(struct herd_worker *w, struct herd_conn *c, uint32_t events
 		if (read(c->fd, &drained, sizeof(drained)) > 0)
 			run_inbox(w);
 		break;
-	case HERD_CONN_CLIENT:
+	case HERD_CONN_CLIENT: {
+		struct herd_client *cl = herd_container_of(c, struct herd_client, conn);
+
 		if (c->fd < 0)
 			break;
 		herd_conn_event(c, events);
-		if (w->suspended &&
-		    herd_suspend_holds_client(herd_container_of(c, struct herd_client, conn)))
+		if (w->suspended && herd_suspend_holds_client(cl))
 			break;
-		herd_client_event(w, herd_container_of(c, struct herd_client, conn));
+		herd_client_event(w, cl);
+		herd_linger_served(&w->linger, cl,
+				   cl->server ? HERD_AWAIT_SERVER : HERD_AWAIT_CLIENT);
 		break;
+	}
 	case HERD_CONN_SERVER: {
 		struct herd_server *s = herd_container_of(c, struct herd_server, conn);
 
@@ -169,6 +173,8 @@ static void dispatch(struct herd_worker *w, struct herd_conn *c, uint32_t events
 		herd_conn_event(c, events);
 		if (w->suspended && herd_suspend_holds_server(s))
 			break;
+		if (s->client)
+			herd_linger_served(&w->linger, s->client, HERD_AWAIT_CLIENT);
 		herd_server_event(w, s);
 		break;
 	}
@@ -262,11 +268,11 @@ static void *loop(void *arg)
 		atomic_fetch_add(&w->passes, 1);
 		w->live = atomic_load(&w->px->live);
 		int64_t yielded_us = give_way(w);
-		int n = epoll_wait(w->epfd, events, MAX_EVENTS, wait_ms(w));
+		int n = herd_linger_wait(&w->linger, w->epfd, events, MAX_EVENTS, wait_ms(w),
+					 herd_worker_settings(w)->spin_us, &w->now_us);
 
 		/* Again: what was set while we slept holds for what woke us. */
 		w->live = atomic_load(&w->px->live);
-		w->now_us = herd_clock_us();
 		herd_suspend_pass(w);
 		if (yielded_us > YIELD_GOOD_US)
 			judge_yield(w, yielded_us, n);
@@ -312,6 +318,7 @@ static int init_worker(struct herd_px *px, struct herd_worker *w, int id)
 	w->id = id;
 	w->now_us = herd_clock_us();
 	w->live = atomic_load(&px->live);
+	herd_linger_init(&w->linger);
 	pthread_mutex_init(&w->inbox_lock, NULL);
 	herd_list_init(&w->inbox);
 	herd_list_init(&w->clients);

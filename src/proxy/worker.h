@@ -20,6 +20,7 @@
 #include "pool/vars.h"
 #include "proxy/config.h"
 #include "proxy/conn.h"
+#include "proxy/linger.h"
 #include "proxy/settings.h"
 #include "wire/auth.h"
 
@@ -170,9 +171,10 @@ struct herd_worker {
 	struct herd_batch *batch;    /* NULL: without io_uring */
 	struct herd_batch *batching; /* the same, in a pass that serves several */
 	int crowd;                   /* events of the last pass */
-	uint64_t accept_pass;        /* the last one in which somebody came */
-	int accept_room;             /* so many are let in at once */
-	int64_t yield_after_us;      /* not before: the last time brought little */
+	struct herd_linger linger;
+	uint64_t accept_pass;   /* the last one in which somebody came */
+	int accept_room;        /* so many are let in at once */
+	int64_t yield_after_us; /* not before: the last time brought little */
 	int64_t yield_pause_us;
 	uint64_t yields; /* since the last bad one */
 	uint8_t random[256];
