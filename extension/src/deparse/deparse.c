@@ -24,6 +24,7 @@
 #include "compat.h"
 #include "deparse/code.h"
 #include "deparse/deparse.h"
+#include "deparse/names.h"
 #include "move/move.h"
 
 /* Its third argument is the number of the shard, as in HERD_READ_RESULT. */
@@ -412,6 +413,9 @@ static Node *expand_rows_mutator(Node *node, void *context)
 						  !is_excluded(var, queries));
 		return node;
 	}
+	if (IsA(node, RowExpr))
+		return herd_named_row(
+			(RowExpr *)expression_tree_mutator(node, expand_rows_mutator, context));
 	return expression_tree_mutator(node, expand_rows_mutator, context);
 }
 
@@ -531,28 +535,6 @@ static void align_insert_source(Query *query)
 			lappend(rte->eref->colnames,
 				makeString(psprintf("c%d", foreach_current_index(lc) + 1)));
 	query->hasTargetSRFs = false;
-}
-
-/* Columns of a view or of WITH may have been named otherwise than their query names them. */
-static void name_columns(RangeTblEntry *rte)
-{
-	ListCell *lc;
-	int n = 0;
-
-	if (rte->rtekind != RTE_SUBQUERY || (rte->alias != NULL && rte->alias->colnames != NIL))
-		return;
-	foreach (lc, rte->subquery->targetList) {
-		TargetEntry *tle = lfirst(lc);
-
-		if (tle->resjunk || n >= list_length(rte->eref->colnames))
-			break;
-		if (tle->resname == NULL ||
-		    strcmp(tle->resname, strVal(list_nth(rte->eref->colnames, n))) != 0) {
-			rte->alias = copyObject(rte->eref);
-			return;
-		}
-		n++;
-	}
 }
 
 /* An INSERT into a view leaves the view's "excluded" behind, and the table's would get a number. */
@@ -693,7 +675,7 @@ static bool prepare_walker(Node *node, void *context)
 					seed_of_shard(rte->tablesample->repeatable);
 			if (rte->rtekind == RTE_RELATION && rte->alias == NULL)
 				rte->alias = makeAlias(get_rel_name(rte->relid), NIL);
-			name_columns(rte);
+			herd_name_columns(rte);
 		}
 		/* the table below an updatable view bears the mark of the view's FROM; it is
 		 * printed as the target already */

@@ -311,6 +311,10 @@ select regexp_replace(s, 's', 'z') as z, count(*) from a group by z
 select sum(x) from a where false
 select k from a where false
 select count(*) from a join b using (k) where b.t is not null and a.s <> b.t
+select row_to_json(x.*)::text from a join b using (k) as x
+select row_to_json(x.*)::text from a join b using (k) as x where a.k = 7
+select row_to_json(xx)::text from (a join b using (k)) xx where y < 20
+select to_json(x.*)::text, count(*) from a join b using (k) as x group by 1
 """
 
 
@@ -460,3 +464,13 @@ def test_a_publication_would_be_empty(con):
     with pytest.raises(psycopg.errors.FeatureNotSupported, match='"b" cannot be published'):
         con.execute("alter publication p add table b")
     con.execute("drop publication p")
+
+
+def test_columns_of_a_view_that_was_replaced(con):
+    for schema in (plan_herd.PLAIN, plan_herd.DISTRIBUTED):
+        con.execute("set search_path = %s" % schema)
+        con.execute("create view grows as select k, x from a")
+        con.execute("create view reads_it as select k as key, x, to_json(grows)::text as js from grows")
+        con.execute("create or replace view grows as select k, x, s as more, 2 + 2 as four from a")
+    for sql in ("select * from reads_it", "select * from reads_it where key = 7", "select * from grows"):
+        plan_herd.compare(con, sql)
