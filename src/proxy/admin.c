@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/str.h"
 #include "proxy/console.h"
@@ -70,9 +72,37 @@ void herd_console_answer(struct herd_worker *w, uint64_t client, const char *tag
 
 static void free_result(struct herd_result *r)
 {
+	for (size_t i = 0; i < r->nfds; i++)
+		close(r->fds[i]);
+	free(r->fds);
+	if (r->hands_out && r->rows.data)
+		herd_str_wipe(r->rows.data, r->rows.len);
 	herd_buf_free(&r->rows);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
+}
+
+/* Its own SUSPEND is on; it may have ended since, and another console begun the next. */
+static bool suspends(const struct herd_client *c)
+{
+	const struct herd_px *px = c->w->px;
+
+	return c->console->suspends_us != 0 && atomic_load(&px->suspended) &&
+	       atomic_load(&px->suspend_us) == c->console->suspends_us;
+}
+
+static void hand_out(struct herd_client *c, struct herd_result *r)
+{
+	int rc = herd_fds_send(c, r);
+	struct herd_buf b = { 0 };
+
+	if (rc < 0) {
+		herd_client_close(c, "could not send descriptors");
+		return;
+	}
+	c->console->handed_out = suspends(c);
+	herd_wr_complete(&b, "SHOW");
+	finish(c, &b);
 }
 
 /* All rows are there; the client may have left. */
@@ -85,8 +115,12 @@ static void rows_done(struct herd_worker *w, void *arg)
 		struct herd_client *c = herd_container_of(it, struct herd_client, node);
 		struct herd_buf b = { 0 };
 
-		if (c->id != r->client)
+		if (c->id != r->client || !c->console)
 			continue;
+		if (r->hands_out) {
+			hand_out(c, r);
+			break;
+		}
 		if (!c->console->described)
 			herd_show_columns(&b, r->show, r->binary);
 		herd_buf_add(&b, herd_buf_str(&r->rows), r->rows.len);
@@ -122,6 +156,8 @@ static void run_show(struct herd_client *c, const struct herd_show *show)
 	r->binary = c->console->binary;
 	r->px = c->w->px;
 	r->client = c->id;
+	r->hands_out = show == herd_shows_fds && !c->console->extended && c->conn.tls == NULL &&
+		       c->addr.family == AF_UNIX && c->peer_uid == getuid();
 	if (show->once) {
 		show->once(c->w, r);
 		rows_done(c->w, r);
@@ -345,15 +381,6 @@ void herd_admin_check(struct herd_client *c)
 		*p = (char)toupper((unsigned char)*p);
 	finish_tag(c, tag);
 	free(tag);
-}
-
-/* Its own SUSPEND is on; it may have ended since, and another console begun the next. */
-static bool suspends(const struct herd_client *c)
-{
-	const struct herd_px *px = c->w->px;
-
-	return c->console->suspends_us != 0 && atomic_load(&px->suspended) &&
-	       atomic_load(&px->suspend_us) == c->console->suspends_us;
 }
 
 void herd_admin_close(struct herd_client *c)

@@ -65,7 +65,8 @@ struct herd_client {
 	struct herd_client *key_next; /* in w->keys */
 	struct herd_cancel *cancel;   /* of HERD_CLIENT_CANCEL */
 	bool keyed, long_key;
-	bool counted; /* in the numbers of clients of its database and user */
+	bool strange_key; /* another program made it: all of its bits count */
+	bool counted;     /* in the numbers of clients of its database and user */
 	bool console_login;
 	bool direct_tls; /* TLS from the first byte on */
 

@@ -286,6 +286,9 @@ static int cmd_shutdown(struct herd_client *c, const struct herd_command *cmd, s
 	else if (cmd->n > 1)
 		return herd_err_set(err, -EINVAL, "invalid shutdown mode \"%s\"", cmd->word[1]);
 	herd_info(c->w->px->log, "SHUTDOWN command issued");
+	/* All that we have is another process's by now. */
+	if (how == HERD_STOP_NOW && c->console->handed_out && atomic_load(&c->w->px->suspended))
+		atomic_store(&c->w->px->given_away, true);
 	herd_proxy_stop(c->w->px, how);
 	return 0;
 }

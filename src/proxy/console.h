@@ -25,6 +25,7 @@ struct herd_console {
 	bool busy;       /* a command runs on: nothing is read */
 	bool described;  /* RowDescription was sent by Describe */
 	char *wait_verb, *wait_db;
+	bool handed_out;     /* SHOW FDS told it all while we were suspended */
 	int64_t suspends_us; /* SUSPEND came from here, then: it ends with this connection */
 };
 
@@ -59,6 +60,10 @@ struct herd_result {
 	pthread_mutex_t lock;
 	struct herd_px *px;
 	uint64_t client;
+	/* SHOW FDS: a descriptor of our own for each row, if they go out with them. */
+	bool hands_out;
+	int *fds;
+	size_t nfds;
 };
 
 /* One row in the making. */
@@ -72,13 +77,19 @@ struct herd_row herd_row_begin(struct herd_result *r);
 void herd_row_text(struct herd_row *row, const char *v); /* NULL: null */
 void herd_row_int(struct herd_row *row, int64_t v);
 void herd_row_end(struct herd_row *row);
+/* The same; where descriptors go out, fd goes with it (and without one it does not go out). */
+void herd_row_end_fd(struct herd_row *row, int fd);
 /* Their RowDescription. */
 void herd_show_columns(struct herd_buf *b, const struct herd_show *s, uint64_t binary);
 
+/* Columns and rows to the client, with the descriptors; waits for it a few seconds. 0 or an errno.
+ */
+int herd_fds_send(struct herd_client *c, struct herd_result *r);
+
 /* What there is to show, by concern, each ended by an entry without a name. */
-extern const struct herd_show herd_shows_conf[], herd_shows_herd[], herd_shows_lists[],
-	herd_shows_peers[], herd_shows_pools[], herd_shows_sockets[], herd_shows_split[],
-	herd_shows_stats[], herd_shows_times[];
+extern const struct herd_show herd_shows_conf[], herd_shows_fds[], herd_shows_herd[],
+	herd_shows_lists[], herd_shows_peers[], herd_shows_pools[], herd_shows_sockets[],
+	herd_shows_split[], herd_shows_stats[], herd_shows_times[];
 
 /* For rows made while walking over pools. */
 struct herd_show_arg {

@@ -1,6 +1,8 @@
 /* Columns and rows of SHOW, in text and in binary. */
 #include <assert.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "proxy/console.h"
@@ -132,13 +134,37 @@ void herd_row_int(struct herd_row *row, int64_t v)
 	}
 }
 
+/* Room for one more, which is ours to close. The result is locked. */
+static bool keep_fd(struct herd_result *r, int fd)
+{
+	int *more = realloc(r->fds, (r->nfds + 1) * sizeof(*more));
+
+	if (!more)
+		return false;
+	r->fds = more;
+	more[r->nfds] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (more[r->nfds] < 0)
+		return false;
+	r->nfds++;
+	return true;
+}
+
+void herd_row_end_fd(struct herd_row *row, int fd)
+{
+	struct herd_result *r = row->r;
+
+	assert(row->n == count_columns(r->show));
+	herd_wr_end(&row->b, row->mark);
+	pthread_mutex_lock(&r->lock);
+	if (!r->hands_out || keep_fd(r, fd)) {
+		herd_buf_add(&r->rows, herd_buf_str(&row->b), row->b.len);
+		r->nrows++;
+	}
+	pthread_mutex_unlock(&r->lock);
+	herd_buf_free(&row->b);
+}
+
 void herd_row_end(struct herd_row *row)
 {
-	assert(row->n == count_columns(row->r->show));
-	herd_wr_end(&row->b, row->mark);
-	pthread_mutex_lock(&row->r->lock);
-	herd_buf_add(&row->r->rows, herd_buf_str(&row->b), row->b.len);
-	row->r->nrows++;
-	pthread_mutex_unlock(&row->r->lock);
-	herd_buf_free(&row->b);
+	herd_row_end_fd(row, -1);
 }

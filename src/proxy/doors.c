@@ -373,9 +373,16 @@ void herd_doors_tune(struct herd_px *px, const struct herd_settings *s)
 
 void herd_doors_own(struct herd_px *px)
 {
+	int backlog = atomic_load(&px->live)->config->s.listen_backlog;
+
 	for (int i = 0; i < px->ndoors; i++) {
-		if (!herd_str_starts(px->doors[i].name, "passed "))
-			px->doors[i].borrowed = false;
+		struct herd_door *d = &px->doors[i];
+
+		/* Who connects to it is told our process id from now on (SO_PEERCRED). */
+		if (d->addr.family == AF_UNIX)
+			listen(d->conn.fd, backlog);
+		if (!herd_str_starts(d->name, "passed "))
+			d->borrowed = false;
 	}
 }
 
@@ -416,7 +423,7 @@ void herd_doors_shut(struct herd_px *px)
 		/* A worker may be accepting: the descriptor itself stays until they are gone. */
 		for (int k = 0; k < px->nworkers; k++)
 			herd_worker_unwatch(&px->workers[k], &d->conn);
-		if (d->borrowed || atomic_load(&px->leaving))
+		if (d->borrowed || atomic_load(&px->leaving) || atomic_load(&px->given_away))
 			continue;
 		shutdown(d->conn.fd, SHUT_RDWR);
 		if (d->path)

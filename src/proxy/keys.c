@@ -145,7 +145,7 @@ struct herd_client *herd_key_find(struct herd_worker *w, const uint8_t key[HERD_
 	herd_key_set_hops(full, HERD_KEY_HOPS);
 	for (struct herd_client *c = w->keys.cap ? w->keys.bucket[bucket_of(&w->keys, full)] : NULL;
 	     c; c = c->key_next) {
-		if (CRYPTO_memcmp(c->key, full, HERD_KEY_BYTES) != 0)
+		if (CRYPTO_memcmp(c->key, c->strange_key ? key : full, HERD_KEY_BYTES) != 0)
 			continue;
 		if (!c->long_key)
 			return more_len == 0 ? c : NULL;

@@ -138,6 +138,7 @@ static void put_client(struct herd_record *r, struct herd_worker *w, struct herd
 	herd_record_number(r, "port", c->local.port);
 	herd_record_add(r, "key", c->key, sizeof(c->key));
 	herd_record_number(r, "long_key", c->long_key);
+	herd_record_number(r, "strange_key", c->strange_key);
 	herd_record_number(r, "age", w->now_us - c->connect_us);
 	herd_record_number(r, "idle", w->now_us - c->query_us);
 	herd_record_number(r, "skip_to_sync", c->skip_to_sync);
@@ -278,6 +279,9 @@ static void fill_server(struct herd_worker *w, struct herd_server *s, const stru
 	s->used = herd_record_get(r, "s.used", 1);
 	s->dirty = herd_record_get(r, "s.dirty", 0);
 	s->asks = (uint8_t)herd_record_get(r, "s.asks", 0);
+	/* One of PgBouncer's: nobody knows what else is prepared and set there. */
+	if (herd_record_get(r, "s.foreign", 0))
+		atomic_store(&s->close_needed, true);
 	s->let_in = true;
 	s->connected_us = s->opened_us = w->now_us - herd_record_get(r, "s.age", 0);
 	while (herd_record_next(r, &pos, &f)) {
@@ -330,6 +334,9 @@ static struct herd_server *make_server(struct herd_worker *w, const struct herd_
 	pthread_mutex_unlock(&p->lock);
 	atomic_store(&s->state, HERD_SERVER_ACTIVE);
 	fill_server(w, s, r);
+	/* PgBouncer does not tell the directory of a socket. */
+	if (s->addr.family == AF_UNIX && herd_record_get(r, "s.foreign", 0))
+		herd_str_set(&s->target_host, herd_db_conf(w->live, db)->host);
 	if (getsockname(fd, (struct sockaddr *)&local, &len) == 0)
 		herd_addr_of((struct sockaddr *)&local, &s->local);
 	if (s->addr.family == AF_UNIX)
@@ -342,7 +349,7 @@ static struct herd_server *make_server(struct herd_worker *w, const struct herd_
 	bool greets = p->have_welcome;
 
 	pthread_mutex_unlock(&p->lock);
-	if (!greets)
+	if (!greets && s->params.len > 0)
 		herd_pool_greeting(w, s);
 	herd_server_log(w, s, HERD_LOG_DEBUG, "taken over");
 	return s;
@@ -391,6 +398,7 @@ static void fill_client(struct herd_worker *w, struct herd_client *c, const stru
 	c->user = herd_str_dup(herd_record_str(r, "user"));
 	c->dbname = herd_str_dup(herd_record_str(r, "dbname"));
 	c->long_key = herd_record_get(r, "long_key", 0);
+	c->strange_key = herd_record_get(r, "strange_key", 0);
 	c->connect_us = w->now_us - herd_record_get(r, "age", 0);
 	c->query_us = w->now_us - herd_record_get(r, "idle", 0);
 	c->skip_to_sync = herd_record_get(r, "skip_to_sync", 0);

@@ -497,6 +497,14 @@ static int take_doors(struct herd_px *px, const struct options *o, const struct 
 	return rc;
 }
 
+/* Clients and servers are another process's by now: no goodbye to them. */
+static void vanish(struct herd_px *px, const char *pidfile)
+{
+	remove_pidfile(pidfile);
+	herd_info(px->log, "process down, another one has its connections");
+	_exit(0);
+}
+
 /* Everything from a read configuration to the end. */
 static int run(struct herd_px *px, const struct options *o, struct herd_err *err)
 {
@@ -551,6 +559,8 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 			herd_takeover_ready(px);
 			herd_systemd_notify("READY=1");
 			herd_loop_run(m.loop);
+			if (atomic_load(&px->given_away))
+				vanish(px, pidfile);
 			if (!herd_leaving(px))
 				herd_systemd_notify("STOPPING=1");
 		}

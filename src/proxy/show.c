@@ -4,8 +4,8 @@
 #include "proxy/console.h"
 
 static const struct herd_show *const tables[] = {
-	herd_shows_peers,   herd_shows_conf,  herd_shows_herd,  herd_shows_lists, herd_shows_pools,
-	herd_shows_sockets, herd_shows_split, herd_shows_stats, herd_shows_times
+	herd_shows_peers, herd_shows_conf,    herd_shows_herd,  herd_shows_lists, herd_shows_pools,
+	herd_shows_fds,   herd_shows_sockets, herd_shows_split, herd_shows_stats, herd_shows_times
 };
 
 const struct herd_show *herd_show_find(const char *what)

@@ -1,4 +1,4 @@
-/* SHOW CLIENTS, SERVERS, SOCKETS, FDS: what every worker has. */
+/* SHOW CLIENTS, SERVERS, SOCKETS: what every worker has. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,13 +22,6 @@ static const char *const clients_columns[] = { SOCKET_COLUMNS, "pinned", NULL };
 static const char *const long_sockets_columns[] = { SOCKET_COLUMNS, "recv_pos:4",   "pkt_pos:4",
 						    "pkt_remain:4", "send_pos:4",   "send_remain:4",
 						    "pkt_avail:4",  "send_avail:4", NULL };
-static const char *const fds_columns[] = {
-	"fd:4",      "task",     "user",     "database",           "addr",
-	"port:4",    "cancel:8", "link:4",   "client_encoding",    "std_strings",
-	"datestyle", "timezone", "password", "scram_client_key:b", "scram_server_key:b",
-	NULL
-};
-
 static void row_time(struct herd_row *row, struct herd_worker *w, int64_t us)
 {
 	time_t t = (time_t)((herd_wall_ms() - (w->now_us - us) / 1000) / 1000);
@@ -223,80 +216,9 @@ static void each_sockets(struct herd_worker *w, struct herd_result *r)
 	each_servers(w, r);
 }
 
-/* The parameters of a session; its secrets are not for showing. */
-static void row_session(struct herd_row *row, const struct herd_px *px, const struct herd_vars *v)
-{
-	static const char *const names[] = { "client_encoding", "standard_conforming_strings",
-					     "datestyle", "timezone" };
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		herd_row_text(row, herd_vars_get(v, &px->vars, names[i]));
-	for (int i = 0; i < 3; i++)
-		herd_row_text(row, NULL);
-}
-
-static void client_fd(struct herd_worker *w, struct herd_result *r, const struct herd_client *c)
-{
-	struct herd_row row = herd_row_begin(r);
-
-	herd_row_int(&row, c->conn.fd);
-	herd_row_text(&row, "client");
-	herd_row_text(&row, c->user);
-	herd_row_text(&row, c->dbname);
-	herd_row_text(&row, c->addr.host);
-	herd_row_int(&row, c->addr.port);
-	herd_row_int(&row, 0);
-	herd_row_int(&row, c->server ? c->server->conn.fd : 0);
-	row_session(&row, w->px, &c->vars);
-	herd_row_end(&row);
-}
-
-static void server_fd(struct herd_worker *w, struct herd_result *r, const struct herd_server *s)
-{
-	struct herd_row row = herd_row_begin(r);
-
-	herd_row_int(&row, s->conn.fd);
-	herd_row_text(&row, "server");
-	herd_row_text(&row, s->pool->user);
-	herd_row_text(&row, s->pool->db->name);
-	herd_row_text(&row, s->addr.host);
-	herd_row_int(&row, s->addr.port);
-	herd_row_int(&row, s->backend_pid);
-	herd_row_int(&row, s->client ? s->client->conn.fd : 0);
-	row_session(&row, w->px, &s->vars);
-	herd_row_end(&row);
-}
-
-static void idle_fds(struct herd_pool *p, void *arg)
-{
-	struct herd_show_arg *a = arg;
-
-	pthread_mutex_lock(&p->lock);
-	herd_list_for_each(it, &p->idle[a->w->id])
-		server_fd(a->w, a->r, herd_container_of(it, struct herd_server, pool_node));
-	pthread_mutex_unlock(&p->lock);
-}
-
-static void each_fds(struct herd_worker *w, struct herd_result *r)
-{
-	struct herd_show_arg a = { w, r };
-
-	herd_list_for_each(it, &w->clients)
-	{
-		struct herd_client *c = herd_container_of(it, struct herd_client, node);
-
-		if (!c->internal && c->user)
-			client_fd(w, r, c);
-	}
-	herd_list_for_each(it, &w->servers)
-		server_fd(w, r, herd_container_of(it, struct herd_server, node));
-	herd_pools_each(w->px, idle_fds, &a);
-}
-
 const struct herd_show herd_shows_sockets[] = {
 	{ "active_sockets", long_sockets_columns, NULL, each_sockets, false },
 	{ "clients", clients_columns, NULL, each_clients, false },
-	{ "fds", fds_columns, NULL, each_fds, true },
 	{ "servers", sockets_columns, NULL, each_servers, false },
 	{ "sockets", long_sockets_columns, NULL, each_sockets, false },
 	{ NULL, NULL, NULL, NULL, false },

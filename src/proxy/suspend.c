@@ -87,7 +87,8 @@ void herd_suspend_janitor(struct herd_worker *w)
 		struct herd_client *c = herd_container_of(it, struct herd_client, node);
 
 		if (c->internal ||
-		    (c->state != HERD_CLIENT_IDLE && c->state != HERD_CLIENT_ACTIVE) ||
+		    (c->state != HERD_CLIENT_IDLE && c->state != HERD_CLIENT_ACTIVE &&
+		     c->state != HERD_CLIENT_WAITING) ||
 		    herd_suspend_holds_client(c))
 			continue;
 		if (late)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "proxy/bouncer.h"
 #include "proxy/handover.h"
 #include "proxy/pools_internal.h"
 #include "wire/msg.h"
@@ -25,6 +26,7 @@ struct herd_elder {
 	pthread_t thread;
 	pthread_mutex_t lock; /* of sending, and gone */
 	bool gone;
+	struct herd_bouncer *bouncer; /* it is a PgBouncer; NULL: one of ours */
 };
 
 /* A connection to the socket of that name; -ENOENT: nobody is there. */
@@ -115,6 +117,21 @@ static int connect_to(const struct herd_settings *s, struct herd_err *err)
 	return sock;
 }
 
+/*
+ * A PgBouncer's process. What the socket tells may be one before it, that listened first; a pidfile
+ * is its own.
+ */
+static int pid_of_bouncer(const struct herd_settings *s, int sock)
+{
+	struct ucred who = { 0 };
+	socklen_t len = sizeof(who);
+	pid_t pid = pid_of_file(s->pidfile);
+
+	if (pid > 0)
+		return pid;
+	return getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 ? 0 : (int)who.pid;
+}
+
 static int read_all(int sock, char *to, size_t n)
 {
 	while (n > 0) {
@@ -157,29 +174,45 @@ static int read_until(int sock, char type, struct herd_err *err)
 	return rc;
 }
 
-/* The console of the running process, then its own language. */
-static int ask(int sock, struct herd_record **ret, struct herd_err *err)
+static int say(int sock, const struct herd_buf *b, struct herd_err *err)
+{
+	if (send(sock, herd_buf_str(b), b->len, MSG_NOSIGNAL) < 0)
+		return herd_err_set(err, -errno, "could not talk to the running process: %s",
+				    strerror(errno));
+	return 0;
+}
+
+/* The console of the running process. */
+static int log_in(int sock, struct herd_err *err)
 {
 	static const char *const pairs[] = { "user",      "pgbouncer",        "database",
 					     "pgbouncer", "application_name", "takeover",
 					     NULL };
 	struct herd_buf b = { 0 };
-	int rc = 0;
 
 	herd_wr_startup(&b, pairs);
-	if (send(sock, herd_buf_str(&b), b.len, MSG_NOSIGNAL) < 0)
-		rc = herd_err_set(err, -errno, "could not talk to the running process: %s",
-				  strerror(errno));
-	if (rc == 0)
-		rc = read_until(sock, 'Z', err);
-	herd_buf_reset(&b);
+	int rc = say(sock, &b, err);
+
+	herd_buf_free(&b);
+	return rc == 0 ? read_until(sock, 'Z', err) : rc;
+}
+
+/* Then its own language. -ENOSYS: it is a PgBouncer, which knows another one. */
+static int ask(int sock, struct herd_record **ret, struct herd_err *err)
+{
+	struct herd_buf b = { 0 };
+
 	herd_wr_query(&b, "TAKEOVER");
-	if (rc == 0 && send(sock, herd_buf_str(&b), b.len, MSG_NOSIGNAL) < 0)
-		rc = herd_err_set(err, -errno, "could not talk to the running process: %s",
-				  strerror(errno));
+	int rc = say(sock, &b, err);
+
 	herd_buf_free(&b);
 	if (rc == 0)
 		rc = read_until(sock, 'C', err);
+	if (rc == -EPERM && strstr(herd_err_text(err), "invalid command")) {
+		herd_err_clear(err);
+		rc = read_until(sock, 'Z', err);
+		return rc < 0 ? rc : -ENOSYS;
+	}
 	if (rc == 0 && (rc = herd_record_recv(sock, ret)) < 0)
 		herd_err_set(err, rc, "the running process does not hand over: %s", strerror(-rc));
 	return rc;
@@ -219,15 +252,21 @@ int herd_takeover_begin(struct herd_px *px, const struct herd_pconf *config,
 
 	if (sock < 0)
 		return sock;
-	int rc = ask(sock, &r, err);
+	struct herd_bouncer *bouncer = NULL;
+	int rc = log_in(sock, err);
 
-	if (rc == 0 && r->type != HERD_RECORD_HELLO)
+	if (rc == 0)
+		rc = ask(sock, &r, err);
+	if (rc == -ENOSYS)
+		rc = herd_bouncer_take(sock, &config->s, &bouncer, doors, err);
+	else if (rc == 0 && r->type != HERD_RECORD_HELLO)
 		rc = herd_err_set(err, -EBADMSG, "the running process speaks another language");
 	struct herd_elder *e = rc == 0 ? calloc(1, sizeof(*e)) : NULL;
 
 	if (rc == 0 && !e)
 		rc = herd_err_set(err, -ENOMEM, "out of memory");
 	if (rc < 0) {
+		herd_bouncer_free(bouncer);
 		herd_record_free(r);
 		close(sock);
 		return rc;
@@ -235,11 +274,13 @@ int herd_takeover_begin(struct herd_px *px, const struct herd_pconf *config,
 	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof(forever));
 	e->px = px;
 	e->sock = sock;
-	e->pid = (int)herd_record_get(r, "pid", 0);
+	e->bouncer = bouncer;
+	e->pid = bouncer ? pid_of_bouncer(&config->s, sock) : (int)herd_record_get(r, "pid", 0);
 	pthread_mutex_init(&e->lock, NULL);
 	px->elder = e;
 	atomic_store(&px->doors_away, true);
-	take_hello(px, r, doors);
+	if (r)
+		take_hello(px, r, doors);
 	herd_record_free(r);
 	return 0;
 }
@@ -340,9 +381,29 @@ static void *receive(void *arg)
 	return NULL;
 }
 
+/* The same, of a PgBouncer. */
+static void *finish_bouncer(void *arg)
+{
+	struct herd_elder *e = arg;
+
+	herd_bouncer_finish(e->bouncer, e->px, e->sock, e->pid, take_pool);
+	pthread_mutex_lock(&e->lock);
+	e->gone = true;
+	pthread_mutex_unlock(&e->lock);
+	herd_doors_return(e->px);
+	return NULL;
+}
+
 void herd_takeover_ready(struct herd_px *px)
 {
 	struct herd_elder *e = px->elder;
+
+	if (e && e->bouncer) {
+		herd_doors_own(px);
+		herd_info(px->log, "taking over from process %d, a PgBouncer", e->pid);
+		e->reading = pthread_create(&e->thread, NULL, finish_bouncer, e) == 0;
+		return;
+	}
 	struct herd_record *r = e ? herd_record_new(HERD_RECORD_READY) : NULL;
 
 	if (!r)
@@ -366,7 +427,7 @@ bool herd_takeover_cancel(struct herd_px *px, const void *key, size_t n)
 	herd_record_add(r, "key", key, n);
 	pthread_mutex_lock(&e->lock);
 	/* The elder reads all the time: a few bytes do not have to wait. */
-	if (!e->gone)
+	if (!e->gone && !e->bouncer)
 		sent = herd_record_send(e->sock, r) == 0;
 	pthread_mutex_unlock(&e->lock);
 	herd_record_free(r);
@@ -381,7 +442,7 @@ void herd_takeover_stop(struct herd_px *px)
 	if (!e)
 		return;
 	pthread_mutex_lock(&e->lock);
-	if (!e->gone && e->reading)
+	if (!e->gone && e->reading && !e->bouncer)
 		herd_record_send(e->sock, &end);
 	pthread_mutex_unlock(&e->lock);
 	shutdown(e->sock, SHUT_RDWR);
@@ -396,6 +457,7 @@ void herd_takeover_free(struct herd_px *px)
 
 	if (!e)
 		return;
+	herd_bouncer_free(e->bouncer);
 	close(e->sock);
 	pthread_mutex_destroy(&e->lock);
 	free(e);

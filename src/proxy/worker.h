@@ -108,9 +108,11 @@ struct herd_px {
 	_Atomic int nclients;
 	_Atomic int nheld; /* clients that wait because of a missing leader */
 	_Atomic uint64_t next_id;
-	_Atomic int stop;     /* enum herd_stop */
-	_Atomic bool quit;    /* workers end their loops */
-	_Atomic bool leaving; /* another process takes over (handover.h) */
+	_Atomic int stop;        /* enum herd_stop */
+	_Atomic bool quit;       /* workers end their loops */
+	_Atomic bool given_away; /* all that we have, to another process: nothing is to be said any
+				    more */
+	_Atomic bool leaving;    /* another process takes over (handover.h) */
 	_Atomic(struct herd_leave *) leave;
 	_Atomic bool doors_away;  /* another process accepts, or not yet we */
 	struct herd_elder *elder; /* the process that we take over from; NULL: none */
