@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "proxy/console.h"
 #include "proxy/doors.h"
+#include "proxy/keys.h"
 #include "proxy/reconf.h"
 #include "proxy/suspend.h"
 #include "proxy/tls.h"
@@ -383,6 +384,17 @@ void herd_admin_check(struct herd_client *c)
 	free(tag);
 }
 
+void herd_admin_cancel(struct herd_client *c)
+{
+	struct herd_console *k = c->console;
+
+	if (!k || !k->wait_verb)
+		return;
+	herd_command_undo(c->w, k->wait_verb, k->wait_db);
+	herd_str_set(&k->wait_verb, NULL);
+	herd_console_fail(c, "57014", "canceling statement due to user request");
+}
+
 void herd_admin_close(struct herd_client *c)
 {
 	if (!c->console)
@@ -441,6 +453,12 @@ void herd_admin_start(struct herd_client *c, bool full)
 	herd_wr_auth(&b, 0, NULL, 0);
 	for (size_t i = 0; i < sizeof(parameters) / sizeof(parameters[0]); i++)
 		herd_wr_parameter(&b, parameters[i][0], parameters[i][1]);
+	if (herd_key_assign(c) == 0) {
+		size_t mark = herd_wr_begin(&b, 'K');
+
+		herd_key_write(c, &b);
+		herd_wr_end(&b, mark);
+	}
 	herd_wr_ready(&b, 'I');
 	herd_console_reply(c, &b);
 	if (herd_worker_settings(c->w)->log_connections)

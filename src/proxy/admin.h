@@ -15,6 +15,8 @@ bool herd_admin_resting(const struct herd_client *c);
 void herd_admin_run(struct herd_client *c);
 /* A command that waits (PAUSE, WAIT_CLOSE): is it done? */
 void herd_admin_check(struct herd_client *c);
+/* Its client does not want to wait any longer: what it waits for is undone. */
+void herd_admin_cancel(struct herd_client *c);
 void herd_admin_close(struct herd_client *c);
 
 /* Reads the configuration file again and makes it the live one. Any thread. */

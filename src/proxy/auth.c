@@ -169,6 +169,12 @@ static bool is_peer(const struct herd_client *c)
 	       may_be(c, found->pw_name);
 }
 
+static void cert_misfit(struct herd_client *c)
+{
+	herd_client_log(c, HERD_LOG_ERROR, "TLS certificate name mismatch");
+	herd_client_fail(c, "28000", "certificate authentication failed");
+}
+
 static void start_auth(struct herd_client *c)
 {
 	struct herd_login *l = c->login;
@@ -212,7 +218,7 @@ static void start_auth(struct herd_client *c)
 		if (name && !l->no_user && may_be(c, name))
 			herd_login_authentic(c);
 		else
-			herd_client_fail(c, "28000", "TLS certificate name mismatch");
+			cert_misfit(c);
 		free(name);
 		return;
 	}
@@ -223,7 +229,9 @@ static void start_auth(struct herd_client *c)
 			herd_client_fail(c, "28000", "unix socket login rejected");
 		return;
 	default:
-		herd_client_fail(c, "28000", "login rejected");
+		herd_client_fail(c, "28000",
+				 l->no_line ? "no authentication method is found"
+					    : "login rejected");
 		return;
 	}
 }
@@ -260,6 +268,7 @@ static bool choose_method(struct herd_client *c)
 	if (a.asks_name)
 		return herd_hostname_start(c);
 	l->method = a.method;
+	l->no_line = a.no_line;
 	if (a.method == HERD_AUTH_LDAP) {
 		/* A reload may come before the password does. */
 		l->config = herd_pconf_ref(conf);
@@ -411,8 +420,13 @@ void herd_login_message(struct herd_client *c, const void *body, size_t n)
 	}
 	const char *text = herd_rd_str(&r);
 
+	/* As PostgreSQL has it: one that lets in with none would be no password. */
+	if (herd_rd_ok(&r) && !*text) {
+		herd_client_fail(c, "28P01", "empty password returned by client");
+		return;
+	}
 	if (l->method == HERD_AUTH_PAM || l->method == HERD_AUTH_LDAP) {
-		if (herd_rd_ok(&r) && *text)
+		if (herd_rd_ok(&r))
 			herd_extauth_start(c, text);
 		else
 			wrong_password(c);

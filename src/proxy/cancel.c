@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "base/str.h"
+#include "proxy/admin.h"
 #include "proxy/dial.h"
 #include "proxy/handover.h"
 #include "proxy/keys.h"
@@ -444,6 +445,9 @@ static void look(struct herd_worker *w, struct herd_cancel *x)
 		}
 		x->note.fn = look_note;
 		herd_worker_post(&px->workers[(w->id + 1) % px->nworkers], &x->note);
+	} else if (target->state == HERD_CLIENT_ADMIN) {
+		herd_admin_cancel(target);
+		finish(w, x, "cancel request for console client");
 	} else if (!target->server) {
 		herd_relay_cancel_queued(target);
 		finish(w, x, "cancel request for idle client");

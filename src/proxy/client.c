@@ -667,6 +667,11 @@ static void check_waiting(struct herd_client *c, const struct herd_user *u)
 	}
 	int64_t query = limit(u ? u->query_timeout : -1, set->query_timeout);
 
+	if (!held && c->state == HERD_CLIENT_WELCOME && set->client_login_timeout > 0 &&
+	    w->now_us - c->connect_us > set->client_login_timeout) {
+		herd_client_fail(c, "08P01", "client_login_timeout (server down)");
+		return;
+	}
 	if (!held && !c->internal && query > 0 && w->now_us - c->wait_us > query) {
 		herd_client_fail(c, "08P01", "query_timeout");
 		return;

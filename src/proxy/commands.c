@@ -224,6 +224,23 @@ static int cmd_resume(struct herd_client *c, const char *db, struct herd_err *er
 	return 0;
 }
 
+void herd_command_undo(struct herd_worker *w, const char *verb, const char *db)
+{
+	struct herd_err ignored = HERD_ERR_INIT;
+
+	if (strcasecmp(verb, "pause") == 0 && db)
+		flag_db(w, db, PAUSED, false, &ignored);
+	else if (strcasecmp(verb, "pause") == 0)
+		atomic_store(&w->px->paused_all, false);
+	else if (strcasecmp(verb, "suspend") == 0)
+		herd_suspend_end(w->px);
+	else
+		return;
+	herd_info(w->px->log, "%s was cancelled, going on", verb);
+	herd_err_clear(&ignored);
+	herd_worker_fanout(w, kick_each, nothing, NULL);
+}
+
 static void find_paused(struct herd_pool *p, void *arg)
 {
 	*(bool *)arg |= atomic_load(&p->db->paused);

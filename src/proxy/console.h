@@ -120,5 +120,7 @@ int herd_command_run(struct herd_client *c, const struct herd_command *cmd, cons
 /* Ends the command of the console client with that id, if it is still there. error NULL: done. */
 void herd_console_answer(struct herd_worker *w, uint64_t client, const char *tag,
 			 const char *error);
+/* It was not waited for: a PAUSE or SUSPEND ends. */
+void herd_command_undo(struct herd_worker *w, const char *verb, const char *db);
 /* Is what PAUSE or WAIT_CLOSE waits for the case? db NULL: all. */
 bool herd_command_done(struct herd_worker *w, const char *verb, const char *db);

@@ -391,5 +391,5 @@ struct herd_hba_answer herd_hba_find(const struct herd_hba *h, const struct sock
 						 .ldap = l->ldap,
 						 .asks_name = l->host && !host };
 	}
-	return (struct herd_hba_answer){ .method = HERD_AUTH_REJECT };
+	return (struct herd_hba_answer){ .method = HERD_AUTH_REJECT, .no_line = true };
 }

@@ -19,6 +19,7 @@ struct herd_hba_answer {
 	int method;             /* enum herd_auth; HERD_AUTH_REJECT when no line fits */
 	const char *map;        /* of names (methods peer and cert) or NULL */
 	struct herd_ldap *ldap; /* of method ldap */
+	bool no_line;           /* the method is REJECT since no line fits */
 	bool asks_name;         /* a line with a host name may fit: find that out, and ask again */
 };
 

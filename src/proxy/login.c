@@ -14,7 +14,10 @@
 #include "proxy/tls.h"
 #include "wire/msg.h"
 
-enum { TLS_HANDSHAKE = 0x16 }; /* the first byte of a TLS connection */
+enum {
+	TLS_HANDSHAKE = 0x16, /* the first byte of a TLS connection */
+	OLD_PROTOCOL = 2
+};
 
 static bool over(int limit, int n)
 {
@@ -125,7 +128,7 @@ static void start_login(struct herd_client *c, const struct herd_startup *s)
 	struct herd_buf b = { 0 };
 
 	if (!user || !*user) {
-		herd_client_fail(c, "28000", "no user name in startup packet");
+		herd_client_fail(c, "08P01", "no username supplied");
 		return;
 	}
 	c->user = strdup(user);
@@ -222,8 +225,10 @@ void herd_login_startup(struct herd_client *c)
 			return;
 		if (rc < 0) {
 			herd_client_fail(c, "08P01",
-					 rc == -EPROTONOSUPPORT ? "unsupported frontend protocol"
-								: "bad packet header");
+					 rc != -EPROTONOSUPPORT ? "bad packet header"
+					 : c->conn.in.data[5] == OLD_PROTOCOL
+						 ? "old V2 protocol not supported"
+						 : "unsupported frontend protocol");
 			return;
 		}
 		switch (s.kind) {
@@ -320,6 +325,9 @@ void herd_login_authentic(struct herd_client *c)
 		return;
 	}
 	if (c->login->no_db) {
+		if (herd_worker_settings(w)->log_connections)
+			herd_client_log(c, HERD_LOG_INFO, "login failed: db=%s user=%s", c->dbname,
+					c->user);
 		herd_client_fail(c, "3D000", "no such database: %s", c->dbname);
 		return;
 	}

@@ -23,6 +23,7 @@ struct herd_login {
 	const struct herd_ldap *ldap; /* of method ldap, belongs to config */
 	struct herd_pconf *config;
 	struct herd_extauth *ext;     /* under way; NULL: nothing is asked outside */
+	bool no_line;                 /* no line of the hba file fits */
 	struct herd_hostname *naming; /* under way; NULL: not */
 	char *host;                   /* name of its address (hba.h); NULL: not asked for */
 	char *secret;                 /* what is on record; NULL: nothing */

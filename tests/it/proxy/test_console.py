@@ -228,3 +228,35 @@ def test_verbose_at_run_time(make):
     with pytest.raises(psycopg.OperationalError):
         px.sql("select 1", db="somewhere", connect_timeout=2)
     assert "registered new auto-database: db=somewhere" in px.log()
+
+
+def test_waiting_is_cancelled(make):
+    """What a console waits for in vain is cancelled as any statement is; a PAUSE ends with that."""
+    px = make()
+    with px.connect(autocommit=False) as c, px.connect(db="pgbouncer", user="admin") as admin:
+        c.execute("select 1")
+        for command in ("pause", "pause db", "wait_close"):
+            c.execute("select 1")
+            if command == "wait_close":
+                px.console("reconnect")
+            got = []
+
+            def wait():
+                try:
+                    admin.execute(command)
+                except psycopg.Error as e:
+                    got.append(e.sqlstate)
+
+            t = threading.Thread(target=wait)
+            t.start()
+            if command == "wait_close":
+                time.sleep(0.3)
+            else:
+                wait_for(lambda: "PAUSE" in px.log())
+            while t.is_alive():
+                admin.cancel()
+                t.join(0.2)
+            assert got == ["57014"]
+        c.commit()
+        assert px.sql("select 2") == [(2,)]
+        assert {r["paused"] for r in px.console("show databases")} == {0}

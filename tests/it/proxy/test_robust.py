@@ -179,7 +179,7 @@ def test_bad_packets(shared, data, text):
 @pytest.mark.parametrize("data,text", [
     (struct.pack("!i", 3) + b"x", "bad packet header"),
     (struct.pack("!i", 100000) + b"\0\3\0\0" + b"x" * 3000, "bad packet header"),
-    (rawpg.startup((2, 0), user="u_trust"), "unsupported frontend protocol"),
+    (rawpg.startup((2, 0), user="u_trust"), "old V2 protocol not supported"),
     (rawpg.startup((4, 0), user="u_trust"), "unsupported frontend protocol"),
     (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", ""),
     (rawpg.msg("p", b"secret\0"), ""),
