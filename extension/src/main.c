@@ -1,6 +1,7 @@
 #include "postgres.h"
 
 #include "catalog/metadata.h"
+#include "conn/admission.h"
 #include "conn/adopt.h"
 #include "conn/budget.h"
 #include "conn/login.h"
@@ -12,8 +13,12 @@
 #include "miscadmin.h"
 #include "move/result.h"
 #include "plan/plan.h"
+#include "stats/counters.h"
+#include "stats/queries.h"
+#include "stats/tenants.h"
 #include "txn/txn.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/varlena.h"
 
 PG_MODULE_MAGIC;
@@ -56,6 +61,10 @@ void _PG_init(void)
 	herd_metadata_init();
 	herd_budget_init();
 	herd_standby_init();
+	herd_counters_init();
+	herd_query_init();
+	herd_tenants_init();
+	herd_admission_init();
 	herd_login_init();
 	herd_settings_init();
 	herd_txn_init();
@@ -64,4 +73,5 @@ void _PG_init(void)
 	herd_plan_init();
 	herd_result_init();
 	herd_adopt_init();
+	MarkGUCPrefixReserved("citus");
 }

@@ -17,6 +17,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port.h"
+#include "stats/counters.h"
 #include "storage/fd.h"
 #include "txn/internal.h"
 #include "txn/txn.h"
@@ -245,8 +246,10 @@ static HerdConn *take_cached(const HerdNode *node, const char *user)
 		}
 		if (!same_place(c, node, user))
 			continue;
-		if (!c->lost && c->bound && herd_conn_alive(c))
+		if (!c->lost && c->bound && herd_conn_alive(c)) {
+			herd_counter_add(HERD_COUNT_REUSED);
 			return c;
+		}
 		herd_conn_close(c);
 	}
 	return NULL;
@@ -286,14 +289,17 @@ static Opened finish_open(HerdConn *c, const HerdNode *node, int timeout_ms, cha
 
 		if (left <= 0) {
 			*why = psprintf("The node did not answer within %d ms.", timeout_ms);
+			herd_counter_add(HERD_COUNT_OPEN_FAILED);
 			herd_conn_close(c);
 			return OPENED_NOT_YET;
 		}
 		wait_open_step(c, left);
 	}
 	if (c->polling == PGRES_POLLING_OK) {
-		if (!in_recovery(c))
+		if (!in_recovery(c)) {
+			herd_counter_add(HERD_COUNT_OPENED);
 			return OPENED;
+		}
 		*why = pstrdup("The node is in recovery.");
 		result = OPENED_NOT_YET;
 	} else {
@@ -304,6 +310,7 @@ static Opened finish_open(HerdConn *c, const HerdNode *node, int timeout_ms, cha
 		else if (failure_is_passing(c))
 			result = OPENED_NOT_YET;
 	}
+	herd_counter_add(HERD_COUNT_OPEN_FAILED);
 	herd_conn_close(c);
 	return result;
 }

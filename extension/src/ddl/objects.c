@@ -9,6 +9,7 @@
 #include "commands/dbcommands.h"
 #include "ddl/local.h"
 #include "ddl/shape.h"
+#include "guc.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -171,12 +172,27 @@ static char *schema_text(const CreateSchemaStmt *stmt)
 							  : GetUserNameFromId(GetUserId(), false)));
 }
 
+static bool makes_type(const Node *stmt)
+{
+	switch (nodeTag(stmt)) {
+	case T_CreateEnumStmt:
+	case T_CompositeTypeStmt:
+	case T_CreateRangeStmt:
+		return true;
+	case T_DefineStmt:
+		return ((const DefineStmt *)stmt)->kind == OBJECT_TYPE;
+	default:
+		return false;
+	}
+}
+
 bool herd_utility_object(HerdUtility *u)
 {
 	enum reach reach = reach_of(u->stmt);
 	char *command = u->text;
 
-	if (reach == REACH_NONE || !is_origin(u))
+	if (reach == REACH_NONE || !is_origin(u) ||
+	    (makes_type(u->stmt) && !herd_propagate_create_type))
 		return false;
 	herd_utility_require_origin(u);
 	if (IsA(u->stmt, CreateSchemaStmt))
@@ -208,12 +224,27 @@ static List *role_state(const char *name)
 	return herd_role_commands(psprintf("rolname = %s", quote_literal_cstr(name)), superuser());
 }
 
+static bool role_goes_along(const Node *stmt)
+{
+	switch (nodeTag(stmt)) {
+	case T_CreateRoleStmt:
+	case T_DropRoleStmt:
+		return herd_propagate_create_role;
+	case T_AlterRoleStmt:
+		return herd_propagate_alter_role;
+	case T_AlterRoleSetStmt:
+		return herd_propagate_alter_role_set;
+	default:
+		return true;
+	}
+}
+
 bool herd_utility_role(HerdUtility *u)
 {
 	List *commands = list_make1(u->text);
 	const char *database;
 
-	if (!is_origin(u))
+	if (!is_origin(u) || !role_goes_along(u->stmt))
 		return false;
 	herd_utility_require_origin(u);
 	if (IsA(u->stmt, DropRoleStmt) && !castNode(DropRoleStmt, u->stmt)->missing_ok)

@@ -12,6 +12,8 @@
 #include "executor/executor.h"
 #include "guc.h"
 #include "miscadmin.h"
+#include "move/limit.h"
+#include "stats/counters.h"
 #include "txn/internal.h"
 #include "txn/txn.h"
 #include "utils/builtins.h"
@@ -362,14 +364,22 @@ static bool counts(const HerdExec *exec, int task)
 	       exec->job->tasks[task].groupid == exec->first_reference_group;
 }
 
+static int64 bytes_of(const PGresult *res)
+{
+	int64 bytes = 0;
+
+	for (int row = 0; row < PQntuples(res); row++)
+		for (int column = 0; column < PQnfields(res); column++)
+			bytes += PQgetlength(res, row, column);
+	return bytes;
+}
+
 static void count_result(HerdTaskStats *stats, PGresult *res)
 {
 	if (PQresultStatus(res) != PGRES_SINGLE_TUPLE && PQntuples(res) == 0 && stats->rows == 0)
 		stats->rows = strtoll(PQcmdTuples(res), NULL, 10);
 	stats->rows += PQntuples(res);
-	for (int row = 0; row < PQntuples(res); row++)
-		for (int column = 0; column < PQnfields(res); column++)
-			stats->bytes += PQgetlength(res, row, column);
+	stats->bytes += bytes_of(res);
 }
 
 /* Takes over one result of a task; true when there are rows in exec->res. */
@@ -384,6 +394,13 @@ static bool take_result(HerdExec *exec, int task, PGresult *res)
 	if (!exec->decoder || PQntuples(res) == 0 || !counts(exec, task)) {
 		PQclear(res);
 		return false;
+	}
+	if (exec->job->max_bytes > 0) {
+		exec->bytes += bytes_of(res);
+		if (exec->bytes > exec->job->max_bytes) {
+			PQclear(res);
+			herd_result_check_size(exec->bytes);
+		}
 	}
 	exec->states[task].gave_rows = true;
 	exec->res = res;
@@ -503,12 +520,15 @@ static void handle_event(HerdExec *exec, const WaitEvent *event)
 	}
 	herd_conn_open_step(w->conn);
 	herd_exec_workers_changed(exec); /* its socket may be another one now */
-	if (w->conn->polling == PGRES_POLLING_FAILED)
+	if (w->conn->polling == PGRES_POLLING_FAILED) {
+		herd_counter_add(HERD_COUNT_OPEN_FAILED);
 		drop_extra(exec, w);
-	else if (w->conn->polling == PGRES_POLLING_OK)
+	} else if (w->conn->polling == PGRES_POLLING_OK) {
+		herd_counter_add(HERD_COUNT_OPENED);
 		herd_exec_grown(exec, w);
-	else
+	} else {
 		herd_exec_feed(exec, w);
+	}
 }
 
 static void wait_all(HerdExec *exec)

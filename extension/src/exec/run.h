@@ -60,6 +60,7 @@ struct HerdExec {
 	int *local_tasks;
 	int nlocal, next_local;
 	uint64 processed;
+	int64 bytes;               /* of rows, when job->max_bytes is set */
 	int first_reference_group; /* its rows and counts stand for all replicas */
 	int next_worker;           /* whom to ask first: nobody is starved */
 	PGresult *res;             /* rows from res_row on have not been given out */

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "move/limit.h"
 #include "move/move.h"
 #include "move/writer.h"
 #include "plan/remote.h"
@@ -341,6 +342,8 @@ static List *produce(HerdJob *job, int nparts, HerdMove *move)
 
 		move->rows += DatumGetInt64(slot_getattr(slot, 3, &isnull));
 		move->bytes += DatumGetInt64(slot_getattr(slot, 4, &isnull));
+		if (move->key == 0)
+			herd_result_check_size((int64)move->bytes);
 		if (part < 0 || part >= nparts)
 			elog(ERROR, "a node made part %d of %d", part, nparts);
 		foreach (lc, all)
@@ -405,6 +408,7 @@ typedef struct Outgoing {
 	HerdMove *move;
 	const HerdTable *table;
 	List *readers;
+	int64 bytes;
 } Outgoing;
 
 static void send_block(HerdWriter *w, int part, const HerdBlock *block, const char *data)
@@ -412,6 +416,11 @@ static void send_block(HerdWriter *w, int part, const HerdBlock *block, const ch
 	Outgoing *out = w->arg;
 	HerdJob job = { .params = makeParamList(1) };
 	ListCell *lc;
+
+	out->bytes += block->bytes;
+	/* rows of an INSERT are on their way to where they stay */
+	if (!out->move->null_fails)
+		herd_result_check_size(out->bytes);
 
 	job.tasks = palloc0(list_length(out->readers) * sizeof(HerdTask));
 	job.params->params[0] = (ParamExternData){ .value = PointerGetDatum(herd_result_wrap(

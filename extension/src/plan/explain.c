@@ -17,11 +17,6 @@
 #include "plan/plan.h"
 #include "plan/remote.h"
 
-static const char *sort_method(void)
-{
-	return GetConfigOption("citus.explain_analyze_sort_method", true, false);
-}
-
 /* -- the statement of an EXPLAIN --------------------------------------------------------------- */
 
 /* The next statement that is planned is that of an EXPLAIN. */
@@ -273,7 +268,7 @@ static int *order_of_tasks(const HerdJob *job, bool ran)
 
 	for (int i = 0; i < job->ntasks; i++)
 		order[i] = i;
-	if (ran && job->stats && strcmp(sort_method(), "execution-time") == 0) {
+	if (ran && job->stats && herd_explain_sort == HERD_EXPLAIN_BY_TIME) {
 		sorted_stats = job->stats;
 		qsort(order, job->ntasks, sizeof(int), by_time);
 	}
@@ -290,6 +285,11 @@ void herd_explain_remote(const HerdRemote *remote, const HerdJob *job, bool ran,
 	Assert(remote->tier >= 0 && remote->tier < (int)lengthof(tiers));
 	ExplainPropertyText("Tier", tiers[remote->tier], es);
 	explain_moves(remote->moves, ran, es);
+	if (!herd_explain_distributed) {
+		if (job != NULL)
+			ExplainPropertyInteger("Task Count", NULL, job->ntasks, es);
+		return;
+	}
 	if (job == NULL) {
 		/* to know the shard, sequences would have to be advanced or subqueries run */
 		ExplainPropertyText("Query", remote->tmpl->text, es);

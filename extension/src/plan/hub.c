@@ -962,7 +962,8 @@ HerdRemote *herd_write_moved(Query *original, HerdPlanning *planning, bool any_s
 		return NULL;
 	if (query->commandType == CMD_UPDATE || query->commandType == CMD_DELETE)
 		moved = move_sources(query, planning, table, any_size, &moves);
-	else if (query->commandType == CMD_INSERT && list_length(query->jointree->fromlist) == 1)
+	else if (herd_repartitioned_insert && query->commandType == CMD_INSERT &&
+		 list_length(query->jointree->fromlist) == 1)
 		moved = move_rows(query, planning, table, &moves);
 	if (moved)
 		remote = herd_tier1_write(query, planning->bound, &why);

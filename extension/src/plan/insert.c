@@ -19,6 +19,7 @@
 #include "deparse/code.h"
 #include "plan/remote.h"
 #include "plan/security.h"
+#include "stats/queries.h"
 
 /* Rows of one INSERT statement per shard; a child with more rows is copied in, if that will do. */
 #define BATCH_ROWS 500
@@ -228,6 +229,7 @@ static void send_batch(InsertState *state)
 				add_task(job, &table->shards[i], table->shards[i].groups[0],
 					 shard_sql(state, i));
 	}
+	herd_query_saw(NULL, state->css.ss.ps.state, NULL, job->ntasks);
 	state->exec = herd_exec_begin(job);
 	MemoryContextSwitchTo(old);
 }

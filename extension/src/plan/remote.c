@@ -22,8 +22,11 @@
 #include "conn/options.h"
 #include "conn/secondary.h"
 #include "guc.h"
+#include "move/limit.h"
 #include "move/move.h"
 #include "plan/remote.h"
+#include "stats/queries.h"
+#include "stats/tenants.h"
 #include "txn/internal.h"
 
 typedef struct RemoteState {
@@ -33,6 +36,7 @@ typedef struct RemoteState {
 	HerdExec *exec;
 	MemoryContext memory; /* of one run */
 	HerdJob *job;         /* of the last run */
+	HerdTenant *tenant;   /* for whom it is, when that is counted */
 	List *plans;          /* of a write that is explained: what the nodes say of each task */
 	dlist_node link;      /* in reading, until it ends */
 	MemoryContextCallback forget;
@@ -544,6 +548,10 @@ static void remote_start(RemoteState *state)
 		herd_moves_run(state->remote->moves, id, job, state->params,
 			       state->css.ss.ps.state->es_param_list_info);
 	state->job = job;
+	if (state->remote->tier == 2 && state->remote->writes == NIL && !state->counts)
+		job->max_bytes = herd_result_read_limit();
+	herd_query_saw(state->remote, state->css.ss.ps.state, state->params, job->ntasks);
+	state->tenant = herd_tenant_begin(state->remote, state->params);
 	if (state->css.ss.ps.instrument != NULL)
 		job->stats = palloc0(Max(job->ntasks, 1) * sizeof(HerdTaskStats));
 	if (explains_write(state, job))
@@ -632,6 +640,9 @@ static void remote_stop(RemoteState *state)
 {
 	if (state->exec != NULL)
 		herd_exec_end(state->exec);
+	if (state->tenant != NULL)
+		herd_tenant_end(state->tenant);
+	state->tenant = NULL;
 	state->exec = NULL;
 	state->started = state->done = false;
 	MemoryContextReset(state->memory);

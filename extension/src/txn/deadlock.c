@@ -17,6 +17,7 @@
 #include "conn/conn.h"
 #include "conn/session.h"
 #include "executor/spi.h"
+#include "guc.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/ipc.h"
@@ -312,9 +313,7 @@ void herd_deadlock_look(void)
 
 int herd_deadlock_interval_ms(void)
 {
-	const char *factor =
-		GetConfigOption("citus.distributed_deadlock_detection_factor", true, false);
-	double value = factor ? strtod(factor, NULL) : 2;
-
-	return value <= 0 ? -1 : (int)Max(value * DeadlockTimeout, 100);
+	if (herd_deadlock_factor <= 0)
+		return -1;
+	return (int)Max(herd_deadlock_factor * DeadlockTimeout, 100);
 }

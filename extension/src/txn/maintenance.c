@@ -27,6 +27,7 @@
 #include "postmaster/autovacuum.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "stats/queries.h"
 #include "stats/stats.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -42,12 +43,7 @@
 
 #define WORKER_TYPE "pgherd maintenance"
 
-enum {
-	LAUNCHER_NAP_MS = 2000,
-	WORKER_NAP_MS = 1000,
-	PROBE_INTERVAL_MS = 8000,
-	SYNC_INTERVAL_MS = 5000
-};
+enum { LAUNCHER_NAP_MS = 2000, WORKER_NAP_MS = 1000, PROBE_INTERVAL_MS = 8000 };
 
 PGDLLEXPORT void herd_maintenance_launcher(Datum arg);
 PGDLLEXPORT void herd_maintenance_worker(Datum arg);
@@ -221,7 +217,8 @@ static bool due(TimestampTz *next, int interval_ms)
 void herd_maintenance_worker(Datum arg)
 {
 	TimestampTz next_recovery = 0, next_sync = 0, next_look = 0;
-	TimestampTz next_statistics = 0;
+	TimestampTz next_statistics = 0, next_purge = 0;
+	int sync_interval = 0;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -233,9 +230,11 @@ void herd_maintenance_worker(Datum arg)
 			herd_recover_prepared();
 			end_work();
 		}
-		if (due(&next_sync, SYNC_INTERVAL_MS)) {
+		if (due(&next_sync, sync_interval)) {
 			begin_work("bringing nodes up to date");
-			herd_sync_pending_metadata();
+			sync_interval = herd_sync_pending_metadata() > 0
+						? herd_metadata_sync_retry_ms
+						: herd_metadata_sync_interval_ms;
 			end_work();
 		}
 		if (due(&next_look, herd_deadlock_interval_ms())) {
@@ -246,6 +245,11 @@ void herd_maintenance_worker(Datum arg)
 		if (due(&next_statistics, autovacuum_naptime * 1000)) {
 			begin_work("looking at the statistics of shards");
 			herd_stats_maintain();
+			end_work();
+		}
+		if (due(&next_purge, herd_query_purge_interval_ms())) {
+			begin_work("purging statistics of statements");
+			herd_query_purge();
 			end_work();
 		}
 		nap(herd_deadlock_interval_ms() < 0

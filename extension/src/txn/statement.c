@@ -7,6 +7,7 @@
 #include "conn/adopt.h"
 #include "conn/settings.h"
 #include "executor/executor.h"
+#include "guc.h"
 #include "miscadmin.h"
 #include "nodes/plannodes.h"
 #include "plan/generic.h"
@@ -188,6 +189,8 @@ static void process_utility(UTILITY_PARAMS)
 		counted_utility(UTILITY_ARGS);
 	if (sets)
 		herd_settings_saw(stmt);
+	if (IsA(stmt, VariableSetStmt) && context == PROCESS_UTILITY_TOPLEVEL)
+		herd_guc_saw((VariableSetStmt *)stmt);
 }
 
 /*
