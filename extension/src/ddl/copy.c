@@ -27,32 +27,18 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 
-/* Names of the columns that COPY without a list stands for. */
-static char *all_columns(Relation rel)
+/* Names of the columns that are copied; errors of the list are raised as PostgreSQL does. */
+static char *column_names(Relation rel, List *attlist)
 {
 	TupleDesc desc = RelationGetDescr(rel);
-	StringInfoData out;
-
-	initStringInfo(&out);
-	for (int i = 0; i < desc->natts; i++) {
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (!att->attisdropped && !att->attgenerated)
-			appendStringInfo(&out, "%s%s", out.len ? ", " : "",
-					 quote_identifier(NameStr(att->attname)));
-	}
-	return out.data;
-}
-
-static char *listed_columns(List *attlist)
-{
 	StringInfoData out;
 	ListCell *lc;
 
 	initStringInfo(&out);
-	foreach (lc, attlist)
+	foreach (lc, CopyGetAttnums(desc, rel, attlist))
 		appendStringInfo(&out, "%s%s", out.len ? ", " : "",
-				 quote_identifier(strVal(lfirst(lc))));
+				 quote_identifier(NameStr(
+					 TupleDescAttr(desc, lfirst_int(lc) - 1)->attname)));
 	return out.data;
 }
 
@@ -60,8 +46,7 @@ static void copy_to(HerdUtility *u, Relation rel)
 {
 	PlannedStmt *pstmt = copyObject(u->pstmt);
 	CopyStmt *stmt = castNode(CopyStmt, pstmt->utilityStmt);
-	char *sql = psprintf("SELECT %s FROM %s",
-			     stmt->attlist ? listed_columns(stmt->attlist) : all_columns(rel),
+	char *sql = psprintf("SELECT %s FROM %s", column_names(rel, stmt->attlist),
 			     herd_shape_name(RelationGetRelid(rel), 0));
 
 	stmt->query = linitial_node(RawStmt, raw_parser(sql, RAW_PARSE_DEFAULT))->stmt;

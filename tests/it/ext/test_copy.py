@@ -241,6 +241,22 @@ def test_random_data_in_all_formats(pair):
     cur.execute("truncate d.nk; truncate p.nk")
 
 
+@pytest.mark.parametrize("columns", ["", "(k, g)", "(k, k)", "(k, none)", "(u, k)"])
+def test_columns_that_are_copied_out(pair, columns):
+    cur = pair.conn.cursor()
+    answers = []
+    for schema in "pd":
+        cur.execute("begin; insert into %s.dflt (id, k, at) values (1, 2, 'epoch')" % schema)
+        out = io.BytesIO()
+        try:
+            cur.copy_expert("copy %s.dflt %s to stdout" % (schema, columns), out)
+            answers.append(out.getvalue())
+        except psycopg2.Error as e:
+            answers.append((e.pgcode, e.diag.message_primary, e.diag.message_detail))
+        cur.execute("rollback")
+    assert answers[0] == answers[1]
+
+
 def test_files_programs_and_rights(pair, nodes):
     with tempfile.TemporaryDirectory() as path:
         os.chmod(path, 0o777)
