@@ -64,7 +64,8 @@ static MemoryContext nodes_memory;
 static bool nodes_valid;
 static int32 cached_local_group;
 static bool local_group_valid;
-static uint64 changes; /* counts invalidations, to notice one that comes while reading */
+static bool enabled_valid; /* the extension was seen, and its catalogs have not changed since */
+static uint64 changes;     /* counts invalidations, to notice one that comes while reading */
 static uint64 table_changes;
 /* Catalog oids, looked up when the extension is seen; InvalidOid otherwise. */
 static Oid placement_oid, node_oid, local_group_oid;
@@ -81,7 +82,7 @@ static void relcache_changed(Datum arg, Oid relid)
 	changes++;
 	if (relid == InvalidOid) {
 		table_changes++;
-		tables_valid = nodes_valid = local_group_valid = false;
+		tables_valid = nodes_valid = local_group_valid = enabled_valid = false;
 		return;
 	}
 	if (relid == placement_oid)
@@ -89,7 +90,7 @@ static void relcache_changed(Datum arg, Oid relid)
 	if (relid == node_oid)
 		nodes_valid = false;
 	if (relid == local_group_oid)
-		local_group_valid = false;
+		local_group_valid = enabled_valid = false;
 	if (tables && (entry = hash_search(tables, &relid, HASH_FIND, NULL))) {
 		entry->valid = false;
 		table_changes += entry->distributed;
@@ -133,8 +134,12 @@ bool herd_enabled(void)
 
 	if (!IsTransactionState() || IsBinaryUpgrade || !OidIsValid(MyDatabaseId))
 		return false;
+	if (creating_extension)
+		return false;
+	if (enabled_valid)
+		return true;
 	oid = catalog_oid("pg_dist_local_group");
-	if (!OidIsValid(oid) || creating_extension)
+	if (!OidIsValid(oid))
 		return false;
 	if (oid != local_group_oid) {
 		/* First sight, or the extension was dropped and created again. */
@@ -143,6 +148,7 @@ bool herd_enabled(void)
 		placement_oid = catalog_oid("pg_dist_placement");
 		tables_valid = nodes_valid = local_group_valid = false;
 	}
+	enabled_valid = true;
 	return true;
 }
 
@@ -316,6 +322,15 @@ static HerdTableKind table_kind(const HerdTable *table)
 	return table->colocationid ? HERD_TABLE_SINGLE_SHARD : HERD_TABLE_LOCAL;
 }
 
+/* So that short statements do not make them up each time. */
+static void name_shards(HerdTable *table)
+{
+	table->relname = get_rel_name(table->relid);
+	for (int i = 0; table->relname && i < table->nshards; i++)
+		table->shards[i].name = pstrdup(quote_identifier(
+			herd_shard_name(table->relname, table->shards[i].shardid)));
+}
+
 /* Reads pg_dist_partition's row of relid into the current memory context; NULL when none. */
 static HerdTable *read_table(Oid relid)
 {
@@ -351,6 +366,7 @@ static HerdTable *read_table(Oid relid)
 	table_close(rel, AccessShareLock);
 	if (table) {
 		read_shards(table);
+		name_shards(table);
 		if (table->kind == HERD_TABLE_HASH)
 			check_ranges(table);
 	}

@@ -42,10 +42,12 @@ typedef struct HerdShard {
 	int32 hashmax; /* inclusive */
 	int ngroups;   /* groups with an active placement; 1 unless a reference table */
 	int32 *groups; /* ascending */
+	char *name;    /* of its relation, without schema, quoted; NULL when the table is gone */
 } HerdShard;
 
 typedef struct HerdTable {
 	Oid relid;
+	char *relname; /* NULL when the table is gone and its metadata not yet */
 	HerdTableKind kind;
 	char partmethod;
 	char repmodel;

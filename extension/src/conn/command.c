@@ -115,6 +115,9 @@ static const char *isolation_name(void)
 	}
 }
 
+static void send_as(HerdConn *c, HerdCmd cmd, const char *sql, const HerdParams *params,
+		    bool binary, bool reusable, int task, bool rows);
+
 static void send_begin(HerdConn *c)
 {
 	StringInfoData sql;
@@ -131,7 +134,7 @@ static void send_begin(HerdConn *c)
 	c->wrote_level = 0;
 	c->only_holds = true;
 	c->adopted = 0;
-	herd_conn_send_plain(c, sql.data);
+	send_as(c, HERD_CMD_SETUP, sql.data, NULL, false, true, -1, false);
 	pfree(sql.data);
 }
 

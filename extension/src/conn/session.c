@@ -479,6 +479,11 @@ HerdConn *herd_conn_find_main(int32 groupid)
 HerdConn *herd_conn_main(int32 groupid)
 {
 	herd_conn_main_all(&groupid, 1);
+	return herd_conn_claim_main(groupid);
+}
+
+HerdConn *herd_conn_claim_main(int32 groupid)
+{
 	return claim(herd_conn_find_main(groupid));
 }
 

@@ -87,6 +87,7 @@ typedef struct HerdConn {
 	int released;           /* savepoints from this level up are due for RELEASE; 0 none */
 	bool only_holds;        /* its block does nothing but hold results: see move/result.h */
 	int wrote_level;        /* nest level at which it first wrote; 0: it did not write */
+	int64 longest_wait;     /* for a write of this transaction, in microseconds */
 	char *gid;              /* of its prepared transaction, in TopTransactionContext */
 	bool prepare_sent;      /* the prepared transaction may exist */
 	HerdSettings *settings; /* what the session was last given; NULL: nothing */
@@ -123,6 +124,8 @@ extern HerdConn *herd_conn_find_main(int32 groupid);
 extern const HerdNode *herd_conn_node(int32 groupid);
 /* Makes the main connections of several groups, side by side. */
 extern void herd_conn_main_all(const int32 *groupids, int ngroups);
+/* herd_conn_main of a group for which herd_conn_main_all has just made it. */
+extern HerdConn *herd_conn_claim_main(int32 groupid);
 /* An idle cached connection to the group's primary besides the main one, or NULL. */
 extern HerdConn *herd_conn_take_idle(int32 groupid);
 /* The same to this node. */

@@ -823,7 +823,7 @@ static const HerdTable *table_of_hole(Oid relid)
 {
 	const HerdTable *table = herd_table_get(relid);
 
-	if (table == NULL || get_rel_name(relid) == NULL)
+	if (table == NULL || table->relname == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("relation with OID %u is not distributed anymore", relid)));
 	return table;
@@ -831,11 +831,9 @@ static const HerdTable *table_of_hole(Oid relid)
 
 static const char *shard_in_text(const HerdTable *table, int index)
 {
-	char *relname = get_rel_name(table->relid);
-
 	if (index < 0 || index >= table->nshards)
-		elog(ERROR, "table \"%s\" has no shard %d", relname, index);
-	return quote_identifier(herd_shard_name(relname, table->shards[index].shardid));
+		elog(ERROR, "table \"%s\" has no shard %d", table->relname, index);
+	return table->shards[index].name;
 }
 
 /* The schema stands before the hole already; it is needed before each shard. */

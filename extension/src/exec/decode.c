@@ -70,6 +70,38 @@ bool herd_type_is_portable(Oid type)
 	return portable && (!OidIsValid(element) || herd_type_is_portable(element));
 }
 
+/* What the type of every value is asked for. */
+typedef struct TypeFacts {
+	Oid type;
+	bool simple; /* no domain */
+	bool portable;
+	Oid send, receive, ioparam; /* if portable */
+} TypeFacts;
+
+static void read_facts(Oid type, TypeFacts *facts)
+{
+	bool varlena;
+
+	*facts = (TypeFacts){ .simple = getBaseType(type) == type,
+			      .portable = herd_type_is_portable(type) };
+	if (facts->portable) {
+		getTypeBinaryOutputInfo(type, &facts->send, &varlena);
+		getTypeBinaryInputInfo(type, &facts->receive, &facts->ioparam);
+	}
+	facts->type = type;
+}
+
+/* Valid until the next call. Those of PostgreSQL's own types are kept, as they do not change. */
+static const TypeFacts *facts_of(Oid type)
+{
+	static TypeFacts kept[64], other;
+	TypeFacts *facts = type < FirstNormalObjectId ? &kept[type % lengthof(kept)] : &other;
+
+	if (facts == &other || facts->type != type)
+		read_facts(type, facts);
+	return facts;
+}
+
 HerdDecoder *herd_decoder_new(TupleDesc tupdesc)
 {
 	HerdDecoder *d =
@@ -85,8 +117,10 @@ HerdDecoder *herd_decoder_new(TupleDesc tupdesc)
 		if (column->dropped)
 			continue;
 		column->typmod = att->atttypmod;
-		column->type = getBaseTypeAndTypmod(att->atttypid, &column->typmod);
-		d->binary = d->binary && herd_type_is_portable(column->type);
+		column->type = att->atttypid;
+		if (!facts_of(column->type)->simple)
+			column->type = getBaseTypeAndTypmod(att->atttypid, &column->typmod);
+		d->binary = d->binary && facts_of(column->type)->portable;
 	}
 	for (int i = 0; i < d->natts; i++) {
 		DecodeColumn *column = &d->columns[i];
@@ -94,10 +128,14 @@ HerdDecoder *herd_decoder_new(TupleDesc tupdesc)
 
 		if (column->dropped)
 			continue;
-		if (d->binary)
-			getTypeBinaryInputInfo(column->type, &function, &column->ioparam);
-		else
+		if (d->binary) {
+			const TypeFacts *facts = facts_of(column->type);
+
+			function = facts->receive;
+			column->ioparam = facts->ioparam;
+		} else {
 			getTypeInputInfo(column->type, &function, &column->ioparam);
+		}
 		fmgr_info(function, &column->in);
 	}
 	return d;
@@ -162,24 +200,24 @@ void herd_decoder_row(HerdDecoder *d, const PGresult *res, int row, Datum *value
 
 static void encode_param(HerdParams *p, int i, const ParamExternData *param)
 {
+	const TypeFacts *facts;
 	Oid base;
 
 	if (!OidIsValid(param->ptype)) {
 		p->values[i] = NULL; /* the text does not refer to it */
 		return;
 	}
-	base = getBaseType(param->ptype);
+	facts = facts_of(param->ptype);
+	if (!facts->simple)
+		facts = facts_of(getBaseType(param->ptype));
+	base = facts->type;
 	/* Of a type that only we know by this id, the node finds its own from the statement. */
 	p->types[i] = base < FirstNormalObjectId ? base : InvalidOid;
 	if (param->isnull) {
 		p->values[i] = NULL;
-	} else if (herd_type_is_portable(base)) {
-		Oid function;
-		bool varlena;
-		bytea *bytes;
+	} else if (facts->portable) {
+		bytea *bytes = OidSendFunctionCall(facts->send, param->value);
 
-		getTypeBinaryOutputInfo(base, &function, &varlena);
-		bytes = OidSendFunctionCall(function, param->value);
 		p->values[i] = VARDATA(bytes);
 		p->lengths[i] = VARSIZE(bytes) - VARHDRSZ;
 		p->formats[i] = 1;

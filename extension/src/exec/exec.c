@@ -296,8 +296,7 @@ static void open_pools(HerdExec *exec, bool in_block, bool lone)
 				 !IsolationUsesXactSnapshot());
 	for (int i = 0; i < exec->npools; i++) {
 		Pool *pool = &exec->pools[i];
-		HerdConn *c = pool->first ? pool->first : herd_conn_main(pool->groupid);
-
+		HerdConn *c = pool->first ? pool->first : herd_conn_claim_main(pool->groupid);
 		bool in_use = c->level > 0 && !c->only_holds;
 
 		pool->in_block = in_block || in_use;
@@ -563,9 +562,19 @@ static void wait_all(HerdExec *exec)
 	herd_exec_grow(exec);
 }
 
+/* For txn.c: where a write waited long, others probably wait for its locks. */
+static void note_wait(HerdConn *c, TimestampTz since)
+{
+	int64 waited = GetCurrentTimestamp() - since;
+
+	c->longest_wait = Max(c->longest_wait, waited);
+}
+
 /* Rows into exec->res; false when all tasks on other nodes have ended. */
 static bool fetch_remote(HerdExec *exec)
 {
+	TimestampTz since = exec->job->modifies ? GetCurrentTimestamp() : 0;
+
 	PQclear(exec->res);
 	exec->res = NULL;
 	while (exec->outstanding > 0) {
@@ -584,6 +593,8 @@ static bool fetch_remote(HerdExec *exec)
 				herd_conn_finish(c);
 			else
 				herd_conn_quiesce(c, false);
+			if (exec->job->modifies)
+				note_wait(c, since);
 			c->owner = NULL;
 		}
 	}

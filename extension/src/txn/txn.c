@@ -113,6 +113,7 @@ static void left_block(HerdConn *c)
 	c->level = 0;
 	c->released = 0;
 	c->wrote_level = 0;
+	c->longest_wait = 0;
 }
 
 static void commit_readers(bool strict)
@@ -272,11 +273,28 @@ static void commit_prepared(void)
 	}
 }
 
-/* Commits; a writer in turn decides, so that the work is spread over the nodes. */
+/*
+ * The decider lets its locks go a write to disk earlier than the others: it is to be the one that
+ * others wait for. That is guessed from how long a write of this transaction took there; without
+ * such waits it is now this one, now that, so that the work is spread over the nodes.
+ */
+static HerdConn *choose_decider(uint64 number, int writers)
+{
+	HerdConn *chosen = nth_writer((int)(number % writers));
+	HerdConn *c;
+
+	foreach_used(c)
+	{
+		if (c->wrote_level > 0 && c->longest_wait > chosen->longest_wait)
+			chosen = c;
+	}
+	return chosen;
+}
+
 static void commit_by_decider(int writers)
 {
 	uint64 number = new_number();
-	HerdConn *decider = nth_writer((int)(number % writers));
+	HerdConn *decider = choose_decider(number, writers);
 	StringInfoData sql;
 	HerdConn *c;
 
