@@ -48,8 +48,11 @@ struct herd_db {
 	_Atomic bool paused, disabled, waiting_close;
 	_Atomic bool pinned; /* somebody refers to it or its pools for ever: it does not go */
 	_Atomic int nconns, nclients;
-	struct herd_stats *stats;          /* one per worker */
-	_Atomic uint64_t schema;           /* grows when a client changes the schema */
+	struct herd_stats *stats;      /* one per worker */
+	_Atomic uint64_t schema;       /* grows when the schema changes */
+	_Atomic int64_t drift_next_us; /* see proxy/drift.h, like the next two */
+	_Atomic int64_t drift_count;   /* 0: not told yet */
+	_Atomic bool drift_asking;
 	struct herd_routes *routes;        /* one per worker; see proxy/split.h */
 	uint64_t last[HERD_NSTATS];        /* sums at the start of the stats period; main thread */
 	_Atomic uint64_t avg[HERD_NSTATS]; /* per second or per item, over the last period */

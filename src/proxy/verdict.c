@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "proxy/drift.h"
 #include "proxy/proof.h"
 #include "proxy/split.h"
 #include "sql/glance.h"
@@ -394,6 +395,7 @@ enum herd_verdict herd_verdict_get(struct herd_client *c, const char *text, size
 	f->db = c->db;
 	f->schema = schema;
 	f->verdict = look_up(c, f, herd_buf_str(key), key->len, text, n);
+	herd_drift_look(c);
 	/* What is being found out is asked for again by the next one. */
 	f->until_us = f->verdict == HERD_VERDICT_NONE ? 0 : c->w->now_us + FRONT_US;
 	return f->verdict;

@@ -4,7 +4,8 @@
  * The first time a statement is met (constants aside) its text goes to a thread of its own, which
  * parses it (sql/readonly.h); then the catalog of the primary is asked about what it names
  * (proxy/proof.h). Until the answer is there the statement is for the primary. A verdict is looked
- * at again after a minute, and at once when the schema changes through this proxy.
+ * at again after a minute, at once when the schema changes through this proxy, and soon when it
+ * changes otherwise (proxy/drift.h).
  *
  * Each worker has a small table of its own in front, so that a hot statement meets no lock.
  */

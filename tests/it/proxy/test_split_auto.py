@@ -181,6 +181,20 @@ def test_schema_changes(trio, px):
         assert not replica_serves(trio, c, sql)
 
 
+def test_schema_changes_elsewhere(trio, px):
+    """What others change is noticed long before a verdict is a minute old."""
+    trio.a.sql("create function moody() returns int language sql stable as 'select 1'", db="db")
+    trio.caught_up()
+    with px.connect() as c:
+        def looked_at():
+            c.execute("select moody()")
+            return verdicts(px)["select moody ( )"]
+
+        wait_for(lambda: looked_at()["verdict"] == "read")
+        trio.a.sql("alter function moody() volatile", db="db")
+        wait_for(lambda: "volatile" in (looked_at()["reason"] or ""), 50, 0.2)
+
+
 def test_refused_by_a_standby(trio, px):
     """Stable, and yet it writes: the primary does it, the client sees no error."""
     trio.a.sql("create table done (i int)",
