@@ -26,3 +26,13 @@ CREATE FUNCTION citus_internal.wal_position(OUT lsn bigint, OUT timeline int) RE
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_wal_position';
 CREATE FUNCTION citus_internal.check_standby(lsn bigint, timeline int) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_check_standby';
+
+-- What nodes sign for one another, see conn/rights.h: all nodes have that of the coordinator.
+CREATE TABLE citus_internal.node_secret (secret text NOT NULL);
+REVOKE ALL ON citus_internal.node_secret FROM public;
+INSERT INTO citus_internal.node_secret
+	SELECT pg_catalog.gen_random_uuid()::text || pg_catalog.gen_random_uuid();
+CREATE FUNCTION citus_internal.use_rights(message text, number bigint, backend int, own text,
+	signature text) RETURNS void LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_use_rights';
+CREATE FUNCTION citus_internal.act_as(role text, number bigint, backend int, own text)
+	RETURNS void LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_act_as';

@@ -4,7 +4,7 @@ CREATE FUNCTION citus_internal.shard_trigger() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'herd_shard_trigger';
 CREATE FUNCTION citus_internal.adopt_session(started bigint) RETURNS void
 	LANGUAGE C STRICT VOLATILE AS 'MODULE_PATHNAME', 'herd_adopt_session';
-CREATE FUNCTION citus_internal.check_option(view text, condition bool, checked record)
+CREATE FUNCTION citus_internal.check_option(view text, condition bool, checked record, given text[])
 	RETURNS bool LANGUAGE C IMMUTABLE AS 'MODULE_PATHNAME', 'herd_check_option';
 
 CREATE FUNCTION citus_internal.missing_rule(rule text) RETURNS void LANGUAGE plpgsql AS $$

@@ -21,6 +21,8 @@
 #define herd_owns_relation(relid, userid) object_ownercheck(RelationRelationId, (relid), (userid))
 #define herd_database_acl(dbid, userid, mode)                                                      \
 	object_aclcheck(DatabaseRelationId, (dbid), (userid), (mode))
+#define herd_may_use_schema(schema, userid)                                                        \
+	(object_aclcheck(NamespaceRelationId, (schema), (userid), ACL_USAGE) == ACLCHECK_OK)
 #define herd_jointree_relids(node) get_relids_in_jointree((node), false, false)
 #define herd_set_new_file(rel) RelationSetNewRelfilenumber((rel), (rel)->rd_rel->relpersistence)
 #define herd_may_execute(funcid, userid)                                                           \
@@ -28,6 +30,8 @@
 #else
 #define herd_owns_relation(relid, userid) pg_class_ownercheck((relid), (userid))
 #define herd_database_acl(dbid, userid, mode) pg_database_aclcheck((dbid), (userid), (mode))
+#define herd_may_use_schema(schema, userid)                                                        \
+	(pg_namespace_aclcheck((schema), (userid), ACL_USAGE) == ACLCHECK_OK)
 #define herd_jointree_relids(node) get_relids_in_jointree((node), false)
 #define herd_set_new_file(rel) RelationSetNewRelfilenode((rel), (rel)->rd_rel->relpersistence)
 #define herd_may_execute(funcid, userid)                                                           \

@@ -110,6 +110,14 @@ static void append_upsert(StringInfo sql, HeapTuple tuple, TupleDesc desc)
 			 column_literal(tuple, desc, AUTH_INFO));
 }
 
+char *herd_secret_command(void)
+{
+	List *rows = herd_sql_rows_owner("SELECT secret FROM citus_internal.node_secret");
+
+	return psprintf("UPDATE citus_internal.node_secret SET secret = %s",
+			quote_literal_cstr(((char **)linitial(rows))[0]));
+}
+
 List *herd_authinfo_commands(void)
 {
 	Oid oid = get_relname_relid("pg_dist_authinfo", PG_CATALOG_NAMESPACE);

@@ -30,5 +30,8 @@ extern void herd_node_activate(const HerdNode *node);
  */
 extern List *herd_role_commands(const char *filter, bool by_superuser);
 
+/* The statement that gives another node the secret of this one, palloc'd. */
+extern char *herd_secret_command(void);
+
 /* Statements that give another node the rows of pg_dist_authinfo (char *). */
 extern List *herd_authinfo_commands(void);

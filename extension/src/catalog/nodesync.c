@@ -298,6 +298,7 @@ void herd_node_activate(const HerdNode *node)
 	commands = list_concat(commands, type_commands());
 	commands = list_concat(commands, code_commands());
 	commands = list_concat(commands, herd_authinfo_commands());
+	commands = lappend(commands, herd_secret_command());
 	herd_remote_exec(node->groupid, herd_ddl_run_sql(NULL, commands));
 	herd_remote_exec(node->groupid,
 			 psprintf("SELECT citus_internal.reset_metadata(%d)", node->groupid));

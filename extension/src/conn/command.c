@@ -3,6 +3,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "conn/rights.h"
 #include "conn/secondary.h"
 #include "conn/settings.h"
 #include "lib/stringinfo.h"
@@ -97,6 +98,14 @@ void herd_conn_send_plain(HerdConn *c, const char *sql)
 	send_command(c, HERD_CMD_SETUP, sql);
 }
 
+void herd_conn_send_plain_params(HerdConn *c, const char *sql, const HerdParams *params)
+{
+	expect_push(c, HERD_CMD_SETUP, -1, false, NULL);
+	herd_conn_log(c, sql);
+	sent_or_lost(c, PQsendQueryParams(c->pg, sql, params->n, params->types, params->values,
+					  params->lengths, params->formats, 0));
+}
+
 void herd_conn_send_bind(HerdConn *c, const char *sql)
 {
 	send_command(c, HERD_CMD_BIND, sql);
@@ -134,6 +143,7 @@ static void send_begin(HerdConn *c)
 	c->wrote_level = 0;
 	c->only_holds = true;
 	c->adopted = 0;
+	c->acting = false;
 	send_as(c, HERD_CMD_SETUP, sql.data, NULL, false, true, -1, false);
 	pfree(sql.data);
 }
@@ -172,6 +182,7 @@ void herd_conn_send_setup(HerdConn *c, bool in_block, bool writes)
 		if (c->level == 0)
 			send_begin(c);
 		send_savepoints(c);
+		herd_conn_send_user(c);
 		herd_settings_send_local(c);
 		c->only_holds = c->only_holds && !writes;
 		if (writes && c->wrote_level == 0)

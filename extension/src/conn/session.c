@@ -461,14 +461,21 @@ static HerdConn *find_main(int32 groupid, const char *user)
 {
 	dlist_iter iter;
 
+	HerdConn *own = NULL;
+
 	dlist_foreach(iter, &herd_conns)
 	{
 		HerdConn *c = dlist_container(HerdConn, link, iter.cur);
 
-		if (c->main && c->groupid == groupid && strcmp(c->user, user) == 0)
+		if (!c->main || c->groupid != groupid)
+			continue;
+		/* what one role did in the transaction another one sees: conn/rights.h */
+		if (c->level > 0)
 			return c;
+		if (strcmp(c->user, user) == 0)
+			own = c;
 	}
-	return NULL;
+	return own;
 }
 
 HerdConn *herd_conn_find_main(int32 groupid)

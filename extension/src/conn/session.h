@@ -65,6 +65,7 @@ typedef struct HerdConn {
 	WaitEventSet *set;                 /* socket, latch, postmaster; once connected */
 	bool fd_reserved;
 	bool bound;              /* its session has the rights of user, and no others */
+	bool acting;             /* its session has been another role's in this transaction */
 	bool pooled;             /* through the pooler of pg_dist_poolinfo */
 	bool standby;            /* of a node that is no primary */
 	struct HerdShare *share; /* where it is counted, see budget.h */
@@ -175,6 +176,8 @@ typedef struct HerdParams {
 	int *lengths;
 	int *formats;
 } HerdParams;
+/* As herd_conn_send_plain, with parameters. */
+extern void herd_conn_send_plain_params(HerdConn *c, const char *sql, const HerdParams *params);
 /* One command of a pipeline. params may be NULL. reusable: through a prepared statement. */
 extern void herd_conn_send(HerdConn *c, const char *sql, const HerdParams *params, bool binary,
 			   bool reusable, int task, bool rows);

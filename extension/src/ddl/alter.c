@@ -693,6 +693,24 @@ static char *grant_text(const HerdUtility *u, List *objects, const char *name)
 	return psprintf("%.*s%s%s", first, u->text, name, u->text + end);
 }
 
+/* Other nodes have the view if they could. */
+static char *grant_on_view(HerdUtility *u, List *objects, Oid view)
+{
+	char *name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view)),
+						get_rel_name(view));
+	char *command = grant_text(u, objects, name);
+
+	return psprintf("SELECT citus_internal.try_ddl(%s, ARRAY[%s])",
+			quote_literal_cstr(namespace_search_path), quote_literal_cstr(command));
+}
+
+static bool on_other_nodes(const HerdUtility *u, Oid view)
+{
+	return OidIsValid(view) && get_rel_relkind(view) == RELKIND_VIEW && !u->applying &&
+	       herd_local_group() == HERD_COORDINATOR_GROUP && herd_other_groups() != NIL &&
+	       get_rel_persistence(view) != RELPERSISTENCE_TEMP;
+}
+
 bool herd_utility_grant(HerdUtility *u)
 {
 	GrantStmt *stmt = castNode(GrantStmt, u->stmt);
@@ -704,7 +722,10 @@ bool herd_utility_grant(HerdUtility *u)
 		return herd_utility_object(u);
 	foreach (lc, stmt->objects) {
 		const HerdTable *table = herd_utility_table(lfirst(lc), NoLock);
+		Oid relid = table ? InvalidOid : RangeVarGetRelid(lfirst(lc), NoLock, true);
 
+		if (on_other_nodes(u, relid))
+			others = lappend(others, grant_on_view(u, stmt->objects, relid));
 		if (!table)
 			continue;
 		others = lappend(others,

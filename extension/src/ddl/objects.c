@@ -134,11 +134,14 @@ static enum reach reach_of(Node *stmt)
 	case T_RenameStmt:
 		if (castNode(RenameStmt, stmt)->renameType == OBJECT_ATTRIBUTE)
 			return REACH_TRY;
-		return castNode(RenameStmt, stmt)->relation
+		return castNode(RenameStmt, stmt)->relation &&
+				       castNode(RenameStmt, stmt)->renameType != OBJECT_VIEW
 			       ? REACH_NONE
 			       : reach_of_type(castNode(RenameStmt, stmt)->renameType);
 	case T_AlterObjectSchemaStmt:
-		return castNode(AlterObjectSchemaStmt, stmt)->relation
+		return castNode(AlterObjectSchemaStmt, stmt)->relation &&
+				       castNode(AlterObjectSchemaStmt, stmt)->objectType !=
+					       OBJECT_VIEW
 			       ? REACH_NONE
 			       : reach_of_type(castNode(AlterObjectSchemaStmt, stmt)->objectType);
 	case T_AlterOwnerStmt:

@@ -22,10 +22,12 @@
 
 #include "catalog/metadata.h"
 #include "compat.h"
+#include "conn/rights.h"
 #include "deparse/code.h"
 #include "deparse/deparse.h"
 #include "deparse/names.h"
 #include "move/move.h"
+#include "plan/rights.h"
 
 /* Its third argument is the number of the shard, as in HERD_READ_RESULT. */
 #define SAMPLE_SEED "sample_seed"
@@ -676,6 +678,11 @@ static bool prepare_walker(Node *node, void *context)
 			if (rte->rtekind == RTE_RELATION && rte->alias == NULL)
 				rte->alias = makeAlias(get_rel_name(rte->relid), NIL);
 			herd_name_columns(rte);
+			/* the node that reads the text makes it one */
+			if (rte->rtekind == RTE_SUBQUERY && rte->security_barrier &&
+			    herd_rights_relids() != NIL)
+				rte->alias =
+					makeAlias(HERD_BARRIER, copyObject(rte->eref->colnames));
 		}
 		/* the table below an updatable view bears the mark of the view's FROM; it is
 		 * printed as the target already */
@@ -739,7 +746,9 @@ static bool hole_walker(Node *node, void *context)
 		if (rv->schemaname == NULL)
 			return false;
 		hole = palloc(sizeof(Hole));
-		hole->relid = RangeVarGetRelid(rv, NoLock, false);
+		/* whether the user may look into the schema is no matter below a view */
+		hole->relid =
+			get_relname_relid(rv->relname, get_namespace_oid(rv->schemaname, false));
 		/* what quote_qualified_identifier printed; the schema stays in the text */
 		hole->location = rv->location + strlen(quote_identifier(rv->schemaname)) + 1;
 		hole->length = strlen(quote_identifier(rv->relname));
@@ -808,6 +817,8 @@ HerdTemplate *herd_deparse(Query *query)
 	char *sql;
 	HerdTemplate *tmpl;
 
+	if (herd_rights_relids() != NIL)
+		herd_rights_check_values(query);
 	query = (Query *)expand_rows_mutator((Node *)query, NIL);
 	prepare_walker((Node *)query, NULL);
 	nest = NewGUCNestLevel();

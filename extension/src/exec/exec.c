@@ -4,6 +4,7 @@
 #include "access/xlog.h"
 #include "conn/adopt.h"
 #include "conn/options.h"
+#include "conn/rights.h"
 #include "conn/session.h"
 #include "conn/settings.h"
 #include "exec/internal.h"
@@ -207,11 +208,13 @@ static void send_task(HerdExec *exec, Worker *w, int task)
 		herd_conn_send_check(w->conn, pool->lsn, pool->timeline);
 	if (job->code)
 		herd_conn_send_adopt(w->conn);
+	if (job->rights != NULL)
+		herd_conn_send_rights(w->conn, job->rights, job->tasks[task].sql);
 	if (pool->in_block && !job->holds)
 		w->conn->only_holds = false;
 	herd_conn_send(w->conn, job->tasks[task].sql, exec->params,
-		       exec->decoder && herd_decoder_binary(exec->decoder), job->reusable, task,
-		       exec->decoder != NULL);
+		       exec->decoder && herd_decoder_binary(exec->decoder),
+		       job->reusable && job->rights == NULL, task, exec->decoder != NULL);
 	herd_conn_send_sync(w->conn);
 	w->ahead++;
 }

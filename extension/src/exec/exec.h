@@ -38,6 +38,7 @@ typedef struct HerdJob {
 	bool all_in_txn;      /* open a transaction block on the nodes even for a single read */
 	bool holds;           /* all_in_txn, but other connections may go on reading beside it */
 	bool code;            /* the shards run code of users: conn/adopt.h */
+	char *rights;         /* message of conn/rights.h for every task, or NULL */
 	int64 max_bytes; /* of all rows from other nodes together, more is an error; 0: no limit */
 	bool reusable;   /* the text repeats: keep it as a prepared statement on the connection */
 	ParamListInfo params; /* all parameters the texts refer to, or NULL */

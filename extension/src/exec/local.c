@@ -8,6 +8,7 @@
 #include "catalog/metadata.h"
 #include "common/hashfn.h"
 #include "conn/names.h"
+#include "conn/rights.h"
 #include "executor/spi.h"
 #include "executor/tstoreReceiver.h"
 #include "lib/ilist.h"
@@ -185,17 +186,21 @@ uint64 herd_local_run(const HerdJob *job, const HerdTask *task, Tuplestorestate 
 	PG_TRY();
 	{
 		check_spi(SPI_connect());
-		if (job->reusable) {
+		if (job->rights != NULL)
+			herd_rights_begin(job->rights, task->sql);
+		else if (job->reusable) {
 			kept = kept_plan(task->sql, ntypes, types);
 			kept->running++;
 		}
 		check_spi(SPI_execute_plan_extended(
 			kept ? kept->plan : prepare(task->sql, ntypes, types), &options));
 		processed = SPI_processed;
+		herd_rights_end();
 		check_spi(SPI_finish());
 	}
 	PG_CATCH();
 	{
+		herd_rights_end();
 		if (kept)
 			kept->running--;
 		herd_deadlock_rename_cancel();

@@ -281,8 +281,8 @@ HerdRemote *herd_write_brought(const Query *original, HerdPlanning *planning)
 	List *moves = NIL;
 	bool ok;
 
-	if (!herd_enable_moves || table->kind == HERD_TABLE_HASH || query->rowMarks != NIL ||
-	    query->setOperations != NULL)
+	if (!herd_enable_moves || herd_rights_read(query) || table->kind == HERD_TABLE_HASH ||
+	    query->rowMarks != NIL || query->setOperations != NULL)
 		return NULL;
 	b.moves = &moves;
 	herd_inline_ctes(query);

@@ -70,6 +70,7 @@ static List *explain_there(const HerdJob *job, const HerdTask *task, const char 
 	one->params = job->params;
 	one->tupdesc = desc;
 	one->modifies = job->modifies;
+	one->rights = job->rights;
 	/* one of several: the others must not be committed without it */
 	one->all_in_txn = job->all_in_txn || job->modifies;
 	slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);

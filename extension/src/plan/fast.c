@@ -14,6 +14,7 @@
 #include "catalog/metadata.h"
 #include "exec/internal.h"
 #include "plan/remote.h"
+#include "plan/rights.h"
 
 /* Plans kept by one session; the one not used for longest goes first. */
 #define MAX_ENTRIES 128
@@ -143,6 +144,8 @@ static const HerdTable *table_of(Query *query)
 	if (query->hasSubLinks || query->hasTargetSRFs || query->cteList != NIL ||
 	    query->setOperations != NULL || query->withCheckOptions != NIL ||
 	    query->groupingSets != NIL || !one_relation(query))
+		return NULL;
+	if (herd_rights_foreign(query, linitial(query->rtable)))
 		return NULL;
 	table = herd_table_get(linitial_node(RangeTblEntry, query->rtable)->relid);
 	if (table == NULL || table->kind != HERD_TABLE_HASH)

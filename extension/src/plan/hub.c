@@ -688,8 +688,17 @@ void herd_moves_attach(HerdRemote *remote, List *moves)
 HerdMove *herd_move_subquery(HerdPlanning *planning, const HerdTable *target, Query *sub, int key,
 			     Oid hash)
 {
-	HerdMove *move = new_move(planning, target, key ? "source" : "subquery");
+	HerdMove *move;
 
+	if (herd_rights_read(sub))
+		ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("rows that are read with the rights of a view's owner cannot be "
+				"moved to the shards of table \"%s\"",
+				get_rel_name(target->relid)),
+			 errhint("Put them into a table before, or create the view with "
+				 "security_invoker.")));
+	move = new_move(planning, target, key ? "source" : "subquery");
 	move->producer = herd_tier1_read(sub);
 	if (move->producer != NULL && move->producer->in_txn)
 		move->producer = NULL;
@@ -761,8 +770,8 @@ bool herd_rewrite_moved(Query *query, HerdPlanning *planning)
 	Choice *choices;
 	int n;
 
-	if (!herd_enable_moves || query->commandType != CMD_SELECT || query->cteList != NIL ||
-	    query->rowMarks != NIL || query->setOperations != NULL ||
+	if (!herd_enable_moves || herd_rights_read(query) || query->commandType != CMD_SELECT ||
+	    query->cteList != NIL || query->rowMarks != NIL || query->setOperations != NULL ||
 	    herd_volatile((Node *)query->jointree))
 		return false;
 	s.facts = herd_facts_of_query(&s.level, NIL);
@@ -954,7 +963,7 @@ HerdRemote *herd_write_moved(Query *original, HerdPlanning *planning, bool any_s
 	bool moved = false;
 
 	herd_inline_ctes(query);
-	if (!herd_enable_moves || table->kind != HERD_TABLE_HASH ||
+	if (!herd_enable_moves || herd_rights_read(query) || table->kind != HERD_TABLE_HASH ||
 	    (query->cteList != NIL && (!any_size || query->commandType == CMD_INSERT)) ||
 	    query->rowMarks != NIL || query->setOperations != NULL ||
 	    herd_volatile((Node *)query->jointree) ||

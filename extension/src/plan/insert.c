@@ -16,8 +16,10 @@
 
 #include "attach/attach.h"
 #include "catalog/metadata.h"
+#include "conn/rights.h"
 #include "deparse/code.h"
 #include "plan/remote.h"
+#include "plan/rights.h"
 #include "plan/security.h"
 #include "stats/queries.h"
 
@@ -29,6 +31,7 @@ typedef struct InsertState {
 	Query *insert; /* reads relation values_index, a VALUES list to be filled */
 	List *attnums;
 	int values_index;
+	List *rights_relids, *rights_roles;
 	int keypos; /* position of the key in a row; -1 if there is none */
 	const HerdTable *table;
 	HerdRemote remote; /* for its parameters */
@@ -109,7 +112,10 @@ CustomScan *herd_insert_plan(Query *insert, List *attnums, Plan *child, List *re
 	scan->custom_plans = list_make1(child);
 	scan->custom_exprs = evals;
 	scan->custom_scan_tlist = returning;
-	scan->custom_private = list_make3(insert, attnums, list_make1_int(index));
+	scan->custom_private = list_make5(insert, attnums, list_make1_int(index),
+					  herd_rights_relids(), herd_rights_roles());
+	if (herd_rights_relids() != NIL)
+		herd_rights_check_values(insert);
 	return scan;
 }
 
@@ -123,6 +129,8 @@ static void insert_begin(CustomScanState *node, EState *estate, int eflags)
 	state->insert = linitial(scan->custom_private);
 	state->attnums = lsecond(scan->custom_private);
 	state->values_index = linitial_int(lthird(scan->custom_private));
+	state->rights_relids = lfourth(scan->custom_private);
+	state->rights_roles = list_nth(scan->custom_private, 4);
 	state->remote.evals = scan->custom_exprs;
 	state->remote.ntext = list_length(scan->custom_exprs);
 	state->evals = ExecInitExprList(scan->custom_exprs, &node->ss.ps);
@@ -187,6 +195,8 @@ static char *shard_sql(InsertState *state, int shard)
 	Query *query = copyObject(state->insert);
 
 	rt_fetch(state->values_index, query->rtable)->values_lists = state->rows[shard];
+	if (state->rights_relids != NIL)
+		herd_rights_check_values(query);
 	return herd_template_fill(herd_deparse(query), shard);
 }
 
@@ -214,6 +224,8 @@ static void send_batch(InsertState *state)
 	job->params = state->params;
 	job->code = herd_attach_has_code(state->table->relid) || herd_query_has_code(state->insert);
 	job->tupdesc = desc->natts > 0 ? desc : NULL;
+	if (state->rights_relids != NIL)
+		job->rights = herd_rights_message(state->rights_relids, state->rights_roles);
 	if (table->kind == HERD_TABLE_REFERENCE) {
 		const HerdShard *shard = &table->shards[0];
 		char *sql = shard_sql(state, 0);
@@ -243,8 +255,8 @@ static void count_rows(InsertState *state, uint64 n)
 /* Without conflicts to resolve and rows to return, many rows go faster by COPY. */
 static bool can_copy(InsertState *state)
 {
-	return state->insert->onConflict == NULL && state->insert->returningList == NIL &&
-	       state->table->kind == HERD_TABLE_HASH &&
+	return state->rights_relids == NIL && state->insert->onConflict == NULL &&
+	       state->insert->returningList == NIL && state->table->kind == HERD_TABLE_HASH &&
 	       check_enable_rls(state->table->relid, InvalidOid, true) != RLS_ENABLED;
 }
 

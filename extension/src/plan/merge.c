@@ -424,11 +424,21 @@ static void filter_by_shard(HerdMergeParts *m)
 	rt_fetch(HERD_MERGE_SOURCE, m->query->rtable)->subquery = outer;
 }
 
+static void refuse_rights(HerdMergeParts *m, Query *sub)
+{
+	if (herd_rights_read(sub))
+		herd_merge_refuse(m,
+				  "Rows that are read with the rights of a view's owner cannot be "
+				  "moved to the shards of the target.",
+				  "Put the rows of the source into a table before.");
+}
+
 static void move_source(HerdMergeParts *m, AttrNumber column)
 {
 	RangeTblEntry *rte = rt_fetch(HERD_MERGE_SOURCE, m->query->rtable);
 	HerdMove *move;
 
+	refuse_rights(m, m->source);
 	if (!herd_columns_can_travel(m->source->targetList, false))
 		herd_merge_refuse(m, "Its source has columns that cannot be sent to other nodes.",
 				  "Name the columns of the source instead of its rows.");
@@ -465,6 +475,7 @@ static void move_sublinks(HerdMergeParts *m)
 				m,
 				"It has a subquery that is not joined on the distribution column.",
 				"Put what the subquery gives into the source.");
+		refuse_rights(m, sub);
 		move = herd_move_subquery(m->planning, m->table, sub, 0, InvalidOid);
 		sublink->subselect = (Node *)herd_select_moved(move, sub);
 		m->moves = lappend(m->moves, move);

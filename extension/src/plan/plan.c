@@ -18,6 +18,7 @@
 
 #include "agg/partial.h"
 #include "catalog/metadata.h"
+#include "conn/rights.h"
 #include "ddl/local.h"
 #include "move/load.h"
 #include "plan/bring.h"
@@ -536,6 +537,7 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 	flatten_groups_walker((Node *)parse, NULL);
 #endif
 	relations_walker((Node *)parse, &rels);
+	planning->rights = herd_rights_of(rels.rtes, rels.perms);
 	herd_prepare_security(parse);
 	if (parse->resultRelation != 0)
 		target = herd_table_get(rt_fetch(parse->resultRelation, parse->rtable)->relid);
@@ -594,8 +596,10 @@ static PlannedStmt *herd_planner(Query *parse, const char *source, int options, 
 				  .up = herd_planning_current,
 				  .explain = herd_explain_first() };
 	PlannedStmt *stmt = NULL;
-	List *depends = herd_inline_functions(parse, bound);
+	List *depends;
 
+	herd_rights_planning();
+	depends = herd_inline_functions(parse, bound);
 	if (herd_ddl_shells_only() || herd_query_any_table(parse) == NULL) {
 		herd_generic_saw(parse, source, bound);
 		stmt = herd_load_plan(parse);
@@ -616,6 +620,8 @@ static PlannedStmt *herd_planner(Query *parse, const char *source, int options, 
 		herd_planning_current = planning.up;
 	}
 	PG_END_TRY();
+	/* what its tasks may read: plan/rights.h */
+	stmt->dependsOnRole = true;
 	stmt->invalItems = list_concat(stmt->invalItems, depends);
 	return stmt;
 }

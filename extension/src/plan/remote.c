@@ -20,11 +20,13 @@
 #include "catalog/metadata.h"
 #include "compat.h"
 #include "conn/options.h"
+#include "conn/rights.h"
 #include "conn/secondary.h"
 #include "guc.h"
 #include "move/limit.h"
 #include "move/move.h"
 #include "plan/remote.h"
+#include "plan/rights.h"
 #include "stats/queries.h"
 #include "stats/tenants.h"
 #include "txn/internal.h"
@@ -78,6 +80,8 @@ static List *remote_to_list(const HerdRemote *remote)
 	list = list_make5(flags, list_make1_oid(remote->anchor), remote->keys, remote->keyprocs,
 			  remote->writes);
 	list = lappend(list, herd_template_to_list(remote->tmpl));
+	list = lappend(list, herd_rights_relids());
+	list = lappend(list, herd_rights_roles());
 	if (remote->fire != NULL)
 		list = lappend(list, list_make3(list_make1_oid(remote->fire->relid),
 						list_make2_int(remote->fire->command,
@@ -117,8 +121,10 @@ static HerdRemote *remote_from_list(const List *list)
 	remote->keyprocs = lfourth(list);
 	remote->writes = list_nth(list, 4);
 	remote->tmpl = herd_template_from_list(list_nth(list, 5));
-	if (list_length(list) > 6)
-		remote->fire = fire_from_list(list_nth(list, 6));
+	remote->rights_relids = list_nth(list, 6);
+	remote->rights_roles = list_nth(list, 7);
+	if (list_length(list) > 8)
+		remote->fire = fire_from_list(list_nth(list, 8));
 	return remote;
 }
 
@@ -409,6 +415,8 @@ HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDe
 	job->code = remote->tmpl->code;
 	job->params = text_params(remote, params);
 	job->tupdesc = tupdesc;
+	if (remote->rights_relids != NIL)
+		job->rights = herd_rights_message(remote->rights_relids, remote->rights_roles);
 	if (remote->shards == HERD_SHARDS_REPLICAS) {
 		const HerdShard *shard = &table->shards[0];
 

@@ -45,6 +45,8 @@ typedef struct HerdRemote {
 	bool explains;       /* a write in EXPLAIN: its rows are for nobody */
 	bool unites;         /* one task may answer for several shards of a node */
 	HerdFire *fire;      /* statement triggers of this node, or NULL */
+	List *rights_relids; /* of Oid; set when the plan is made: plan/rights.h */
+	List *rights_roles;
 } HerdRemote;
 
 /* A CustomScan without targetlist; scan_tlist: the columns of the rows that come. */

@@ -13,6 +13,7 @@
 #include "nodes/pathnodes.h"
 
 #include "plan/remote.h"
+#include "plan/rights.h"
 
 /* What the function in FROM with this number stands for. */
 typedef struct HerdRows {
@@ -39,6 +40,7 @@ typedef struct HerdPlanning {
 	int tier;              /* highest tier used */
 	bool explain;          /* the statement of an EXPLAIN */
 	bool fence;            /* rows must stay in subqueries: their relation could be marked */
+	HerdRights rights;     /* of the statement */
 	const Query *original; /* of the query at hand, before its items were moved; or NULL */
 	struct HerdPlanning *up;
 } HerdPlanning;

@@ -112,7 +112,8 @@ HerdRemote *herd_read_table(RangeTblEntry *rte, int relid, List *columns, List *
 		remote->shards = HERD_SHARDS_REPLICAS;
 	remote->ntext = list_length(remote->evals);
 	remote->unites = table->kind == HERD_TABLE_HASH && rte->inh && rte->tablesample == NULL &&
-			 lock == NULL && herd_tasks_per_node >= 0;
+			 lock == NULL && herd_tasks_per_node >= 0 &&
+			 herd_rights_on_all_columns(rte->relid);
 	herd_facts_of_quals(&level, quals, &facts);
 	if (table->kind == HERD_TABLE_HASH) {
 		HerdTerm key = { .query = query, .varno = 1, .attno = table->keyattno };

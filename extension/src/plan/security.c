@@ -1,6 +1,7 @@
 #include "plan/security.h"
 
 #include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
@@ -19,9 +20,12 @@
 #include "parser/parse_relation.h"
 #endif
 #include "rewrite/rowsecurity.h"
+#include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 #include "utils/typcache.h"
 
 #include "catalog/metadata.h"
@@ -30,17 +34,6 @@
 #define SHOWN_LENGTH 64
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_check_option);
-
-static Oid rights_of(Query *query, RangeTblEntry *rte)
-{
-#if PG_VERSION_NUM >= 160000
-	if (rte->perminfoindex == 0)
-		return InvalidOid;
-	return getRTEPermissionInfo(query->rteperminfos, rte)->checkAsUser;
-#else
-	return rte->checkAsUser;
-#endif
-}
 
 static bool has_policies(Oid relid)
 {
@@ -122,12 +115,39 @@ static bool is_view_check(const WithCheckOption *check)
 	return check->kind == WCO_VIEW_CHECK && check->qual != NULL;
 }
 
+/* The names of the columns that the statement gives values to, as an array. */
+static Const *given_columns(Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	RTEPermissionInfo *perms = rte->perminfoindex
+					   ? getRTEPermissionInfo(query->rteperminfos, rte)
+					   : makeNode(RTEPermissionInfo);
+	Bitmapset *given = bms_union(perms->insertedCols, perms->updatedCols);
+#else
+	Bitmapset *given = bms_union(rte->insertedCols, rte->updatedCols);
+#endif
+	Datum *names = palloc((bms_num_members(given) + 1) * sizeof(Datum));
+	int n = 0, member = -1;
+
+	while ((member = bms_next_member(given, member)) >= 0) {
+		AttrNumber attno = member + FirstLowInvalidHeapAttributeNumber;
+
+		if (attno > 0)
+			names[n++] = CStringGetTextDatum(get_attname(rte->relid, attno, false));
+	}
+	return makeConst(
+		TEXTARRAYOID, -1, DEFAULT_COLLATION_OID, -1,
+		PointerGetDatum(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT)), false,
+		false);
+}
+
 static Expr *check_call(Query *query, const WithCheckOption *check)
 {
-	Oid types[3] = { TEXTOID, BOOLOID, RECORDOID };
+	Oid types[4] = { TEXTOID, BOOLOID, RECORDOID, TEXTARRAYOID };
 	List *name = list_make2(makeString("citus_internal"), makeString("check_option"));
-	Oid relid = rt_fetch(query->resultRelation, query->rtable)->relid;
-	Var *row = makeVar(query->resultRelation, 0, get_rel_type_id(relid), -1, InvalidOid, 0);
+	RangeTblEntry *rte = rt_fetch(query->resultRelation, query->rtable);
+	Var *row =
+		makeVar(query->resultRelation, 0, get_rel_type_id(rte->relid), -1, InvalidOid, 0);
 	Const *view = makeConst(TEXTOID, -1, DEFAULT_COLLATION_OID, -1,
 				CStringGetTextDatum(check->relname), false, false);
 	Node *qual = check->qual;
@@ -135,9 +155,9 @@ static Expr *check_call(Query *query, const WithCheckOption *check)
 
 	if (IsA(qual, List))
 		qual = (Node *)make_ands_explicit((List *)qual);
-	call = makeFuncExpr(LookupFuncName(name, 3, types, false), BOOLOID,
-			    list_make3(view, copyObject(qual), row), InvalidOid,
-			    DEFAULT_COLLATION_OID, COERCE_EXPLICIT_CALL);
+	call = makeFuncExpr(LookupFuncName(name, 4, types, false), BOOLOID,
+			    list_make4(view, copyObject(qual), row, given_columns(query, rte)),
+			    InvalidOid, DEFAULT_COLLATION_OID, COERCE_EXPLICIT_CALL);
 	return (Expr *)call;
 }
 
@@ -220,18 +240,9 @@ static void prepare_query(Query *query)
 	foreach (lc, query->rtable) {
 		RangeTblEntry *rte = lfirst(lc);
 		const HerdTable *table;
-		Oid as;
 
 		if (rte->rtekind != RTE_RELATION || (table = herd_table_get(rte->relid)) == NULL)
 			continue;
-		as = rights_of(query, rte);
-		if (OidIsValid(as) && as != GetUserId() && has_policies(rte->relid))
-			ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("row-level security of distributed table \"%s\" is not "
-					"supported below a view of another user",
-					get_rel_name(rte->relid)),
-				 errhint("Create the view with security_invoker.")));
 		if (foreach_current_index(lc) + 1 == query->resultRelation) {
 			written = true;
 			if (query->commandType == CMD_MERGE)
@@ -311,51 +322,85 @@ bool herd_ctes_fire(const Query *query)
 	return false;
 }
 
-/* "(1, abc, null)", of the columns of the row. */
-static char *shown_row(HeapTupleHeader header)
+static bool is_given(const char *column, ArrayType *given)
 {
-	TupleDesc desc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(header),
-						HeapTupleHeaderGetTypMod(header));
-	HeapTupleData tuple = { .t_len = HeapTupleHeaderGetDatumLength(header), .t_data = header };
-	StringInfoData out;
-	bool any = false;
+	Datum *names;
+	bool *nulls;
+	int n;
 
-	initStringInfo(&out);
-	for (int i = 0; i < desc->natts; i++) {
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-		bool isnull, varlena;
-		Datum value = heap_getattr(&tuple, i + 1, desc, &isnull);
-		char *shown = "null";
-		Oid output;
-		int len;
-
-		if (att->attisdropped)
-			continue;
-		if (!isnull) {
-			getTypeOutputInfo(att->atttypid, &output, &varlena);
-			shown = OidOutputFunctionCall(output, value);
-		}
-		len = strlen(shown);
-		appendStringInfo(&out, "%s%.*s%s", any ? ", " : "(",
-				 len > SHOWN_LENGTH ? pg_mbcliplen(shown, len, SHOWN_LENGTH) : len,
-				 shown, len > SHOWN_LENGTH ? "..." : "");
-		any = true;
-	}
-	ReleaseTupleDesc(desc);
-	appendStringInfoChar(&out, ')');
-	return out.data;
+	deconstruct_array(given, TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &n);
+	for (int i = 0; i < n; i++)
+		if (strcmp(TextDatumGetCString(names[i]), column) == 0)
+			return true;
+	return false;
 }
 
-/* check_option(view, condition, row): raises unless the condition is true. */
+static void append_shown(StringInfo out, Datum value, bool isnull, Oid type)
+{
+	char *shown = "null";
+	bool varlena;
+	Oid output;
+	int len;
+
+	if (!isnull) {
+		getTypeOutputInfo(type, &output, &varlena);
+		shown = OidOutputFunctionCall(output, value);
+	}
+	len = strlen(shown);
+	appendStringInfo(out, "%s%.*s%s", out->len > 0 ? ", " : "",
+			 len > SHOWN_LENGTH ? pg_mbcliplen(shown, len, SHOWN_LENGTH) : len, shown,
+			 len > SHOWN_LENGTH ? "..." : "");
+}
+
+/*
+ * "(1, abc, null)", or "(a, b) = (1, abc)" of the columns that the user may read or has given; NULL
+ * when nothing may be shown.
+ */
+static char *shown_row(HeapTupleHeader header, ArrayType *given)
+{
+	Oid type = HeapTupleHeaderGetTypeId(header), relid = get_typ_typrelid(type);
+	TupleDesc desc = lookup_rowtype_tupdesc(type, HeapTupleHeaderGetTypMod(header));
+	HeapTupleData tuple = { .t_len = HeapTupleHeaderGetDatumLength(header), .t_data = header };
+	bool all = OidIsValid(relid) &&
+		   pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+	StringInfoData names, values;
+
+	initStringInfo(&names);
+	initStringInfo(&values);
+	for (int i = 0; i < desc->natts; i++) {
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		char *name = NameStr(att->attname);
+		bool isnull;
+		Datum value = heap_getattr(&tuple, i + 1, desc, &isnull);
+
+		if (att->attisdropped ||
+		    !(all || is_given(name, given) ||
+		      (OidIsValid(relid) && pg_attribute_aclcheck(relid, att->attnum, GetUserId(),
+								  ACL_SELECT) == ACLCHECK_OK)))
+			continue;
+		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", name);
+		append_shown(&values, value, isnull, att->atttypid);
+	}
+	ReleaseTupleDesc(desc);
+	if ((OidIsValid(relid) && check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED) ||
+	    values.len == 0)
+		return NULL;
+	return all ? psprintf("(%s)", values.data)
+		   : psprintf("(%s) = (%s)", names.data, values.data);
+}
+
+/* check_option(view, condition, row, columns given): raises unless the condition is true. */
 PGDLLEXPORT Datum herd_check_option(PG_FUNCTION_ARGS)
 {
-	if (PG_ARGISNULL(1) || !PG_GETARG_BOOL(1))
-		ereport(ERROR,
-			(errcode(ERRCODE_WITH_CHECK_OPTION_VIOLATION),
-			 errmsg("new row violates check option for view \"%s\"",
-				PG_ARGISNULL(0) ? "?" : text_to_cstring(PG_GETARG_TEXT_PP(0))),
-			 PG_ARGISNULL(2) ? 0
-					 : errdetail("Failing row contains %s.",
-						     shown_row(PG_GETARG_HEAPTUPLEHEADER(2)))));
-	PG_RETURN_BOOL(true);
+	char *shown;
+
+	if (!PG_ARGISNULL(1) && PG_GETARG_BOOL(1))
+		PG_RETURN_BOOL(true);
+	shown = PG_ARGISNULL(2) || PG_ARGISNULL(3)
+			? NULL
+			: shown_row(PG_GETARG_HEAPTUPLEHEADER(2), PG_GETARG_ARRAYTYPE_P(3));
+	ereport(ERROR, (errcode(ERRCODE_WITH_CHECK_OPTION_VIOLATION),
+			errmsg("new row violates check option for view \"%s\"",
+			       PG_ARGISNULL(0) ? "?" : text_to_cstring(PG_GETARG_TEXT_PP(0))),
+			shown ? errdetail("Failing row contains %s.", shown) : 0));
 }

@@ -77,8 +77,9 @@ static bool unite_walker(Node *node, void *context)
 
 		if (table != NULL && table->kind == HERD_TABLE_HASH) {
 			cxt->sharded++;
-			/* ONLY cannot be said of a union */
-			cxt->failed = cxt->failed || !rte->inh;
+			/* ONLY cannot be said of a union, which needs all columns */
+			cxt->failed =
+				cxt->failed || !rte->inh || !herd_rights_on_all_columns(rte->relid);
 		}
 		if (rte->tablesample != NULL ||
 		    (herd_move_of_rte(rte, &number) && herd_planning_move(number)->key > 0))

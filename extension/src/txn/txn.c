@@ -398,7 +398,7 @@ static void end_transaction(void)
 	foreach_used(c)
 	{
 		left_block(c);
-		c->used = c->main = false;
+		c->used = c->main = c->acting = false;
 		c->owner = NULL;
 		c->gid = NULL;
 		c->prepare_sent = false;

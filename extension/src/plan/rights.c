@@ -1,0 +1,239 @@
+#include "plan/rights.h"
+
+#include "access/table.h"
+#include "access/transam.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "access/htup_details.h"
+#include "catalog/metadata.h"
+#include "compat.h"
+#include "plan/rewrite.h"
+
+static Oid owner_of(Oid relid)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class)GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+static bool has_policies(Oid relid)
+{
+	Relation rel = table_open(relid, NoLock);
+	bool found = rel->rd_rel->relrowsecurity;
+
+	table_close(rel, NoLock);
+	return found;
+}
+
+static Oid counts_as(const List *perms, const RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	return rte->perminfoindex == 0
+		       ? InvalidOid
+		       : list_nth_node(RTEPermissionInfo, perms, rte->perminfoindex - 1)
+				 ->checkAsUser;
+#else
+	return rte->checkAsUser;
+#endif
+}
+
+/* May the user do by himself what the statement does with the relation? */
+static bool user_may(const List *perms, const RangeTblEntry *rte)
+{
+	RangeTblEntry *own = copyObject((RangeTblEntry *)rte);
+#if PG_VERSION_NUM >= 160000
+	RTEPermissionInfo *perm;
+
+	if (rte->perminfoindex == 0)
+		return true;
+	perm = copyObject(list_nth_node(RTEPermissionInfo, perms, rte->perminfoindex - 1));
+	perm->checkAsUser = InvalidOid;
+	own->perminfoindex = 1;
+	return ExecCheckPermissions(list_make1(own), list_make1(perm), false);
+#else
+	own->checkAsUser = InvalidOid;
+	return ExecCheckRTPerms(list_make1(own), false);
+#endif
+}
+
+static void add(HerdRights *rights, Oid relid, Oid role)
+{
+	rights->relids = lappend_oid(rights->relids, relid);
+	rights->roles = lappend_oid(rights->roles, role);
+}
+
+/*
+ * On a table that several roles use in the statement the owner's rights count in shards, as this
+ * node has checked those of each; but not where policies tell roles apart.
+ */
+static void look_at_table(HerdRights *rights, const List *rtes, const List *perms, Oid relid)
+{
+	bool policies = has_policies(relid), foreign = false, same = true, may = true;
+	Oid role = InvalidOid;
+	ListCell *lc;
+
+	foreach (lc, rtes) {
+		RangeTblEntry *rte = lfirst(lc);
+		Oid as;
+
+		if (rte->relid != relid)
+			continue;
+		as = counts_as(perms, rte);
+		if (!OidIsValid(as))
+			as = GetUserId();
+		foreign = foreign || as != GetUserId();
+		same = same && (role == InvalidOid || role == as);
+		role = as;
+		may = may && user_may(perms, rte);
+	}
+	if (!foreign || (may && !policies))
+		return;
+	if (same)
+		add(rights, relid, role);
+	else if (!policies)
+		add(rights, relid, owner_of(relid));
+	else
+		ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("row-level security of distributed table \"%s\" is not supported "
+				"for several roles in one statement",
+				get_rel_name(relid)),
+			 errdetail("A view or rule uses the table with the rights of its owner, "
+				   "and the statement also uses it otherwise."),
+			 errhint("Create the view with security_invoker.")));
+}
+
+HerdRights herd_rights_of(const List *rtes, const List *perms)
+{
+	HerdRights rights = { 0 };
+	List *seen = NIL;
+	bool foreign = false;
+	ListCell *lc;
+
+	foreach (lc, rtes) {
+		RangeTblEntry *rte = lfirst(lc);
+
+		foreign = foreign || OidIsValid(counts_as(perms, rte));
+	}
+	foreach (lc, foreign ? rtes : NIL) {
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (list_member_oid(seen, rte->relid) || herd_table_get(rte->relid) == NULL)
+			continue;
+		seen = lappend_oid(seen, rte->relid);
+		look_at_table(&rights, rtes, perms, rte->relid);
+	}
+	return rights;
+}
+
+List *herd_rights_relids(void)
+{
+	return herd_planning_current ? herd_planning_current->rights.relids : NIL;
+}
+
+List *herd_rights_roles(void)
+{
+	return herd_planning_current ? herd_planning_current->rights.roles : NIL;
+}
+
+bool herd_rights_on_all_columns(Oid relid)
+{
+	Oid role = GetUserId();
+	ListCell *rel, *as;
+
+	forboth(rel, herd_rights_relids(), as, herd_rights_roles())
+	{
+		if (lfirst_oid(rel) == relid)
+			role = lfirst_oid(as);
+	}
+	return pg_class_aclcheck(relid, role, ACL_SELECT) == ACLCHECK_OK;
+}
+
+static bool read_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query)) {
+		Query *query = (Query *)node;
+		ListCell *lc;
+
+		foreach (lc, query->rtable) {
+			RangeTblEntry *rte = lfirst(lc);
+
+			if (rte->rtekind == RTE_RELATION &&
+			    foreach_current_index(lc) + 1 != query->resultRelation &&
+			    list_member_oid(herd_rights_relids(), rte->relid))
+				return true;
+		}
+		return query_tree_walker(query, read_walker, context, 0);
+	}
+	return expression_tree_walker(node, read_walker, context);
+}
+
+bool herd_rights_read(Query *query)
+{
+	return herd_rights_relids() != NIL && read_walker((Node *)query, NULL);
+}
+
+/* Reading a value of a composite type with a domain in it runs the domain's checks, for one. */
+static bool is_plain(Oid type)
+{
+	Oid element = get_element_type(type);
+
+	if (OidIsValid(element))
+		type = element;
+	if (type < FirstNormalObjectId)
+		return true;
+	return get_typtype(type) == TYPTYPE_BASE || get_typtype(type) == TYPTYPE_ENUM;
+}
+
+static bool values_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Const) || IsA(node, Param)) {
+		Oid type = exprType(node);
+
+		if ((IsA(node, Const) && ((Const *)node)->constisnull) || is_plain(type))
+			return false;
+		ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("a value of type %s cannot be used with tables below a view of "
+				"another user",
+				format_type_be(type)),
+			 errhint("Create the view with security_invoker, or make the value in the "
+				 "statement from values of built-in types.")));
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *)node, values_walker, context, 0);
+	return expression_tree_walker(node, values_walker, context);
+}
+
+void herd_rights_check_values(Query *query)
+{
+	values_walker((Node *)query, NULL);
+}
+
+bool herd_rights_foreign(const Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	Oid as = counts_as(query->rteperminfos, rte);
+#else
+	Oid as = counts_as(NIL, rte);
+#endif
+
+	return OidIsValid(as) && as != GetUserId();
+}

@@ -1,0 +1,39 @@
+/*
+ * plan/rights.h - whose rights count on the distributed tables of a statement.
+ *
+ * Below views, and in what rules do, those of an owner. This node's executor checks them, as it
+ * does for any statement; shards check once more, and choose policies, in a session of the user.
+ * Where the user's own rights are not enough there, tasks say who counts: conn/rights.h.
+ */
+#pragma once
+#include "postgres.h"
+
+#include "nodes/parsenodes.h"
+
+typedef struct HerdRights {
+	List *relids; /* of Oid: tables (shells), */
+	List *roles;  /* of Oid: and whose rights count on each instead of the user's */
+} HerdRights;
+
+/*
+ * rtes, perms: all relations of the statement (perms: 16 and later). Raises when one table with
+ * policies is used on behalf of several roles.
+ */
+extern HerdRights herd_rights_of(const List *rtes, const List *perms);
+
+/* Of the statement that is being planned: lists, one for one. */
+extern List *herd_rights_relids(void);
+extern List *herd_rights_roles(void);
+
+/* True if shards let the statement read all columns of the table, whether it wants them or not. */
+extern bool herd_rights_on_all_columns(Oid relid);
+
+/* True if such a table is read in the query: its rows must not be kept where the user finds them.
+ */
+extern bool herd_rights_read(Query *query);
+
+/* Raises when the text of the query would have values that run code of users when they are read. */
+extern void herd_rights_check_values(Query *query);
+
+/* True when rights on the relation are checked as another role than the user. */
+extern bool herd_rights_foreign(const Query *query, RangeTblEntry *rte);

@@ -1,0 +1,334 @@
+"""Whose rights count: views of other owners, policies below them, and those who try to get round."""
+import psycopg
+import pytest
+
+import plan_herd
+import rules_herd
+
+ROLES = ["rights_owner", "rights_user", "rights_other"]
+TABLES = """
+grant all on schema SCHEMA to rights_owner;
+set role rights_owner;
+create table t (k int primary key, a int, b text);
+create table u (k int, x int, note text);
+create table ref (id int primary key, name text);
+--herd select create_distributed_table('t', 'k');
+--herd select create_distributed_table('u', 'k', colocate_with => 't');
+--herd select create_reference_table('ref');
+insert into t select i, i % 7, 'b' || i % 5 from generate_series(1, 30) i;
+insert into u select i, i * 2, 'n' || i from generate_series(1, 20) i;
+insert into ref select i, 'r' || i from generate_series(0, 6) i;
+create view v as select k, a, b from t where a < 4;
+create view w as select t.k, t.b, u.x, r.name from t join u using (k) join ref r on r.id = t.a;
+create view far as select t.k, u.k as uk, u.note from t join u on t.a = u.x;
+create view total as select a, count(*) n, sum(k) s from t group by a;
+create view who as select k, current_user me, session_user::text is not null s from t where k < 3;
+create view hidden with (security_barrier) as select * from t where a < 2;
+create view checked as select * from t where a < 4 with check option;
+grant all on v, w, far, total, who, hidden, checked to rights_user;
+reset role;
+create table mine (k int, m text);
+--herd select create_distributed_table('mine', 'k', colocate_with => 't');
+insert into mine select i, 'm' || i from generate_series(1, 12) i;
+alter table mine owner to rights_user;
+set role rights_user;
+"""
+
+
+@pytest.fixture(scope="module")
+def herd():
+    h = plan_herd.Herd()
+    try:
+        with h.connect() as con:
+            for role in ROLES:
+                con.execute("create role %s login" % role)
+        yield h
+    finally:
+        h.stop()
+
+
+@pytest.fixture
+def same(herd):
+    with herd.connect() as plain, herd.connect() as other:
+        yield lambda script: rules_herd.same(plain, other, TABLES + script)
+
+
+def test_reads_through_views(same):
+    same("""
+select * from t;
+select * from v order by k;
+select * from v where k = 2;
+select count(*), max(b) from v;
+select * from w order by k;
+select w.*, m.m from w join mine m using (k) order by k;
+select v.k, m.m from v left join mine m on m.k = v.a order by 1, 2;
+select * from far order by 1, 2;
+select f.note, m.m from far f join mine m on m.k = f.uk order by 1, 2;
+select * from total order by a;
+select * from who order by k;
+select * from hidden order by k;
+select * from hidden where k = 8 and b like 'b%';
+select k from v where exists (select from mine m where m.k = v.k) order by k;
+select k, (select max(x) from w where w.k = v.k) from v order by k;
+select m from mine where k in (select k from v) order by m;
+select m from mine where k in (select a from v) order by m;
+with recursive r as (select k, a from v where k = 1 union all
+	select v.k, v.a from v join r on v.k = r.k + 1) select count(*) from r;
+with x as materialized (select * from v) select count(*) from x a, x b where a.k = b.a;
+select k, row_number() over (order by k) from v order by k;
+select name, count(*) from w group by name order by name;
+select k from v union select k from mine order by k;
+select k from v order by k for update;
+prepare p as select * from v where k = $1;
+execute p(1);
+execute p(8);
+set plan_cache_mode = force_generic_plan;
+execute p(8);
+reset role;
+set role rights_other;
+execute p(8);
+select * from v;
+reset role;
+set role rights_owner;
+execute p(8);
+revoke select on v from rights_user;
+set role rights_user;
+execute p(8);
+select * from v;
+""")
+
+
+def test_the_owner_loses_his_rights(same):
+    same("""
+reset role;
+alter table t owner to rights_other;
+set role rights_user;
+select count(*) from v;
+select count(*) from total;
+reset role;
+grant select (k, a) on t to rights_owner;
+set role rights_user;
+select k from v order by k;
+select count(*) from total;
+reset role;
+grant select on t to rights_owner;
+set role rights_user;
+select count(*) from v;
+insert into v values (100, 1, 'x');
+reset role;
+grant insert on t to rights_owner;
+set role rights_user;
+insert into v values (100, 1, 'x');
+update v set b = 'y' where k = 100;
+""")
+
+
+def test_writes_through_views(same):
+    same("""
+insert into v values (100, 1, 'x'), (101, 9, 'y');
+insert into v select g, g % 3, 'g' from generate_series(200, 230) g;
+insert into v select g, g % 3, 'g' from generate_series(2000, 2800) g;
+insert into v select k + 300, k, m from mine;
+insert into v values (100, 2, 'z') on conflict (k) do update set b = excluded.b || 'conflict' returning *;
+insert into v values (1, 2, 'z'), (901, 1, 'n') on conflict do nothing;
+update v set b = 'u' where k = 8 returning *;
+update v set b = b || '!' where a = 1;
+update v set b = m.m from mine m where m.k = v.k;
+update v set b = m.m from mine m where m.k = v.a;
+update v set b = (select max(m) from mine) where k < 3;
+update v set k = 5000 where k = 100;
+delete from v where k = 9;
+delete from v using mine m where m.k = v.k and m.k > 10 returning v.k, m.m;
+delete from v where k in (select k from mine where k < 3);
+insert into checked values (6000, 9, 'no');
+insert into checked values (6000, 1, 'yes');
+update checked set a = 9 where k = 6000;
+update checked set a = 2 where k = 6000 returning *;
+update hidden set b = 'h' where k = 7 or k = 8 returning k;
+delete from hidden where b = 'h';
+merge into v using mine m on v.k = m.k when matched then update set b = 'merged' when not matched then insert values (m.k + 8000, 0, 'new');
+merge into v using (values (3, 'mm'), (7001, 'nn')) s(k, b) on v.k = s.k when matched then update set b = s.b when not matched then insert values (s.k, 1, s.b);
+with d as (delete from v where k = 3 returning *) select * from d;
+begin;
+insert into v values (7777, 1, 'tx');
+insert into mine values (7777, 'tx');
+select v.b, m.m from v join mine m using (k) where k = 7777;
+savepoint s;
+update v set b = 'later' where k = 7777;
+rollback to s;
+select b from v where k = 7777;
+commit;
+reset role;
+select * from t order by k;
+""")
+
+
+def test_rules_triggers_and_functions(same):
+    same("""
+reset role;
+create table log (k int, who text);
+--herd select create_distributed_table('log', 'k');
+alter table log owner to rights_owner;
+create view ruled as select k, b from t;
+alter view ruled owner to rights_owner;
+create rule ins as on insert to ruled do instead insert into t values (new.k, 1, new.b);
+create rule also as on insert to mine do also insert into log values (new.k, current_user);
+grant all on ruled to rights_user;
+create function mark() returns trigger language plpgsql as $$
+begin new.b := new.b || current_user; return new; end $$;
+create trigger mark before insert or update on t for each row execute function mark();
+create function peek(text) returns text language plpgsql as $$
+declare n text; begin n := current_user; return n || $1; end $$;
+create function total_of() returns bigint language sql security definer as $$ select count(*) from t $$;
+alter function total_of() owner to rights_owner;
+set role rights_user;
+insert into ruled values (500, 'r');
+insert into ruled values (501, 'r'), (502, 's');
+insert into mine values (600, 'm');
+insert into mine values (601, 'm'), (602, 'm');
+insert into v values (700, 1, 'v');
+update v set b = 'w' where k = 700;
+select k, b from v where k = 700;
+select peek(b) from v where k in (1, 2) order by k;
+select k from v where peek(b) = 'rights_userb1' order by k;
+select total_of();
+begin;
+insert into v values (800, 1, 'sd');
+select total_of();
+rollback;
+reset role;
+select * from log order by k;
+select * from t where k >= 500 order by k;
+""")
+
+
+def test_policies_below_views(same):
+    same("""
+reset role;
+alter table t enable row level security;
+alter table t force row level security;
+create policy p1 on t to rights_owner using (a in (1, 2));
+create policy p2 on t to rights_user using (a = 3);
+create view inv with (security_invoker) as select * from t;
+grant select on inv to rights_user;
+set role rights_user;
+select k, a from v order by k;
+select * from v where k = 1;
+select * from total order by a;
+select count(*) from w;
+select count(*) from inv;
+insert into v values (100, 1, 'ok');
+insert into v values (101, 3, 'no');
+update v set a = 3 where k = 1;
+update v set b = 'seen';
+delete from v where k = 3;
+reset role;
+set role rights_owner;
+select k, a from t order by k;
+reset role;
+drop policy p1 on t;
+create policy p3 on t to rights_owner using (b = current_user or a = 0);
+grant update on t to rights_owner;
+set role rights_user;
+select k, a, b from v order by k;
+select * from t;
+reset role;
+grant select on t to rights_user;
+set role rights_user;
+select k, a from t order by k;
+select k, a, b from v order by k;
+""")
+
+
+def test_schema_without_usage(same):
+    same("""
+reset role;
+revoke all on schema SCHEMA from public;
+create schema SCHEMA_open;
+create view SCHEMA_open.v as select * from t where a < 4;
+alter view SCHEMA_open.v owner to rights_owner;
+grant usage on schema SCHEMA_open to public;
+grant all on SCHEMA_open.v to rights_user;
+set role rights_user;
+select * from t;
+select count(*) from SCHEMA_open.v;
+select * from SCHEMA_open.v where k = 1;
+update SCHEMA_open.v set b = 'open' where k = 1 returning *;
+insert into SCHEMA_open.v values (900, 1, 'n');
+select current_user;
+reset role;
+drop schema SCHEMA_open cascade;
+""")
+
+
+def test_nobody_sees_what_a_view_hides(herd):
+    """Functions of the user in WHERE, shards on the workers, messages of nodes by hand."""
+    with herd.connect() as con:
+        con.execute("create schema steal; grant all on schema steal to public; "
+                    "set search_path = steal; create table t (k int primary key, a int, b text); "
+                    "select create_distributed_table('t', 'k'); "
+                    "insert into t select i, i % 2, 'secret' || i from generate_series(1, 40) i; "
+                    "create view v with (security_barrier) as select * from t where a = 0; "
+                    "create view soft as select * from t where a = 0; "
+                    "create view mine with (security_barrier) as select * from t "
+                    "where b = 'secret' || case current_user when 'rights_user' then '1' else '2' end; "
+                    "grant all on v, soft, mine to rights_user; "
+                    "create table own (k int, a int); alter table own owner to rights_user")
+        con.execute("select create_distributed_table('own', 'k', colocate_with => 't')")
+        con.execute("insert into own select i, i % 5 from generate_series(1, 40) i")
+    seen = []
+    with herd.connect(user="rights_user") as thief:
+        thief.add_notice_handler(lambda d: seen.append(d.message_primary))
+        thief.execute("set search_path = steal")
+        thief.execute("create function leak(text) returns bool language plpgsql cost 0.0000001 as "
+                      "$$ begin raise notice 'leak %', $1; return true; end $$")
+        thief.execute("create function tap(text) returns bigint language plpgsql as $$ "
+                      "declare n bigint; s text; begin execute format('select count(*) from %s', $1) "
+                      "into n; return n; exception when others then return -1; end $$")
+        for sql in ["select k from v where leak(b)", "select k from v where leak(b) and k > 3",
+                    "select count(*) from v where leak(b)", "update v set a = 0 where leak(b)",
+                    "select v.k from v join own using (k) where leak(b)",
+                    "select v.k from v join own on v.k = own.a where leak(b)",
+                    "select k from v where k in (select a from own) and leak(b)",
+                    "select a, count(*) from v where leak(b) group by a",
+                    "delete from v where leak(b) and k = 2 returning k"]:
+            thief.execute(sql)
+            assert seen, sql
+            assert not [s for s in seen if int(s[len("leak secret"):]) % 2], (sql, seen[:5])
+            del seen[:]
+        shards = thief.execute("select shard_name('t', shardid) from pg_dist_shard "
+                               "where logicalrelid = 'steal.t'::regclass").fetchall()
+        # the function of the user runs in the task that has the rights: it has not
+        tapped = thief.execute("select tap('%s') from soft where k = 4" % shards[0][0]).fetchall()
+        assert tapped == [(-1,)]
+        for sql in ["select * from t", "select * from t_102008",
+                    "select citus_internal.use_rights('{usage,steal,t,rights_owner}', 1, 0, "
+                    "repeat('a', 64), repeat('a', 64))",
+                    "select * from citus_internal.node_secret"]:
+            with pytest.raises(psycopg.Error) as e:
+                thief.execute(sql)
+            assert e.value.sqlstate in ("42501", "42P01"), sql
+        # a value whose check runs when it is read
+        thief.execute("create domain evil as int check (steal.tap('steal.t') is not null)")
+        thief.execute("create type bag as (x evil)")
+        with pytest.raises(psycopg.errors.FeatureNotSupported):
+            thief.execute("select k from v where (row(k)::bag) = '(1)'::bag")
+        # another session of the same user must not take over a plan of somebody else
+        assert thief.execute("select k from mine order by k").fetchall() == [(1,)]
+    for node in (1, 2):
+        with herd.connect(node, user="rights_user") as thief:
+            thief.execute("set search_path = steal")
+            names = [r[0] for r in thief.execute(
+                "select relname from pg_class where relname like 't\\_1%' "
+                "and relnamespace = 'steal'::regnamespace and relkind = 'r'").fetchall()]
+            assert names
+            for name in names[:2]:
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    thief.execute("select * from " + name)
+            assert thief.execute("select count(*) from soft where a = 0").fetchone()[0] == 19
+            assert thief.execute("select current_user").fetchone()[0] == "rights_user"
+    with herd.connect(user="rights_other") as other:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            other.execute("select * from steal.v")
+    with herd.connect() as con:
+        con.execute("set client_min_messages = error; drop schema steal cascade")
