@@ -21,6 +21,9 @@ CREATE FUNCTION citus_internal.read_result_support(internal) RETURNS internal
 CREATE FUNCTION citus_internal.read_result(id text, move int, part int) RETURNS SETOF record
 	LANGUAGE C STRICT STABLE SUPPORT citus_internal.read_result_support
 	AS 'MODULE_PATHNAME', 'herd_read_result';
+-- The rows of a query in blocks: SELECT pack_rows(q) FROM (query) q; see move/pack.h.
+CREATE FUNCTION citus_internal.pack_rows(record) RETURNS bytea
+	LANGUAGE C STRICT STABLE AS 'MODULE_PATHNAME', 'herd_pack_rows';
 
 -- An aggregate in two steps: its states on the nodes of the shards, and what they make together.
 CREATE FUNCTION citus_internal.partial_trans(internal, aggregate text, VARIADIC "any")

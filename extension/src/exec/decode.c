@@ -8,6 +8,8 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "move/columns.h"
+#include "move/pack.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -25,6 +27,12 @@ struct HerdDecoder {
 	bool binary;
 	bool checked; /* the types that came agree with the types that were expected */
 	int natts;
+	TupleDesc tupdesc;
+	/* of rows in blocks */
+	HerdColumn *packed; /* NULL: rows come one by one */
+	Oid *types;
+	char *at, *end;
+	uint32 left; /* rows of the block that have not been read */
 	DecodeColumn columns[FLEXIBLE_ARRAY_MEMBER];
 };
 
@@ -102,12 +110,39 @@ static const TypeFacts *facts_of(Oid type)
 	return facts;
 }
 
+static void set_client_encoding(int encoding)
+{
+	if (SetClientEncoding(encoding) < 0)
+		elog(ERROR, "could not use the encoding %s", pg_encoding_to_char(encoding));
+}
+
+void herd_in_server_encoding(void (*work)(void *arg), void *arg)
+{
+	int client = pg_get_client_encoding();
+
+	if (client == GetDatabaseEncoding()) {
+		work(arg);
+		return;
+	}
+	PG_TRY();
+	{
+		set_client_encoding(GetDatabaseEncoding());
+		work(arg);
+	}
+	PG_FINALLY();
+	{
+		set_client_encoding(client);
+	}
+	PG_END_TRY();
+}
+
 HerdDecoder *herd_decoder_new(TupleDesc tupdesc)
 {
 	HerdDecoder *d =
 		palloc0(offsetof(HerdDecoder, columns) + tupdesc->natts * sizeof(DecodeColumn));
 
 	d->natts = tupdesc->natts;
+	d->tupdesc = tupdesc;
 	d->binary = herd_binary_protocol;
 	for (int i = 0; i < d->natts; i++) {
 		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
@@ -141,6 +176,60 @@ HerdDecoder *herd_decoder_new(TupleDesc tupdesc)
 	return d;
 }
 
+bool herd_decoder_pack(HerdDecoder *d)
+{
+	if (!d->binary || d->natts == 0)
+		return false;
+	d->types = palloc(d->natts * sizeof(Oid));
+	for (int i = 0; i < d->natts; i++) {
+		if (d->columns[i].dropped)
+			return false;
+		d->types[i] = d->columns[i].type;
+	}
+	d->packed = herd_columns_of(d->tupdesc, false);
+	return true;
+}
+
+static uint32 open_block(HerdDecoder *d, const PGresult *res, int row)
+{
+	char *p = PQgetvalue(res, row, 0);
+
+	if (PQnfields(res) != 1 || PQftype(res, 0) != BYTEAOID)
+		elog(ERROR, "a node returned something else than a block of rows");
+	d->end = p + PQgetlength(res, row, 0);
+	d->at = herd_pack_open(p, d->end, d->natts, d->types, &d->left);
+	return d->left;
+}
+
+bool herd_decoder_has_row(HerdDecoder *d, const PGresult *res, int *row)
+{
+	if (d->packed == NULL)
+		return *row < PQntuples(res);
+	while (d->left == 0) {
+		if (*row == PQntuples(res))
+			return false;
+		(void)open_block(d, res, (*row)++);
+	}
+	return true;
+}
+
+int64 herd_decoder_count(const HerdDecoder *d, const PGresult *res)
+{
+	int64 count = 0;
+
+	if (d == NULL || d->packed == NULL)
+		return PQntuples(res);
+	for (int i = 0; i < PQntuples(res); i++) {
+		uint32 rows;
+
+		(void)herd_pack_open(PQgetvalue(res, i, 0),
+				     PQgetvalue(res, i, 0) + PQgetlength(res, i, 0), d->natts,
+				     d->types, &rows);
+		count += rows;
+	}
+	return count;
+}
+
 bool herd_decoder_binary(const HerdDecoder *d)
 {
 	return d->binary;
@@ -165,8 +254,21 @@ static void check_types(HerdDecoder *d, const PGresult *res)
 	d->checked = true;
 }
 
-void herd_decoder_row(HerdDecoder *d, const PGresult *res, int row, Datum *values, bool *isnull)
+static void unpack_row(HerdDecoder *d, Datum *values, bool *isnull)
 {
+	d->at = herd_row_get(d->at, d->end, d->packed, d->natts, values, isnull);
+	d->left--;
+}
+
+void herd_decoder_row(HerdDecoder *d, const PGresult *res, int *at, Datum *values, bool *isnull)
+{
+	int row;
+
+	if (d->packed != NULL) {
+		unpack_row(d, values, isnull);
+		return;
+	}
+	row = (*at)++;
 	if (!d->checked)
 		check_types(d, res);
 	for (int i = 0; i < d->natts; i++) {

@@ -14,6 +14,7 @@
 #include "guc.h"
 #include "miscadmin.h"
 #include "move/limit.h"
+#include "move/pack.h"
 #include "stats/counters.h"
 #include "txn/internal.h"
 #include "txn/txn.h"
@@ -195,6 +196,15 @@ void herd_exec_replace_worker(HerdExec *exec, Worker *w)
 	herd_exec_feed(exec, w);
 }
 
+static const char *text_of_task(HerdExec *exec, int task)
+{
+	const char *sql = exec->job->tasks[task].sql;
+
+	if (!exec->packs)
+		return sql;
+	return psprintf("SELECT " HERD_PACK_ROWS "(q) FROM (%s) q", sql);
+}
+
 static void send_task(HerdExec *exec, Worker *w, int task)
 {
 	const HerdJob *job = exec->job;
@@ -212,7 +222,7 @@ static void send_task(HerdExec *exec, Worker *w, int task)
 		herd_conn_send_rights(w->conn, job->rights, job->tasks[task].sql);
 	if (pool->in_block && !job->holds)
 		w->conn->only_holds = false;
-	herd_conn_send(w->conn, job->tasks[task].sql, exec->params,
+	herd_conn_send(w->conn, text_of_task(exec, task), exec->params,
 		       exec->decoder && herd_decoder_binary(exec->decoder),
 		       job->reusable && job->rights == NULL, task, exec->decoder != NULL);
 	herd_conn_send_sync(w->conn);
@@ -310,6 +320,16 @@ static void open_pools(HerdExec *exec, bool in_block, bool lone)
 	pfree(groups);
 }
 
+static void prepare_values(void *arg)
+{
+	HerdExec *exec = arg;
+
+	/* rights are given to a text as it is */
+	exec->packs = exec->job->packs && exec->job->rights == NULL && exec->decoder &&
+		      herd_decoder_pack(exec->decoder);
+	exec->params = herd_encode_params(exec->job->params);
+}
+
 void (*herd_exec_before_write)(void);
 
 HerdExec *herd_exec_begin(const HerdJob *job)
@@ -347,7 +367,7 @@ HerdExec *herd_exec_begin(const HerdJob *job)
 		exec->workers = palloc(exec->max_workers * sizeof(Worker));
 		if (job->tupdesc)
 			exec->decoder = herd_decoder_new(job->tupdesc);
-		exec->params = herd_encode_params(job->params);
+		herd_in_server_encoding(prepare_values, exec);
 		if (job->reference_write && job->ntasks > 1)
 			lock_reference(exec);
 		open_pools(exec, in_block, lone);
@@ -376,11 +396,12 @@ static int64 bytes_of(const PGresult *res)
 	return bytes;
 }
 
-static void count_result(HerdTaskStats *stats, PGresult *res)
+static void count_result(const HerdExec *exec, HerdTaskStats *stats, PGresult *res)
 {
-	if (PQresultStatus(res) != PGRES_SINGLE_TUPLE && PQntuples(res) == 0 && stats->rows == 0)
+	if (PQresultStatus(res) != PGRES_SINGLE_TUPLE && PQntuples(res) == 0 && stats->rows == 0 &&
+	    !exec->packs)
 		stats->rows = strtoll(PQcmdTuples(res), NULL, 10);
-	stats->rows += PQntuples(res);
+	stats->rows += exec->packs ? herd_decoder_count(exec->decoder, res) : PQntuples(res);
 	stats->bytes += bytes_of(res);
 }
 
@@ -388,7 +409,7 @@ static void count_result(HerdTaskStats *stats, PGresult *res)
 static bool take_result(HerdExec *exec, int task, PGresult *res)
 {
 	if (exec->job->stats)
-		count_result(&exec->job->stats[task], res);
+		count_result(exec, &exec->job->stats[task], res);
 	if (PQresultStatus(res) != PGRES_SINGLE_TUPLE && counts(exec, task)) {
 		exec->states[task].processed = strtoull(PQcmdTuples(res), NULL, 10);
 		exec->processed += exec->states[task].processed;
@@ -658,13 +679,32 @@ static bool next_stored(HerdExec *exec, TupleTableSlot *slot)
 	return true;
 }
 
+static bool has_row(HerdExec *exec)
+{
+	return exec->res && herd_decoder_has_row(exec->decoder, exec->res, &exec->res_row);
+}
+
+typedef struct RowWork {
+	HerdExec *exec;
+	Datum *values;
+	bool *isnull;
+} RowWork;
+
+static void decode_work(void *arg)
+{
+	RowWork *w = arg;
+
+	herd_decoder_row(w->exec->decoder, w->exec->res, &w->exec->res_row, w->values, w->isnull);
+}
+
 static void decode_row(HerdExec *exec, MemoryContext cxt, Datum *values, bool *isnull)
 {
+	RowWork work = { .exec = exec, .values = values, .isnull = isnull };
 	MemoryContext old;
 
 	MemoryContextReset(cxt);
 	old = MemoryContextSwitchTo(cxt);
-	herd_decoder_row(exec->decoder, exec->res, exec->res_row++, values, isnull);
+	herd_in_server_encoding(decode_work, &work);
 	MemoryContextSwitchTo(old);
 }
 
@@ -677,7 +717,7 @@ bool herd_exec_next(HerdExec *exec, TupleTableSlot *slot)
 		CHECK_FOR_INTERRUPTS();
 		if (exec->stored && slot && next_stored(exec, slot))
 			return true;
-		if (exec->res && exec->res_row < PQntuples(exec->res)) {
+		if (has_row(exec)) {
 			decode_row(exec, exec->row_cxt, slot->tts_values, slot->tts_isnull);
 			ExecStoreVirtualTuple(slot);
 			return true;
@@ -700,7 +740,7 @@ void herd_exec_keep_rows(HerdExec *exec)
 		AllocSetContextCreate(exec->cxt, "pgherd kept row", ALLOCSET_SMALL_SIZES);
 
 	do {
-		while (exec->res && exec->res_row < PQntuples(exec->res)) {
+		while (has_row(exec)) {
 			decode_row(exec, cxt, values, isnull);
 			tuplestore_putvalues(store, exec->job->tupdesc, values, isnull);
 			exec->stored = true;

@@ -40,6 +40,7 @@ typedef struct HerdJob {
 	bool code;            /* the shards run code of users: conn/adopt.h */
 	char *rights;         /* message of conn/rights.h for every task, or NULL */
 	int64 max_bytes; /* of all rows from other nodes together, more is an error; 0: no limit */
+	bool packs;      /* many rows: they come in blocks (move/pack.h), where types allow it */
 	bool reusable;   /* the text repeats: keep it as a prepared statement on the connection */
 	ParamListInfo params; /* all parameters the texts refer to, or NULL */
 	TupleDesc tupdesc;    /* of the rows the tasks return; NULL when they return none */

@@ -50,6 +50,7 @@ struct HerdExec {
 	ResourceOwner resowner;
 	const HerdJob *job;
 	HerdDecoder *decoder;
+	bool packs; /* rows of other nodes come in blocks */
 	HerdParams *params;
 	TaskState *states; /* of every task */
 	Pool *pools;

@@ -1,7 +1,6 @@
 #include "move/load.h"
 
 #include "access/table.h"
-#include "catalog/namespace.h"
 #include "commands/copy.h"
 #include "executor/executor.h"
 #include "nodes/extensible.h"
@@ -20,6 +19,7 @@
 #include "exec/copybin.h"
 #include "exec/internal.h"
 #include "move/move.h"
+#include "move/scan.h"
 #include "move/store.h"
 
 #include <fcntl.h>
@@ -50,23 +50,6 @@ static const CustomScanMethods load_methods = {
 
 /* -- planning ---------------------------------------------------------------------------------- */
 
-static FuncExpr *read_result_call(const RangeTblEntry *rte)
-{
-	FuncExpr *call;
-	char *name;
-
-	if (rte->rtekind != RTE_FUNCTION || rte->funcordinality || list_length(rte->functions) != 1)
-		return NULL;
-	call = (FuncExpr *)((RangeTblFunction *)linitial(rte->functions))->funcexpr;
-	if (!IsA(call, FuncExpr) || list_length(call->args) != 3)
-		return NULL;
-	name = get_func_name(call->funcid);
-	if (name == NULL || strcmp(name, HERD_READ_RESULT) != 0 ||
-	    get_func_namespace(call->funcid) != get_namespace_oid("citus_internal", true))
-		return NULL;
-	return call;
-}
-
 /* SELECT of columns FROM the function, and nothing else; returns the function's call. */
 static FuncExpr *simple_select(const Query *sub)
 {
@@ -80,7 +63,7 @@ static FuncExpr *simple_select(const Query *sub)
 	    sub->cteList != NIL || sub->setOperations != NULL)
 		return NULL;
 	ref = linitial(sub->jointree->fromlist);
-	return IsA(ref, RangeTblRef) ? read_result_call(linitial(sub->rtable)) : NULL;
+	return IsA(ref, RangeTblRef) ? herd_read_result_call(linitial(sub->rtable)) : NULL;
 }
 
 /* The column of the function that a column of the INSERT takes, 0 when it is not so simple. */

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "exec/internal.h"
 #include "move/limit.h"
 #include "move/move.h"
 #include "move/writer.h"
@@ -409,6 +410,7 @@ typedef struct Outgoing {
 	const HerdTable *table;
 	List *readers;
 	int64 bytes;
+	ParamListInfo given;
 } Outgoing;
 
 static void send_block(HerdWriter *w, int part, const HerdBlock *block, const char *data)
@@ -449,8 +451,9 @@ static int32 *mins_of(const HerdTable *table)
 	return mins;
 }
 
-static void produce_here(Outgoing *out, ParamListInfo given)
+static void produce_here(void *arg)
 {
+	Outgoing *out = arg;
 	const HerdMove *move = out->move;
 	HerdWriter *w = herd_writer_new(move->key, move->hash, mins_of(out->table),
 					move->key > 0 ? out->table->nshards : 1);
@@ -459,7 +462,7 @@ static void produce_here(Outgoing *out, ParamListInfo given)
 	w->flush = send_block;
 	w->arg = out;
 	query = CreateQueryDesc(move->local, "", GetActiveSnapshot(), InvalidSnapshot, &w->pub,
-				given, NULL, 0);
+				out->given, NULL, 0);
 	ExecutorStart(query, 0);
 	herd_run_executor(query);
 	ExecutorFinish(query);
@@ -508,13 +511,15 @@ void herd_moves_run(List *moves, const char *id, const HerdJob *job, ParamListIn
 	forboth(lc, moves, pl, producing)
 	{
 		HerdMove *move = lfirst(lc);
-		Outgoing out = {
-			.id = id, .move = move, .table = target_of(move), .readers = readers
-		};
+		Outgoing out = { .id = id,
+				 .move = move,
+				 .table = target_of(move),
+				 .readers = readers,
+				 .given = given };
 
 		move->rows = move->bytes = 0;
 		if (move->producer == NULL) {
-			produce_here(&out, given);
+			herd_in_server_encoding(produce_here, &out);
 			continue;
 		}
 		add_fetches(&fetch, move, id, out.table,

@@ -30,6 +30,7 @@ typedef struct HerdMove {
 	Oid target;         /* table along whose shards it is cut */
 	char *hash;         /* hash function, as regprocedure takes it; "" for a broadcast */
 	bool null_fails;    /* the rows are inserted: the column must not be null */
+	bool groups;        /* planning: rows with a null there are together, in one part */
 	char *name;         /* for EXPLAIN */
 	double rows, bytes; /* that the last run made, on all nodes together */
 } HerdMove;

@@ -306,55 +306,24 @@ Datum herd_fetch_result(PG_FUNCTION_ARGS)
 
 /* -- reading ----------------------------------------------------------------------------------- */
 
-static Datum read_value(StringInfo in, HerdColumn *c, StringInfo field)
-{
-	uint32 n;
-
-	if (in->len - in->cursor < (int)sizeof(n))
-		elog(ERROR, "a row of an intermediate result is cut off");
-	memcpy(&n, in->data + in->cursor, sizeof(n));
-	in->cursor += sizeof(n);
-	if (n > (uint32)(in->len - in->cursor))
-		elog(ERROR, "a row of an intermediate result is cut off");
-	resetStringInfo(field);
-	appendBinaryStringInfo(field, in->data + in->cursor, n);
-	in->cursor += n;
-	if (c->binary)
-		return ReceiveFunctionCall(&c->fn, field, c->ioparam, c->typmod);
-	/* any user can store a block */
-	pg_verifymbstr(field->data, field->len, false);
-	return InputFunctionCall(&c->fn, field->data, c->ioparam, c->typmod);
-}
-
 static void read_rows(StringInfo in, const HerdBlock *block, HerdColumn *columns, TupleDesc desc,
 		      Tuplestorestate *store, MemoryContext row)
 {
 	Datum *values = palloc(Max(desc->natts, 1) * sizeof(Datum));
 	bool *nulls = palloc(Max(desc->natts, 1) * sizeof(bool));
-	int bitmap = (desc->natts + 7) / 8;
-	StringInfoData field;
+	char *at = in->data;
 
-	initStringInfo(&field);
-	in->cursor = 0;
 	for (uint32 r = 0; r < block->rows; r++) {
 		MemoryContext old = MemoryContextSwitchTo(row);
-		const char *bits = in->data + in->cursor;
 
 		CHECK_FOR_INTERRUPTS();
-		if (in->len - in->cursor < bitmap)
-			elog(ERROR, "a row of an intermediate result is cut off");
-		in->cursor += bitmap;
-		for (int i = 0; i < desc->natts; i++) {
-			nulls[i] = bits[i / 8] & (1 << (i % 8));
-			values[i] = nulls[i] ? (Datum)0 : read_value(in, &columns[i], &field);
-		}
+		at = herd_row_get(at, in->data + in->len, columns, desc->natts, values, nulls);
 		MemoryContextSwitchTo(old);
 		tuplestore_putvalues(store, desc, values, nulls);
 		MemoryContextReset(row);
 	}
 	pfree(values);
 	pfree(nulls);
-	pfree(field.data);
 }
 
 Datum herd_read_result(PG_FUNCTION_ARGS)

@@ -69,47 +69,18 @@ static int part_of(HerdWriterState *s, TupleTableSlot *slot)
 	return low;
 }
 
-static void append_value(StringInfo out, HerdColumn *c, Datum value)
-{
-	uint32 n;
-
-	if (c->binary) {
-		bytea *bytes = SendFunctionCall(&c->fn, value);
-
-		n = VARSIZE(bytes) - VARHDRSZ;
-		appendBinaryStringInfo(out, (char *)&n, sizeof(n));
-		appendBinaryStringInfo(out, VARDATA(bytes), n);
-	} else {
-		char *string = OutputFunctionCall(&c->fn, value);
-
-		n = strlen(string);
-		appendBinaryStringInfo(out, (char *)&n, sizeof(n));
-		appendBinaryStringInfo(out, string, n);
-	}
-}
-
 static bool write_row(TupleTableSlot *slot, DestReceiver *self)
 {
 	HerdWriterState *s = (HerdWriterState *)self;
 	MemoryContext old = MemoryContextSwitchTo(s->row);
-	int natts = slot->tts_tupleDescriptor->natts;
-	int nulls;
-	int n;
 	Part *part;
+	int n;
 
 	slot_getallattrs(slot);
 	n = part_of(s, slot);
 	part = &s->parts[n];
-	nulls = part->data.len;
-	enlargeStringInfo(&part->data, (natts + 7) / 8);
-	memset(part->data.data + nulls, 0, (natts + 7) / 8);
-	part->data.len += (natts + 7) / 8;
-	for (int i = 0; i < natts; i++) {
-		if (slot->tts_isnull[i])
-			part->data.data[nulls + i / 8] |= 1 << (i % 8);
-		else
-			append_value(&part->data, &s->columns[i], slot->tts_values[i]);
-	}
+	herd_row_put(&part->data, s->columns, slot->tts_tupleDescriptor->natts, slot->tts_values,
+		     slot->tts_isnull);
 	part->block.rows++;
 	if (part->data.len >= s->limit)
 		flush_part(s, n);

@@ -710,6 +710,20 @@ HerdMove *herd_move_subquery(HerdPlanning *planning, const HerdTable *target, Qu
 	return move;
 }
 
+HerdMove *herd_move_columns(HerdPlanning *planning, const HerdTable *target, Query *sub, Oid hash)
+{
+	HerdRemote *producer = herd_tier1_read(sub);
+	HerdMove *move;
+
+	if (producer == NULL || producer->in_txn)
+		return NULL;
+	move = new_move(planning, target, "groups");
+	move->producer = producer;
+	move->key = 1;
+	move->hash = format_procedure_qualified(hash);
+	return move;
+}
+
 static bool move_all(Query *query, const Search *s, const Choice *choice, HerdPlanning *planning,
 		     List **moves)
 {

@@ -127,7 +127,7 @@ static HerdPart part_moved(const HerdLevel *level, int varno, int number)
 	part.table = herd_table_get(move->target);
 	part.terms = add_term(
 		NIL, (HerdTerm){ .query = level->query, .varno = varno, .attno = move->key });
-	if (move->null_fails)
+	if (move->null_fails || move->groups)
 		part.solid = part.terms;
 	return part;
 }

@@ -17,7 +17,7 @@ typedef struct HerdPart {
 	HerdPartKind kind;
 	const HerdTable *table; /* one of the tables (all are co-located) when SHARDED */
 	List *terms;     /* of HerdTerm: columns that are the key of the row's shard, or null */
-	List *solid;     /* those of them that are never null */
+	List *solid;     /* those of them that are never null, or whose nulls share a shard */
 	List *outputs;   /* of int: output columns of a query that are in solid */
 	const char *why; /* of NONE: what stood in the way, for the hint of an error */
 } HerdPart;

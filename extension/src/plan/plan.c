@@ -21,6 +21,8 @@
 #include "conn/rights.h"
 #include "ddl/local.h"
 #include "move/load.h"
+#include "move/pack.h"
+#include "move/scan.h"
 #include "plan/bring.h"
 #include "plan/fast.h"
 #include "plan/generic.h"
@@ -601,7 +603,11 @@ static PlannedStmt *herd_planner(Query *parse, const char *source, int options, 
 	herd_rights_planning();
 	depends = herd_inline_functions(parse, bound);
 	if (herd_ddl_shells_only() || herd_query_any_table(parse) == NULL) {
+		Query *packed = herd_packed_query(parse);
+
 		herd_generic_saw(parse, source, bound);
+		if (packed != NULL)
+			return herd_pack_plan(parse, plan_here(packed, source, options, bound));
 		stmt = herd_load_plan(parse);
 		return stmt != NULL ? stmt : plan_here(parse, source, options, bound);
 	}
@@ -634,6 +640,8 @@ void herd_plan_init(void)
 	herd_insert_init();
 	herd_hold_init();
 	herd_load_init();
+	herd_result_scan_init();
+	herd_pack_init();
 	herd_scan_init();
 	herd_estimate_init();
 	herd_fast_init();

@@ -77,6 +77,7 @@ static List *remote_to_list(const HerdRemote *remote)
 	flags = lappend_int(flags, remote->ntext);
 	flags = lappend_int(flags, remote->unites);
 	flags = lappend_int(flags, remote->explains);
+	flags = lappend_int(flags, remote->packs);
 	list = list_make5(flags, list_make1_oid(remote->anchor), remote->keys, remote->keyprocs,
 			  remote->writes);
 	list = lappend(list, herd_template_to_list(remote->tmpl));
@@ -116,6 +117,7 @@ static HerdRemote *remote_from_list(const List *list)
 	remote->ntext = list_nth_int(flags, 7);
 	remote->unites = list_nth_int(flags, 8);
 	remote->explains = list_nth_int(flags, 9);
+	remote->packs = list_nth_int(flags, 10);
 	remote->anchor = linitial_oid(lsecond(list));
 	remote->keys = lthird(list);
 	remote->keyprocs = lfourth(list);
@@ -412,6 +414,7 @@ HerdJob *herd_remote_job(const HerdRemote *remote, ParamListInfo params, TupleDe
 	/* a trigger that comes after may still fail */
 	job->all_in_txn = remote->in_txn || remote->fire != NULL;
 	job->reusable = remote->reusable;
+	job->packs = remote->packs;
 	job->code = remote->tmpl->code;
 	job->params = text_params(remote, params);
 	job->tupdesc = tupdesc;

@@ -43,6 +43,7 @@ typedef struct HerdRemote {
 	bool reusable;
 	bool volatile_evals; /* EXPLAIN must not compute them */
 	bool explains;       /* a write in EXPLAIN: its rows are for nobody */
+	bool packs;          /* many rows are expected: they come in blocks */
 	bool unites;         /* one task may answer for several shards of a node */
 	HerdFire *fire;      /* statement triggers of this node, or NULL */
 	List *rights_relids; /* of Oid; set when the plan is made: plan/rights.h */

@@ -479,7 +479,7 @@ static bool rewrite_whole(Query *query, HerdPlanning *planning)
 	herd_inline_ctes(query);
 	if (herd_keep_order(query))
 		return false;
-	if (herd_rewrite_tier1(query, planning))
+	if (herd_rewrite_regrouped(query, planning) || herd_rewrite_tier1(query, planning))
 		return true;
 	if (herd_join_scalars(query) && herd_rewrite_tier1(query, planning))
 		return true;

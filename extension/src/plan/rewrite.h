@@ -56,6 +56,16 @@ extern RangeTblEntry *herd_rows_rte(HerdPlanning *planning, HerdRows *rows, List
 extern void herd_inline_ctes(Query *query);
 extern void herd_fence(Query *query, HerdPlanning *planning);
 extern bool herd_rewrite_tier1(Query *query, HerdPlanning *planning);
+/*
+ * Makes what stands above FROM and WHERE refer to columns of one relation, number 1: those of
+ * columns (of TargetEntry), to which Vars are added as needed. The first of columns may be an
+ * expression that is looked for as a whole. False, and nothing changed: they cannot travel.
+ */
+extern bool herd_pull_columns(Query *query, List **columns);
+/* A copy of FROM and WHERE with this target list, and nothing else. */
+extern Query *herd_select_columns(const Query *query, List *tlist);
+/* plan/regroup.c: the same after rows have been moved to where their groups are. */
+extern bool herd_rewrite_regrouped(Query *query, HerdPlanning *planning);
 /* A read of all shards of a subquery that they can answer; columns: those that are not junk. */
 extern HerdRemote *herd_tier1_read(Query *subquery);
 /* plan/hub.c: the same after items of FROM have been moved to the shards of another. */
@@ -87,6 +97,9 @@ extern bool herd_stands_alone(Query *query);
  */
 extern struct HerdMove *herd_move_subquery(HerdPlanning *planning, const HerdTable *target,
 					   Query *sub, int key, Oid hash);
+/* Rows that shards give go to the shards of target, cut by this hash of the first column. */
+extern struct HerdMove *herd_move_columns(HerdPlanning *planning, const HerdTable *target,
+					  Query *sub, Oid hash);
 /* What stands in the place of a subquery: its rows, which are there already. */
 extern Query *herd_select_moved(const struct HerdMove *move, Query *sub);
 
@@ -105,6 +118,8 @@ typedef struct HerdSplit {
 	List *targetlist; /* of the combining query, over columns of relation 1 */
 	Node *having;
 } HerdSplit;
+/* True if it can be computed in two steps, without all of its rows in one place. */
+extern bool herd_aggregate_splits(const Aggref *agg);
 extern bool herd_split_aggregates(Query *query, HerdSplit *split, bool (*is_key)(Node *, void *),
 				  void *context);
 

@@ -23,6 +23,9 @@
 /* A round trip to other nodes, in the planner's units: worth a hash or a materialized copy. */
 #define REMOTE_STARTUP_COST 100.0
 
+/* So many rows are worth what it takes to have them in blocks. */
+#define PACK_ROWS 1000.0
+
 static set_rel_pathlist_hook_type next_hook;
 
 static Plan *plan_rows(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *tlist,
@@ -198,6 +201,8 @@ static Plan *plan_rows(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, Lis
 					1, "c1", false));
 	if (remote == NULL)
 		remote = herd_read_table(rows->rte, rel->relid, columns, pushed, rows->lock);
+	remote->packs = (rel->tuples >= PACK_ROWS || herd_move_min_kb == 0) && !remote->in_txn &&
+			remote->command == CMD_SELECT && rows->lock == NULL;
 	scan = herd_remote_plan(remote, columns);
 	scan->flags = path->flags;
 	scan->scan.plan.targetlist = tlist;

@@ -77,6 +77,11 @@ static SplitKind split_kind(const Aggref *agg)
 	return herd_agg_can_split(agg) ? SPLIT_STATE : SPLIT_NONE;
 }
 
+bool herd_aggregate_splits(const Aggref *agg)
+{
+	return split_kind(agg) != SPLIT_NONE;
+}
+
 static Var *worker_column(SplitContext *cxt, Expr *expr)
 {
 	ListCell *lc;

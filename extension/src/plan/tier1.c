@@ -281,9 +281,9 @@ static void combine_whole(Query *query, const Tier1 *t1, HerdPlanning *planning)
 	read_rows(query, worker, t1, false, planning);
 }
 
-static Query *worker_of(Query *query, List *tlist)
+Query *herd_select_columns(const Query *query, List *tlist)
 {
-	Query *worker = copyObject(query);
+	Query *worker = copyObject((Query *)query);
 
 	worker->targetList = tlist;
 	worker->groupClause = worker->sortClause = worker->distinctClause = NIL;
@@ -309,7 +309,7 @@ static bool combine_split(Query *query, Tier1 *t1, HerdPlanning *planning)
 
 	if (!herd_split_aggregates(query, &split, is_key_callback, t1))
 		return false;
-	worker = worker_of(query, split.worker);
+	worker = herd_select_columns(query, split.worker);
 	worker->groupClause = split.groups;
 	worker->hasAggs = query->hasAggs;
 	query->targetList = split.targetlist;
@@ -331,6 +331,10 @@ static Node *pull_mutator(Node *node, void *context)
 
 	if (node == NULL)
 		return NULL;
+	if (cxt->depth == 0 && *cxt->columns != NIL && !IsA(node, List) &&
+	    equal(linitial_node(TargetEntry, *cxt->columns)->expr, node))
+		return (Node *)makeVar(1, 1, exprType(node), exprTypmod(node), exprCollation(node),
+				       0);
 	if (IsA(node, Var)) {
 		Var *var = (Var *)node;
 		Var *column;
@@ -370,28 +374,35 @@ static Node *pull_mutator(Node *node, void *context)
 	return expression_tree_mutator(node, pull_mutator, context);
 }
 
+bool herd_pull_columns(Query *query, List **columns)
+{
+	PullContext cxt = { .columns = columns };
+	List *tlist = (List *)pull_mutator((Node *)query->targetList, &cxt);
+	Node *having = pull_mutator(query->havingQual, &cxt);
+	List *windows = (List *)pull_mutator((Node *)query->windowClause, &cxt);
+
+	if (cxt.failed)
+		return false;
+	query->targetList = tlist;
+	query->havingQual = having;
+	query->windowClause = windows;
+	return true;
+}
+
 /* Shards send the columns of the rows that pass WHERE; all else is done with them here. */
 static bool combine_columns(Query *query, const Tier1 *t1, HerdPlanning *planning)
 {
 	List *columns = NIL;
-	PullContext cxt = { .columns = &columns };
-	List *tlist = (List *)pull_mutator((Node *)query->targetList, &cxt);
-	Node *having = pull_mutator(query->havingQual, &cxt);
-	List *windows = (List *)pull_mutator((Node *)query->windowClause, &cxt);
-	Query *worker;
+	Query *original = copyObject(query);
 
-	if (cxt.failed)
+	if (!herd_pull_columns(query, &columns))
 		return false;
 	if (columns == NIL)
 		columns = list_make1(
 			makeTargetEntry((Expr *)makeConst(INT4OID, -1, InvalidOid, sizeof(int32),
 							  Int32GetDatum(1), false, true),
 					1, "c1", false));
-	worker = worker_of(query, columns);
-	query->targetList = tlist;
-	query->havingQual = having;
-	query->windowClause = windows;
-	read_rows(query, worker, t1, false, planning);
+	read_rows(query, herd_select_columns(original, columns), t1, false, planning);
 	return true;
 }
 

@@ -22,6 +22,7 @@
 
 #include "move/move.h"
 #include "plan/rewrite.h"
+#include "stats/tuples.h"
 
 /* Of a shard, when nobody has looked: what PostgreSQL takes for a table that was never vacuumed. */
 #define UNKNOWN_PAGES 10
@@ -155,7 +156,7 @@ double herd_estimate_share(double groups, double rows, int nshards)
 
 /* -- columns of rows that come from shards ----------------------------------------------------- */
 
-static void free_tuple(HeapTuple tuple)
+void herd_stats_free(HeapTuple tuple)
 {
 	heap_freetuple(tuple);
 }
@@ -165,14 +166,13 @@ static void release_tuple(HeapTuple tuple)
 	ReleaseSysCache(tuple);
 }
 
-static HeapTuple table_statistics(Oid relid, AttrNumber attno)
+HeapTuple herd_stats_of_column(Oid relid, AttrNumber attno)
 {
 	return SearchSysCache3(STATRELATTINH, ObjectIdGetDatum(relid), Int16GetDatum(attno),
 			       BoolGetDatum(false));
 }
 
-/* Only a number of distinct values, the rest unknown. */
-static HeapTuple made_up(HeapTuple like, AttrNumber attno, double distinct)
+HeapTuple herd_stats_tuple(HeapTuple like, AttrNumber attno, double distinct)
 {
 	Datum values[Natts_pg_statistic] = { 0 };
 	bool nulls[Natts_pg_statistic] = { false };
@@ -199,12 +199,11 @@ static HeapTuple made_up(HeapTuple like, AttrNumber attno, double distinct)
 	return tuple;
 }
 
-/* Values of the column of a table with so many rows; negative numbers are a share of them. */
-static double absolute_distinct(HeapTuple tuple, double tuples)
+double herd_stats_distinct(HeapTuple tuple, double rows)
 {
 	double distinct = ((Form_pg_statistic)GETSTRUCT(tuple))->stadistinct;
 
-	return distinct < 0 ? -distinct * tuples : distinct;
+	return distinct < 0 ? -distinct * rows : distinct; /* a share of them */
 }
 
 static bool relation_stats(PlannerInfo *root, RangeTblEntry *rte, AttrNumber attno,
@@ -213,17 +212,19 @@ static bool relation_stats(PlannerInfo *root, RangeTblEntry *rte, AttrNumber att
 	HerdRows *rows = rte->rtekind == RTE_FUNCTION ? herd_rows_of_rte(rte) : NULL;
 
 	if (rows == NULL || attno <= 0)
-		return next_stats != NULL && next_stats(root, rte, attno, out);
+		return herd_united_stats(root, rte, attno, out) ||
+		       (next_stats != NULL && next_stats(root, rte, attno, out));
 	/* operators that are not leakproof see values only for those who may read the table */
 	out->acl_ok = true;
 	if (rows->rte != NULL) {
-		out->statsTuple = table_statistics(rows->rte->relid, attno);
+		out->statsTuple = herd_stats_of_column(rows->rte->relid, attno);
 		out->freefunc = release_tuple;
 		out->acl_ok =
 			pg_class_aclcheck(rows->rte->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 	} else if (rows->columns != NULL && attno <= rows->ncolumns) {
 		const HerdRowsColumn *c = &rows->columns[attno - 1];
-		HeapTuple like = OidIsValid(c->relid) ? table_statistics(c->relid, c->attno) : NULL;
+		HeapTuple like =
+			OidIsValid(c->relid) ? herd_stats_of_column(c->relid, c->attno) : NULL;
 		const HerdTable *table = OidIsValid(c->relid) ? herd_table_get(c->relid) : NULL;
 		double distinct = c->distinct;
 
@@ -231,10 +232,10 @@ static bool relation_stats(PlannerInfo *root, RangeTblEntry *rte, AttrNumber att
 			out->acl_ok =
 				pg_class_aclcheck(c->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 		if (distinct <= 0 && HeapTupleIsValid(like) && table != NULL)
-			distinct = absolute_distinct(like, herd_estimate_table_rows(table));
+			distinct = herd_stats_distinct(like, herd_estimate_table_rows(table));
 		if (distinct > 0) {
-			out->statsTuple = made_up(like, attno, distinct);
-			out->freefunc = free_tuple;
+			out->statsTuple = herd_stats_tuple(like, attno, distinct);
+			out->freefunc = herd_stats_free;
 		}
 		if (HeapTupleIsValid(like))
 			ReleaseSysCache(like);
