@@ -78,6 +78,7 @@ static List *remote_to_list(const HerdRemote *remote)
 	flags = lappend_int(flags, remote->unites);
 	flags = lappend_int(flags, remote->explains);
 	flags = lappend_int(flags, remote->packs);
+	flags = lappend_int(flags, remote->unites_all);
 	list = list_make5(flags, list_make1_oid(remote->anchor), remote->keys, remote->keyprocs,
 			  remote->writes);
 	list = lappend(list, herd_template_to_list(remote->tmpl));
@@ -118,6 +119,7 @@ static HerdRemote *remote_from_list(const List *list)
 	remote->unites = list_nth_int(flags, 8);
 	remote->explains = list_nth_int(flags, 9);
 	remote->packs = list_nth_int(flags, 10);
+	remote->unites_all = list_nth_int(flags, 11);
 	remote->anchor = linitial_oid(lsecond(list));
 	remote->keys = lthird(list);
 	remote->keyprocs = lfourth(list);
@@ -368,6 +370,12 @@ static int tasks_per_node(void)
 	return processors;
 }
 
+/* The same for what repeats much of its work in each task. */
+static int one_task(void)
+{
+	return Max(herd_tasks_per_node, 1);
+}
+
 /* Shards of one group share tasks, in even portions. */
 static void set_united_tasks(const HerdRemote *remote, HerdJob *job, const HerdTable *table,
 			     const bool *wanted)
@@ -390,7 +398,7 @@ static void set_united_tasks(const HerdRemote *remote, HerdJob *job, const HerdT
 			shards[n++] = i;
 			groups[i] = HERD_INVALID_GROUP;
 		}
-		ntasks = Min(n, tasks_per_node());
+		ntasks = Min(n, remote->unites_all ? one_task() : tasks_per_node());
 		for (int i = 0; i < ntasks; i++) {
 			int from = i * n / ntasks, to = (i + 1) * n / ntasks;
 

@@ -45,6 +45,7 @@ typedef struct HerdRemote {
 	bool explains;       /* a write in EXPLAIN: its rows are for nobody */
 	bool packs;          /* many rows are expected: they come in blocks */
 	bool unites;         /* one task may answer for several shards of a node */
+	bool unites_all;     /* and had better answer for all of them; it may use more processes */
 	HerdFire *fire;      /* statement triggers of this node, or NULL */
 	List *rights_relids; /* of Oid; set when the plan is made: plan/rights.h */
 	List *rights_roles;

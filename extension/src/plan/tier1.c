@@ -57,9 +57,13 @@ static bool has_extern_param_walker(Node *node, void *context)
 }
 
 typedef struct UniteContext {
-	int sharded; /* relations */
+	int sharded;      /* relations */
+	double reference; /* rows of reference tables */
 	bool failed;
 } UniteContext;
+
+/* Of reference tables: each task of a node would read them again. */
+#define MANY_REFERENCE_ROWS 20000
 
 static bool unite_walker(Node *node, void *context)
 {
@@ -81,6 +85,8 @@ static bool unite_walker(Node *node, void *context)
 			cxt->failed =
 				cxt->failed || !rte->inh || !herd_rights_on_all_columns(rte->relid);
 		}
+		if (table != NULL && table->kind == HERD_TABLE_REFERENCE)
+			cxt->reference += herd_estimate_table_rows(table);
 		if (rte->tablesample != NULL ||
 		    (herd_move_of_rte(rte, &number) && herd_planning_move(number)->key > 0))
 			cxt->failed = true;
@@ -99,14 +105,15 @@ static bool unite_walker(Node *node, void *context)
  * One task for several shards starts, plans and reads reference tables once, and groups what they
  * have in common. Joins of shards are better made shard by shard.
  */
-static bool may_unite(Query *worker)
+static void unite(HerdRemote *remote, Query *worker)
 {
 	UniteContext cxt = { 0 };
 
-	if (worker->commandType != CMD_SELECT || herd_tasks_per_node < 0)
-		return false;
+	if (worker->commandType != CMD_SELECT || herd_tasks_per_node < 0 || remote->in_txn)
+		return;
 	unite_walker((Node *)worker, &cxt);
-	return !cxt.failed && cxt.sharded == 1;
+	remote->unites = !cxt.failed && cxt.sharded == 1;
+	remote->unites_all = remote->unites && cxt.reference >= MANY_REFERENCE_ROWS;
 }
 
 /* worker: a copy that may be changed. */
@@ -117,7 +124,7 @@ static HerdRemote *make_remote(Query *worker, const Tier1 *t1)
 	remote->tier = 1;
 	remote->command = worker->commandType;
 	remote->in_txn = worker->rowMarks != NIL || herd_query_may_write(worker);
-	remote->unites = !remote->in_txn && may_unite(worker);
+	unite(remote, worker);
 	herd_evals_extract(worker, &remote->evals);
 	remote->ntext = list_length(remote->evals);
 	choose_shards(remote, t1);
