@@ -24,24 +24,31 @@ create table usertable (ycsb_key text primary key, field0 text, version bigint d
 WAREHOUSES, DISTRICTS, ITEMS, RECORDS = 4, 3, 40, 200
 
 
+def load(con, distributed):
+    """Tables and first rows, in the first schema of search_path."""
+    con.execute(TABLES)
+    for line in ("warehouse w_id", "district d_w_id", "orders o_w_id", "new_order no_w_id", "order_line ol_w_id",
+                 "stock s_w_id", "history h_w_id", "usertable ycsb_key"):
+        if distributed:
+            con.execute("select create_distributed_table('%s', '%s')" % tuple(line.split()))
+    if distributed:
+        con.execute("select create_reference_table('item')")
+    con.execute("insert into warehouse select g, 0 from generate_series(1, %d) g" % WAREHOUSES)
+    con.execute("insert into district select w, d, 0, 1 from generate_series(1, %d) w, generate_series(1, %d) d" % (
+        WAREHOUSES, DISTRICTS))
+    con.execute("insert into item select g, g from generate_series(1, %d) g" % ITEMS)
+    con.execute("insert into stock select w, i, 50, 0 from generate_series(1, %d) w, generate_series(1, %d) i" % (
+        WAREHOUSES, ITEMS))
+    con.execute("insert into usertable select 'user' || g, 'x' from generate_series(1, %d) g" % RECORDS)
+
+
 @pytest.fixture(scope="module")
 def herd():
     h = plan_herd.Herd()
     try:
         with h.connect() as con:
             con.execute("create schema if not exists loads; set search_path = loads; set citus.shard_count = 8")
-            con.execute(TABLES)
-            for line in ("warehouse w_id", "district d_w_id", "orders o_w_id", "new_order no_w_id", "order_line ol_w_id",
-                         "stock s_w_id", "history h_w_id", "usertable ycsb_key"):
-                con.execute("select create_distributed_table('%s', '%s')" % tuple(line.split()))
-            con.execute("select create_reference_table('item')")
-            con.execute("insert into warehouse select g, 0 from generate_series(1, %d) g" % WAREHOUSES)
-            con.execute("insert into district select w, d, 0, 1 from generate_series(1, %d) w, generate_series(1, %d) d" % (
-                WAREHOUSES, DISTRICTS))
-            con.execute("insert into item select g, g from generate_series(1, %d) g" % ITEMS)
-            con.execute("insert into stock select w, i, 50, 0 from generate_series(1, %d) w, generate_series(1, %d) i" % (
-                WAREHOUSES, ITEMS))
-            con.execute("insert into usertable select 'user' || g, 'x' from generate_series(1, %d) g" % RECORDS)
+            load(con, True)
         yield h
     finally:
         h.stop()
@@ -98,23 +105,27 @@ def tpcc(con, rnd):
     return "order"
 
 
-def test_tpcc(herd):
+def check_tpcc(con):
     """Consistency conditions 1 to 4, and that stock agrees with the lines."""
+    def none(sql):
+        assert con.execute(sql).fetchall() == []
+    none("select w_id from warehouse join district on d_w_id = w_id group by w_id, w_ytd having w_ytd <> sum(d_ytd)")
+    none("select d_w_id, d_id from district left join orders on o_w_id = d_w_id and o_d_id = d_id group by 1, 2, "
+         "d_next_o_id having d_next_o_id - 1 <> coalesce(max(o_id), 0)")
+    none("select no_w_id, no_d_id from new_order group by 1, 2 having max(no_o_id) - min(no_o_id) + 1 <> count(*)")
+    none("select * from (select o_w_id, o_d_id, sum(o_ol_cnt) n from orders group by 1, 2) o full join (select ol_w_id, "
+         "ol_d_id, count(*) m from order_line group by 1, 2) l on o_w_id = ol_w_id and o_d_id = ol_d_id "
+         "where n is distinct from m")
+    none("select s_w_id, s_i_id from stock left join order_line on ol_supply_w_id = s_w_id and ol_i_id = s_i_id "
+         "group by 1, 2, s_ytd having s_ytd <> coalesce(sum(ol_quantity), 0)")
+    none("select w_id from warehouse left join history on h_w_id = w_id group by w_id, w_ytd "
+         "having w_ytd <> coalesce(sum(h_amount), 0)")
+
+
+def test_tpcc(herd):
     run(herd, tpcc)
     with herd.connect(options="-c search_path=loads") as con:
-        def none(sql):
-            assert con.execute(sql).fetchall() == []
-        none("select w_id from warehouse join district on d_w_id = w_id group by w_id, w_ytd having w_ytd <> sum(d_ytd)")
-        none("select d_w_id, d_id from district left join orders on o_w_id = d_w_id and o_d_id = d_id group by 1, 2, "
-             "d_next_o_id having d_next_o_id - 1 <> coalesce(max(o_id), 0)")
-        none("select no_w_id, no_d_id from new_order group by 1, 2 having max(no_o_id) - min(no_o_id) + 1 <> count(*)")
-        none("select * from (select o_w_id, o_d_id, sum(o_ol_cnt) n from orders group by 1, 2) o full join (select ol_w_id, "
-             "ol_d_id, count(*) m from order_line group by 1, 2) l on o_w_id = ol_w_id and o_d_id = ol_d_id "
-             "where n is distinct from m")
-        none("select s_w_id, s_i_id from stock left join order_line on ol_supply_w_id = s_w_id and ol_i_id = s_i_id "
-             "group by 1, 2, s_ytd having s_ytd <> coalesce(sum(ol_quantity), 0)")
-        none("select w_id from warehouse left join history on h_w_id = w_id group by w_id, w_ytd "
-             "having w_ytd <> coalesce(sum(h_amount), 0)")
+        check_tpcc(con)
 
 
 def ycsb(con, rnd):
