@@ -227,6 +227,36 @@ class Proxy:
         return done.stdout
 
 
+class Chain(Proxy):
+    """A proxy that is restarted (-R); all of its processes write one log."""
+
+    def __init__(self, box, ini, name):
+        self.olds = []
+        super().__init__(box, ini, name=name)
+
+    def reboot(self, *args):
+        """Starts the next one; returns the one before when it has handed the doors over."""
+        old = self.process
+        self.olds.append(old)
+        self.process = subprocess.Popen([*AS_POSTGRES, PGHERD, "proxy", "-R", *args, self.file],
+                                        stdout=self.out, stderr=self.out)
+        wait_for(lambda: f"taking over from process {old.pid}" in self.log() or
+                 self.process.poll() is not None)
+        assert self.process.poll() is None, self.log()[-3000:]
+        return old
+
+    def kill(self):
+        for p in self.olds:
+            if p.poll() is None:
+                p.kill()
+            p.wait()
+        super().kill()
+
+
+def ended(process):
+    assert process.wait(60) == 0
+
+
 USERS = ['"u_trust" ""', '"u_md5" "secret"', '"u_scram" "secret"', '"u_plain" "secret"',
          '"admin" ""', '"postgres" ""']
 
@@ -322,6 +352,13 @@ class Etcd:
     def delete(self, key):
         self.ctl("del", key)
 
+    def member(self, pg, role, timeline=1, state="running", group=0):
+        """What the agent of that server would say of it."""
+        self.put(f"/service/demo/{group}/members/{pg.name}", {
+            "conn_url": f"postgres://127.0.0.1:{pg.port}/postgres",
+            "api_url": "http://127.0.0.1:1/patroni", "state": state, "role": role,
+            "version": "4.1.0", "timeline": timeline})
+
 
 class Herd:
     """Two servers, a primary and its standby, and somebody who writes what agents would write."""
@@ -333,15 +370,9 @@ class Herd:
         self.b = Postgres(box, "b", primary=self.a)
         self.etcd = Etcd(box)
         self.etcd.put("/service/demo/0/initialize", str(self.a.system_id()))
-        self.member(self.a, "primary", 1)
-        self.member(self.b, "replica", 1)
+        self.etcd.member(self.a, "primary")
+        self.etcd.member(self.b, "replica")
         self.lead("a")
-
-    def member(self, pg, role, timeline, state="running"):
-        self.etcd.put(f"/service/demo/0/members/{pg.name}", {
-            "conn_url": f"postgres://127.0.0.1:{pg.port}/postgres",
-            "api_url": "http://127.0.0.1:1/patroni", "state": state, "role": role,
-            "version": "4.1.0", "timeline": timeline})
 
     def lead(self, name):
         if name:

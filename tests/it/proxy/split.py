@@ -36,19 +36,13 @@ class Trio:
             self.c = Postgres(self.box, "c", primary=self.a)
             self.etcd = Etcd(self.box)
             self.etcd.put("/service/demo/0/initialize", str(self.a.system_id()))
-            self.member(self.a, "primary")
-            self.member(self.b, "replica")
-            self.member(self.c, "replica")
+            self.etcd.member(self.a, "primary")
+            self.etcd.member(self.b, "replica")
+            self.etcd.member(self.c, "replica")
             self.etcd.put("/service/demo/0/leader", "a")
         except BaseException:
             self.box.close()
             raise
-
-    def member(self, pg, role, timeline=1):
-        self.etcd.put(f"/service/demo/0/members/{pg.name}", {
-            "conn_url": f"postgres://127.0.0.1:{pg.port}/postgres",
-            "api_url": "http://127.0.0.1:1/patroni", "state": "running", "role": role,
-            "version": "4.1.0", "timeline": timeline})
 
     def proxy(self, databases, ours="", name="proxy"):
         return Proxy(self.box, INI.format(etcd=self.etcd.port, databases=databases, ours=ours),

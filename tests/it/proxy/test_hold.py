@@ -73,7 +73,7 @@ def test_handover(herd, herd_proxy):
     herd.b.promote()
     newcomer.join(30)
     assert late == [[(42,)]]
-    herd.member(herd.b, "primary", 2)
+    herd.etcd.member(herd.b, "primary", 2)
     herd.etcd.delete("/service/demo/0/handover")
     assert idle.execute("select pg_is_in_recovery()").fetchone() == (False,)
     time.sleep(1)

@@ -227,7 +227,7 @@ def test_a_primary_that_goes_on_by_itself(shared, start):
     busy.execute("begin")
     busy.execute("insert into t values (90, 'stale')")
     shared.b.promote()
-    shared.member(shared.b, "primary", 2)
+    shared.etcd.member(shared.b, "primary", 2)
     shared.lead("b")
     wait_for(lambda: idle.execute("select inet_server_port()").fetchone() == (shared.b.port,))
     with pytest.raises(psycopg.OperationalError, match="does not lead any more"):

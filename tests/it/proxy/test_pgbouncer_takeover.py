@@ -1,14 +1,11 @@
 """Online restart from PgBouncer to us and back (-R): clients stay, in the middle of a transaction, too."""
-import array
-import os
 import shutil
-import socket
 import subprocess
 
 import pytest
 
 from conftest import AS_POSTGRES, PGHERD, Box, free_port, run, users, wait_for
-from rawpg import Client, Raw, fields, query, row, send_cancel, startup
+from rawpg import Client, Raw, send_cancel
 
 PGBOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")
 INI = """[databases]

@@ -8,7 +8,8 @@ import time
 import psycopg
 import pytest
 
-from conftest import AS_POSTGRES, PGHERD, Box, Proxy, free_port, make_cert, run, users, wait_for
+from conftest import (AS_POSTGRES, PGHERD, Box, Chain, ended, free_port, make_cert, run, users,
+                      wait_for)
 from rawpg import Client, send_cancel
 
 INI = """[databases]
@@ -33,37 +34,18 @@ worker_threads = 2
 """
 
 
-class Chain(Proxy):
-    """A proxy that is restarted; all of its processes write one log."""
+class Single(Chain):
+    """In front of one server, with a pidfile."""
 
     def __init__(self, box, server, name, auth="trust", more="", users_file="users.txt"):
-        self.olds = []
         self.pidfile = box.path(name + ".pid")
         super().__init__(box, INI.format(pg=server.port, name=name, auth=auth, more=more,
-                                         users=users_file), name=name)
+                                         users=users_file), name)
         wait_for(lambda: self.pid() == self.process.pid)
 
     def pid(self):
         with open(self.pidfile) as f:
             return int(f.read() or 0)
-
-    def reboot(self, *args):
-        """Starts the next one; returns the one before when it has handed the doors over."""
-        old = self.process
-        self.olds.append(old)
-        self.process = subprocess.Popen([*AS_POSTGRES, PGHERD, "proxy", "-R", *args, self.file],
-                                        stdout=self.out, stderr=self.out)
-        wait_for(lambda: f"taking over from process {old.pid}" in self.log() or
-                 self.process.poll() is not None)
-        assert self.process.poll() is None, self.log()[-3000:]
-        return old
-
-    def kill(self):
-        for p in self.olds:
-            if p.poll() is None:
-                p.kill()
-            p.wait()
-        super().kill()
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +64,9 @@ def secret(server):
     return server.sql("select rolpassword from pg_authid where rolname = 'u_scram'")[0][0]
 
 
-def ended(process):
-    assert process.wait(30) == 0
-
-
 def test_under_load(own_box, server):
     """Five restarts while pgbench runs in each protocol, with more clients than servers."""
-    px = Chain(own_box, server, "load")
+    px = Single(own_box, server, "load")
     own_box.write("load.sql", "select 1;\nbegin;\nselect count(*) from pg_class;\ncommit;\n")
     jobs = []
     for protocol in ("simple", "extended", "prepared"):
@@ -124,7 +102,7 @@ def test_under_load(own_box, server):
 
 
 def test_what_a_client_keeps(own_box, server):
-    px = Chain(own_box, server, "keeps")
+    px = Single(own_box, server, "keeps")
     console = px.connect(db="pgbouncer", user="admin", cursor_factory=psycopg.ClientCursor)
     with Client(px.port, minor=2) as raw, px.connect(prepare_threshold=1) as c, \
             px.connect(db="sess") as session:
@@ -166,7 +144,7 @@ def test_what_a_client_keeps(own_box, server):
 
 def test_a_long_statement_ends_where_it_began(own_box, server):
     """... and is canceled through the new process."""
-    px = Chain(own_box, server, "long")
+    px = Single(own_box, server, "long")
     with Client(px.port) as a, Client(px.port) as b, Client(px.port) as queued:
         a.ask("select pg_sleep(60)")
         b.ask("select pg_sleep(1.5), 1")
@@ -187,7 +165,7 @@ def test_a_long_statement_ends_where_it_began(own_box, server):
 
 def test_scram_keys_move(own_box, server):
     """What the client brought opens servers in the next process, too; nobody logs in anew."""
-    px = Chain(own_box, server, "scram", auth="scram-sha-256", more="server_lifetime = 1",
+    px = Single(own_box, server, "scram", auth="scram-sha-256", more="server_lifetime = 1",
                users_file="few.txt")
     kw = dict(db="scram", user="u_scram", password="secret")
     with px.connect(**kw) as c:
@@ -198,7 +176,7 @@ def test_scram_keys_move(own_box, server):
 
 
 def test_tls_stays(own_box, server):
-    px = Chain(own_box, server, "tls", more=(
+    px = Single(own_box, server, "tls", more=(
         "client_tls_sslmode = allow\nclient_tls_key_file = @DIR@/server.key\n"
         "client_tls_cert_file = @DIR@/server.crt"))
     with px.connect(sslmode="disable") as plain, px.connect(db="tlsdb", sslmode="require") as tls:
@@ -223,7 +201,7 @@ def test_tls_stays(own_box, server):
 
 def test_restart_from_the_console(own_box, server):
     """Who upgraded the binary says RESTART: the program on the disk takes over."""
-    px = Chain(own_box, server, "console")
+    px = Single(own_box, server, "console")
     first = px.process
     with px.connect() as c:
         c.execute("select 1")
@@ -249,7 +227,7 @@ def test_restart_from_the_console(own_box, server):
 
 
 def test_the_new_one_dies(own_box, server):
-    px = Chain(own_box, server, "dies")
+    px = Single(own_box, server, "dies")
     with Client(px.port) as busy:
         busy.ask("select pg_sleep(2), 5")
         old = px.reboot()
@@ -269,7 +247,7 @@ def test_the_new_one_dies(own_box, server):
 
 
 def test_without_a_process_it_starts(own_box, server):
-    px = Chain(own_box, server, "alone")
+    px = Single(own_box, server, "alone")
     px.kill()
     px.out = open(px.log_file, "a")
     px.process = subprocess.Popen([*AS_POSTGRES, PGHERD, "proxy", "-R", px.file], stdout=px.out,
@@ -279,7 +257,7 @@ def test_without_a_process_it_starts(own_box, server):
 
 
 def test_only_the_same_user_takes_over(own_box, server):
-    px = Chain(own_box, server, "others")
+    px = Single(own_box, server, "others")
     with px.connect(db="pgbouncer", user="admin", cursor_factory=psycopg.ClientCursor) as c:
         with pytest.raises(psycopg.Error, match="only a process of the same user"):
             c.execute("takeover")
@@ -292,7 +270,7 @@ def test_only_the_same_user_takes_over(own_box, server):
 
 def test_another_port(own_box, server):
     """The process is found by its pidfile when the socket is called by another port now."""
-    px = Chain(own_box, server, "port")
+    px = Single(own_box, server, "port")
     was, px.port = px.port, free_port()
     with px.connect(port=was) as c:
         c.execute("select 1")
@@ -306,7 +284,7 @@ def test_another_port(own_box, server):
 
 
 def test_doors_follow_the_configuration(own_box, server):
-    px = Chain(own_box, server, "doors")
+    px = Single(own_box, server, "doors")
     more = free_port()
     with px.connect() as c:
         text = open(px.file).read()

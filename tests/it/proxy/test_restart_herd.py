@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from conftest import AS_POSTGRES, PGHERD, free_port
-from split import Proxy, Trio, wait_for
+from conftest import AS_POSTGRES, Chain, ended, free_port
+from split import Trio, wait_for
 
 INI = """[pgherd]
 dcs = etcd3://127.0.0.1:{etcd}
@@ -36,31 +36,6 @@ default_pool_size = 6
 """
 
 
-class Chain(Proxy):
-    """A proxy that is restarted; all of its processes write one log."""
-
-    def __init__(self, trio, name):
-        self.olds, self.writes = [], free_port()
-        super().__init__(trio.box, INI.format(etcd=trio.etcd.port, writes=self.writes), name=name)
-
-    def reboot(self):
-        old = self.process
-        self.olds.append(old)
-        self.process = subprocess.Popen([*AS_POSTGRES, PGHERD, "proxy", "-R", self.file],
-                                        stdout=self.out, stderr=self.out)
-        wait_for(lambda: f"taking over from process {old.pid}" in self.log() or
-                 self.process.poll() is not None)
-        assert self.process.poll() is None, self.log()[-3000:]
-        return old
-
-    def kill(self):
-        for p in self.olds:
-            if p.poll() is None:
-                p.kill()
-            p.wait()
-        super().kill()
-
-
 @pytest.fixture(scope="module")
 def trio():
     t = Trio()
@@ -79,16 +54,15 @@ def chain(trio):
     made = []
 
     def fn(name):
-        made.append(Chain(trio, name))
-        return made[-1]
+        writes = free_port()
+        px = Chain(trio.box, INI.format(etcd=trio.etcd.port, writes=writes), name)
+        px.writes = writes
+        made.append(px)
+        return px
     yield fn
     for px in made:
         trio.box.ends.remove(px.kill)
         px.kill()
-
-
-def ended(process):
-    assert process.wait(60) == 0
 
 
 def where(c):

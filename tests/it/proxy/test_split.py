@@ -199,8 +199,8 @@ def test_no_replica(trio, px):
             wait_for(primary)
             assert routes(px)["no replica"] > 0
         finally:
-            trio.member(trio.b, "replica")
-            trio.member(trio.c, "replica")
+            trio.etcd.member(trio.b, "replica")
+            trio.etcd.member(trio.c, "replica")
 
         def back():
             here = standby(c)

@@ -41,15 +41,9 @@ class Groups:
         self.s = Postgres(box, "as", primary=self.a)
         for group, pg in ((0, self.c), (1, self.a), (2, self.b)):
             self.etcd.put(f"/service/demo/{group}/initialize", str(pg.system_id()))
-            self.member(group, pg, "primary")
+            self.etcd.member(pg, "primary", group=group)
             self.etcd.put(f"/service/demo/{group}/leader", pg.name)
-        self.member(1, self.s, "replica")
-
-    def member(self, group, pg, role, timeline=1):
-        self.etcd.put(f"/service/demo/{group}/members/{pg.name}", {
-            "conn_url": f"postgres://127.0.0.1:{pg.port}/postgres",
-            "api_url": "http://127.0.0.1:1/patroni", "state": "running", "role": role,
-            "version": "4.1.0", "timeline": timeline})
+        self.etcd.member(self.s, "replica", group=1)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +126,7 @@ def test_one_group_hands_over(groups, px):
     groups.a.stop("fast")
     put("/service/demo/1/leader", "as")
     groups.s.promote()
-    groups.member(1, groups.s, "primary", 2)
+    groups.etcd.member(groups.s, "primary", 2, group=1)
     groups.etcd.delete("/service/demo/1/handover")
     assert only.execute("select inet_server_port()").fetchone() == (groups.s.port,)
     spread(px, groups.s, groups.b)
