@@ -18,6 +18,7 @@
 #include "move/move.h"
 #include "plan/leaves.h"
 #include "plan/merge_parts.h"
+#include "plan/rekey.h"
 #include "plan/route.h"
 
 /* -- what is known ----------------------------------------------------------------------------- */
@@ -117,8 +118,8 @@ static void choose_column(HerdMergeParts *m)
 	}
 }
 
-/* Values of the key that rows are updated to must be those that they have. */
-static void check_updates(const HerdMergeParts *m)
+/* Rows whose key is updated to something else than what it is come to another shard. */
+static bool changes_keys(const HerdMergeParts *m)
 {
 	ListCell *lc;
 
@@ -126,19 +127,12 @@ static void check_updates(const HerdMergeParts *m)
 		MergeAction *action = lfirst(lc);
 		Node *value = (Node *)herd_merge_value(action->targetList, m->table->keyattno);
 
-		if (action->commandType != CMD_UPDATE || value == NULL ||
-		    is_column(m, herd_merge_is_by_source(action) ? m->own : m->facts, value,
-			      m->key))
-			continue;
-		ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("the distribution column \"%s\" of table \"%s\" cannot be updated "
-				"by MERGE",
-				get_attname(m->table->relid, m->table->keyattno, false),
-				get_rel_name(m->table->relid)),
-			 errhint("Use UPDATE, or delete the row and insert it with its new "
-				 "value.")));
+		if (action->commandType == CMD_UPDATE && value != NULL &&
+		    !is_column(m, herd_merge_is_by_source(action) ? m->own : m->facts, value,
+			       m->key))
+			return true;
 	}
+	return false;
 }
 
 /* -- one shard --------------------------------------------------------------------------------- */
@@ -550,15 +544,27 @@ static HerdRemote *to_all_shards(HerdMergeParts *m)
 	return finish(remote, m);
 }
 
-static bool volatile_conditions(const HerdMergeParts *m)
+/* Nothing volatile in ON, and no subquery that is tied by other columns than the key. */
+static bool shards_can_do(const HerdMergeParts *m)
 {
+	HerdPart part = { .kind = HERD_PART_RECURRING };
+	HerdTerm term = { .query = m->query, .varno = HERD_MERGE_SOURCE, .attno = m->column };
 	ListCell *lc;
 
-	foreach (lc, m->query->mergeActionList)
-		if (herd_merge_is_insert((MergeAction *)lfirst(lc)) &&
-		    contain_volatile_functions(((MergeAction *)lfirst(lc))->qual))
-			return true;
-	return contain_volatile_functions((Node *)herd_merge_on(m->query));
+	if (contain_volatile_functions((Node *)herd_merge_on(m->query)))
+		return false;
+	if (m->table->kind == HERD_TABLE_HASH) {
+		part.kind = HERD_PART_SHARDED;
+		part.table = m->table;
+		part.terms = list_make1((void *)&m->key);
+		if (m->column > 0)
+			part.terms = lappend(part.terms, &term);
+	}
+	foreach (lc, herd_part_bad_sublinks(&m->level, &part, m->own, NULL))
+		if (!herd_stands_alone(
+			    castNode(Query, ((HerdSublink *)lfirst(lc))->sublink->subselect)))
+			return false;
+	return true;
 }
 
 static Query *insert_query(const Query *parse)
@@ -585,7 +591,11 @@ HerdMerge herd_merge(const Query *parse, HerdPlanning *planning)
 	look_at_actions(&m);
 	look_at_source(&m);
 	if (m.table->kind == HERD_TABLE_HASH) {
-		check_updates(&m);
+		if (changes_keys(&m)) {
+			herd_rekey_check(m.table);
+			result.remote = herd_merge_here(&m);
+			return result;
+		}
 		choose_column(&m);
 	}
 	result.remote = to_one_shard(&m);
@@ -596,19 +606,11 @@ HerdMerge herd_merge(const Query *parse, HerdPlanning *planning)
 	else
 		m.away = m.inserts && volatile_inserts(&m);
 	(void)lies_beside(&m); /* may find that rows are away */
+	if (m.table->kind != HERD_TABLE_REFERENCE && (m.away || !shards_can_do(&m))) {
+		result.remote = does_something(m.query) ? herd_merge_here(&m) : NULL;
+		return result;
+	}
 	if (m.away) {
-		if (parse->returningList != NIL)
-			herd_merge_refuse(
-				&m,
-				"Its new rows belong to other shards than the rows of its source.",
-				"Leave out RETURNING.");
-		if (volatile_conditions(&m) || m.source->hasModifyingCTE ||
-		    contain_volatile_functions((Node *)m.source))
-			herd_merge_refuse(
-				&m,
-				"Its new rows belong to other shards than the rows of its source, "
-				"which come from a volatile function or a writing WITH query.",
-				"Put the rows of the source into a table before.");
 		herd_merge_rows(&m, &result);
 		result.insert = insert_query(parse);
 	}

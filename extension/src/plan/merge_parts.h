@@ -47,6 +47,9 @@ extern Expr *herd_merge_value(const List *tlist, AttrNumber attno);
 extern void herd_merge_refuse(const HerdMergeParts *m, const char *detail,
 			      const char *hint) HERD_NORETURN;
 
+/* merge_here.c: rows computed on this node; the target is no reference table. */
+extern HerdRemote *herd_merge_here(const HerdMergeParts *m);
+
 /* merge_rows.c: SELECT the new rows FROM source WHERE NOT EXISTS (..) AND an action inserts them.
  */
 extern void herd_merge_rows(const HerdMergeParts *m, HerdMerge *result);

@@ -83,6 +83,15 @@ static bool multiexpr_walker(Node *node, void *context)
 	return expression_tree_walker(node, multiexpr_walker, context);
 }
 
+void herd_rekey_check(const HerdTable *table)
+{
+	if (herd_attach_has_code(table->relid))
+		refuse(table, "The table has triggers or row-level security, for which a row that "
+			      "moves would be deleted and inserted.");
+	if (deletes_more(table->relid))
+		refuse(table, "A foreign key acts when a row of the table is deleted.");
+}
+
 static void check(const Query *update, const HerdTable *table)
 {
 	int target = update->resultRelation;
@@ -96,11 +105,7 @@ static void check(const Query *update, const HerdTable *table)
 		refuse(table, "RETURNING names something else than columns of the table.");
 	if (update->cteList != NIL || update->withCheckOptions != NIL)
 		refuse(table, "The UPDATE has a WITH clause or a check option.");
-	if (herd_attach_has_code(table->relid))
-		refuse(table, "The table has triggers or row-level security, for which a row that "
-			      "moves would be deleted and inserted.");
-	if (deletes_more(table->relid))
-		refuse(table, "A foreign key acts when a row of the table is deleted.");
+	herd_rekey_check(table);
 }
 
 static Expr *new_value(const Query *update, Form_pg_attribute att)

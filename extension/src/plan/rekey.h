@@ -12,3 +12,6 @@
 extern bool herd_changes_key(const Query *query, List *tlist, const HerdTable *table);
 /* The INSERT over a DELETE that does it. Raises when that would be something else. */
 extern Query *herd_rekey(const Query *update, const HerdTable *table);
+
+/* Raises when rows of the table cannot be deleted in one shard and inserted in another. */
+extern void herd_rekey_check(const HerdTable *table);

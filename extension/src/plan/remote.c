@@ -3,9 +3,11 @@
 #include <unistd.h>
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "commands/explain.h"
 #include "executor/executor.h"
 #include "lib/ilist.h"
+#include "miscadmin.h"
 #include "nodes/extensible.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -15,6 +17,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "catalog/metadata.h"
@@ -84,6 +87,8 @@ static List *remote_to_list(const HerdRemote *remote)
 	list = lappend(list, herd_template_to_list(remote->tmpl));
 	list = lappend(list, herd_rights_relids());
 	list = lappend(list, herd_rights_roles());
+	list = lappend(list, remote->verify ? herd_template_to_list(remote->verify) : NIL);
+	list = lappend(list, remote->before ? herd_template_to_list(remote->before) : NIL);
 	if (remote->fire != NULL)
 		list = lappend(list, list_make3(list_make1_oid(remote->fire->relid),
 						list_make2_int(remote->fire->command,
@@ -127,8 +132,12 @@ static HerdRemote *remote_from_list(const List *list)
 	remote->tmpl = herd_template_from_list(list_nth(list, 5));
 	remote->rights_relids = list_nth(list, 6);
 	remote->rights_roles = list_nth(list, 7);
-	if (list_length(list) > 8)
-		remote->fire = fire_from_list(list_nth(list, 8));
+	if (list_nth(list, 8) != NULL)
+		remote->verify = herd_template_from_list(list_nth(list, 8));
+	if (list_nth(list, 9) != NULL)
+		remote->before = herd_template_from_list(list_nth(list, 9));
+	if (list_length(list) > 10)
+		remote->fire = fire_from_list(list_nth(list, 10));
 	return remote;
 }
 
@@ -540,11 +549,72 @@ static bool explains_write(const RemoteState *state, const HerdJob *job)
 	       !job->reference_write;
 }
 
+/* Computes the parameters, and makes the moves. */
+static HerdJob *make_job(RemoteState *state)
+{
+	const HerdRemote *remote = state->remote;
+	TupleDesc desc = state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor;
+	const char *id = remote->moves != NIL ? pstrdup(herd_moves_new_id()) : NULL;
+	HerdJob *job;
+
+	state->params = herd_remote_params(remote, state->evals, state->css.ss.ps.ps_ExprContext);
+	if (desc->natts == 0 && remote->command != CMD_SELECT)
+		desc = NULL;
+	job = herd_remote_job(remote, state->params, desc);
+	if (remote->moves != NIL)
+		herd_moves_run(remote->moves, id, job, state->params,
+			       state->css.ss.ps.state->es_param_list_info);
+	return job;
+}
+
+/* Another statement for the same shards, with the same parameters: the sum of what it selects. */
+static int64 run_apart(RemoteState *state, HerdTemplate *tmpl)
+{
+	HerdRemote remote = *state->remote;
+	bool selects = tmpl == remote.verify;
+	TupleDesc desc = CreateTemplateTupleDesc(selects ? 1 : 0);
+	TupleTableSlot *slot;
+	HerdExec *exec;
+	int64 sum = 0;
+
+	remote.tmpl = tmpl;
+	remote.fire = NULL;
+	if (selects)
+		TupleDescInitEntry(desc, 1, "n", INT8OID, -1, 0);
+	slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	exec = herd_exec_begin(herd_remote_job(&remote, state->params, selects ? desc : NULL));
+	while (herd_exec_next(exec, slot)) {
+		bool isnull;
+
+		sum += DatumGetInt64(slot_getattr(slot, 1, &isnull));
+		ExecClearTuple(slot);
+	}
+	herd_exec_end(exec);
+	ExecDropSingleTupleTableSlot(slot);
+	return sum;
+}
+
+/* So often rows may be changed by others while what is to be written to them is computed. */
+#define MOST_TRIES 20
+
+/* Rows were changed: what is to be written to them is computed anew, from what is there now. */
+static HerdJob *again(RemoteState *state, int tries)
+{
+	HerdJob *job;
+
+	if (IsolationUsesXactSnapshot() || tries >= MOST_TRIES)
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				errmsg("could not serialize access due to concurrent update")));
+	CHECK_FOR_INTERRUPTS();
+	PushActiveSnapshot(GetLatestSnapshot());
+	job = make_job(state);
+	PopActiveSnapshot();
+	return job;
+}
+
 static void remote_start(RemoteState *state)
 {
 	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
-	TupleDesc desc = state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor;
-	const char *id = NULL;
 	MemoryContext old;
 	HerdJob *job;
 
@@ -557,15 +627,12 @@ static void remote_start(RemoteState *state)
 			elog(ERROR, "the subqueries of a write gave no row");
 	}
 	old = MemoryContextSwitchTo(state->memory);
-	if (state->remote->moves != NIL)
-		id = pstrdup(herd_moves_new_id());
-	state->params = herd_remote_params(state->remote, state->evals, econtext);
-	if (desc->natts == 0 && state->remote->command != CMD_SELECT)
-		desc = NULL;
-	job = herd_remote_job(state->remote, state->params, desc);
-	if (state->remote->moves != NIL)
-		herd_moves_run(state->remote->moves, id, job, state->params,
-			       state->css.ss.ps.state->es_param_list_info);
+	job = make_job(state);
+	for (int tries = 0; state->remote->verify && run_apart(state, state->remote->verify);
+	     tries++)
+		job = again(state, tries);
+	if (state->remote->before != NULL)
+		(void)run_apart(state, state->remote->before);
 	state->job = job;
 	if (state->remote->tier == 2 && state->remote->writes == NIL && !state->counts)
 		job->max_bytes = herd_result_read_limit();

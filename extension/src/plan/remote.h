@@ -37,9 +37,11 @@ typedef struct HerdRemote {
 	List *evals;    /* of Expr: computed here */
 	int ntext;      /* so many of evals are $1.. of the text, the others are only keys */
 	HerdTemplate *tmpl;
-	List *moves;         /* of HerdMove: made before, on the nodes of the tasks */
-	bool null_key_fails; /* INSERT: the key may not be null */
-	bool in_txn;         /* takes row locks, or calls functions that may write */
+	HerdTemplate *verify; /* or NULL: SELECT of how many rows have changed since the moves */
+	HerdTemplate *before; /* or NULL: a write ahead of tmpl, whose rows do not count */
+	List *moves;          /* of HerdMove: made before, on the nodes of the tasks */
+	bool null_key_fails;  /* INSERT: the key may not be null */
+	bool in_txn;          /* takes row locks, or calls functions that may write */
 	bool reusable;
 	bool volatile_evals; /* EXPLAIN must not compute them */
 	bool explains;       /* a write in EXPLAIN: its rows are for nobody */
