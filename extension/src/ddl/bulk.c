@@ -126,10 +126,32 @@ bool herd_utility_truncate(HerdUtility *u)
 /* The statement's options, then the shards. */
 static char *vacuum_text(const HerdUtility *u, const VacuumStmt *stmt, List *tables, int32 group)
 {
-	int start = linitial_node(VacuumRelation, stmt->rels)->relation->location - u->base;
 	char *names = shard_names(tables, group);
+	int start;
 
-	return names ? psprintf("%.*s%s", start, u->text, names) : NULL;
+	if (names == NULL)
+		return NULL;
+	if (stmt->rels == NIL) /* all tables: a semicolon is not part of the text */
+		return psprintf("%s\n%s", u->text, names);
+	start = linitial_node(VacuumRelation, stmt->rels)->relation->location - u->base;
+	return psprintf("%.*s%s", start, u->text, names);
+}
+
+/* All distributed tables that the user may treat so. */
+static List *own_tables(void)
+{
+	List *out = NIL;
+	ListCell *lc;
+
+	foreach (lc, herd_sql_rows("SELECT logicalrelid::oid FROM pg_dist_partition p JOIN "
+				   "pg_class c ON c.oid = logicalrelid WHERE relkind = 'r' AND "
+				   "pg_has_role(relowner, 'USAGE') ORDER BY 1")) {
+		const HerdTable *table = herd_table_get(atooid(((char **)lfirst(lc))[0]));
+
+		if (table)
+			out = lappend(out, (void *)table);
+	}
+	return out;
 }
 
 static void vacuum_nodes(const char *what, List *nodes, List *sqls)
@@ -212,14 +234,18 @@ bool herd_utility_vacuum(HerdUtility *u)
 	foreach (lc, stmt->rels)
 		if (((VacuumRelation *)lfirst(lc))->relation)
 			rangevars = lappend(rangevars, ((VacuumRelation *)lfirst(lc))->relation);
-	tables = distributed_of(rangevars);
+	foreach (lc, stmt->options)
+		if (strcmp(((DefElem *)lfirst(lc))->defname, "only_database_stats") == 0)
+			return false;
+	tables = stmt->rels == NIL ? own_tables() : distributed_of(rangevars);
 	if (tables == NIL)
 		return false;
 	/* VACUUM ends the transaction, and with it what the tables are read from. */
 	groups = groups_of(tables);
 	foreach (lc, groups)
 		sqls = lappend(sqls, vacuum_text(u, stmt, tables, lfirst_int(lc)));
-	here = vacuum_text(u, stmt, tables, herd_local_group());
+	/* shards of this node are tables like others */
+	here = stmt->rels == NIL ? NULL : vacuum_text(u, stmt, tables, herd_local_group());
 	foreach (lc, tables)
 		relids = lappend_oid(relids, ((HerdTable *)lfirst(lc))->relid);
 	herd_utility_run(u);

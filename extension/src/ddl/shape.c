@@ -1,4 +1,5 @@
 #include "ddl/shape.h"
+#include "ddl/statistics.h"
 
 #include "access/htup_details.h"
 #include "access/relation.h"
@@ -327,7 +328,7 @@ List *herd_shape_indexes(Oid relid, uint64 shardid)
 					    quote_identifier(herd_shape_member_name(
 						    get_rel_name(rel->rd_replidindex), shardid))));
 	relation_close(rel, AccessShareLock);
-	return out;
+	return list_concat(out, herd_statistics_shape(relid, shardid));
 }
 
 /* The shard of another table that lies beside shard shardid of relid. */

@@ -19,7 +19,7 @@ extern char *herd_shape_name(Oid relid, uint64 shardid);
 /* CREATE TABLE with columns and check constraints. */
 extern char *herd_shape_create(Oid relid, uint64 shardid);
 
-/* Indexes, primary key, unique and exclusion constraints, replica identity. */
+/* Indexes, primary key, unique and exclusion constraints, replica identity, extended statistics. */
 extern List *herd_shape_indexes(Oid relid, uint64 shardid);
 
 /* One of the above for one index. */

@@ -9,6 +9,7 @@
 #include "ddl/local.h"
 #include "ddl/partition.h"
 #include "ddl/shape.h"
+#include "ddl/statistics.h"
 #include "guc.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -206,7 +207,7 @@ static bool dispatch(HerdUtility *u)
 	}
 	if (!herd_enable_ddl_propagation)
 		return false;
-	if (herd_attach_utility(u))
+	if (herd_attach_utility(u) || herd_statistics_utility(u))
 		return true;
 	switch (nodeTag(u->stmt)) {
 	case T_AlterTableStmt:
