@@ -169,12 +169,14 @@ class Proxy:
 
     def start(self):
         self.out = open(self.log_file, "a")
+        ups = self.log().count("process up")
         self.process = subprocess.Popen([*AS_POSTGRES, PGHERD, "proxy", self.file],
                                         stdout=self.out, stderr=self.out)
         def up():
             assert self.process.poll() is None, self.log()
             with socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return True
+                # The socket listens before anybody serves, or obeys signals.
+                return self.log().count("process up") > ups
         wait_for(up)
 
     def log(self):
