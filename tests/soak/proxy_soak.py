@@ -257,10 +257,10 @@ class Soak:
 
     def run(self):
         self.setup()
-        end = self.began + self.args.seconds
         wait_for(lambda: self.clients.report()["idle"] > self.args.clients * 0.9, HEAL, every=0.5)
         self.say("everybody is there")
-        self.calm()
+        last = self.calm()
+        end = time.monotonic() + self.args.seconds  # of faults, however long it took to begin
         while time.monotonic() < end:
             until = min(end, time.monotonic() + self.args.calm)
             while time.monotonic() < until:
