@@ -24,6 +24,7 @@
 #include "plan/decorrelate.h"
 #include "plan/leaves.h"
 #include "plan/rewrite.h"
+#include "stats/stats.h"
 
 typedef struct Correlation {
 	List *ops;   /* of OpExpr of the subquery: inner = outer, in either order */
@@ -175,6 +176,20 @@ static Query *select_column(Query *query, const Var *var, List *own)
 	return select;
 }
 
+/*
+ * Each task looks for the values first: worth it when indexes then give the few rows that have
+ * them. One row out of so many, and fewer.
+ */
+#define SELECTIVE 50
+
+/* True if the conditions leave few of the rows of the relation. */
+static bool is_selective(Query *query, const Var *var, const HerdTable *table, List *own)
+{
+	Query *select = select_column(query, var, copyObject(own));
+
+	return herd_estimate(select, NULL).rows * SELECTIVE <= herd_estimate_table_rows(table);
+}
+
 /* inner IN (SELECT outer FROM its relation WHERE the relation's conditions), or NULL. */
 static Node *restriction(Query *query, const OpExpr *op, Node *inner, Node *outer)
 {
@@ -193,7 +208,8 @@ static Node *restriction(Query *query, const OpExpr *op, Node *inner, Node *oute
 	rte = rt_fetch(var->varno, query->rtable);
 	table = rte->rtekind == RTE_RELATION ? herd_table_get(rte->relid) : NULL;
 	if (table == NULL || table->kind != HERD_TABLE_REFERENCE || rte->tablesample != NULL ||
-	    rte->securityQuals != NIL || (own = conditions_of(query, var->varno)) == NIL)
+	    rte->securityQuals != NIL || (own = conditions_of(query, var->varno)) == NIL ||
+	    !is_selective(query, var, table, own))
 		return NULL;
 	if (linitial(op->args) == outer)
 		opno = get_commutator(opno);
