@@ -172,3 +172,13 @@ def test_tenants(nodes, session):
     assert run(session, "select tenant_attribute from citus_stat_tenants limit 1") == [("11",)]
     run(session, "select citus_stat_tenants_reset()")
     assert run(session, "select * from citus_stat_tenants") == []
+
+
+def test_aggregates(session):
+    assert run(session, "select b from (select cardinality(array_cat_agg(array[a, a])) b from t) x") == [(2000,)]
+    assert run(session, "select array_cat_agg(array[a] order by a) from t where a < 4") == [([1, 2, 3],)]
+    assert run(session, "select jsonb_array_length(jsonb_cat_agg(jsonb_build_array(a))) from t") == [(1000,)]
+    assert run(session, "select jsonb_cat_agg(jsonb_build_object(b, a)) from t where a < 3") == [({"x1": 1, "x2": 2},)]
+    assert run(session, "select any_value(7) from t where a in (1, 2, 3)") == [(7,)]
+    assert run(session, "select any_value(a), array_cat_agg(array[a]) from t where a < 0") == [(None, None)]
+    assert run(session, "select count(*) from (select any_value(b) v, a from t group by a) s where v = 'x' || a") == [(1000,)]
