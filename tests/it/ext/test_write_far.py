@@ -1,4 +1,8 @@
 """UPDATE and DELETE tied to other tables by other columns than the distribution column."""
+import threading
+import time
+
+import psycopg
 import pytest
 
 import plan_herd
@@ -94,3 +98,62 @@ def test_same_effect(con, line):
         contents(con)
     finally:
         con.execute("rollback")
+
+
+def waiting(con, n):
+    return con.execute("select count(*) from citus_lock_waits").fetchone()[0] >= n
+
+
+CONCURRENT = [
+    # computed by a SELECT, then found by ctid
+    ("merge into ct using cs on ct.v = cs.k when matched then update set n = ct.n + 1 "
+     "when not matched then insert (k, v, n) values (cs.k + 100, cs.k, -1)", "MERGE 25"),
+    ("update ct set n = n + 1 where exists (select 1 from cs where cs.k = ct.v and cs.id < 40)",
+     "UPDATE 20"),
+]
+
+
+@pytest.mark.parametrize("sql,tag", CONCURRENT)
+def test_no_update_is_lost(herd, con, sql, tag):
+    """A row that another transaction is changing: the statement waits for it and sees what it wrote."""
+    con.execute("set search_path = %s" % plan_herd.DISTRIBUTED)
+    con.execute("create table ct (k int primary key, v int, n int); create table cs (id int, k int)")
+    con.execute("select create_distributed_table('ct', 'k'), create_distributed_table('cs', 'id')")
+    con.execute("insert into ct select i, i, 0 from generate_series(1, 20) i")
+    con.execute("insert into cs select i, i from generate_series(1, 25) i")
+    done = []
+    with herd.connect(autocommit=False) as one, herd.connect() as two:
+        for c in (one, two):
+            c.execute("set search_path = %s" % plan_herd.DISTRIBUTED)
+        one.commit()
+        one.execute("update ct set n = n + 100 where k = 5")
+        thread = threading.Thread(target=lambda: done.append(two.execute(sql).statusmessage))
+        thread.start()
+        for _ in range(600):
+            if waiting(con, 1) or done:
+                break
+            time.sleep(0.1)
+        assert not done
+        one.commit()
+        thread.join(120)
+        assert done == [tag]
+        assert con.execute("select n from ct where k = 5").fetchone() == (101,)
+        one.execute("update ct set n = n + 100 where k = 5")
+        two.execute("set default_transaction_isolation = 'repeatable read'")
+        failed = []
+
+        def serializable():
+            try:
+                two.execute(sql)
+            except psycopg.errors.SerializationFailure as e:
+                failed.append(e)
+        thread = threading.Thread(target=serializable)
+        thread.start()
+        for _ in range(600):
+            if waiting(con, 1) or failed:
+                break
+            time.sleep(0.1)
+        one.commit()
+        thread.join(120)
+        assert len(failed) == 1
+    con.execute("drop table ct, cs")
