@@ -311,3 +311,21 @@ select count(*) from orders where customer_id > 400;
 insert into customers (id, name) values (500, 'ok'), (501, null);
 insert into customers (id, name) values (3, 'dup'), (502, 'never');
 select count(*) from customers where id >= 500;
+
+update orders o set note = (select max(c.name) from customers c where c.id > o.id % 50), total = 0 where o.id % 3 = 0 returning o.id, o.note
+
+update visits v set seconds = (select count(*) from events e where e.seq = v.seconds % 20)
+
+update devices d set owner = p.customer_id from payments p where p.id = d.owner and exists (select 1 from events e where e.device = d.serial and e.seq > p.id % 5)
+
+update readings r set v = (select avg(x.v) from readings x where x.at = r.at) returning sensor, at, round(v, 2)
+
+delete from readings r where v < (select avg(x.v) from readings x where x.at = r.at)
+
+delete from orders o using devices d where d.owner = o.customer_id and not exists (select 1 from payments p where p.customer_id = d.owner + 1 and p.id > o.id)
+
+update products p set price = (select sum(l.line) from order_lines l where l.product_id = p.id)
+
+update tenant_a.docs d set title = (select max(name) from customers c where c.id < d.owner) where exists (select 1 from orders o where o.id = d.id)
+
+insert into customers (id, name) values (3, 'three'), (4, 'four'), (900, 'new') on conflict (id) do update set country = (select max(d.serial) from devices d where d.owner >= excluded.id) returning id, country, (select count(*) from devices x where x.owner > customers.id)

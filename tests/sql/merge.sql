@@ -37,3 +37,11 @@ merge into orders o using payments p on o.id = p.id when matched then update set
 merge into customers c using (values (3, 'a'), (3, 'b')) v (id, n) on c.id = v.id when matched then update set name = v.n;
 
 merge into customers c using (select 8 as id) s on c.id = s.id when matched then update set nothing = 1;
+
+merge into devices d using customers c on d.owner = c.id when matched then update set model = c.name when not matched and c.id < 20 then insert (serial, owner) values ('new' || c.id, c.id)
+
+merge into devices d using customers c on d.owner = c.id and exists (select 1 from orders o where o.id = d.owner) when matched then update set model = c.country
+
+merge into visits v using payments p on v.customer_id = p.customer_id and v.seconds = p.id when matched then update set customer_id = v.customer_id + 1000 when not matched and p.id < 30 then insert (customer_id, at, seconds) values (p.id, '2024-05-05 00:00+00', -1)
+
+merge into readings r using (select distinct seq from events) e on r.sensor = e.seq and r.at < '2023-06-01' when matched then update set sensor = r.sensor + 5000, v = 0 when not matched then insert (sensor, at, v) values (e.seq + 9000, '2024-02-02', 1)

@@ -14,6 +14,7 @@
 
 #include "access/table.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -671,9 +672,9 @@ static Node *code_is(int number)
 		       (Node *)int_const(number));
 }
 
-static Node *text_const(const char *text)
+static Node *text_const(const char *value)
 {
-	return (Node *)makeConst(TEXTOID, -1, DEFAULT_COLLATION_OID, -1, CStringGetTextDatum(text),
+	return (Node *)makeConst(TEXTOID, -1, DEFAULT_COLLATION_OID, -1, CStringGetTextDatum(value),
 				 false, false);
 }
 
