@@ -53,14 +53,18 @@ void herd_exec_workers_changed(HerdExec *exec)
 static void cleanup(void *arg)
 {
 	HerdExec *exec = arg;
+	dlist_iter iter;
 
 	herd_exec_workers_changed(exec);
 	PQclear(exec->res);
 	exec->res = NULL;
-	for (int i = 0; i < exec->nworkers; i++) {
-		HerdConn *c = exec->workers[i].conn;
+	/* not by way of the workers: some of their connections may be closed, and their memory gone
+	 */
+	dlist_foreach(iter, &herd_conns)
+	{
+		HerdConn *c = dlist_container(HerdConn, link, iter.cur);
 
-		if (c && c->owner == exec)
+		if (c->owner == exec)
 			c->owner = NULL;
 	}
 }
