@@ -17,7 +17,7 @@
 /* The server empties this directory when it starts, and base backups leave it out. */
 #define TEMP_DIRECTORY "base/" PG_TEMP_FILES_DIR
 
-enum { MAX_ID = 64 };
+enum { MAX_ID = 64, LOCK_POLL_US = 1000 };
 
 char *herd_result_directory(const char *id)
 {
@@ -149,10 +149,14 @@ void herd_result_append(const char *id, int move, const HerdResultFile *file,
 				errmsg("could not create file \"%s\": %m", path)));
 	/* Tasks share the file: a block must stay in one piece. The lock ends with the descriptor.
 	 */
-	while (flock(fd, LOCK_EX) != 0)
-		if (errno != EINTR)
+	while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		if (errno != EINTR && errno != EWOULDBLOCK)
 			ereport(ERROR, (errcode_for_file_access(),
 					errmsg("could not lock file \"%s\": %m", path)));
+		/* who holds it may stand still: flock() itself would hold us as well */
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(LOCK_POLL_US);
+	}
 	write_all(fd, path, block, sizeof(*block));
 	write_all(fd, path, data, block->bytes);
 	if (CloseTransientFile(fd) != 0)
