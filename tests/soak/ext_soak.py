@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Statements by the million over a small herd; nothing may grow, nothing may be left.
 
-    tests/soak/ext_soak.py [--statements N] [--pg PG_CONFIG] [--seed N] [--seconds S]
+    tests/soak/ext_soak.py [--statements N] [--pg PG_CONFIG] [--seed N] [--seconds S] [--each N]
 
 Two sessions that last and one that is opened anew now and then run, in turn and by chance: router
 reads and writes (simple and prepared), reads of all shards, repartitioned joins, groups off the key,
@@ -242,16 +242,29 @@ class Session:
         self.run("reset statement_timeout")
 
     def cancel(self):
-        timer = threading.Timer(self.random.random() / 20, self.c.cancel)
-        timer.start()
-        self.fails("update t set b = pg_sleep(1)::text", None, "57014")
-        timer.join()
+        ended, delay = threading.Event(), self.random.random() / 20
+
+        def ask():
+            while not ended.wait(delay):
+                self.c.cancel()
+
+        asker = threading.Thread(target=ask)
+        asker.start()
+        try:
+            self.fails("update t set b = pg_sleep(1)::text", None, "57014")
+        finally:
+            ended.set()
+            asker.join()
+        with contextlib.suppress(psycopg2.errors.QueryCanceled):
+            self.run("select 1")  # the last one may have come late
 
     def lose(self):
         self.herd.psql(self.random.randint(1, 2),
                        "select pg_terminate_backend(pid) from pg_stat_activity where "
                        "application_name like 'citus_internal%' and state = 'idle'")
-        self.all()  # a write by itself, sent before the end is seen, could not be done again
+        # a write by itself, sent before the end is seen, could not be done again
+        for session in self.load.lasting + [self.load.fleeting]:
+            session.all()
 
     def setting(self):
         self.run("set my.value = '%d'" % self.key())
@@ -297,6 +310,16 @@ class Load:
             kind = "reopen"
         self.count[kind] += 1
         getattr(session, kind)()
+
+    def every_kind(self, n):
+        """Each kind so often, in each session."""
+        for kind in self.KINDS:
+            for _ in range(n):
+                for session in self.lasting[:1] + [self.fleeting]:
+                    getattr(session, kind)()
+            print("%s, %d statements" % (kind, self.done), flush=True)
+        self.fleeting.reopen()
+        return self.left() == (0, 0)
 
     def contexts_kb(self, session):
         session.cur.execute("select sum(total_bytes) / 1024 from pg_backend_memory_contexts")
@@ -359,6 +382,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     ap.add_argument("--statements", type=int, default=1000000)
     ap.add_argument("--seconds", type=int, default=0, help="no longer than that")
+    ap.add_argument("--each", type=int, help="instead, each kind of statement so often")
     ap.add_argument("--pg", help="pg_config of an installation that has the extension")
     ap.add_argument("--seed", type=int, default=1)
     a = ap.parse_args()
@@ -366,7 +390,8 @@ def main():
     try:
         herd.start()
         herd.psql(0, SCHEMA % {"rows": ROWS})
-        ok = Load(herd, a.seed).run(a.statements, a.seconds)
+        load = Load(herd, a.seed)
+        ok = load.every_kind(a.each) if a.each else load.run(a.statements, a.seconds)
     finally:
         herd.stop()
     sys.exit(0 if ok else 1)
