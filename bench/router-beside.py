@@ -4,12 +4,13 @@
 usage: router-beside.py [--rounds N] [--secs S] [--cases REGEX]
 
 Runs of plain and of the herd alternate; a line for each case gives the median over the rounds of
-p50 and transactions per second, their ratios, and processor time per transaction of clients and
+p50 and transactions per second of the second half of each run, their ratios, and processor time per transaction of clients and
 servers together, which other work on the machine disturbs least. Cases named "here" connect to a
 worker: half of the shards are its own and are used in process.
 """
 import argparse
 import glob
+import math
 import os
 import re
 import statistics
@@ -95,9 +96,10 @@ def pgbench(port, what, clients, mode, secs, directory):
             raise SystemExit(out)
     lines = [l.split() for f in glob.glob(prefix + "*") for l in open(f)]
     # the second half: connections are open and statements prepared
-    start = min(float(l[4]) + float(l[5]) / 1e6 for l in lines) + secs * 0.5
-    late = sorted(int(l[2]) for l in lines if float(l[4]) + float(l[5]) / 1e6 >= start)
-    tps = float(re.search(r"tps = ([\d.]+)", out).group(1))
+    ends = [(float(l[4]) + float(l[5]) / 1e6, int(l[2])) for l in lines]
+    start, end = min(ends)[0] + secs * 0.5, max(ends)[0]
+    late = sorted(took for at, took in ends if at >= start)
+    tps = len(late) / (end - start)
     return {"p50": late[len(late) // 2], "tps": tps, "cpu": used / took / tps * 1e6}
 
 
@@ -121,7 +123,7 @@ def main():
                 rows = {PORT + 9: [], PORT + node: []}
                 for _ in range(args.rounds):
                     for port, got in rows.items():
-                        got.append(pgbench(port, what, clients, mode, int(args.secs), directory))
+                        got.append(pgbench(port, what, clients, mode, math.ceil(args.secs), directory))
                 plain, ours = [{k: statistics.median(r[k] for r in got) for k in got[0]}
                                for got in rows.values()]
                 line = [title]
