@@ -337,9 +337,14 @@ static double moved_bytes(Search *s, const FromItem *item)
 	if (rte->rtekind == RTE_SUBQUERY) {
 		e = herd_estimate(rte->subquery, s->bound);
 	} else {
-		foreach (lc, item_columns(s->query, item->varno))
-			if (IsA(((TargetEntry *)lfirst(lc))->expr, Var))
-				needed = lappend(needed, lfirst(lc));
+		foreach (lc, item_columns(s->query, item->varno)) {
+			TargetEntry *tle = flatCopyTargetEntry(lfirst(lc));
+
+			/* the planner wants them numbered without gaps */
+			tle->resno = list_length(needed) + 1;
+			if (IsA(tle->expr, Var))
+				needed = lappend(needed, tle);
+		}
 		own_conditions((Node *)s->query->jointree, item->varno, &own);
 		e = herd_estimate(select_local(s->query, item->varno, needed, own), s->bound);
 	}
