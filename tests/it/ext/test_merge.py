@@ -140,6 +140,9 @@ merge into one using src on one.k = src.k when not matched by source then delete
 merge into loc using src on loc.id = src.k when not matched by source then delete when not matched then insert values (src.k, src.w) returning merge_action(), loc.id
 merge into t using loc on t.k = loc.id when not matched by source and t.k < 10 then delete when not matched then insert (k, s) values (loc.id, loc.note) returning merge_action(), t.k
 merge into pt using src on pt.k = src.k when not matched by source then delete when matched then update set d = '2024-02-20' returning merge_action(), pt.k, pt.d
+merge into t using src on t.k = src.k when matched then update set k = t.k + 100, s = 'gone far' when not matched then insert (k, v) values (src.k + 1000, src.v) returning merge_action(), t.*, src.w
+merge into t using src on t.k = src.k when matched and src.v = 3 then delete when matched then update set s = 'gone far' when not matched by source then update set k = t.k + 2000 when not matched then insert (k, v) values (src.v + 3000, src.k) returning merge_action(), t.k, t.v, src.k, (select max(f.v) from far f where f.k < t.k)
+merge into pt using far on pt.v = far.v / 2 and far.v <> 70 when not matched by source and pt.k > 20 then update set k = pt.k + 500 when matched then update set v = (select count(*) from src where src.k < pt.k) when not matched then insert values (far.k + 700, '2024-01-29', far.v) returning merge_action(), pt.k, pt.d, far.id, 'gone far'
 """
 
 # the same error on both
