@@ -611,6 +611,7 @@ static PlannedStmt *herd_planner(Query *parse, const char *source, int options, 
 		stmt = herd_load_plan(parse);
 		return stmt != NULL ? stmt : plan_here(parse, source, options, bound);
 	}
+	herd_insert_condition(parse);
 	/* its plans know nothing of functions */
 	if (depends == NIL)
 		stmt = herd_fast_plan(parse, source, options, plan_router);

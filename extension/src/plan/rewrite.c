@@ -371,6 +371,48 @@ static void replace_by_rows(Query *query, HerdRemote *remote, HerdPlanning *plan
 	herd_fence(query, planning);
 }
 
+void herd_insert_condition(Query *insert)
+{
+	Query *select;
+	RangeTblEntry *rte;
+	RangeTblRef *ref;
+	List *names = NIL;
+	ListCell *lc;
+
+	if (insert->commandType != CMD_INSERT || insert->jointree->fromlist != NIL ||
+	    insert->jointree->quals == NULL)
+		return;
+	select = makeNode(Query);
+	select->commandType = CMD_SELECT;
+	select->canSetTag = true;
+	select->jointree = makeFromExpr(NIL, insert->jointree->quals);
+	select->hasSubLinks = insert->hasSubLinks;
+	foreach (lc, insert->targetList) {
+		TargetEntry *tle = flatCopyTargetEntry(lfirst(lc));
+		Node *expr = (Node *)tle->expr;
+
+		tle->resno = list_length(names) + 1;
+		names = lappend(names, makeString(psprintf("c%d", tle->resno)));
+		tle->resname = pstrdup(strVal(llast(names)));
+		select->targetList = lappend(select->targetList, tle);
+		((TargetEntry *)lfirst(lc))->expr =
+			(Expr *)makeVar(list_length(insert->rtable) + 1, tle->resno, exprType(expr),
+					exprTypmod(expr), exprCollation(expr), 0);
+	}
+	/* tables in WITH are one level further away */
+	IncrementVarSublevelsUp((Node *)select, 1, 1);
+	rte = makeNode(RangeTblEntry);
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = select;
+	rte->alias = makeAlias("source", NIL);
+	rte->eref = makeAlias("source", names);
+	rte->inFromCl = true;
+	insert->rtable = lappend(insert->rtable, rte);
+	ref = makeNode(RangeTblRef);
+	ref->rtindex = list_length(insert->rtable);
+	insert->jointree = makeFromExpr(list_make1(ref), NULL);
+}
+
 List *herd_insert_to_select(Query *insert)
 {
 	List *attnums = NIL;

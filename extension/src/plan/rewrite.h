@@ -82,6 +82,12 @@ extern HerdRemote *herd_write_moved(Query *original, HerdPlanning *planning, boo
  */
 extern HerdRemote *herd_insert_moved_here(Query *original, HerdPlanning *planning);
 /*
+ * INSERT .. VALUES of one row under a condition, as a rule makes it, becomes INSERT .. SELECT ..
+ * WHERE, in place: nothing else here looks for conditions of a query without FROM. Others stay as
+ * they are.
+ */
+extern void herd_insert_condition(Query *insert);
+/*
  * Makes an INSERT a SELECT of the rows that it would insert, in place. Returns the target's columns
  * (attribute numbers, a list of int) that they are for, in their order.
  */

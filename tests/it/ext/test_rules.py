@@ -346,6 +346,35 @@ select count(*) from ref;
 """)
 
 
+def test_conditions_of_rules(same):
+    same("""
+create table mid (k int, note text);
+create table high (k int, note text);
+--herd select create_distributed_table('mid', 'k');
+--herd select create_distributed_table('high', 'k', colocate_with => 'none');
+create rule to_mid as on insert to u where new.k between 10 and 19 do instead insert into mid values (new.k, new.note);
+create rule to_high as on insert to u where new.k >= 20 do also insert into high values (new.k, new.note || ' too');
+create rule on_mid as on insert to mid where exists (select from ref where id = new.k - 12) do also
+    insert into high values (new.k, (select name from ref where id = new.k - 12));
+insert into u values (1, 1, 'one');
+insert into u values (12, 1, 'twelve');
+insert into u values (100, 1, 'hundred');
+insert into u values (2, 1, 'two'), (13, 1, 'thirteen'), (101, 1, 'more');
+insert into u select k + 5, x, note from u where k between 6 and 9;
+prepare ins (int, text) as insert into u values ($1, 3, $2);
+execute ins (3, 'three');
+execute ins (14, 'fourteen');
+execute ins (103, 'last');
+execute ins (15, 'fifteen');
+execute ins (104, 'very last');
+execute ins (4, 'four');
+execute ins (16, 'sixteen');
+select * from u;
+select * from mid;
+select * from high;
+""")
+
+
 def test_check_options(same):
     same("""
 create view v as select * from t where a < 3 with check option;
