@@ -106,8 +106,9 @@ static List *rules(Oid relid)
 }
 
 /*
- * PostgreSQL prints the columns of an expression with a subquery under the name of their table, so
- * it is printed for the shard itself, which is on this node and has the same columns.
+ * PostgreSQL prints the columns of an expression with a subquery, and whole rows, under the name of
+ * their table, so it is printed for the shard itself, which is on this node and has the same
+ * columns.
  */
 static Oid printed_for(Oid relid, uint64 shardid, bool subquery)
 {
@@ -168,13 +169,14 @@ static char *policy(Oid relid, uint64 shardid, char **row)
 			exprs[0] ? exprs[0] : "", exprs[1] ? exprs[1] : "");
 }
 
-/* row: name, command, permissive, roles, oid, has a subquery */
+/* row: name, command, permissive, roles, oid, has a subquery or a whole row */
 static List *policy_rows(Oid relid)
 {
 	return herd_sql_rows(
 		"SELECT quote_ident(polname), polcmd, polpermissive, (SELECT string_agg(CASE WHEN "
 		"r = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(r)) END, ', ') FROM "
-		"unnest(polroles) r), oid, concat(polqual, polwithcheck) LIKE '%%{SUBLINK %%' "
+		"unnest(polroles) r), oid, concat(polqual, polwithcheck) ~ '\\{SUBLINK |:varattno "
+		"0 ' "
 		"FROM pg_policy WHERE polrelid = %u ORDER BY polname",
 		relid);
 }

@@ -25,6 +25,7 @@
 #include "conn/rights.h"
 #include "deparse/code.h"
 #include "deparse/deparse.h"
+#include "deparse/from.h"
 #include "deparse/names.h"
 #include "move/move.h"
 #include "plan/rights.h"
@@ -664,6 +665,7 @@ static bool prepare_walker(Node *node, void *context)
 		Bitmapset *items = herd_jointree_relids((Node *)query->jointree);
 		ListCell *lc;
 
+		herd_order_from(query);
 		foreach (lc, query->rtable) {
 			RangeTblEntry *rte = lfirst(lc);
 

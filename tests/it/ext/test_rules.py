@@ -372,6 +372,12 @@ execute ins (16, 'sixteen');
 select * from u;
 select * from mid;
 select * from high;
+create table log (k int, a int, b text, tag text);
+--herd select create_distributed_table('log', 'k', colocate_with => 't');
+create rule changes as on update to t do also insert into log values (old.*, 'old'), (new.*, 'new');
+update t set a = a * 10 where k < 4;
+update t set b = b || '!' where k = 7;
+select * from log;
 """)
 
 
@@ -492,6 +498,24 @@ grant all on late to rules_a;
 insert into late values (1, 'rules_a'), (2, 'rules_b'), (3, 'rules_a');
 set role rules_a;
 select * from late order by k;
+""")
+
+
+def test_policies_about_whole_rows(same):
+    same("""
+create table w (k int, s text);
+--herd select create_distributed_table('w', 'k');
+grant all on w to rules_a;
+alter table w enable row level security;
+create policy whole on w using (w is not null) with check (w = row(3, 'c')::w or w.k = 4);
+set role rules_a;
+insert into w values (3, 'c');
+insert into w values (4, 'x');
+insert into w values (5, 'x');
+insert into w values (4, null);
+select * from w;
+reset role;
+select * from w;
 """)
 
 
