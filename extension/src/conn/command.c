@@ -127,10 +127,19 @@ static const char *isolation_name(void)
 static void send_as(HerdConn *c, HerdCmd cmd, const char *sql, const HerdParams *params,
 		    bool binary, bool reusable, int task, bool rows);
 
+static void make_room(HerdConn *c);
+static void forget_outdated(HerdConn *c);
+
 static void send_begin(HerdConn *c)
 {
 	StringInfoData sql;
+	uint32 sent = c->expect_tail;
 
+	/* DEALLOCATE takes a snapshot, after which no block can choose its isolation level. */
+	forget_outdated(c);
+	make_room(c);
+	if (c->expect_tail != sent)
+		herd_conn_send_sync(c);
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "BEGIN ISOLATION LEVEL %s", isolation_name());
 	if (XactReadOnly)

@@ -303,3 +303,23 @@ def test_deadlock_over_two_nodes(nodes, table, keys, where):
     assert len(failed) == 1
     assert failed[0].pgcode == "40P01"
     assert nodes.all_prepared() == []
+
+
+@pytest.mark.parametrize("level", ["serializable", "repeatable read", "serializable read only deferrable"])
+def test_isolation_after_ddl(nodes, level):
+    """What was prepared before is thrown away first, which must not begin the transaction."""
+    with contextlib.closing(nodes.session()) as c:
+        cur = c.cursor()
+        cur.execute("create table after_ddl (a int primary key, b int)")
+        cur.execute("select create_distributed_table('after_ddl', 'a')")
+        for a in range(3):
+            cur.execute("insert into after_ddl values (%s, 1)" % a)
+        for kind in ("bigint", "int"):
+            cur.execute("alter table after_ddl alter b type %s" % kind)
+            cur.execute("begin isolation level " + level)
+            cur.execute("select count(*), sum(b) from after_ddl")
+            assert cur.fetchone() == (3, 3)
+            if "read only" not in level:
+                cur.execute("update after_ddl set b = b where a = 1")
+            cur.execute("commit")
+        cur.execute("drop table after_ddl")
