@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "move/result.h"
 #include "plan/plan.h"
+#include "shared.h"
 #include "stats/counters.h"
 #include "stats/queries.h"
 #include "stats/tenants.h"
@@ -75,5 +76,6 @@ void _PG_init(void)
 	herd_result_init();
 	herd_adopt_init();
 	herd_rights_init();
+	herd_shared_init();
 	MarkGUCPrefixReserved("citus");
 }

@@ -8,9 +8,9 @@
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "replication/walsender.h"
+#include "shared.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
 
@@ -19,27 +19,10 @@
 static int max_clients = -1;
 static pg_atomic_uint32 *clients;
 static ClientAuthentication_hook_type next_authentication;
-static shmem_startup_hook_type next_startup;
-static shmem_request_hook_type next_request;
 
-static void request(void)
+static void begin(void *memory)
 {
-	if (next_request)
-		next_request();
-	RequestAddinShmemSpace(MAXALIGN(sizeof(*clients)));
-}
-
-static void startup(void)
-{
-	bool found;
-
-	if (next_startup)
-		next_startup();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	clients = ShmemInitStruct("pgherd clients", sizeof(*clients), &found);
-	if (!found)
-		pg_atomic_init_u32(clients, 0);
-	LWLockRelease(AddinShmemInitLock);
+	pg_atomic_init_u32(memory, 0);
 }
 
 static void leave(int code, Datum arg)
@@ -92,10 +75,7 @@ void herd_admission_init(void)
 				"Sessions of clients that this server takes, -1 for no limit.",
 				"Those of other nodes and of superusers are not counted.",
 				&max_clients, -1, -1, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
-	next_request = shmem_request_hook;
-	shmem_request_hook = request;
-	next_startup = shmem_startup_hook;
-	shmem_startup_hook = startup;
+	herd_shared_struct("pgherd clients", sizeof(*clients), 0, begin, (void **)&clients, NULL);
 	next_authentication = ClientAuthentication_hook;
 	ClientAuthentication_hook = authenticated;
 }

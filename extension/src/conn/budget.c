@@ -4,10 +4,10 @@
 #include "funcapi.h"
 #include "guc.h"
 #include "miscadmin.h"
+#include "shared.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "txn/internal.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -31,38 +31,11 @@ typedef struct HerdShare {
 
 static HTAB *shares;
 static LWLock *lock;
-static shmem_startup_hook_type next_startup;
-static shmem_request_hook_type next_request;
-
-/* -- shared memory ----------------------------------------------------------------------------- */
-
-static void request(void)
-{
-	if (next_request)
-		next_request();
-	RequestAddinShmemSpace(hash_estimate_size(MAX_SHARES, sizeof(HerdShare)));
-	RequestNamedLWLockTranche("pgherd connections", 1);
-}
-
-static void startup(void)
-{
-	HASHCTL ctl = { .keysize = sizeof(ShareKey), .entrysize = sizeof(HerdShare) };
-
-	if (next_startup)
-		next_startup();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shares = ShmemInitHash("pgherd connections", MAX_SHARES, MAX_SHARES, &ctl,
-			       HASH_ELEM | HASH_BLOBS);
-	lock = &GetNamedLWLockTranche("pgherd connections")->lock;
-	LWLockRelease(AddinShmemInitLock);
-}
 
 void herd_budget_init(void)
 {
-	next_request = shmem_request_hook;
-	shmem_request_hook = request;
-	next_startup = shmem_startup_hook;
-	shmem_startup_hook = startup;
+	herd_shared_table("pgherd connections", MAX_SHARES, sizeof(ShareKey), sizeof(HerdShare),
+			  &shares, &lock);
 }
 
 /* -- counting ---------------------------------------------------------------------------------- */

@@ -10,9 +10,8 @@
 #include "funcapi.h"
 #include "guc.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
+#include "shared.h"
 #include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "txn/internal.h"
 #include "utils/inval.h"
 
@@ -40,44 +39,15 @@ typedef struct Samples {
 
 static Samples *samples;
 static LWLock *lock;
-static shmem_startup_hook_type next_startup;
-static shmem_request_hook_type next_request;
 
 /* A session that wrote needs samples younger than that. */
 static int64 not_before;
 /* The question itself goes to primaries. */
 static bool asking;
 
-/* -- shared memory ----------------------------------------------------------------------------- */
-
-static void request(void)
-{
-	if (next_request)
-		next_request();
-	RequestAddinShmemSpace(MAXALIGN(sizeof(Samples)));
-	RequestNamedLWLockTranche("pgherd standbys", 1);
-}
-
-static void startup(void)
-{
-	bool found;
-
-	if (next_startup)
-		next_startup();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	samples = ShmemInitStruct("pgherd standbys", sizeof(Samples), &found);
-	if (!found)
-		memset(samples, 0, sizeof(*samples));
-	lock = &GetNamedLWLockTranche("pgherd standbys")->lock;
-	LWLockRelease(AddinShmemInitLock);
-}
-
 void herd_standby_init(void)
 {
-	next_request = shmem_request_hook;
-	shmem_request_hook = request;
-	next_startup = shmem_startup_hook;
-	shmem_startup_hook = startup;
+	herd_shared_struct("pgherd standbys", sizeof(Samples), 0, NULL, (void **)&samples, &lock);
 }
 
 /* Of this server's start, the same for all of its processes. */

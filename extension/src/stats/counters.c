@@ -3,9 +3,8 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
-#include "storage/ipc.h"
+#include "shared.h"
 #include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
@@ -22,33 +21,14 @@ typedef struct Counters {
 static bool enabled;
 static Counters *all;
 static LWLock *lock; /* of database and reset */
-static shmem_startup_hook_type next_startup;
-static shmem_request_hook_type next_request;
 
-static void request(void)
+static void begin(void *memory)
 {
-	if (next_request)
-		next_request();
-	RequestAddinShmemSpace(MAXALIGN(MAX_DATABASES * sizeof(Counters)));
-	RequestNamedLWLockTranche("pgherd counters", 1);
-}
+	Counters *counters = memory;
 
-static void startup(void)
-{
-	bool found;
-
-	if (next_startup)
-		next_startup();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	all = ShmemInitStruct("pgherd counters", MAX_DATABASES * sizeof(Counters), &found);
-	for (int i = 0; !found && i < MAX_DATABASES; i++) {
-		all[i].database = InvalidOid;
-		all[i].reset = 0;
+	for (int i = 0; i < MAX_DATABASES; i++)
 		for (int c = 0; c < HERD_COUNTERS; c++)
-			pg_atomic_init_u64(&all[i].count[c], 0);
-	}
-	lock = &GetNamedLWLockTranche("pgherd counters")->lock;
-	LWLockRelease(AddinShmemInitLock);
+			pg_atomic_init_u64(&counters[i].count[c], 0);
 }
 
 void herd_counters_init(void)
@@ -56,10 +36,8 @@ void herd_counters_init(void)
 	DefineCustomBoolVariable("citus.enable_stat_counters",
 				 "Counts connections and statements for citus_stat_counters.", NULL,
 				 &enabled, false, PGC_SUSET, 0, NULL, NULL, NULL);
-	next_request = shmem_request_hook;
-	shmem_request_hook = request;
-	next_startup = shmem_startup_hook;
-	shmem_startup_hook = startup;
+	herd_shared_struct("pgherd counters", MAX_DATABASES * sizeof(Counters), 0, begin,
+			   (void **)&all, &lock);
 }
 
 bool herd_counters_wanted(void)

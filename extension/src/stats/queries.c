@@ -6,10 +6,9 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
+#include "shared.h"
 #include "stats/counters.h"
-#include "storage/ipc.h"
 #include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
@@ -39,37 +38,12 @@ typedef struct QueryEntry {
 static int track, max_entries = 50000, purge_interval = 10;
 static HTAB *entries;
 static LWLock *lock;
-static shmem_startup_hook_type next_startup;
-static shmem_request_hook_type next_request;
 
 static const struct config_enum_entry track_modes[] = {
 	{ "none", TRACK_NONE, false },
 	{ "all", TRACK_ALL, false },
 	{ NULL, 0, false },
 };
-
-/* -- shared memory ----------------------------------------------------------------------------- */
-
-static void request(void)
-{
-	if (next_request)
-		next_request();
-	RequestAddinShmemSpace(hash_estimate_size(max_entries, sizeof(QueryEntry)));
-	RequestNamedLWLockTranche("pgherd statements", 1);
-}
-
-static void startup(void)
-{
-	HASHCTL ctl = { .keysize = sizeof(QueryKey), .entrysize = sizeof(QueryEntry) };
-
-	if (next_startup)
-		next_startup();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	entries = ShmemInitHash("pgherd statements", Min(max_entries, 1000), max_entries, &ctl,
-				HASH_ELEM | HASH_BLOBS);
-	lock = &GetNamedLWLockTranche("pgherd statements")->lock;
-	LWLockRelease(AddinShmemInitLock);
-}
 
 void herd_query_init(void)
 {
@@ -86,10 +60,8 @@ void herd_query_init(void)
 				"removed from citus_stat_statements, -1 for never.",
 				NULL, &purge_interval, 10, -1, INT_MAX, PGC_SIGHUP, GUC_UNIT_S,
 				NULL, NULL, NULL);
-	next_request = shmem_request_hook;
-	shmem_request_hook = request;
-	next_startup = shmem_startup_hook;
-	shmem_startup_hook = startup;
+	herd_shared_table("pgherd statements", max_entries, sizeof(QueryKey), sizeof(QueryEntry),
+			  &entries, &lock);
 }
 
 /* -- counting ---------------------------------------------------------------------------------- */

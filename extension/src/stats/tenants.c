@@ -4,9 +4,8 @@
 #include "common/pg_prng.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
+#include "shared.h"
 #include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
@@ -45,37 +44,12 @@ static int track, limit = 100, period_s = 60;
 static double sample_rate = 1;
 static HTAB *entries;
 static LWLock *lock;
-static shmem_startup_hook_type next_startup;
-static shmem_request_hook_type next_request;
 
 static const struct config_enum_entry track_modes[] = {
 	{ "none", TRACK_NONE, false },
 	{ "all", TRACK_ALL, false },
 	{ NULL, 0, false },
 };
-
-/* -- shared memory ----------------------------------------------------------------------------- */
-
-static void request(void)
-{
-	if (next_request)
-		next_request();
-	RequestAddinShmemSpace(hash_estimate_size(limit * 2, sizeof(TenantEntry)));
-	RequestNamedLWLockTranche("pgherd tenants", 1);
-}
-
-static void startup(void)
-{
-	HASHCTL ctl = { .keysize = sizeof(TenantKey), .entrysize = sizeof(TenantEntry) };
-
-	if (next_startup)
-		next_startup();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	entries =
-		ShmemInitHash("pgherd tenants", limit * 2, limit * 2, &ctl, HASH_ELEM | HASH_BLOBS);
-	lock = &GetNamedLWLockTranche("pgherd tenants")->lock;
-	LWLockRelease(AddinShmemInitLock);
-}
 
 void herd_tenants_init(void)
 {
@@ -91,10 +65,8 @@ void herd_tenants_init(void)
 	DefineCustomRealVariable("citus.stat_tenants_untracked_sample_rate",
 				 "Share of the statements with a new value that make it tracked.",
 				 NULL, &sample_rate, 1, 0, 1, PGC_USERSET, 0, NULL, NULL, NULL);
-	next_request = shmem_request_hook;
-	shmem_request_hook = request;
-	next_startup = shmem_startup_hook;
-	shmem_startup_hook = startup;
+	herd_shared_table("pgherd tenants", limit * 2, sizeof(TenantKey), sizeof(TenantEntry),
+			  &entries, &lock);
 }
 
 /* -- counting ---------------------------------------------------------------------------------- */

@@ -20,10 +20,9 @@
 #include "guc.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
-#include "storage/ipc.h"
+#include "shared.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
-#include "storage/shmem.h"
 #include "txn/internal.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -37,9 +36,6 @@ enum { QUERY_TIMEOUT_MS = 5000, SECOND_LOOK_MS = 100 };
 
 /* -- the mark on the victim -------------------------------------------------------------------- */
 
-static shmem_request_hook_type prev_shmem_request;
-static shmem_startup_hook_type prev_shmem_startup;
-
 /* One per backend slot: its statement was chosen to end a deadlock. */
 static pg_atomic_uint32 *victims;
 
@@ -49,29 +45,12 @@ static pg_atomic_uint32 *victims;
 #define proc_slot(proc) ((proc)->pgprocno)
 #endif
 
-static Size victims_size(void)
+static void begin(void *memory)
 {
-	return mul_size(MaxBackends, sizeof(pg_atomic_uint32));
-}
+	pg_atomic_uint32 *all = memory;
 
-static void shmem_request(void)
-{
-	if (prev_shmem_request)
-		prev_shmem_request();
-	RequestAddinShmemSpace(victims_size());
-}
-
-static void shmem_startup(void)
-{
-	bool found;
-
-	if (prev_shmem_startup)
-		prev_shmem_startup();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	victims = ShmemInitStruct("pgherd deadlock victims", victims_size(), &found);
-	for (int i = 0; !found && i < MaxBackends; i++)
-		pg_atomic_init_u32(&victims[i], 0);
-	LWLockRelease(AddinShmemInitLock);
+	for (int i = 0; i < MaxBackends; i++)
+		pg_atomic_init_u32(&all[i], 0);
 }
 
 static pg_atomic_uint32 *mark_of(PGPROC *proc)
@@ -123,10 +102,8 @@ void herd_deadlock_rename_cancel(void)
 
 void herd_deadlock_init(void)
 {
-	prev_shmem_request = shmem_request_hook;
-	shmem_request_hook = shmem_request;
-	prev_shmem_startup = shmem_startup_hook;
-	shmem_startup_hook = shmem_startup;
+	herd_shared_struct("pgherd deadlock victims", 0, sizeof(pg_atomic_uint32), begin,
+			   (void **)&victims, NULL);
 }
 
 /* -- the graph --------------------------------------------------------------------------------- */
