@@ -183,8 +183,8 @@ static bool system_column_walker(Node *node, void *context)
 
 static bool param_walker(Node *node, void *context)
 {
-	return node != NULL &&
-	       (IsA(node, Param) || expression_tree_walker(node, param_walker, context));
+	return node != NULL && (IsA(node, Param) || IsA(node, Var) ||
+				expression_tree_walker(node, param_walker, context));
 }
 
 static void check_sample(const RangeTblEntry *rte)
