@@ -9,7 +9,10 @@
  */
 #include "conn/session.h"
 
+#include "access/xact.h"
+#include "miscadmin.h"
 #include "port/atomics.h"
+#include "storage/ipc.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -94,6 +97,10 @@ void herd_conn_forget_cancel(HerdConn *c)
 
 void herd_conn_cancel(HerdConn *c)
 {
+	/* The answer comes at once, see send_savepoints(). */
+	if (c->block_cmds > 0 && c->begun_level < GetCurrentTransactionNestLevel() &&
+	    !ProcDiePending && !proc_exit_inprogress)
+		return;
 	if (herd_conn_cancelling(c))
 		return;
 	herd_conn_forget_cancel(c);

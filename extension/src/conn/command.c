@@ -73,6 +73,8 @@ static void expect_pop(HerdConn *c)
 
 	if (e->statement && !e->statement->confirmed)
 		forget_statement(c, e->statement);
+	if (e->cmd == HERD_CMD_BLOCK)
+		c->block_cmds--;
 	c->expect_head++;
 	c->head_begun = false;
 }
@@ -130,6 +132,14 @@ static void send_as(HerdConn *c, HerdCmd cmd, const char *sql, const HerdParams 
 static void make_room(HerdConn *c);
 static void forget_outdated(HerdConn *c);
 
+/* A command that leads to c->level: 1 in the block, more with savepoints. */
+static void send_block(HerdConn *c, const char *sql, bool reusable)
+{
+	c->sure_level = Min(c->sure_level, c->level);
+	c->block_cmds++;
+	send_as(c, HERD_CMD_BLOCK, sql, NULL, false, reusable, c->level, false);
+}
+
 static void send_begin(HerdConn *c)
 {
 	StringInfoData sql;
@@ -149,33 +159,46 @@ static void send_begin(HerdConn *c)
 	/* Counted before it is sent: when the answer is lost, the block must be assumed open. */
 	c->level = 1;
 	c->released = 0;
+	c->sure_level = 0;
+	c->begun_level = GetCurrentTransactionNestLevel();
 	c->wrote_level = 0;
 	c->only_holds = true;
 	c->adopted = 0;
 	c->acting = false;
-	send_as(c, HERD_CMD_SETUP, sql.data, NULL, false, true, -1, false);
+	send_block(c, sql.data, true);
 	pfree(sql.data);
 }
 
 static void send_savepoints(HerdConn *c)
 {
 	int level = GetCurrentTransactionNestLevel();
+	bool sent = false;
 
 	if (c->released > 0) {
 		char *sql = psprintf("RELEASE SAVEPOINT herd_%d", c->released);
 
 		c->level = c->released - 1;
 		c->released = 0;
-		herd_conn_send_plain(c, sql);
+		send_block(c, sql, false);
 		pfree(sql);
+		sent = true;
 	}
 	Assert(c->level <= level);
 	while (c->level < level) {
-		char *sql = psprintf("SAVEPOINT herd_%d", ++c->level);
+		char *sql = psprintf("SAVEPOINT herd_%d", c->level + 1);
 
-		herd_conn_send_plain(c, sql);
+		/* Counted before it is sent, as BEGIN is. */
+		c->level++;
+		send_block(c, sql, false);
 		pfree(sql);
+		sent = true;
 	}
+	/*
+	 * A cancel request must not hit these commands, or what came before them in the block could
+	 * not be kept. So they are to be answered at once, and not when the task after them ends.
+	 */
+	if (sent && c->begun_level < level)
+		sent_or_lost(c, PQsendFlushRequest(c->pg));
 }
 
 void herd_conn_send_setup(HerdConn *c, bool in_block, bool writes)
@@ -186,6 +209,9 @@ void herd_conn_send_setup(HerdConn *c, bool in_block, bool writes)
 	if (writes)
 		herd_session_writes();
 	c->used = true;
+	/* What fails after the savepoint can be undone with it. */
+	if (c->level > 0)
+		send_savepoints(c);
 	herd_settings_send(c);
 	if (in_block || c->level > 0) {
 		if (c->level == 0)
@@ -404,6 +430,8 @@ HerdReceived herd_conn_receive(HerdConn *c, int *task, PGresult **ret)
 				e->statement->confirmed = true;
 			if (e->cmd == HERD_CMD_BIND)
 				c->bound = true;
+			if (e->cmd == HERD_CMD_BLOCK)
+				c->sure_level = e->task;
 			PQclear(res);
 			break;
 		case PGRES_PIPELINE_ABORTED:
@@ -551,6 +579,10 @@ static void discard(HerdConn *c, PGresult *res)
 
 	PQclear(res);
 	switch (status) {
+	case PGRES_COMMAND_OK:
+		if (!c->simple && expect_front(c)->cmd == HERD_CMD_BLOCK)
+			c->sure_level = expect_front(c)->task;
+		break;
 	case PGRES_COPY_IN:
 		(void)PQputCopyEnd(c->pg, "the statement was aborted");
 		break;
@@ -605,6 +637,8 @@ void herd_conn_quiesce_until(HerdConn *c, bool cancel, TimestampTz deadline)
 		if (PQisBusy(c->pg)) {
 			if (!wait_for_end(c, deadline, cancel)) {
 				give_up(c);
+				if (cancel)
+					herd_conn_cancel(c); /* nothing is kept there any more */
 				break;
 			}
 			continue;

@@ -24,7 +24,8 @@
 struct HerdExec;
 
 typedef enum HerdCmd {
-	HERD_CMD_SETUP,   /* BEGIN, SAVEPOINT, settings: success is all that matters */
+	HERD_CMD_SETUP,   /* settings and the like: success is all that matters */
+	HERD_CMD_BLOCK,   /* BEGIN, SAVEPOINT, RELEASE */
 	HERD_CMD_BIND,    /* gives the session to the role, see login.c */
 	HERD_CMD_CHECK,   /* asks a standby whether it is up to date: an error counts as a loss */
 	HERD_CMD_PREPARE, /* Parse of a named statement */
@@ -35,6 +36,7 @@ typedef enum HerdCmd {
 typedef struct HerdExpect {
 	HerdCmd cmd;
 	int task;                        /* HERD_CMD_TASK: the number its sender gave it */
+					 /* HERD_CMD_BLOCK: the level that it leads to */
 	bool rows;                       /* HERD_CMD_TASK: row by row */
 	struct HerdStatement *statement; /* HERD_CMD_PREPARE */
 } HerdExpect;
@@ -75,7 +77,7 @@ typedef struct HerdConn {
 	bool forward_notices;
 	bool tell_loss;          /* herd_conn_receive says when it breaks, and does not raise */
 	bool loss_had_no_effect; /* the server refused the command when it ended the session */
-	char *loss;              /* what it said, or NULL */
+	const char *loss;        /* what it said, or NULL; never freed before the connection */
 	HerdExpect *expect;      /* ring of expect_size, a power of two */
 	uint32 expect_size, expect_head, expect_tail;
 	bool head_begun; /* libpq was asked about the first entry's result */
@@ -86,6 +88,9 @@ typedef struct HerdConn {
 	bool lost;              /* died while it carried a transaction */
 	int level;              /* 0: no block is open, else the nest level of its last savepoint */
 	int released;           /* savepoints from this level up are due for RELEASE; 0 none */
+	int sure_level;         /* levels up to this one are known to stand on the node */
+	int begun_level;        /* nest level of the transaction that its BEGIN belongs to */
+	int block_cmds;         /* HERD_CMD_BLOCK that are outstanding */
 	bool only_holds;        /* its block does nothing but hold results: see move/result.h */
 	int wrote_level;        /* nest level at which it first wrote; 0: it did not write */
 	int64 longest_wait;     /* for a write of this transaction, in microseconds */
@@ -227,7 +232,10 @@ extern void herd_settings_forget(HerdConn *c);
 
 /* -- cancel.c ---------------------------------------------------------------------------------- */
 
-/* Sends a cancel request, without waiting for anything. Never raises. */
+/*
+ * Sends a cancel request, without waiting for anything. Never raises. None is sent while it could
+ * hit a savepoint that a rollback has to go back to: ask again when that has been answered.
+ */
 extern void herd_conn_cancel(HerdConn *c);
 /* The request is still under way: the connection must not be given another command. */
 extern bool herd_conn_cancelling(const HerdConn *c);

@@ -352,6 +352,7 @@ void herd_settings_forget(HerdConn *c)
 {
 	if (c->settings)
 		c->settings->known = false;
+	c->locals_seen = 0;
 }
 
 /* -- SET LOCAL --------------------------------------------------------------------------------- */

@@ -112,6 +112,7 @@ static void left_block(HerdConn *c)
 {
 	c->level = 0;
 	c->released = 0;
+	c->sure_level = 0;
 	c->wrote_level = 0;
 	c->longest_wait = 0;
 }
@@ -472,7 +473,29 @@ static void commit_sub(int level)
 			c->wrote_level = level - 1;
 		if (c->busy_level >= level)
 			c->busy_level = level - 1;
+		if (c->begun_level >= level)
+			c->begun_level = level - 1;
 	}
+}
+
+/*
+ * The node has not set the savepoint: somebody there cancelled the command, or one before it
+ * failed. What it has done in the block before cannot be kept then; if there is nothing of that
+ * kind, the block ends and the next command begins another.
+ */
+static void undo_without_savepoint(HerdConn *c, int level)
+{
+	if (c->begun_level < level) {
+		c->loss = "The node could not set a savepoint. What the transaction had done "
+			  "there before cannot be kept.";
+		c->lost = true;
+		c->level = level - 1;
+		c->released = 0;
+		return;
+	}
+	if (PQtransactionStatus(c->pg) != PQTRANS_IDLE)
+		herd_conn_simple_start(c, "ROLLBACK");
+	left_block(c);
 }
 
 static void rollback_sub_start(HerdConn *c, int level, TimestampTz deadline)
@@ -489,12 +512,17 @@ static void rollback_sub_start(HerdConn *c, int level, TimestampTz deadline)
 	if (c->level < level || (c->released > 0 && c->released <= level))
 		return;
 	herd_settings_forget(c);
+	if (!c->lost && c->sure_level < level) {
+		undo_without_savepoint(c, level);
+		return;
+	}
 	if (!c->lost) {
 		snprintf(sql, sizeof(sql),
 			 "ROLLBACK TO SAVEPOINT herd_%d; RELEASE SAVEPOINT herd_%d", level, level);
 		herd_conn_simple_start(c, sql);
 	}
-	c->level = level - 1;
+	c->level = c->sure_level = level - 1;
+	c->begun_level = Min(c->begun_level, c->level);
 	c->released = 0;
 	if (c->wrote_level >= level)
 		c->wrote_level = 0;

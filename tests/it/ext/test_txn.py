@@ -1,8 +1,11 @@
 """Transactions over several nodes: savepoints, two-phase commit, crashes between its phases."""
 import contextlib
+import select
 import signal
+import socket
 import os
 import threading
+import time
 
 import psycopg2
 import pytest
@@ -323,3 +326,143 @@ def test_isolation_after_ddl(nodes, level):
                 cur.execute("update after_ddl set b = b where a = 1")
             cur.execute("commit")
         cur.execute("drop table after_ddl")
+
+
+# -- savepoints that a node did not set ------------------------------------------------------------
+
+
+class Relay:
+    """In front of a worker. `spoil` is a text whose last letter it turns into another, once."""
+
+    CANCEL = b"\x04\xd2\x16\x2e"
+
+    def __init__(self, port):
+        self.to, self.spoil, self.hold, self.seen, self.cancels = port, None, False, b"", 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                s, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.pump, args=(s,), daemon=True).start()
+
+    def asked(self, data):
+        self.seen += data
+        self.cancels += data[4:8] == self.CANCEL
+        # A whole Parse: "ROLLBACK TO SAVEPOINT" is none.
+        text = self.spoil and b"\0" + self.spoil + b"\0"
+        if text and text in data:
+            data = data.replace(text, text[:-2] + b"#\0")
+            self.spoil = None
+        return data
+
+    def pump(self, a):
+        with a, socket.create_connection(("127.0.0.1", self.to)) as b:
+            while True:
+                for s in select.select([a] if self.hold else [a, b], [], [], 0.05)[0]:
+                    try:
+                        data = s.recv(65536)
+                        (b if s is a else a).sendall(self.asked(data) if s is a else data)
+                    except OSError:
+                        return
+                    if not data:
+                        return
+
+
+@pytest.fixture(scope="module")
+def relay(nodes, table):
+    r = Relay(nodes.ports[2])
+    node = nodes.value(0, "select nodeid from pg_dist_node where groupid = 2")
+    host = nodes.value(0, "select nodename from pg_dist_node where groupid = 2")
+    move = "select citus_update_node(%d, '%s', %d)"
+    nodes.psql(0, move % (node, "127.0.0.1", r.port))
+    yield r
+    r.hold = False
+    nodes.psql(0, move % (node, host, nodes.ports[2]))
+    r.listener.close()
+
+
+def fails(c, sql, relay, spoil):
+    relay.spoil = spoil
+    with pytest.raises(psycopg2.errors.SyntaxError):
+        run(c, sql)
+    assert relay.spoil is None
+
+
+@pytest.mark.parametrize("spoil", [b"BEGIN ISOLATION LEVEL READ COMMITTED", b"SAVEPOINT herd_2"])
+def test_failed_savepoint_of_a_node_that_did_nothing(nodes, txn, keys, relay, spoil):
+    run(txn, "set local citus.propagate_set_commands to 'local'")
+    run(txn, "set local my.own to 'mine'")
+    run(txn, "update t set b = 'base' where a = %s", (keys[0],))
+    run(txn, "savepoint s")
+    fails(txn, "update t set b = 'gone' where a in (%d, %d)" % keys, relay, spoil)
+    run(txn, "rollback to s")
+    assert run(txn, "select b from t where a = %d" % keys[0]) == [("base",)]
+    run(txn, "update t set b = current_setting('my.own', true) || a where a = %s", (keys[1],))
+    txn.commit()
+    assert values(nodes, keys) == ["base", "mine%d" % keys[1]]
+
+
+def test_failed_savepoint_of_a_node_that_wrote(nodes, txn, keys, relay):
+    before = values(nodes, keys)
+    write_both(txn, keys, "base")
+    run(txn, "savepoint s")
+    fails(txn, "update t set b = 'gone' where a = %d" % keys[1], relay, b"SAVEPOINT herd_2")
+    run(txn, "rollback to s")
+    with pytest.raises(psycopg2.OperationalError, match="could not set a savepoint"):
+        run(txn, "select b from t where a = %d" % keys[1])
+    txn.rollback()
+    assert values(nodes, keys) == before
+    write_both(txn, keys, "again")
+    txn.commit()
+    assert values(nodes, keys) == ["again", "again"]
+
+
+def test_failed_release(nodes, txn, keys, relay):
+    """The savepoint of the same name that is still there would take back too much."""
+    before = values(nodes, keys)
+    write_both(txn, keys, "base")
+    run(txn, "savepoint s")
+    write_both(txn, keys, "kept")
+    run(txn, "release s; savepoint s")
+    fails(txn, "update t set b = 'gone' where a = %d" % keys[1], relay,
+          b"RELEASE SAVEPOINT herd_2")
+    run(txn, "rollback to s")
+    with pytest.raises(psycopg2.OperationalError, match="could not set a savepoint"):
+        txn.commit()
+    assert values(nodes, keys) == before
+
+
+def test_cancel_spares_the_savepoint(nodes, txn, keys, relay, wait_until):
+    write_both(txn, keys, "base")
+    errors = []
+
+    def fail():
+        try:
+            run(txn, "update t set b = (1 / (a - %d))::text where a in (%d, %d)" %
+                (keys[0], keys[0], waits))
+        except psycopg2.Error as e:
+            errors.append(e.pgcode)
+
+    waits = nodes.keys_on("t", 2, 2)[1]
+    with contextlib.closing(nodes.session(autocommit=False)) as other:
+        run(other, "update t set b = 'other' where a = %s", (waits,))
+        run(txn, "savepoint s")
+        relay.seen, relay.cancels, relay.hold = b"", 0, True
+        failing = threading.Thread(target=fail)
+        failing.start()
+        wait_until(lambda: b"SAVEPOINT herd_2" in relay.seen, what="SAVEPOINT")
+        time.sleep(0.5)  # the other node has failed by now; if not, this proves less
+        assert relay.cancels == 0
+        relay.hold = False
+        failing.join(30)  # the lock is still held: now the request was sent
+    assert errors == ["22012"]
+    run(txn, "rollback to s")
+    assert run(txn, "select count(*) from t where b = 'base'") == [(2,)]
+    write_both(txn, keys, "after")
+    txn.commit()
+    assert values(nodes, keys) == ["after", "after"]
