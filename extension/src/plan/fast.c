@@ -214,7 +214,9 @@ static void take_consts(Node **place, Consts *consts)
 		take_consts((Node **)&((RelabelType *)node)->arg, consts);
 		break;
 	case T_FuncExpr:
-		if (((FuncExpr *)node)->funcformat != COERCE_EXPLICIT_CALL &&
+		/* casts; not EXTRACT(field FROM ..) and its like */
+		if ((((FuncExpr *)node)->funcformat == COERCE_EXPLICIT_CAST ||
+		     ((FuncExpr *)node)->funcformat == COERCE_IMPLICIT_CAST) &&
 		    ((FuncExpr *)node)->args != NIL)
 			take_consts((Node **)&linitial(((FuncExpr *)node)->args), consts);
 		break;

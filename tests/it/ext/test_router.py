@@ -48,6 +48,11 @@ STATEMENTS = [
     "select k, v, s, f, n, ts, a from {t} where k = {k}::bigint",
     "select k from {t} where k = {k} and k = {k} + {d}",
     "select k from {t} where k = null",
+    "select k, extract(day from d) from {t} where k = {k} and extract(year from ts) = 2024 and "
+    "substring(s from {d} for 2) <> 'x' and position('t' in s) >= 0 and trim(both 'i' from s) <> overlay(s placing 'q' from {d})",
+    "select k from {t} where k = {k} and ts at time zone 'utc' > '2024-01-0{d}' and (ts, ts) overlaps (ts, interval '1 day') "
+    "and normalize(s, nfc) is nfc normalized",
+    "update {t} set v = extract(month from ts)::int + {d}, s = trim(leading 'i' from s) where k = {k} returning v, s",
     "delete from {t} where k = {k} + 100 and n = 1.01 returning k, n",
 ]
 
