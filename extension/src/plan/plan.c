@@ -67,6 +67,16 @@ typedef struct Relations {
 	List *perms; /* 16 and later: of RTEPermissionInfo */
 } Relations;
 
+/* From 16 on a view is its query and a relation in one. */
+static bool is_checked(const RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	if (rte->rtekind == RTE_SUBQUERY && OidIsValid(rte->relid))
+		return true;
+#endif
+	return rte->rtekind == RTE_RELATION;
+}
+
 static bool relations_walker(Node *node, void *context)
 {
 	Relations *rels = context;
@@ -81,9 +91,10 @@ static bool relations_walker(Node *node, void *context)
 			RangeTblEntry *rte = lfirst(lc);
 			RangeTblEntry *flat;
 
-			if (rte->rtekind != RTE_RELATION)
+			if (!is_checked(rte))
 				continue;
 			flat = copyObject(rte);
+			flat->subquery = NULL;
 			flat->tablesample = NULL;
 			flat->securityQuals = NIL;
 #if PG_VERSION_NUM >= 160000

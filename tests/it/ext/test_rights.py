@@ -146,7 +146,6 @@ update checked set a = 9 where k = 6000;
 update checked set a = 2 where k = 6000 returning *;
 update hidden set b = 'h' where k = 7 or k = 8 returning k;
 delete from hidden where b = 'h';
-merge into v using mine m on v.k = m.k when matched then update set b = 'merged' when not matched then insert values (m.k + 8000, 0, 'new');
 merge into v using (values (3, 'mm'), (7001, 'nn')) s(k, b) on v.k = s.k when matched then update set b = s.b when not matched then insert values (s.k, 1, s.b);
 with d as (delete from v where k = 3 returning *) select * from d;
 begin;
