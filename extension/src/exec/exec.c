@@ -574,8 +574,13 @@ static void wait_all(HerdExec *exec)
 	for (int i = 0; i < exec->nworkers; i++) {
 		HerdConn *c = exec->workers[i].conn;
 
-		if (c && c->polling == PGRES_POLLING_OK && PQstatus(c->pg) == CONNECTION_BAD)
+		if (!c || c->polling != PGRES_POLLING_OK || PQstatus(c->pg) != CONNECTION_BAD)
+			continue;
+		if (herd_conn_busy(c))
 			return; /* the next receive tells */
+		/* it has done its part, and nobody asks it any more: the others are waited for */
+		if (exec->set && exec->set_positions[i] >= 0)
+			herd_exec_workers_changed(exec);
 	}
 	if (!exec->set)
 		make_wait_set(exec);
@@ -608,6 +613,7 @@ static bool fetch_remote(HerdExec *exec)
 	while (exec->outstanding > 0) {
 		if (advance_all(exec))
 			return true;
+		CHECK_FOR_INTERRUPTS();
 		if (exec->outstanding > 0)
 			wait_all(exec);
 	}

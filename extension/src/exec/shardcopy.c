@@ -74,6 +74,7 @@ typedef struct Stream {
 	int shard;    /* whose rows are under way, */
 	Chunk *chunk; /* in own, or in the buffer itself when several nodes get them */
 	Chunk own;
+	bool gone; /* idle, and its connection was lost: nobody waits for it */
 } Stream;
 
 struct HerdShardCopy {
@@ -583,6 +584,23 @@ static bool feed(HerdShardCopy *sc, int worth, bool last)
 	return busy;
 }
 
+/* False when a busy stream's connection is lost: its next step raises. */
+static bool look_for_lost(HerdShardCopy *sc)
+{
+	for (int i = 0; i < sc->nstreams; i++) {
+		Stream *s = &sc->streams[i];
+		bool lost = s->conn &&
+			    (PQstatus(s->conn->pg) == CONNECTION_BAD || PQsocket(s->conn->pg) < 0);
+
+		if (lost && s->state != STREAM_IDLE)
+			return false;
+		if (s->gone != lost)
+			forget_set(sc);
+		s->gone = lost;
+	}
+	return true;
+}
+
 static void make_wait_set(HerdShardCopy *sc)
 {
 #if PG_VERSION_NUM >= 170000
@@ -593,7 +611,7 @@ static void make_wait_set(HerdShardCopy *sc)
 	AddWaitEventToSet(sc->set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(sc->set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 	for (int i = 0; i < sc->nstreams; i++)
-		if (sc->streams[i].conn && PQsocket(sc->streams[i].conn->pg) >= 0)
+		if (sc->streams[i].conn && !sc->streams[i].gone)
 			AddWaitEventToSet(sc->set, WL_SOCKET_READABLE,
 					  PQsocket(sc->streams[i].conn->pg), NULL,
 					  sc->streams[i].conn);
@@ -605,15 +623,16 @@ static void wait_any(HerdShardCopy *sc)
 	WaitEvent event;
 	int position = 2;
 
+	CHECK_FOR_INTERRUPTS();
+	if (!look_for_lost(sc))
+		return;
 	if (!sc->set)
 		make_wait_set(sc);
 	for (int i = 0; i < sc->nstreams; i++) {
 		HerdConn *c = sc->streams[i].conn;
 
-		if (!c)
+		if (!c || sc->streams[i].gone)
 			continue;
-		if (PQstatus(c->pg) == CONNECTION_BAD || PQsocket(c->pg) < 0)
-			return; /* the next step raises */
 		ModifyWaitEvent(sc->set, position++,
 				WL_SOCKET_READABLE |
 					(sc->streams[i].state != STREAM_IDLE && herd_conn_flush(c)

@@ -464,3 +464,36 @@ def test_secondaries_serve_reads(nodes, table, standby):
         run(c, "set citus.use_secondary_nodes = never")
         assert run(c, "select count(*) from t") == [(1000,)]
         assert run(c, "update t set b = b where a = %s", (key,)) == 1
+
+
+def test_connection_lost_that_has_done_its_part(nodes, table):
+    """The statement waits for the other node, and can be cancelled meanwhile."""
+    answers = []
+
+    def run(sql):
+        with contextlib.closing(nodes.session()) as c:
+            cur = c.cursor()
+            try:
+                cur.execute(sql)
+                answers.append(cur.fetchone()[0])
+            except psycopg2.Error as e:
+                answers.append(e.pgcode)
+
+    for sql in ("select count(*) from t", "set statement_timeout = '2s'; select count(*) from t"):
+        with nodes.blocked("t", 2) as blocker:
+            thread = threading.Thread(target=run, args=(sql,))
+            thread.start()
+            eventually(lambda: nodes.value(2, "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"),
+                       what="a task that waits")
+            eventually(lambda: nodes.value(1, "select count(*) from pg_stat_activity where application_name like "
+                                           "'citus_internal%' and state = 'idle' and query like '%t_1%'"),
+                       what="tasks that are done")
+            nodes.rows(1, "select pg_terminate_backend(pid) from pg_stat_activity where application_name like "
+                       "'citus_internal%' and state = 'idle' and query like '%t_1%'")
+            time.sleep(0.3)
+            if "timeout" in sql:
+                thread.join(30)
+            blocker.rollback()
+            thread.join(30)
+        assert not thread.is_alive()
+    assert answers == [1000, "57014"]

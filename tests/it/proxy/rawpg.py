@@ -112,8 +112,11 @@ class Raw:
     def until(self, *kinds):
         """Messages up to the first of one of these types."""
         got = []
-        while not got or got[-1][0] not in kinds:
-            got.append(self.read())
+        try:
+            while not got or got[-1][0] not in kinds:
+                got.append(self.read())
+        except Gone as e:
+            raise Gone(*[fields(body).get("M") for kind, body in got if kind == "E"] or e.args) from None
         return got
 
     def ends(self):
