@@ -21,7 +21,7 @@ CREATE FUNCTION citus_internal.read_result_support(internal) RETURNS internal
 CREATE FUNCTION citus_internal.read_result(id text, move int, part int) RETURNS SETOF record
 	LANGUAGE C STRICT STABLE SUPPORT citus_internal.read_result_support
 	AS 'MODULE_PATHNAME', 'herd_read_result';
--- The rows of a query in blocks: SELECT pack_rows(q) FROM (query) q; see move/pack.h.
+-- The rows of a query in blocks: SELECT pack_rows(q.*) FROM (query) q; see move/pack.h.
 CREATE FUNCTION citus_internal.pack_rows(record) RETURNS bytea
 	LANGUAGE C STRICT STABLE AS 'MODULE_PATHNAME', 'herd_pack_rows';
 

@@ -206,7 +206,7 @@ static const char *text_of_task(HerdExec *exec, int task)
 
 	if (!exec->packs)
 		return sql;
-	return psprintf("SELECT " HERD_PACK_ROWS "(q) FROM (%s) q", sql);
+	return psprintf("SELECT " HERD_PACK_ROWS "(q.*) FROM (%s) q", sql);
 }
 
 static void send_task(HerdExec *exec, Worker *w, int task)

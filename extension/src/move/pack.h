@@ -1,7 +1,7 @@
 /*
  * move/pack.h - the rows of a query in blocks, each one value, as they go to another node.
  *
- * SELECT citus_internal.pack_rows(q) FROM (query) q gives the rows of the query, many in each
+ * SELECT citus_internal.pack_rows(q.*) FROM (query) q gives the rows of the query, many in each
  * bytea: a row by itself costs the protocol, and libpq, more than what is done with it. A block has
  * the number of its rows and columns, the types of the columns, and the rows (move/columns.h).
  */

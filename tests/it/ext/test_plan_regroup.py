@@ -119,6 +119,7 @@ def test_parameters_and_transactions(con):
 BLOCKS = """
 select * from m order by k limit 5000
 select k, v, s, g, d, n from m where k % 3 = 0
+select k as q, s, v as "Q" from m where k < 3000
 select k, case when k % 2 = 0 then s end, n / 3, k * 1.5::float8, d + interval '1 hour', g::bool_int from m
 select array[k, v], row_to_json(m)::text, s::varchar(3), s::char(8), k::text::bytea, '{}'::jsonb, g::float4 from m where k < 3000
 select s::name, int4range(k, k + 2), (k || ' days')::interval, '1.2.3.4'::inet, null::int from m where k < 2500
