@@ -72,6 +72,8 @@ insert into ser (k) select id from loc returning k, at = now(), u is not null
 insert into ser (k, at) select k, '2024-01-01'::timestamptz + k * interval '1 day' from us where k < 20 returning k, at
 with x as (select k, count(*) n from ev group by k) insert into us select k + 50000, n from x returning k
 with x as (delete from ev where id > 2900 returning k, id) insert into od (id, k) select id + 60000, k from x returning id
+update us set n = (select count(*) from od where od.k = us.k) where k < 60
+update od set amt = 1 where exists (select 1 from ev where ev.val = od.k and ev.kind = 2)
 update us set s = od.m::text from od where od.k = us.k and us.k < 40 and od.id = us.k
 update us set n = q.c from (select k, count(*) c from od group by k) q where q.k = us.k
 update us set s = l.v from loc l where l.id = us.k
@@ -96,8 +98,6 @@ with u as (update ev set val = val + 1 where k = 5 returning id, val) delete fro
 # what neither the shards nor this node can do for a write yet
 REFUSED = """
 with x as (insert into us values (60001, 1, 'a'), (60002, 2, 'b') returning k, s) insert into od (id, k) select k, k from x returning id
-update us set n = (select count(*) from od where od.k = us.k) where k < 60
-update od set amt = 1 where exists (select 1 from ev where ev.val = od.k and ev.kind = 2)
 """
 CHECK = ["ev", "us", "od", "pt", "ref", "one", "loc"]
 
