@@ -21,6 +21,7 @@
 #include "conn/rights.h"
 #include "ddl/local.h"
 #include "move/load.h"
+#include "move/move.h"
 #include "move/pack.h"
 #include "move/scan.h"
 #include "plan/bring.h"
@@ -129,6 +130,41 @@ static void add_relations(PlannedStmt *stmt, Relations *rels)
 #if PG_VERSION_NUM >= 160000
 	stmt->permInfos = list_concat(stmt->permInfos, rels->perms);
 #endif
+}
+
+/*
+ * The plan cache locks the relations of a plan, and knows when to make it anew, by what the
+ * outermost plan says: it cannot see the plans that moves run here. Their privileges are checked
+ * when they start.
+ */
+static void add_moved(PlannedStmt *stmt, const List *moves)
+{
+	const ListCell *lc;
+	const ListCell *rc;
+
+	foreach (lc, moves) {
+		const PlannedStmt *local = ((const HerdMove *)lfirst(lc))->local;
+
+		if (local == NULL)
+			continue;
+		stmt->transientPlan |= local->transientPlan;
+		stmt->invalItems = list_concat(stmt->invalItems, local->invalItems);
+		foreach (rc, local->rtable) {
+			RangeTblEntry *rte;
+
+			if (lfirst_node(RangeTblEntry, rc)->rtekind != RTE_RELATION)
+				continue;
+			rte = makeNode(RangeTblEntry);
+			rte->rtekind = RTE_RELATION;
+			rte->relid = lfirst_node(RangeTblEntry, rc)->relid;
+			rte->relkind = lfirst_node(RangeTblEntry, rc)->relkind;
+			rte->rellockmode = lfirst_node(RangeTblEntry, rc)->rellockmode;
+			rte->eref = copyObject(lfirst_node(RangeTblEntry, rc)->eref);
+			stmt->rtable = lappend(stmt->rtable, rte);
+		}
+		stmt->relationOids =
+			list_concat_unique_oid(stmt->relationOids, local->relationOids);
+	}
 }
 
 static void check_key_unchanged(Query *query, List *tlist, const HerdTable *table)
@@ -638,6 +674,7 @@ static PlannedStmt *herd_planner(Query *parse, const char *source, int options, 
 		herd_planning_current = planning.up;
 	}
 	PG_END_TRY();
+	add_moved(stmt, planning.moves);
 	/* what its tasks may read: plan/rights.h */
 	stmt->dependsOnRole = true;
 	stmt->invalItems = list_concat(stmt->invalItems, depends);

@@ -335,3 +335,19 @@ def test_plans_follow_the_metadata(coordinator):
     con.execute("select create_reference_table('turn')")
     assert sorted(rows(con, "execute tp(3)")) == [(3,), (33,), (333,)]
     assert rows(con, "execute tall") == [(22,)]
+
+
+def test_cached_plans_lock_what_they_move(coordinator):
+    """The shard of a reference table that is read here for a move, by a plan that was made before."""
+    con = coordinator
+    con.execute("set plan_cache_mode = force_generic_plan")
+    con.execute("set citus.repartition_join_min_size = '0'")
+    con.execute("prepare moves(int) as select a.k, x.c from a left join (select r.id, dense_rank() over "
+                "(order by r.grp) as c from r where r.id > $1) x on a.k = x.c")
+    assert "Moved:" in str(rows(con, "explain execute moves(1)"))
+    first = sorted(rows(con, "execute moves(1)"), key=repr)
+    with con.transaction():
+        assert sorted(rows(con, "execute moves(1)"), key=repr) == first
+        assert rows(con, "select mode from pg_locks where pid = pg_backend_pid() and "
+                    "relation = shard_name('r', (select shardid from pg_dist_shard "
+                    "where logicalrelid = 'r'::regclass))::regclass") == [("AccessShareLock",)]
