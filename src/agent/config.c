@@ -401,6 +401,20 @@ const char *herd_agent_config_str(const struct herd_agent_config *c, const char 
 	return s && *s ? s : fallback;
 }
 
+const char *herd_agent_config_ctl_user(const struct herd_agent_config *c)
+{
+	return herd_agent_config_str(
+		c, "ctl.authentication.username",
+		herd_agent_config_str(c, "restapi.authentication.username", NULL));
+}
+
+const char *herd_agent_config_ctl_password(const struct herd_agent_config *c)
+{
+	return herd_agent_config_str(
+		c, "ctl.authentication.password",
+		herd_agent_config_str(c, "restapi.authentication.password", NULL));
+}
+
 int64_t herd_agent_config_i64(const struct herd_agent_config *c, const char *path, int64_t fallback)
 {
 	const json_t *v = herd_agent_config_get(c, path);

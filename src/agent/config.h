@@ -53,6 +53,10 @@ int herd_agent_config_check(const struct herd_source *source, herd_schema_report
 /* A setting of PostgreSQL that all members share: it counts only in the dynamic configuration. */
 bool herd_agent_config_is_shared(const char *guc);
 
+/* By what this agent logs in to other members' REST: ctl's, else restapi's; NULL without. */
+const char *herd_agent_config_ctl_user(const struct herd_agent_config *c);
+const char *herd_agent_config_ctl_password(const struct herd_agent_config *c);
+
 /* Readers on effective, by dotted path. */
 const char *herd_agent_config_str(const struct herd_agent_config *c, const char *path,
 				  const char *fallback);

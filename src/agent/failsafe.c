@@ -111,12 +111,8 @@ static bool ask_one(struct herd_agent *a, const struct herd_action *act, size_t 
 		.method = "POST",
 		.url = url,
 		.body = body,
-		.user = herd_agent_config_str(
-			a->cfg, "ctl.authentication.username",
-			herd_agent_config_str(a->cfg, "restapi.authentication.username", NULL)),
-		.password = herd_agent_config_str(
-			a->cfg, "ctl.authentication.password",
-			herd_agent_config_str(a->cfg, "restapi.authentication.password", NULL)),
+		.user = herd_agent_config_ctl_user(a->cfg),
+		.password = herd_agent_config_ctl_password(a->cfg),
 		.timeout_ms = act->timeout_ms,
 		.max_body = 1 << 16,
 		.on_done = on_answer,

@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/str.h"
+
 /* The one process-wide thing in here is systemd's own: one service, one socket. */
 static struct sockaddr_un address;
 static socklen_t address_len;
@@ -53,15 +55,13 @@ static bool send_text(const char *text, int flags)
 void herd_notify(const char *fmt, ...)
 {
 	va_list ap;
-	char *text;
-	int n;
 
 	if (!address_len)
 		return;
 	va_start(ap, fmt);
-	n = vasprintf(&text, fmt, ap);
+	char *text = herd_str_vprintf(fmt, ap);
 	va_end(ap);
-	if (n < 0)
+	if (!text)
 		return;
 	send_text(text, 0);
 	free(text);

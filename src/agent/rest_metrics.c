@@ -23,11 +23,9 @@ static void metric(struct metrics *m, const char *name, const char *type, const 
 		   const char *fmt, ...)
 {
 	va_list ap;
-	char *value = NULL;
 
 	va_start(ap, fmt);
-	if (vasprintf(&value, fmt, ap) < 0)
-		value = NULL;
+	char *value = herd_str_vprintf(fmt, ap);
 	va_end(ap);
 	herd_buf_printf(m->out, "# HELP %s %s\n# TYPE %s %s\n%s%s %s\n", name, help, name, type,
 			name, m->labels, value ? value : "0");

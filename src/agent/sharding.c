@@ -448,12 +448,8 @@ static void send_message(struct herd_sharding *s, const char *type, int64_t time
 		.method = "POST",
 		.url = full,
 		.body = body,
-		.user = herd_agent_config_str(
-			a->cfg, "ctl.authentication.username",
-			herd_agent_config_str(a->cfg, "restapi.authentication.username", NULL)),
-		.password = herd_agent_config_str(
-			a->cfg, "ctl.authentication.password",
-			herd_agent_config_str(a->cfg, "restapi.authentication.password", NULL)),
+		.user = herd_agent_config_ctl_user(a->cfg),
+		.password = herd_agent_config_ctl_password(a->cfg),
 		.timeout_ms = timeout_ms,
 		.on_done = on_sent,
 		.arg = msg,

@@ -361,23 +361,30 @@ static void check_programs(struct check *c)
 	}
 }
 
+/* The first line, malloc'd and without its end; NULL when there is none. */
+static char *line_of(FILE *f)
+{
+	char *line = NULL;
+	size_t cap = 0;
+
+	if (getline(&line, &cap, f) < 0) {
+		free(line);
+		return NULL;
+	}
+	line[strcspn(line, "\r\n")] = '\0';
+	return line;
+}
+
 /* First line of what a program prints, malloc'd; NULL when it cannot be run. */
 static char *first_line(const char *program, const char *option)
 {
 	char *command = herd_str_printf("'%s' %s 2>/dev/null", program, option);
 	FILE *f = command && !strchr(program, '\'') ? popen(command, "re") : NULL;
-	char *line = NULL;
-	size_t cap = 0;
+	char *line = f ? line_of(f) : NULL;
 
-	if (f && getline(&line, &cap, f) < 0) {
-		free(line);
-		line = NULL;
-	}
 	if (f)
 		pclose(f);
 	free(command);
-	if (line)
-		line[strcspn(line, "\r\n")] = '\0';
 	return line;
 }
 
@@ -385,18 +392,11 @@ static char *read_line(const char *dir, const char *name)
 {
 	char *path = herd_str_printf("%s/%s", dir, name);
 	FILE *f = path ? fopen(path, "re") : NULL;
-	char *line = NULL;
-	size_t cap = 0;
+	char *line = f ? line_of(f) : NULL;
 
-	if (f && getline(&line, &cap, f) < 0) {
-		free(line);
-		line = NULL;
-	}
 	if (f)
 		fclose(f);
 	free(path);
-	if (line)
-		line[strcspn(line, "\r\n")] = '\0';
 	return line;
 }
 

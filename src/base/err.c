@@ -5,16 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char *format(const char *fmt, va_list ap)
-{
-	char *text;
-
-	return vasprintf(&text, fmt, ap) < 0 ? NULL : text;
-}
+#include "base/str.h"
 
 static void replace(char **slot, const char *fmt, va_list ap)
 {
-	char *text = format(fmt, ap);
+	char *text = herd_str_vprintf(fmt, ap);
 
 	free(*slot);
 	*slot = text;
@@ -68,7 +63,7 @@ int herd_err_prefix(struct herd_err *err, const char *fmt, ...)
 	if (!err)
 		return 0;
 	va_start(ap, fmt);
-	char *prefix = format(fmt, ap);
+	char *prefix = herd_str_vprintf(fmt, ap);
 	va_end(ap);
 	if (prefix && asprintf(&joined, "%s: %s", prefix, herd_err_text(err)) >= 0) {
 		free(err->msg);

@@ -378,17 +378,15 @@ void herd_log_write(struct herd_log *log, const struct herd_log_site *site,
 {
 	struct herd_buf b = { 0 };
 	va_list ap;
-	char *text;
-	int rc;
 
 	if (!log || (int)level < log->level || level >= HERD_LOG_NONE)
 		return;
 	if (log->configured && (int)level < level_of_part(log, site->part))
 		return;
 	va_start(ap, fmt);
-	rc = vasprintf(&text, fmt, ap);
+	char *text = herd_str_vprintf(fmt, ap);
 	va_end(ap);
-	if (rc < 0)
+	if (!text)
 		return;
 	herd_buf_addstr(&b, text);
 	free(text);

@@ -11,12 +11,18 @@
 char *herd_str_printf(const char *fmt, ...)
 {
 	va_list ap;
-	char *text;
 
 	va_start(ap, fmt);
-	int n = vasprintf(&text, fmt, ap);
+	char *text = herd_str_vprintf(fmt, ap);
 	va_end(ap);
-	return n < 0 ? NULL : text;
+	return text;
+}
+
+char *herd_str_vprintf(const char *fmt, va_list ap)
+{
+	char *text;
+
+	return vasprintf(&text, fmt, ap) < 0 ? NULL : text;
 }
 
 bool herd_str_eq(const char *a, const char *b)

@@ -2,12 +2,14 @@
  * base/str.h - small helpers for C strings.
  */
 #pragma once
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* printf into malloc'd memory; NULL when out of memory. */
 char *herd_str_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+char *herd_str_vprintf(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));
 /* NULL-safe equality (two NULLs are equal) and its case-insensitive form (ASCII). */
 bool herd_str_eq(const char *a, const char *b);
 bool herd_str_ieq(const char *a, const char *b);

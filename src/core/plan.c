@@ -42,9 +42,7 @@ const char *herd_plan_keep(struct herd_plan *p, char *text)
 
 static const char *keep_printf(struct herd_plan *p, const char *fmt, va_list ap)
 {
-	char *text;
-
-	return herd_plan_keep(p, vasprintf(&text, fmt, ap) < 0 ? NULL : text);
+	return herd_plan_keep(p, herd_str_vprintf(fmt, ap));
 }
 
 const char *herd_plan_text(struct herd_plan *p, const char *fmt, ...)

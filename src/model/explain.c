@@ -20,13 +20,6 @@ struct look {
 	json_t *reasons, *notes;
 };
 
-static char *vprint(const char *fmt, va_list ap)
-{
-	char *text = NULL;
-
-	return vasprintf(&text, fmt, ap) < 0 ? NULL : text;
-}
-
 static void reason(struct look *k, const char *code, const char *remedy, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
@@ -35,7 +28,7 @@ static void reason(struct look *k, const char *code, const char *remedy, const c
 	va_list ap;
 
 	va_start(ap, fmt);
-	char *text = vprint(fmt, ap);
+	char *text = herd_str_vprintf(fmt, ap);
 
 	va_end(ap);
 	json_array_append_new(k->reasons, json_pack("{s:s,s:s,s:s}", "code", code, "text",
@@ -50,7 +43,7 @@ static void note(struct look *k, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	char *text = vprint(fmt, ap);
+	char *text = herd_str_vprintf(fmt, ap);
 
 	va_end(ap);
 	json_array_append_new(k->notes, json_string(text ? text : ""));

@@ -96,15 +96,13 @@ enum herd_pg_phase herd_pg_phase(struct herd_pg *pg)
 void herd_pg_notice(struct herd_pg *pg, const char *fmt, ...)
 {
 	va_list ap;
-	char *text;
-	int n;
 
 	if (pg->events.notice == NULL)
 		return;
 	va_start(ap, fmt);
-	n = vasprintf(&text, fmt, ap);
+	char *text = herd_str_vprintf(fmt, ap);
 	va_end(ap);
-	if (n < 0)
+	if (text == NULL)
 		return;
 	pg->events.notice(pg->events.arg, text);
 	free(text);
@@ -394,15 +392,13 @@ static void info(struct herd_pg *pg, const char *fmt, ...) __attribute__((format
 static void info(struct herd_pg *pg, const char *fmt, ...)
 {
 	va_list ap;
-	char *text;
-	int n;
 
 	if (pg->events.info == NULL)
 		return;
 	va_start(ap, fmt);
-	n = vasprintf(&text, fmt, ap);
+	char *text = herd_str_vprintf(fmt, ap);
 	va_end(ap);
-	if (n < 0)
+	if (text == NULL)
 		return;
 	pg->events.info(pg->events.arg, text);
 	free(text);

@@ -107,6 +107,13 @@ int herd_flight_push(struct herd_flight *f, char type, enum herd_flight_act act,
 	return 1;
 }
 
+void herd_flight_push_query(struct herd_flight *f)
+{
+	herd_flight_push(f, 'P', HERD_FLIGHT_PASS, NULL);
+	herd_flight_push(f, 'B', HERD_FLIGHT_PASS, NULL);
+	herd_flight_push(f, 'E', HERD_FLIGHT_PASS, NULL);
+}
+
 void herd_flight_note(struct herd_flight *f)
 {
 	assert(f->count > 0);

@@ -60,6 +60,9 @@ uint32_t herd_flight_forget_stmts(struct herd_flight *f, herd_flight_lost_fn fn,
 int herd_flight_push(struct herd_flight *f, char type, enum herd_flight_act act,
 		     struct herd_stmt *stmt);
 
+/* Parse, Bind and Execute of our own, whose answers their asker gets. */
+void herd_flight_push_query(struct herd_flight *f);
+
 /* Marks the request that was pushed last, which must be there: see struct herd_flight_item. */
 void herd_flight_note(struct herd_flight *f);
 void herd_flight_mark(struct herd_flight *f, uint8_t mark);

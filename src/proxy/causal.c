@@ -36,28 +36,20 @@ static void write_question(struct herd_server *s, enum herd_question q, struct h
 	} known[] = { [HERD_ASK_WROTE] = { "pgherd_wrote", wrote_sql },
 		      [HERD_ASK_REPLAYED] = { "pgherd_replayed", replayed_sql },
 		      [HERD_ASK_LATER] = { "pgherd_replayed_later", later_sql } };
-	size_t mark;
 
 	if (!(s->asks >> q & 1)) {
-		mark = herd_wr_begin(b, 'P');
-		herd_wr_str(b, known[q].name);
-		herd_wr_str(b, known[q].sql);
-		herd_wr_u16(b, 0);
-		herd_wr_end(b, mark);
+		herd_wr_parse_sql(b, known[q].name, known[q].sql);
 		s->asks |= (uint8_t)(1U << q);
 	}
-	mark = herd_wr_begin(b, 'B');
+	size_t mark = herd_wr_begin(b, 'B');
+
 	herd_wr_str(b, "");
 	herd_wr_str(b, known[q].name);
 	herd_wr_u16(b, 0);
 	herd_wr_u16(b, 0);
 	herd_wr_u16(b, 0);
 	herd_wr_end(b, mark);
-	mark = herd_wr_begin(b, 'E');
-	herd_wr_str(b, "");
-	herd_wr_u32(b, 0);
-	herd_wr_end(b, mark);
-	herd_wr_empty(b, 'S');
+	herd_wr_execute(b);
 }
 
 static bool ask(struct herd_client *c, enum herd_question q, uint8_t mark)

@@ -56,12 +56,11 @@ const char *herd_client_state_name(const struct herd_client *c)
 void herd_client_log(const struct herd_client *c, enum herd_log_level level, const char *fmt, ...)
 {
 	va_list ap;
-	char *text;
 
 	va_start(ap, fmt);
-	int n = vasprintf(&text, fmt, ap);
+	char *text = herd_str_vprintf(fmt, ap);
 	va_end(ap);
-	if (n < 0)
+	if (!text)
 		return;
 	herd_log_at(c->w->px->log, level, "C-0x%llx: %s/%s@%s:%d %s", (unsigned long long)c->id,
 		    c->dbname ? c->dbname : "(nodb)", c->user ? c->user : "(nouser)", c->addr.host,
@@ -460,15 +459,12 @@ void herd_client_fail(struct herd_client *c, const char *sqlstate, const char *f
 {
 	struct herd_buf b = { 0 };
 	va_list ap;
-	char *text;
 
 	if (c->state == HERD_CLIENT_CLOSED)
 		return;
 	va_start(ap, fmt);
-	int n = vasprintf(&text, fmt, ap);
+	char *text = herd_str_vprintf(fmt, ap);
 	va_end(ap);
-	if (n < 0)
-		text = NULL;
 	if (c->internal) {
 		struct herd_internal in = *c->internal;
 

@@ -28,16 +28,12 @@ static void free_lookup(struct lookup *l)
 static void start(struct herd_client *ic, struct herd_buf *out)
 {
 	struct lookup *l = ic->internal->arg;
-	struct herd_flight *f = &ic->server->flight;
-	size_t mark = herd_wr_begin(out, 'P');
 
 	/* It may be the second time: the first server went away. */
 	herd_str_set(&l->error, NULL);
-	herd_wr_str(out, "");
-	herd_wr_str(out, l->query);
-	herd_wr_u16(out, 0);
-	herd_wr_end(out, mark);
-	mark = herd_wr_begin(out, 'B');
+	herd_wr_parse_sql(out, "", l->query);
+	size_t mark = herd_wr_begin(out, 'B');
+
 	herd_wr_str(out, "");
 	herd_wr_str(out, "");
 	herd_wr_u16(out, 0);
@@ -46,14 +42,8 @@ static void start(struct herd_client *ic, struct herd_buf *out)
 	herd_buf_addstr(out, l->user);
 	herd_wr_u16(out, 0);
 	herd_wr_end(out, mark);
-	mark = herd_wr_begin(out, 'E');
-	herd_wr_str(out, "");
-	herd_wr_u32(out, 0);
-	herd_wr_end(out, mark);
-	herd_wr_empty(out, 'S');
-	herd_flight_push(f, 'P', HERD_FLIGHT_PASS, NULL);
-	herd_flight_push(f, 'B', HERD_FLIGHT_PASS, NULL);
-	herd_flight_push(f, 'E', HERD_FLIGHT_PASS, NULL);
+	herd_wr_execute(out);
+	herd_flight_push_query(&ic->server->flight);
 }
 
 static void message(struct herd_client *ic, char type, const void *body, size_t n)

@@ -140,13 +140,9 @@ static void bind_array(struct herd_buf *b, const struct herd_readonly *r, int wh
 
 static void write_query(struct herd_buf *b, const struct herd_readonly *r)
 {
-	size_t mark = herd_wr_begin(b, 'P');
+	herd_wr_parse_sql(b, "", proof_sql);
+	size_t mark = herd_wr_begin(b, 'B');
 
-	herd_wr_str(b, "");
-	herd_wr_str(b, proof_sql);
-	herd_wr_u16(b, 0);
-	herd_wr_end(b, mark);
-	mark = herd_wr_begin(b, 'B');
 	herd_wr_str(b, "");
 	herd_wr_str(b, "");
 	herd_wr_u16(b, 0);
@@ -155,25 +151,18 @@ static void write_query(struct herd_buf *b, const struct herd_readonly *r)
 		bind_array(b, r, i);
 	herd_wr_u16(b, 0);
 	herd_wr_end(b, mark);
-	mark = herd_wr_begin(b, 'E');
-	herd_wr_str(b, "");
-	herd_wr_u32(b, 0);
-	herd_wr_end(b, mark);
-	herd_wr_empty(b, 'S');
+	herd_wr_execute(b);
 }
 
 static void start(struct herd_client *ic, struct herd_buf *out)
 {
 	struct proof *p = ic->internal->arg;
-	struct herd_flight *f = &ic->server->flight;
 
 	/* It may be the second time: the first server went away. */
 	herd_str_set(&p->error, NULL);
 	herd_str_set(&p->why, NULL);
 	herd_buf_add(out, herd_buf_str(&p->query), p->query.len);
-	herd_flight_push(f, 'P', HERD_FLIGHT_PASS, NULL);
-	herd_flight_push(f, 'B', HERD_FLIGHT_PASS, NULL);
-	herd_flight_push(f, 'E', HERD_FLIGHT_PASS, NULL);
+	herd_flight_push_query(&ic->server->flight);
 }
 
 static void message(struct herd_client *ic, char type, const void *body, size_t n)

@@ -53,12 +53,11 @@ void herd_server_log(struct herd_worker *w, const struct herd_server *s, enum he
 		     const char *fmt, ...)
 {
 	va_list ap;
-	char *text;
 
 	va_start(ap, fmt);
-	int n = vasprintf(&text, fmt, ap);
+	char *text = herd_str_vprintf(fmt, ap);
 	va_end(ap);
-	if (n < 0)
+	if (!text)
 		return;
 	herd_log_at(w->px->log, level, "S-0x%llx: %s/%s@%s:%d %s", (unsigned long long)s->id,
 		    s->pool->db->name, s->pool->user, s->addr.host, s->addr.port, text);

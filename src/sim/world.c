@@ -47,15 +47,13 @@ void sim_trace(struct sim *w, const char *who, const char *fmt, ...)
 
 void sim_fail(struct sim *w, const char *fmt, ...)
 {
-	char *what = NULL;
 	va_list ap;
 
 	if (w->failed)
 		return;
 	w->failed = true;
 	va_start(ap, fmt);
-	if (vasprintf(&what, fmt, ap) < 0)
-		what = NULL;
+	char *what = herd_str_vprintf(fmt, ap);
 	va_end(ap);
 	w->failure = herd_str_printf("at %" PRId64 ".%03d s: %s", w->now / 1000,
 				     (int)(w->now % 1000), what ? what : "out of memory");

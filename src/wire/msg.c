@@ -119,6 +119,26 @@ void herd_wr_query(struct herd_buf *b, const char *sql)
 	herd_wr_end(b, mark);
 }
 
+void herd_wr_parse_sql(struct herd_buf *b, const char *name, const char *sql)
+{
+	size_t mark = herd_wr_begin(b, 'P');
+
+	herd_wr_str(b, name);
+	herd_wr_str(b, sql);
+	herd_wr_u16(b, 0);
+	herd_wr_end(b, mark);
+}
+
+void herd_wr_execute(struct herd_buf *b)
+{
+	size_t mark = herd_wr_begin(b, 'E');
+
+	herd_wr_str(b, "");
+	herd_wr_u32(b, 0);
+	herd_wr_end(b, mark);
+	herd_wr_empty(b, 'S');
+}
+
 void herd_wr_auth(struct herd_buf *b, uint32_t code, const void *data, size_t n)
 {
 	size_t mark = herd_wr_begin(b, 'R');

@@ -58,6 +58,10 @@ void herd_wr_end(struct herd_buf *b, size_t mark);
 /* Whole messages. */
 void herd_wr_empty(struct herd_buf *b, char type); /* a message without a body */
 void herd_wr_query(struct herd_buf *b, const char *sql);
+/* Parse without types of parameters; name "" is the unnamed statement. */
+void herd_wr_parse_sql(struct herd_buf *b, const char *name, const char *sql);
+/* Execute of the unnamed portal, all rows, and Sync. */
+void herd_wr_execute(struct herd_buf *b);
 void herd_wr_auth(struct herd_buf *b, uint32_t code, const void *data, size_t n);
 void herd_wr_parameter(struct herd_buf *b, const char *name, const char *value);
 void herd_wr_ready(struct herd_buf *b, char status);
