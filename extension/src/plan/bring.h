@@ -45,6 +45,6 @@ extern bool herd_insert_asks(const Query *insert);
  */
 extern HerdRemote *herd_write_brought(const Query *original, HerdPlanning *planning);
 
-/* plan/hub.c: the item becomes a move of all its rows that matter. NULL: not possible. */
+/* plan/hub_move.c: the item becomes a move of all its rows that matter. NULL: not possible. */
 extern struct HerdMove *herd_send_item(Query *query, int varno, const HerdTable *target,
 				       HerdPlanning *planning);

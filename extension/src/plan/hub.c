@@ -10,23 +10,21 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
-#include "optimizer/planner.h"
 #if PG_VERSION_NUM >= 160000
 #include "parser/parse_relation.h"
 #endif
 #include "parser/parsetree.h"
-#include "rewrite/rewriteManip.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 
 #include "guc.h"
 #include "move/move.h"
 #include "plan/bring.h"
+#include "plan/hub.h"
 #include "plan/leaves.h"
 #include "plan/part.h"
 #include "plan/rewrite.h"
@@ -34,7 +32,6 @@
 #include "stats/stats.h"
 
 enum {
-	MOST_ITEMS = 16,
 	MOST_TRIES = 6,
 	ROW_BYTES = 16 /* what a row costs beside its bytes */
 };
@@ -42,44 +39,16 @@ enum {
 /* A row that is sent to all nodes is read by every shard there; as much as this share of a move. */
 #define READ_COST 0.3
 
-typedef struct FromItem {
-	int varno;
-	const HerdTable *table; /* of it, or one of those in the subquery; NULL: computed here */
-	List *keys;             /* of HerdTerm: its columns that are the key of its shards */
-	double bytes;           /* of the tables */
-	double moved;           /* of what would be moved, as estimated */
-} FromItem;
-
-typedef enum Fate { STAYS, CUT, SENT } Fate;
-
-typedef struct Choice {
-	double cost;
-	const HerdTable *target;
-	Fate fates[MOST_ITEMS];
-	AttrNumber columns[MOST_ITEMS]; /* of CUT */
-} Choice;
-
 typedef struct Search {
 	Query *query;
 	HerdLevel level;
 	List *facts; /* also those of outer joins: good for finding columns, not for proofs */
-	FromItem items[MOST_ITEMS];
+	HerdHubItem items[HERD_HUB_ITEMS];
 	int nitems;
 	ParamListInfo bound;
 	bool any_size;
 	bool failed;
 } Search;
-
-const HerdMove *herd_planning_move(int number)
-{
-	ListCell *lc;
-
-	foreach (lc, herd_planning_current->moves)
-		if (((HerdMove *)lfirst(lc))->number == number)
-			return lfirst(lc);
-	elog(ERROR, "no move has the number %d", number);
-	return NULL;
-}
 
 /* -- items ------------------------------------------------------------------------------------- */
 
@@ -96,20 +65,20 @@ static double query_bytes(Query *query)
 	return bytes;
 }
 
-static FromItem *add_item(Search *s, int varno, const HerdTable *table)
+static HerdHubItem *add_item(Search *s, int varno, const HerdTable *table)
 {
-	FromItem *item;
+	HerdHubItem *item;
 
-	if (s->nitems == MOST_ITEMS) {
+	if (s->nitems == HERD_HUB_ITEMS) {
 		s->failed = true;
 		return NULL;
 	}
 	item = &s->items[s->nitems++];
-	*item = (FromItem){ .varno = varno, .table = table };
+	*item = (HerdHubItem){ .varno = varno, .table = table };
 	return item;
 }
 
-static void add_key(Search *s, FromItem *item, AttrNumber attno)
+static void add_key(Search *s, HerdHubItem *item, AttrNumber attno)
 {
 	HerdTerm *term = palloc0(sizeof(HerdTerm));
 
@@ -130,7 +99,7 @@ static void add_subquery(Search *s, int varno, RangeTblEntry *rte)
 {
 	HerdLevel inner = { .query = rte->subquery, .up = &s->level };
 	HerdPart part = herd_part_query(&inner, NIL);
-	FromItem *item;
+	HerdHubItem *item;
 	ListCell *lc;
 
 	if (part.kind == HERD_PART_RECURRING || herd_part_lateral_recurs(&s->level, rte, NIL))
@@ -156,7 +125,7 @@ static void add_subquery(Search *s, int varno, RangeTblEntry *rte)
 static void add_relation(Search *s, int varno, RangeTblEntry *rte)
 {
 	const HerdTable *table = herd_table_get(rte->relid);
-	FromItem *item;
+	HerdHubItem *item;
 
 	if (table != NULL && table->kind == HERD_TABLE_REFERENCE)
 		return;
@@ -200,62 +169,6 @@ static void collect_items(Search *s, Node *jtnode)
 	}
 }
 
-/* -- the conditions of an item alone ----------------------------------------------------------- */
-
-static bool below(Node *jtnode, int varno)
-{
-	ListCell *lc;
-
-	if (IsA(jtnode, RangeTblRef))
-		return ((RangeTblRef *)jtnode)->rtindex == varno;
-	if (IsA(jtnode, JoinExpr))
-		return below(((JoinExpr *)jtnode)->larg, varno) ||
-		       below(((JoinExpr *)jtnode)->rarg, varno);
-	foreach (lc, ((FromExpr *)jtnode)->fromlist)
-		if (below(lfirst(lc), varno))
-			return true;
-	return false;
-}
-
-static void keep_own(Node *quals, int varno, List **own)
-{
-	ListCell *lc;
-
-	foreach (lc, make_ands_implicit((Expr *)quals))
-		if (herd_can_push(lfirst(lc), varno) && !contain_subplans(lfirst(lc)))
-			*own = lappend(*own, lfirst(lc));
-}
-
-/* Conditions that every row of the item must meet to have an influence on the result. */
-static void own_conditions(Node *jtnode, int varno, List **own)
-{
-	ListCell *lc;
-
-	if (IsA(jtnode, FromExpr)) {
-		keep_own(((FromExpr *)jtnode)->quals, varno, own);
-		foreach (lc, ((FromExpr *)jtnode)->fromlist)
-			if (below(lfirst(lc), varno))
-				own_conditions(lfirst(lc), varno, own);
-	} else if (IsA(jtnode, JoinExpr)) {
-		JoinExpr *join = (JoinExpr *)jtnode;
-		bool left = below(join->larg, varno);
-		bool nullable = join->jointype == JOIN_FULL ||
-				join->jointype == (left ? JOIN_RIGHT : JOIN_LEFT);
-		bool preserved = join->jointype == JOIN_FULL ||
-				 join->jointype == (left ? JOIN_LEFT : JOIN_RIGHT);
-
-		/* what stands above is asked of the null rows too */
-		if (nullable)
-			*own = NIL;
-		if (!preserved)
-			keep_own(join->quals, varno, own);
-		own_conditions(left ? join->larg : join->rarg, varno, own);
-	}
-}
-
-static List *item_columns(Query *query, int varno);
-static Query *select_local(Query *query, int varno, List *tlist, List *own);
-
 /* -- choices ----------------------------------------------------------------------------------- */
 
 static bool colocated(const HerdTable *a, const HerdTable *b)
@@ -263,7 +176,7 @@ static bool colocated(const HerdTable *a, const HerdTable *b)
 	return a->relid == b->relid || (a->colocationid != 0 && a->colocationid == b->colocationid);
 }
 
-static bool key_is_hub(Search *s, const FromItem *item, HerdTerm hub, const HerdTable *target)
+static bool key_is_hub(Search *s, const HerdHubItem *item, HerdTerm hub, const HerdTable *target)
 {
 	ListCell *lc;
 
@@ -274,7 +187,7 @@ static bool key_is_hub(Search *s, const FromItem *item, HerdTerm hub, const Herd
 }
 
 /* A column of the item that equals the hub; 0: none. */
-static AttrNumber column_at_hub(Search *s, const FromItem *item, HerdTerm hub,
+static AttrNumber column_at_hub(Search *s, const HerdHubItem *item, HerdTerm hub,
 				const HerdTable *target)
 {
 	ListCell *lc;
@@ -296,16 +209,7 @@ static AttrNumber column_at_hub(Search *s, const FromItem *item, HerdTerm hub,
 	return 0;
 }
 
-static Oid column_type(Query *query, int varno, AttrNumber attno)
-{
-	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
-
-	if (rte->rtekind == RTE_RELATION)
-		return get_atttype(rte->relid, attno);
-	return exprType((Node *)get_tle_by_resno(rte->subquery->targetList, attno)->expr);
-}
-
-static bool is_sharded(const FromItem *item)
+static bool is_sharded(const HerdHubItem *item)
 {
 	return item->table != NULL && item->table->kind == HERD_TABLE_HASH;
 }
@@ -313,7 +217,7 @@ static bool is_sharded(const FromItem *item)
 /* The largest item whose own key is the hub says where the rows go; else the largest of all. */
 static const HerdTable *target_of(Search *s, HerdTerm hub)
 {
-	const FromItem *best = NULL;
+	const HerdHubItem *best = NULL;
 
 	for (int i = 0; i < s->nitems; i++)
 		if (is_sharded(&s->items[i]) &&
@@ -327,7 +231,7 @@ static const HerdTable *target_of(Search *s, HerdTerm hub)
 }
 
 /* The columns that are needed of the rows that meet the item's own conditions. */
-static double moved_bytes(Search *s, const FromItem *item)
+static double moved_bytes(Search *s, const HerdHubItem *item)
 {
 	RangeTblEntry *rte = rt_fetch(item->varno, s->query->rtable);
 	List *needed = NIL, *own = NIL;
@@ -337,7 +241,7 @@ static double moved_bytes(Search *s, const FromItem *item)
 	if (rte->rtekind == RTE_SUBQUERY) {
 		e = herd_estimate(rte->subquery, s->bound);
 	} else {
-		foreach (lc, item_columns(s->query, item->varno)) {
+		foreach (lc, herd_hub_columns(s->query, item->varno)) {
 			TargetEntry *tle = flatCopyTargetEntry(lfirst(lc));
 
 			/* the planner wants them numbered without gaps */
@@ -345,35 +249,37 @@ static double moved_bytes(Search *s, const FromItem *item)
 			if (IsA(tle->expr, Var))
 				needed = lappend(needed, tle);
 		}
-		own_conditions((Node *)s->query->jointree, item->varno, &own);
-		e = herd_estimate(select_local(s->query, item->varno, needed, own), s->bound);
+		herd_hub_own_conditions((Node *)s->query->jointree, item->varno, &own);
+		e = herd_estimate(herd_hub_select_local(s->query, item->varno, needed, own),
+				  s->bound);
 	}
 	return e.rows * (e.width + ROW_BYTES);
 }
 
-static bool choose(Search *s, HerdTerm hub, const HerdTable *target, int nnodes, Choice *choice)
+static bool choose(Search *s, HerdTerm hub, const HerdTable *target, int nnodes,
+		   HerdHubChoice *choice)
 {
-	*choice = (Choice){ .target = target };
+	*choice = (HerdHubChoice){ .target = target };
 	if (target == NULL)
 		return false;
 	for (int i = 0; i < s->nitems; i++) {
-		FromItem *item = &s->items[i];
+		HerdHubItem *item = &s->items[i];
 		AttrNumber attno;
 
 		if (is_sharded(item) && colocated(item->table, choice->target) &&
 		    key_is_hub(s, item, hub, choice->target)) {
-			choice->fates[i] = STAYS;
+			choice->fates[i] = HERD_HUB_STAYS;
 			continue;
 		}
 		attno = column_at_hub(s, item, hub, choice->target);
 		if (attno > 0 &&
-		    OidIsValid(herd_key_hash_proc(choice->target,
-						  column_type(s->query, item->varno, attno)))) {
-			choice->fates[i] = CUT;
+		    OidIsValid(herd_key_hash_proc(
+			    choice->target, herd_hub_column_type(s->query, item->varno, attno)))) {
+			choice->fates[i] = HERD_HUB_CUT;
 			choice->columns[i] = attno;
 			choice->cost += item->moved;
 		} else {
-			choice->fates[i] = SENT;
+			choice->fates[i] = HERD_HUB_SENT;
 			choice->cost +=
 				item->moved * (nnodes + READ_COST * choice->target->nshards);
 		}
@@ -383,12 +289,12 @@ static bool choose(Search *s, HerdTerm hub, const HerdTable *target, int nnodes,
 
 static int by_cost(const void *a, const void *b)
 {
-	const Choice *x = a, *y = b;
+	const HerdHubChoice *x = a, *y = b;
 
 	return x->cost < y->cost ? -1 : x->cost > y->cost;
 }
 
-static bool add_choice(Search *s, HerdTerm hub, int nnodes, Choice *list, int n)
+static bool add_choice(Search *s, HerdTerm hub, int nnodes, HerdHubChoice *list, int n)
 {
 	if (!choose(s, hub, target_of(s, hub), nnodes, &list[n]))
 		return false;
@@ -400,10 +306,10 @@ static bool add_choice(Search *s, HerdTerm hub, int nnodes, Choice *list, int n)
 	return true;
 }
 
-static Choice *all_choices(Search *s, int *n)
+static HerdHubChoice *all_choices(Search *s, int *n)
 {
 	int most = s->nitems * 4 + 2 * list_length(s->facts) + 1;
-	Choice *list = palloc(most * sizeof(Choice));
+	HerdHubChoice *list = palloc(most * sizeof(HerdHubChoice));
 	int nnodes = 0;
 	ListCell *lc;
 
@@ -422,330 +328,30 @@ static Choice *all_choices(Search *s, int *n)
 		    fact->left.query == s->query && *n < most - 1)
 			*n += add_choice(s, fact->left, nnodes, list, *n);
 	}
-	qsort(list, *n, sizeof(Choice), by_cost);
+	qsort(list, *n, sizeof(HerdHubChoice), by_cost);
 	return list;
 }
 
-/* -- moving ------------------------------------------------------------------------------------ */
+/* -- the query over what was moved ------------------------------------------------------------- */
 
-typedef struct Needed {
-	Query *query;
-	int varno;
-	int depth;
-	Bitmapset *attnos;
-	bool failed; /* a whole row, or a system column */
-} Needed;
-
-static bool needed_walker(Node *node, void *context)
-{
-	Needed *cxt = context;
-
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var)) {
-		Var *var = (Var *)node;
-		RangeTblEntry *rte;
-
-		if (var->varlevelsup != (Index)cxt->depth)
-			return false;
-		rte = rt_fetch(var->varno, cxt->query->rtable);
-		if (rte->rtekind == RTE_JOIN && var->varattno > 0) {
-			int depth = cxt->depth;
-
-			cxt->depth = 0;
-			needed_walker(list_nth(rte->joinaliasvars, var->varattno - 1), cxt);
-			cxt->depth = depth;
-		} else if (rte->rtekind == RTE_JOIN) {
-			cxt->failed = true;
-		} else if (var->varno == cxt->varno) {
-			cxt->failed = cxt->failed || var->varattno <= 0;
-			if (var->varattno > 0)
-				cxt->attnos = bms_add_member(cxt->attnos, var->varattno);
-		}
-		return false;
-	}
-	if (IsA(node, Query)) {
-		cxt->depth++;
-		query_tree_walker((Query *)node, needed_walker, cxt, 0);
-		cxt->depth--;
-		return false;
-	}
-	return expression_tree_walker(node, needed_walker, context);
-}
-
-/* Columns of the item in order; what nobody reads is null. NIL: it cannot be moved. */
-static List *item_columns(Query *query, int varno)
-{
-	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
-	Needed needed = { .query = query, .varno = varno };
-	List *tlist = NIL;
-	ListCell *lc;
-
-	query_tree_walker(query, needed_walker, &needed, QTW_IGNORE_JOINALIASES);
-	if (needed.failed)
-		return NIL;
-	if (rte->rtekind == RTE_SUBQUERY) {
-		foreach (lc, rte->subquery->targetList)
-			if (!((TargetEntry *)lfirst(lc))->resjunk)
-				tlist = lappend(tlist, lfirst(lc));
-		return tlist;
-	}
-	for (int i = 1; i <= list_length(rte->eref->colnames); i++) {
-		Oid type = get_atttype(rte->relid, i), collation = InvalidOid;
-		int32 typmod = -1;
-		Expr *expr;
-
-		if (OidIsValid(type))
-			get_atttypetypmodcoll(rte->relid, i, &type, &typmod, &collation);
-		if (OidIsValid(type) && bms_is_member(i, needed.attnos))
-			expr = (Expr *)makeVar(varno, i, type, typmod, collation, 0);
-		else
-			expr = (Expr *)makeNullConst(OidIsValid(type) ? type : INT4OID, typmod,
-						     collation);
-		tlist = lappend(tlist, makeTargetEntry(expr, i, psprintf("c%d", i), false));
-	}
-	return tlist;
-}
-
-/* SELECT of columns of a relation of this node. */
-static Query *select_local(Query *query, int varno, List *tlist, List *own)
-{
-	Query *select = herd_select_from(query, varno);
-
-	select->targetList = copyObject(tlist);
-	select->jointree->quals = copyObject((Node *)make_ands_explicit(own));
-	ChangeVarNodes((Node *)select->targetList, varno, 1, 0);
-	ChangeVarNodes((Node *)select->jointree->quals, varno, 1, 0);
-	return select;
-}
-
-static PlannedStmt *plan_alone(Query *query, const HerdPlanning *planning)
-{
-	return planner(copyObject(query), "", 0, planning->bound);
-}
-
-/* How the rows come to be: by shards, or here. */
-static bool set_source(HerdMove *move, Query *query, const FromItem *item, List *tlist,
-		       const HerdPlanning *planning)
-{
-	RangeTblEntry *rte = rt_fetch(item->varno, query->rtable);
-	List *own = NIL;
-
-	if (rte->rtekind == RTE_SUBQUERY && item->table == NULL) {
-		move->local = plan_alone(rte->subquery, planning);
-		return true;
-	}
-	if (rte->rtekind == RTE_SUBQUERY)
-		move->producer = herd_tier1_read(rte->subquery);
-	own_conditions((Node *)query->jointree, item->varno, &own);
-	if (rte->rtekind == RTE_RELATION && item->table == NULL)
-		move->local = plan_alone(select_local(query, item->varno, tlist, own), planning);
-	else if (rte->rtekind == RTE_RELATION)
-		move->producer = herd_read_table(copyObject(rte), item->varno, tlist, own, NULL);
-	return move->local != NULL || (move->producer != NULL && !move->producer->in_txn);
-}
-
-static HerdMove *new_move(HerdPlanning *planning, const HerdTable *target, const char *name)
-{
-	HerdMove *move = palloc0(sizeof(HerdMove));
-
-	move->number = list_length(planning->moves) + 1;
-	move->target = target->relid;
-	move->hash = "";
-	move->name = pstrdup(name);
-	planning->moves = lappend(planning->moves, move);
-	return move;
-}
-
-static HerdMove *move_item(Query *query, const Choice *choice, int i, const FromItem *item,
-			   HerdPlanning *planning)
-{
-	RangeTblEntry *rte = rt_fetch(item->varno, query->rtable);
-	List *tlist = item_columns(query, item->varno);
-	HerdMove *move;
-
-	if (tlist == NIL || !herd_columns_can_travel(tlist, false))
-		return NULL;
-	move = new_move(planning, choice->target, rte->eref->aliasname);
-	if (!set_source(move, query, item, tlist, planning))
-		return NULL;
-	if (choice->fates[i] == CUT) {
-		Oid proc = herd_key_hash_proc(choice->target,
-					      column_type(query, item->varno, choice->columns[i]));
-
-		move->key = choice->columns[i];
-		move->hash = format_procedure_qualified(proc);
-	}
-	lfirst(list_nth_cell(query->rtable, item->varno - 1)) = herd_move_rte(move, rte, tlist);
-	return move;
-}
-
-HerdMove *herd_send_item(Query *query, int varno, const HerdTable *target, HerdPlanning *planning)
-{
-	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
-	FromItem item = { .varno = varno };
-	Choice choice = { .target = target, .fates = { SENT } };
-
-	if (rte->rtekind == RTE_RELATION)
-		item.table = herd_table_get(rte->relid);
-	if (item.table != NULL && item.table->kind == HERD_TABLE_LOCAL)
-		item.table = NULL;
-	return move_item(query, &choice, 0, &item, planning);
-}
-
-Query *herd_select_moved(const HerdMove *move, Query *sub)
-{
-	Query *select = makeNode(Query);
-	RangeTblRef *ref = makeNode(RangeTblRef);
-	RangeTblEntry like = { .type = T_RangeTblEntry, .eref = makeAlias("subquery", NIL) };
-	List *columns = NIL;
-	ListCell *lc;
-
-	foreach (lc, sub->targetList)
-		if (!((TargetEntry *)lfirst(lc))->resjunk)
-			columns = lappend(columns, lfirst(lc));
-	ref->rtindex = 1;
-	select->commandType = CMD_SELECT;
-	select->canSetTag = true;
-	select->rtable = list_make1(herd_move_rte(move, &like, columns));
-	select->jointree = makeFromExpr(list_make1(ref), NULL);
-	foreach (lc, columns) {
-		TargetEntry *tle = lfirst(lc);
-		Node *expr = (Node *)tle->expr;
-		int pos = list_length(select->targetList) + 1;
-		Var *var =
-			makeVar(1, pos, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
-
-		select->targetList = lappend(
-			select->targetList, makeTargetEntry((Expr *)var, pos, tle->resname, false));
-	}
-	return select;
-}
-
-bool herd_make_sendable(SubLink *sublink, Query *sub)
-{
-	ListCell *lc;
-
-	if (sublink->subLinkType == EXISTS_SUBLINK && sub->limitCount == NULL &&
-	    sub->rowMarks == NIL && sub->commandType == CMD_SELECT)
-		sub->limitCount = (Node *)makeConst(INT8OID, -1, InvalidOid, sizeof(int64),
-						    Int64GetDatum(1), false, true);
-	foreach (lc, sub->targetList)
-		if (!((TargetEntry *)lfirst(lc))->resjunk)
-			return true;
-	if (sub->targetList != NIL || sub->setOperations != NULL)
-		return false;
-	sub->targetList = list_make1(
-		makeTargetEntry((Expr *)makeBoolConst(true, false), 1, pstrdup("exists"), false));
-	return true;
-}
-
-/*
- * Subqueries in WHERE that shards cannot answer are answered before; those of a write, wherever
- * they stand, also by the shards over what is brought to them.
- */
-static bool move_sublinks(Query *query, const Choice *choice, HerdPlanning *planning, List **moves)
-{
-	HerdLevel level = { .query = query };
-	List *facts = herd_facts_of_query(&level, NIL);
-	HerdPart part = herd_part_from(&level, (Node *)query->jointree, facts);
-	bool writes = query->commandType != CMD_SELECT;
-	ListCell *lc;
-
-	if (part.kind != HERD_PART_SHARDED)
-		return false;
-	foreach (lc, herd_part_bad_sublinks(&level, &part, facts,
-					    writes ? NULL : (Node *)query->jointree)) {
-		SubLink *sublink = ((HerdSublink *)lfirst(lc))->sublink;
-		Query *sub = castNode(Query, sublink->subselect);
-		HerdMove *move;
-
-		if (writes && herd_bring_sublink(sublink, choice->target, planning, moves))
-			continue;
-		if (writes || !herd_stands_alone(sub) || !herd_make_sendable(sublink, sub))
-			return false;
-		move = new_move(planning, choice->target, "subquery");
-		move->local = plan_alone(sub, planning);
-		sublink->subselect = (Node *)herd_select_moved(move, sub);
-		*moves = lappend(*moves, move);
-	}
-	return true;
-}
-
-void herd_moves_attach(HerdRemote *remote, List *moves)
-{
-	ListCell *lc;
-
-	foreach (lc, moves) {
-		HerdMove *move = lfirst(lc);
-
-		if (move->producer == NULL)
-			continue;
-		move->first_eval = list_length(remote->evals);
-		move->nevals = list_length(move->producer->evals);
-		remote->evals = list_concat(remote->evals, move->producer->evals);
-	}
-	remote->moves = moves;
-	remote->volatile_evals =
-		remote->volatile_evals || contain_volatile_functions((Node *)remote->evals);
-}
-
-HerdMove *herd_move_subquery(HerdPlanning *planning, const HerdTable *target, Query *sub, int key,
-			     Oid hash)
-{
-	HerdMove *move;
-
-	if (herd_rights_read(sub))
-		ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("rows that are read with the rights of a view's owner cannot be "
-				"moved to the shards of table \"%s\"",
-				get_rel_name(target->relid)),
-			 errhint("Put them into a table before, or create the view with "
-				 "security_invoker.")));
-	move = new_move(planning, target, key ? "source" : "subquery");
-	move->producer = herd_tier1_read(sub);
-	if (move->producer != NULL && move->producer->in_txn)
-		move->producer = NULL;
-	if (move->producer == NULL)
-		move->local = plan_alone(sub, planning);
-	move->key = key;
-	if (key)
-		move->hash = format_procedure_qualified(hash);
-	return move;
-}
-
-HerdMove *herd_move_columns(HerdPlanning *planning, const HerdTable *target, Query *sub, Oid hash)
-{
-	HerdRemote *producer = herd_tier1_read(sub);
-	HerdMove *move;
-
-	if (producer == NULL || producer->in_txn)
-		return NULL;
-	move = new_move(planning, target, "groups");
-	move->producer = producer;
-	move->key = 1;
-	move->hash = format_procedure_qualified(hash);
-	return move;
-}
-
-static bool move_all(Query *query, const Search *s, const Choice *choice, HerdPlanning *planning,
-		     List **moves)
+static bool move_all(Query *query, const Search *s, const HerdHubChoice *choice,
+		     HerdPlanning *planning, List **moves)
 {
 	for (int i = 0; i < s->nitems; i++) {
 		HerdMove *move;
 
-		if (choice->fates[i] == STAYS)
+		if (choice->fates[i] == HERD_HUB_STAYS)
 			continue;
-		move = move_item(query, choice, i, &s->items[i], planning);
+		move = herd_hub_move_item(query, choice, i, &s->items[i], planning);
 		if (move == NULL)
 			return false;
 		*moves = lappend(*moves, move);
 	}
-	return move_sublinks(query, choice, planning, moves) && *moves != NIL;
+	return herd_hub_move_sublinks(query, choice, planning, moves) && *moves != NIL;
 }
 
-static bool try_choice(Query *query, const Search *s, const Choice *choice, HerdPlanning *planning)
+static bool try_choice(Query *query, const Search *s, const HerdHubChoice *choice,
+		       HerdPlanning *planning)
 {
 	Query *copy = copyObject(query);
 	int before = list_length(planning->moves);
@@ -786,7 +392,7 @@ static bool worth_moving(Search *s)
 bool herd_rewrite_moved(Query *query, HerdPlanning *planning)
 {
 	Search s = { .query = query, .level = { .query = query }, .bound = planning->bound };
-	Choice *choices;
+	HerdHubChoice *choices;
 	int n;
 
 	if (!herd_enable_moves || herd_rights_read(query) || query->commandType != CMD_SELECT ||
@@ -807,11 +413,11 @@ bool herd_rewrite_moved(Query *query, HerdPlanning *planning)
 
 /* -- writes ------------------------------------------------------------------------------------ */
 
-static bool target_stays(const Search *s, const Choice *choice)
+static bool target_stays(const Search *s, const HerdHubChoice *choice)
 {
 	for (int i = 0; i < s->nitems; i++)
 		if (s->items[i].varno == s->query->resultRelation)
-			return choice->fates[i] == STAYS;
+			return choice->fates[i] == HERD_HUB_STAYS;
 	return false;
 }
 
@@ -824,7 +430,7 @@ static bool move_sources(Query *query, HerdPlanning *planning, const HerdTable *
 		     .bound = planning->bound,
 		     .any_size = any_size };
 	HerdTerm key = { .query = query, .varno = query->resultRelation, .attno = table->keyattno };
-	Choice choice;
+	HerdHubChoice choice;
 
 	if (any_size && !(herd_bring_ctes(query, table, planning, moves) &&
 			  herd_bring_laterals(query, table, planning, moves)))
@@ -844,7 +450,7 @@ static bool move_rows(Query *query, HerdPlanning *planning, const HerdTable *tab
 	TargetEntry *tle = get_tle_by_resno(query->targetList, table->keyattno);
 	HerdLevel level = { .query = query };
 	Search s = { .query = query, .level = level, .bound = planning->bound };
-	Choice choice = { .target = table, .fates = { CUT } };
+	HerdHubChoice choice = { .target = table, .fates = { HERD_HUB_CUT } };
 	HerdTerm term;
 	HerdMove *move;
 
@@ -852,13 +458,14 @@ static bool move_rows(Query *query, HerdPlanning *planning, const HerdTable *tab
 	    rt_fetch(ref->rtindex, query->rtable)->rtekind != RTE_SUBQUERY || tle == NULL ||
 	    !herd_term_of(&level, (Node *)tle->expr, &term) || term.expr != NULL ||
 	    term.varno != ref->rtindex ||
-	    !OidIsValid(herd_key_hash_proc(table, column_type(query, term.varno, term.attno))))
+	    !OidIsValid(
+		    herd_key_hash_proc(table, herd_hub_column_type(query, term.varno, term.attno))))
 		return false;
 	collect_items(&s, (Node *)ref);
 	if (s.failed || s.nitems != 1 || s.items[0].table == NULL || !worth_moving(&s))
 		return false;
 	choice.columns[0] = term.attno;
-	move = move_item(query, &choice, 0, &s.items[0], planning);
+	move = herd_hub_move_item(query, &choice, 0, &s.items[0], planning);
 	if (move == NULL)
 		return false;
 	move->null_fails = true;
@@ -952,8 +559,8 @@ HerdRemote *herd_insert_moved_here(Query *original, HerdPlanning *planning)
 		key++;
 	if (key < 0 || !herd_columns_can_travel(select->targetList, false))
 		return NULL;
-	move = new_move(planning, table, "rows");
-	move->local = plan_alone(select, planning);
+	move = herd_hub_new_move(planning, table, "rows");
+	move->local = herd_hub_plan_alone(select, planning);
 	move->key = key + 1;
 	move->hash = format_procedure_qualified(herd_key_hash_proc(table, table->keytype));
 	move->null_fails = true;
