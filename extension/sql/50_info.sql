@@ -146,6 +146,9 @@ CREATE FUNCTION pg_catalog.relation_is_a_known_shard(regclass) RETURNS bool
 		JOIN pg_catalog.pg_class t ON t.oid = s.logicalrelid
 			AND t.relnamespace = c.relnamespace
 		WHERE c.oid = $1 AND t.oid <> c.oid) $$;
+-- Put before what clients ask of pg_class: src/plan/hide.h.
+CREATE FUNCTION citus_internal.shard_is_hidden(oid) RETURNS bool
+	LANGUAGE C STRICT STABLE PARALLEL SAFE COST 10 AS 'MODULE_PATHNAME', 'herd_shard_is_hidden_sql';
 CREATE FUNCTION pg_catalog.recover_prepared_transactions() RETURNS int
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_recover_prepared_sql';
 REVOKE EXECUTE ON FUNCTION pg_catalog.recover_prepared_transactions() FROM public;

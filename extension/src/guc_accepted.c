@@ -77,7 +77,6 @@ static const struct accepted_bool bools[] = {
 	{ "citus.select_opens_transaction_block", true, ITSELF },
 	{ "citus.subquery_pushdown", true, ALWAYS },
 	{ "citus.enable_statistics_collection", false, NOT_THERE },
-	{ "citus.override_table_visibility", true, NOT_THERE },
 };
 
 static const struct accepted_int ints[] = {
@@ -108,7 +107,6 @@ static const struct accepted_real reals[] = {
 };
 
 static const struct accepted_string strings[] = {
-	{ "citus.show_shards_for_app_name_prefixes", "", NOT_THERE },
 	{ "citus.superuser", "", ITSELF },
 };
 

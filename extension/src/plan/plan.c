@@ -27,6 +27,7 @@
 #include "plan/bring.h"
 #include "plan/fast.h"
 #include "plan/generic.h"
+#include "plan/hide.h"
 #include "plan/leaves.h"
 #include "plan/lift.h"
 #include "plan/merge.h"
@@ -652,6 +653,7 @@ static PlannedStmt *herd_planner(Query *parse, const char *source, int options, 
 	if (herd_ddl_shells_only() || herd_query_any_table(parse) == NULL) {
 		Query *packed = herd_packed_query(parse);
 
+		herd_hide_shards(parse, source);
 		herd_generic_saw(parse, source, bound);
 		if (packed != NULL)
 			return herd_pack_plan(parse, plan_here(packed, source, options, bound));
@@ -694,4 +696,5 @@ void herd_plan_init(void)
 	herd_scan_init();
 	herd_estimate_init();
 	herd_fast_init();
+	herd_hide_init();
 }

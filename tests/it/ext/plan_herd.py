@@ -87,6 +87,10 @@ class Herd:
         return psycopg.connect(host="127.0.0.1", port=self.cluster.ports[node],
                                dbname="postgres", **kw)
 
+    def connect_to_shards(self, node, **kw):
+        """A session that finds shards in pg_class: clients do not."""
+        return self.connect(node, options="-c citus.show_shards_for_app_name_prefixes=*", **kw)
+
     def load(self, tables=TABLES + AGGREGATES, distribute=DISTRIBUTE, rows=ROWS, first=None):
         """Both sets; first: what stands otherwise in the text of the distributed tables."""
         global PLAIN, DISTRIBUTED

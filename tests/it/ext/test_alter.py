@@ -139,7 +139,7 @@ def test_several_subcommands(con):
 def on_shards(herd, sql):
     found = []
     for node in (1, 2):
-        with herd.connect(node) as c:
+        with herd.connect_to_shards(node) as c:
             found += c.execute(sql).fetchall()
     return found
 

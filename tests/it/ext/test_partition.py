@@ -151,7 +151,7 @@ def test_failing(con, statement, message):
 
 def names(herd, node):
     """Indexes and constraints of the shards of a node, and the names they should have."""
-    with herd.connect(node) as c:
+    with herd.connect_to_shards(node) as c:
         found = c.execute("""
             select s.relname, i.relname from pg_index x join pg_class i on i.oid = x.indexrelid
             join pg_class s on s.oid = x.indrelid

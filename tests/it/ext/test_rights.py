@@ -315,7 +315,7 @@ def test_nobody_sees_what_a_view_hides(herd):
         # another session of the same user must not take over a plan of somebody else
         assert thief.execute("select k from mine order by k").fetchall() == [(1,)]
     for node in (1, 2):
-        with herd.connect(node, user="rights_user") as thief:
+        with herd.connect_to_shards(node, user="rights_user") as thief:
             thief.execute("set search_path = steal")
             names = [r[0] for r in thief.execute(
                 "select relname from pg_class where relname like 't\\_1%' "

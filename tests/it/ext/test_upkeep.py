@@ -16,7 +16,7 @@ def herd():
 
 def objects(herd, node, schema):
     """Name, table and target of what a node has."""
-    with herd.connect(node) as con:
+    with herd.connect_to_shards(node) as con:
         return con.execute(
             "select stxname, relname, stxstattarget from pg_statistic_ext s join pg_class c on "
             "c.oid = stxrelid where relnamespace = %s::regnamespace order by 1",
