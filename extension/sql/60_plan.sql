@@ -53,3 +53,15 @@ CREATE FUNCTION citus_internal.require_key(value anyelement, relation text) RETU
 	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'herd_require_key';
 CREATE FUNCTION citus_internal.in_shard(relation regclass, value "any", shard int) RETURNS bool
 	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'herd_in_shard';
+
+-- In statements with WHERE CURRENT OF: see plan/cursor.h.
+CREATE FUNCTION citus_internal.cursor_value(cursor text, relation oid, attribute int, anyelement)
+	RETURNS anyelement LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'herd_cursor_value';
+CREATE FUNCTION citus_internal.cursor_relation(cursor text, relation oid) RETURNS text
+	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'herd_cursor_relation';
+CREATE FUNCTION citus_internal.cursor_partition(cursor text, relation oid) RETURNS text
+	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'herd_cursor_partition';
+CREATE FUNCTION citus_internal.latest_rows(relation text, place tid) RETURNS tid[]
+	LANGUAGE C STRICT STABLE AS 'MODULE_PATHNAME', 'herd_latest_rows';
+CREATE FUNCTION citus_internal.is_table(relation oid, name text) RETURNS bool
+	LANGUAGE C STRICT STABLE AS 'MODULE_PATHNAME', 'herd_is_table';

@@ -2,6 +2,7 @@
 
 #include "access/htup_details.h"
 #include "access/transam.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "nodes/nodeFuncs.h"
@@ -156,4 +157,12 @@ bool herd_expr_of_session(Node *expr)
 bool herd_volatile(Node *expr)
 {
 	return contain_volatile_functions(expr) || herd_expr_stays_here(expr);
+}
+
+bool herd_func_is_of_shards(Oid func)
+{
+	const char *name = func >= FirstNormalObjectId ? get_func_name(func) : NULL;
+
+	return name != NULL && strcmp(name, "latest_rows") == 0 &&
+	       get_func_namespace(func) == get_namespace_oid("citus_internal", true);
 }

@@ -24,3 +24,6 @@ extern bool herd_expr_of_session(Node *expr);
 
 /* herd_expr_stays_here, or volatile at all: once per row, and in one place. */
 extern bool herd_volatile(Node *expr);
+
+/* A function of ours that means something on the node of a shard only: plan/cursor.h. */
+extern bool herd_func_is_of_shards(Oid func);

@@ -70,7 +70,8 @@ static bool has_nonconstant_walker(Node *node, void *context)
 	case T_Query:
 		return true;
 	case T_FuncExpr:
-		if (((FuncExpr *)node)->funcretset)
+		if (((FuncExpr *)node)->funcretset ||
+		    herd_func_is_of_shards(((FuncExpr *)node)->funcid))
 			return true;
 		break;
 	case T_OpExpr:

@@ -25,6 +25,7 @@
 #include "move/pack.h"
 #include "move/scan.h"
 #include "plan/bring.h"
+#include "plan/cursor.h"
 #include "plan/fast.h"
 #include "plan/generic.h"
 #include "plan/hide.h"
@@ -55,6 +56,9 @@ Datum herd_remote_rows(PG_FUNCTION_ARGS)
 			errmsg("citus_internal.remote_rows cannot be called")));
 	PG_RETURN_NULL();
 }
+
+static PlannedStmt *herd_planner(Query *parse, const char *source, int options,
+				 ParamListInfo bound);
 
 static PlannedStmt *plan_here(Query *query, const char *source, int options, ParamListInfo bound)
 {
@@ -188,10 +192,6 @@ static bool check_walker(Node *node, void *context)
 
 	if (node == NULL)
 		return false;
-	if (IsA(node, CurrentOfExpr))
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("WHERE CURRENT OF is not supported on distributed tables"),
-				errhint("Name the row by its primary key.")));
 	if (IsA(node, Aggref) && herd_agg_is_internal(((Aggref *)node)->aggfnoid))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				errmsg("citus_internal.combine_agg can only be called by plans of "
@@ -640,6 +640,21 @@ static PlannedStmt *plan_router(Query *query, int options)
 	return remote ? plan_remote(query, remote, &rels, options) : NULL;
 }
 
+/* The query of a cursor carries what finds its current row: NULL if it has none of a table. */
+static PlannedStmt *plan_cursor(Query *parse, const char *source, int options, ParamListInfo bound)
+{
+	List *carried = NIL;
+	Query *located = herd_cursor_locate(parse, bound, &carried);
+	PlannedStmt *stmt;
+
+	if (located == NULL)
+		return NULL;
+	stmt = herd_planner(located, source, options & ~(CURSOR_OPT_FAST_PLAN | CURSOR_OPT_SCROLL),
+			    bound);
+	herd_cursor_plan(stmt, parse, carried, options & CURSOR_OPT_SCROLL);
+	return stmt;
+}
+
 static PlannedStmt *herd_planner(Query *parse, const char *source, int options, ParamListInfo bound)
 {
 	HerdPlanning planning = { .bound = bound,
@@ -661,6 +676,13 @@ static PlannedStmt *herd_planner(Query *parse, const char *source, int options, 
 		return stmt != NULL ? stmt : plan_here(parse, source, options, bound);
 	}
 	herd_insert_condition(parse);
+	herd_cursor_replace(parse);
+	if (options & CURSOR_OPT_FAST_PLAN)
+		stmt = plan_cursor(parse, source, options, bound);
+	if (stmt != NULL) {
+		stmt->invalItems = list_concat(stmt->invalItems, depends);
+		return stmt;
+	}
 	/* its plans know nothing of functions */
 	if (depends == NIL)
 		stmt = herd_fast_plan(parse, source, options, plan_router);
@@ -690,6 +712,7 @@ void herd_plan_init(void)
 	herd_remote_init();
 	herd_insert_init();
 	herd_hold_init();
+	herd_cursor_init();
 	herd_load_init();
 	herd_result_scan_init();
 	herd_pack_init();
