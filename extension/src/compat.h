@@ -6,6 +6,7 @@
 
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "nodes/parsenodes.h"
@@ -45,6 +46,38 @@
 #define herd_run_executor(query) ExecutorRun((query), ForwardScanDirection, 0)
 #else
 #define herd_run_executor(query) ExecutorRun((query), ForwardScanDirection, 0, true)
+#endif
+
+#if PG_VERSION_NUM >= 170000
+#define herd_may_maintain(relid, userid)                                                           \
+	(pg_class_aclcheck((relid), (userid), ACL_MAINTAIN) == ACLCHECK_OK)
+#define HERD_MAY_MAINTAIN_SQL "has_table_privilege(c.oid, 'MAINTAIN')"
+#else
+#define herd_may_maintain(relid, userid) herd_owns_relation((relid), (userid))
+#define HERD_MAY_MAINTAIN_SQL "pg_has_role(relowner, 'USAGE')"
+#endif
+
+/* NOT NULL of a table is a constraint with a name since PostgreSQL 18. */
+#ifndef CONSTRAINT_NOTNULL
+#define CONSTRAINT_NOTNULL 'n'
+#endif
+#if PG_VERSION_NUM >= 180000
+#define HERD_NAMED_NOT_NULL true
+#else
+#define HERD_NAMED_NOT_NULL false
+#endif
+
+/* RETURNING names the row before or after the write: PostgreSQL 18. */
+#if PG_VERSION_NUM >= 180000
+#define herd_returns_old(var) ((var)->varreturningtype == VAR_RETURNING_OLD)
+#define herd_copy_returned_row(to, from) ((to)->varreturningtype = (from)->varreturningtype)
+#define herd_copy_returning_names(to, from)                                                        \
+	((to)->returningOldAlias = (from)->returningOldAlias,                                      \
+	 (to)->returningNewAlias = (from)->returningNewAlias)
+#else
+#define herd_returns_old(var) false
+#define herd_copy_returned_row(to, from) ((void)0)
+#define herd_copy_returning_names(to, from) ((void)0)
 #endif
 
 #if PG_VERSION_NUM >= 170000

@@ -248,15 +248,18 @@ static Node *unless_null_row(Var *var, Expr *value)
 	CaseExpr *expr = makeNode(CaseExpr);
 	CaseWhen *when = makeNode(CaseWhen);
 	NullTest *test = makeNode(NullTest);
+	Var *tid = makeVar(var->varno, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid,
+			   var->varlevelsup);
 
-	test->arg = (Expr *)makeVar(var->varno, SelfItemPointerAttributeNumber, TIDOID, -1,
-				    InvalidOid, var->varlevelsup);
+	herd_copy_returned_row(tid, var);
+	test->arg = (Expr *)tid;
 	test->nulltesttype = IS_NOT_NULL;
 	test->location = -1;
 	when->expr = (Expr *)test;
 	when->result = value;
 	when->location = -1;
 	expr->casetype = var->vartype;
+	expr->casecollid = var->varcollid;
 	expr->args = list_make1(when);
 	expr->defresult = (Expr *)makeNullConst(var->vartype, -1, InvalidOid);
 	expr->location = -1;
@@ -272,14 +275,16 @@ static Node *expand_row(Var *var, Oid relid, bool real)
 
 	for (int i = 0; i < desc->natts; i++) {
 		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Var *column;
 
-		if (att->attisdropped)
+		if (att->attisdropped) {
 			row->args = lappend(row->args, makeNullConst(INT4OID, -1, InvalidOid));
-		else
-			row->args =
-				lappend(row->args, makeVar(var->varno, att->attnum, att->atttypid,
-							   att->atttypmod, att->attcollation,
-							   var->varlevelsup));
+			continue;
+		}
+		column = makeVar(var->varno, att->attnum, att->atttypid, att->atttypmod,
+				 att->attcollation, var->varlevelsup);
+		herd_copy_returned_row(column, var);
+		row->args = lappend(row->args, column);
 	}
 	row->row_typeid = var->vartype;
 	row->row_format = COERCE_EXPLICIT_CAST;
@@ -382,6 +387,24 @@ static Node *oids_of_tables(OpExpr *op, List *queries)
 	return (Node *)copy;
 }
 
+#if PG_VERSION_NUM >= 180000
+/* A column of a view in RETURNING, of the old or new row, which may not be there. */
+static Node *of_returned_row(const ReturningExpr *expr, List *queries)
+{
+	const Query *query = list_nth(queries, expr->retlevelsup);
+	Var row = { .xpr.type = T_Var,
+		    .varno = query->resultRelation,
+		    .varlevelsup = expr->retlevelsup,
+		    .varreturningtype = expr->retold ? VAR_RETURNING_OLD : VAR_RETURNING_NEW,
+		    /* the row of a view is printed without its type */
+		    .vartype = IsA(expr->retexpr, RowExpr) ? RECORDOID
+							   : exprType((Node *)expr->retexpr),
+		    .varcollid = exprCollation((Node *)expr->retexpr) };
+
+	return unless_null_row(&row, expr->retexpr);
+}
+#endif
+
 static Node *expand_rows_mutator(Node *node, void *context)
 {
 	List *queries = context; /* innermost first */
@@ -396,6 +419,11 @@ static Node *expand_rows_mutator(Node *node, void *context)
 	}
 	if (IsA(node, OpExpr))
 		node = oids_of_tables((OpExpr *)node, queries);
+#if PG_VERSION_NUM >= 180000
+	if (IsA(node, ReturningExpr))
+		return expression_tree_mutator(of_returned_row((ReturningExpr *)node, queries),
+					       expand_rows_mutator, context);
+#endif
 	if (IsA(node, RelabelType) && ((RelabelType *)node)->resulttype == REGCLASSOID &&
 	    IsA(((RelabelType *)node)->arg, Var)) {
 		Var *var = (Var *)((RelabelType *)node)->arg;

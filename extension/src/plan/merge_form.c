@@ -206,6 +206,7 @@ HerdMergeParts herd_merge_parts(const Query *parse, HerdPlanning *planning)
 	query->canSetTag = true;
 	query->mergeActionList = (List *)normal_mutator((Node *)parse->mergeActionList, &cxt);
 	query->returningList = (List *)normal_mutator((Node *)parse->returningList, &cxt);
+	herd_copy_returning_names(query, parse);
 	query->resultRelation = HERD_MERGE_TARGET;
 	query->hasSubLinks = parse->hasSubLinks;
 	m.source = source_query(parse, cxt.columns);

@@ -717,6 +717,12 @@ static Node *returning_mutator(Node *node, void *context)
 		var->varattno = var->varattnosyn = var->varattno + cxt->h->returned;
 		return (Node *)var;
 	}
+	if (IsA(node, Var) && ((Var *)node)->varlevelsup == (Index)cxt->depth &&
+	    herd_returns_old((Var *)node) && cxt->h->rekeys)
+		herd_merge_refuse(cxt->h->m,
+				  "RETURNING reads the old row, which is deleted where it was when "
+				  "it moves.",
+				  "Read it in a statement before.");
 	if (IsA(node, Query)) {
 		Query *result;
 
@@ -771,6 +777,7 @@ static HerdRemote *make_remote(Here *h)
 
 		query->returningList =
 			(List *)returning_mutator((Node *)m->query->returningList, &cxt);
+		herd_copy_returning_names(query, m->query);
 		query->hasSubLinks = m->query->hasSubLinks;
 		if (!herd_bring_sublinks(query, m->table, m->planning, &moves))
 			herd_merge_refuse(m, "RETURNING has a subquery that cannot be sent.",

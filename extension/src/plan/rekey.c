@@ -18,6 +18,7 @@
 #include "utils/rel.h"
 
 #include "attach/attach.h"
+#include "compat.h"
 #include "plan/rekey.h"
 
 static void refuse(const HerdTable *table, const char *why)
@@ -70,7 +71,8 @@ static bool foreign_var_walker(Node *node, void *context)
 	if (node == NULL)
 		return false;
 	if (IsA(node, Var))
-		return ((Var *)node)->varno != *(int *)context || ((Var *)node)->varattno <= 0;
+		return ((Var *)node)->varno != *(int *)context || ((Var *)node)->varattno <= 0 ||
+		       herd_returns_old((Var *)node);
 	return IsA(node, SubLink) || expression_tree_walker(node, foreign_var_walker, context);
 }
 
@@ -102,7 +104,7 @@ static void check(const Query *update, const HerdTable *table)
 	if (contain_volatile_functions((Node *)update->targetList))
 		refuse(table, "The new values come from a volatile function.");
 	if (foreign_var_walker((Node *)update->returningList, &target))
-		refuse(table, "RETURNING names something else than columns of the table.");
+		refuse(table, "RETURNING names something else than columns of the new row.");
 	if (update->cteList != NIL || update->withCheckOptions != NIL)
 		refuse(table, "The UPDATE has a WITH clause or a check option.");
 	herd_rekey_check(table);
@@ -206,6 +208,7 @@ Query *herd_rekey(const Query *update, const HerdTable *table)
 #endif
 	insert->jointree = makeFromExpr(list_make1(ref), NULL);
 	insert->returningList = copyObject(update->returningList);
+	herd_copy_returning_names(insert, update);
 	ChangeVarNodes((Node *)insert->returningList, update->resultRelation, 1, 0);
 	return insert;
 }
