@@ -3,6 +3,8 @@
  */
 #include "ddl/utility.h"
 
+#include "compat.h"
+
 #include "access/genam.h"
 #include "access/relation.h"
 #include "attach/attach.h"
@@ -26,9 +28,9 @@ enum how {
 	HOW_SAME,       /* the same text with the shard's name */
 	HOW_SHELL_ONLY, /* shards have nothing of it */
 	HOW_ADD_CONSTRAINT,
-	HOW_DROP_CONSTRAINT,
-	HOW_ADD_COLUMN, /* with constraints, which have names of their own on shards */
-	HOW_INDEX       /* names an index of the table */
+	HOW_NAMED_CONSTRAINT, /* DROP, VALIDATE, ALTER CONSTRAINT */
+	HOW_ADD_COLUMN,       /* with constraints, which have names of their own on shards */
+	HOW_INDEX             /* names an index of the table */
 };
 
 static enum how how_to_type(AlterTableType type)
@@ -51,6 +53,9 @@ static enum how how_to_type(AlterTableType type)
 	case AT_SetAccessMethod:
 	case AT_SetTableSpace:
 	case AT_DropExpression:
+#if PG_VERSION_NUM >= 170000
+	case AT_SetExpression:
+#endif
 	case AT_ChangeOwner:
 	case AT_EnableTrigAll:
 	case AT_EnableTrigUser:
@@ -73,7 +78,8 @@ static enum how how_to_type(AlterTableType type)
 		return HOW_ADD_CONSTRAINT;
 	case AT_DropConstraint:
 	case AT_ValidateConstraint:
-		return HOW_DROP_CONSTRAINT;
+	case AT_AlterConstraint:
+		return HOW_NAMED_CONSTRAINT;
 	default:
 		return HOW_REFUSE;
 	}
@@ -192,33 +198,86 @@ static void add_constraints(HerdUtility *u, const HerdTable *table, List *before
 	herd_utility_spread(u, others, shards);
 }
 
-/* DROP or VALIDATE CONSTRAINT; looked up before it is gone. */
+#if PG_VERSION_NUM >= 180000
+typedef ATAlterConstraint AlteredConstraint;
+#define alters_enforcement(con) ((con)->alterEnforceability)
+#define is_enforced(con) ((con)->is_enforced)
+#define alters_deferring(con) ((con)->alterDeferrability)
+#define alters_foreign_key(con) ((con)->alterEnforceability || (con)->alterDeferrability)
+#else
+typedef Constraint AlteredConstraint;
+#define alters_enforcement(con) false
+#define is_enforced(con) true
+#define alters_deferring(con) true
+#define alters_foreign_key(con) true
+#endif
+
+static const char *constraint_of(const AlterTableCmd *cmd)
+{
+	return cmd->subtype == AT_AlterConstraint ? ((AlteredConstraint *)cmd->def)->conname
+						  : cmd->name;
+}
+
+/* What becomes of a constraint that has the name on the shard. */
+static char *constraint_form(const AlterTableCmd *cmd, const char *name)
+{
+	const AlteredConstraint *con = (const AlteredConstraint *)cmd->def;
+	const char *cascade = cmd->behavior == DROP_CASCADE ? " CASCADE" : "";
+
+	if (cmd->subtype == AT_ValidateConstraint)
+		return psprintf("VALIDATE CONSTRAINT %s", quote_identifier(name));
+	if (cmd->subtype == AT_DropConstraint)
+		return psprintf("DROP CONSTRAINT IF EXISTS %s%s", quote_identifier(name), cascade);
+	if (!alters_foreign_key(con))
+		return NULL; /* whether it is inherited: shards have no children */
+	return psprintf("ALTER CONSTRAINT %s%s%s", quote_identifier(name),
+			!alters_deferring(con) ? ""
+			: !con->deferrable     ? " NOT DEFERRABLE"
+			: con->initdeferred    ? " DEFERRABLE INITIALLY DEFERRED"
+					       : " DEFERRABLE INITIALLY IMMEDIATE",
+			!alters_enforcement(con) ? ""
+			: is_enforced(con)       ? " ENFORCED"
+						 : " NOT ENFORCED");
+}
+
+/* NOT NULL constraints have other names on shards. */
+static char *not_null_form(const AlterTableCmd *cmd, Oid relid, HeapTuple constraint)
+{
+	bool isnull;
+	Datum key = SysCacheGetAttr(CONSTROID, constraint, Anum_pg_constraint_conkey, &isnull);
+	char *column;
+
+	if (cmd->subtype == AT_AlterConstraint)
+		return NULL;
+	column = get_attname(relid, ((int16 *)ARR_DATA_PTR(DatumGetArrayTypeP(key)))[0], false);
+	return psprintf("ALTER COLUMN %s %s NOT NULL", quote_identifier(column),
+			cmd->subtype == AT_ValidateConstraint ? "SET" : "DROP");
+}
+
+/* DROP, VALIDATE or ALTER CONSTRAINT; looked up before it is gone. */
 static List *named_constraint(const HerdTable *table, const AlterTableCmd *cmd)
 {
-	Oid oid = get_relation_constraint_oid(table->relid, cmd->name, true);
-	bool check = false;
+	const char *name = constraint_of(cmd);
+	Oid oid = get_relation_constraint_oid(table->relid, name, true);
+	HeapTuple tuple =
+		OidIsValid(oid) ? SearchSysCache1(CONSTROID, ObjectIdGetDatum(oid)) : NULL;
+	char kind = HeapTupleIsValid(tuple) ? ((Form_pg_constraint)GETSTRUCT(tuple))->contype : 0;
 	List *out = NIL;
 	ListCell *lc;
 
-	if (OidIsValid(oid)) {
-		HeapTuple tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(oid));
-
-		check = ((Form_pg_constraint)GETSTRUCT(tuple))->contype == CONSTRAINT_CHECK;
-		ReleaseSysCache(tuple);
-	}
 	foreach (lc, herd_utility_local_shards(table)) {
 		uint64 shardid = *(uint64 *)lfirst(lc);
-		char *name = check ? cmd->name : herd_shape_member_name(cmd->name, shardid);
+		const char *member =
+			kind == CONSTRAINT_CHECK ? name : herd_shape_member_name(name, shardid);
+		char *form = kind == CONSTRAINT_NOTNULL ? not_null_form(cmd, table->relid, tuple)
+							: constraint_form(cmd, member);
 
-		out = lappend(out,
-			      psprintf("ALTER TABLE %s %s %s%s",
-				       herd_shape_name(table->relid, shardid),
-				       cmd->subtype == AT_ValidateConstraint ? "VALIDATE CONSTRAINT"
-									     : "DROP CONSTRAINT IF "
-									       "EXISTS",
-				       quote_identifier(name),
-				       cmd->behavior == DROP_CASCADE ? " CASCADE" : ""));
+		if (form != NULL)
+			out = lappend(out, psprintf("ALTER TABLE %s %s",
+						    herd_shape_name(table->relid, shardid), form));
 	}
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
 	return out;
 }
 
@@ -358,7 +417,7 @@ bool herd_utility_alter_table(HerdUtility *u)
 	}
 	others = list_make1(
 		herd_utility_splice(u, stmt->relation->location, herd_shape_name(table->relid, 0)));
-	if (how == HOW_DROP_CONSTRAINT)
+	if (how == HOW_NAMED_CONSTRAINT)
 		foreach (lc, stmt->cmds)
 			shards = list_concat(shards, named_constraint(table, lfirst(lc)));
 	if (how == HOW_SAME)
@@ -417,10 +476,24 @@ static bool rename_index(HerdUtility *u, RenameStmt *stmt)
 	return true;
 }
 
+static char constraint_kind(Oid constraintid)
+{
+	HeapTuple tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraintid));
+	char kind = 0;
+
+	if (HeapTupleIsValid(tuple)) {
+		kind = ((Form_pg_constraint)GETSTRUCT(tuple))->contype;
+		ReleaseSysCache(tuple);
+	}
+	return kind;
+}
+
+/* NULL: shards have another name for it. */
 static char *rename_for_shard(const HerdUtility *u, const RenameStmt *stmt, const HerdTable *table,
 			      uint64 shardid)
 {
 	char *shard = herd_shape_name(table->relid, shardid);
+	char kind;
 	Oid oid;
 
 	switch (stmt->renameType) {
@@ -429,10 +502,11 @@ static char *rename_for_shard(const HerdUtility *u, const RenameStmt *stmt, cons
 				quote_identifier(herd_shard_name(stmt->newname, shardid)));
 	case OBJECT_TABCONSTRAINT:
 		oid = get_relation_constraint_oid(table->relid, stmt->subname, true);
-		if (OidIsValid(oid) && herd_sql_int("SELECT count(*) FROM pg_constraint WHERE oid "
-						    "= %u AND contype = 'c'",
-						    oid) > 0)
+		kind = constraint_kind(oid);
+		if (kind == CONSTRAINT_CHECK)
 			break;
+		if (kind == CONSTRAINT_NOTNULL)
+			return NULL;
 		return psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", shard,
 				quote_identifier(herd_shard_name(stmt->subname, shardid)),
 				quote_identifier(herd_shard_name(stmt->newname, shardid)));
@@ -462,8 +536,12 @@ bool herd_utility_rename(HerdUtility *u)
 	herd_utility_require_origin(u);
 	command =
 		herd_utility_splice(u, stmt->relation->location, herd_shape_name(table->relid, 0));
-	foreach (lc, herd_utility_local_shards(table))
-		shards = lappend(shards, rename_for_shard(u, stmt, table, *(uint64 *)lfirst(lc)));
+	foreach (lc, herd_utility_local_shards(table)) {
+		char *sql = rename_for_shard(u, stmt, table, *(uint64 *)lfirst(lc));
+
+		if (sql != NULL)
+			shards = lappend(shards, sql);
+	}
 	herd_utility_run_shell(u);
 	herd_utility_spread(u, list_make1(command), shards);
 	return true;

@@ -101,12 +101,15 @@ List *herd_partition_constraints(Oid relid)
 	List *out = NIL;
 	ListCell *lp, *lc;
 
-	/* those of partitions first: the parent's then take them as theirs, under their names */
+	/*
+	 * Those of partitions first: the parent's then take them as theirs, under their names. NOT
+	 * NULL before the primary key, which would bring one with a name of its own.
+	 */
 	foreach (lp, herd_partition_tree_up(relid))
 		foreach (lc, herd_sql_rows("SELECT oid::text FROM pg_constraint WHERE conrelid = "
 					   "%u AND (contype IN ('p', 'u', 'x') OR (contype IN "
-					   "('c', 'f') AND conparentid = 0 AND coninhcount = 0)) "
-					   "ORDER BY oid",
+					   "('c', 'f', 'n') AND conparentid = 0 AND coninhcount = "
+					   "0)) ORDER BY contype <> 'n', oid",
 					   lfirst_oid(lp)))
 			out = lappend_oid(out, atooid(((char **)lfirst(lc))[0]));
 	return out;

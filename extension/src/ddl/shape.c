@@ -152,6 +152,38 @@ static void append_default(StringInfo out, Relation rel, Form_pg_attribute att, 
 				 deparse_expression(expr, context, false, false));
 }
 
+static char *constraint_text(Oid constraintid)
+{
+	return TextDatumGetCString(
+		DirectFunctionCall1(pg_get_constraintdef, ObjectIdGetDatum(constraintid)));
+}
+
+/* Only those of shells have names that somebody uses. */
+static void append_name(StringInfo out, Oid constraintid, bool shell)
+{
+	if (shell)
+		appendStringInfo(out, "CONSTRAINT %s ",
+				 quote_identifier(get_constraint_name(constraintid)));
+}
+
+/* A NOT NULL constraint that cannot be said beside its column: with a name, or NO INHERIT. */
+static void append_not_nulls(StringInfo out, Relation rel, bool shell)
+{
+	ListCell *lc;
+
+	if (!HERD_NAMED_NOT_NULL)
+		return;
+	foreach (lc, herd_sql_rows("SELECT oid::text FROM pg_catalog.pg_constraint WHERE conrelid "
+				   "= %u AND contype = 'n' ORDER BY conkey",
+				   RelationGetRelid(rel))) {
+		Oid oid = atooid(((char **)lfirst(lc))[0]);
+
+		appendStringInfoString(out, ", ");
+		append_name(out, oid, shell);
+		appendStringInfoString(out, constraint_text(oid));
+	}
+}
+
 static void append_column(StringInfo out, Relation rel, Form_pg_attribute att, bool shell)
 {
 	appendStringInfo(
@@ -170,7 +202,7 @@ static void append_column(StringInfo out, Relation rel, Form_pg_attribute att, b
 	} else if (att->atthasdef) {
 		append_default(out, rel, att, shell);
 	}
-	if (att->attnotnull)
+	if (att->attnotnull && !HERD_NAMED_NOT_NULL)
 		appendStringInfoString(out, " NOT NULL");
 }
 
@@ -185,12 +217,6 @@ char *herd_shape_column(Oid relid, AttrNumber attno)
 	herd_shape_end(level);
 	relation_close(rel, AccessShareLock);
 	return out.data;
-}
-
-static char *constraint_text(Oid constraintid)
-{
-	return TextDatumGetCString(
-		DirectFunctionCall1(pg_get_constraintdef, ObjectIdGetDatum(constraintid)));
 }
 
 static void append_checks(StringInfo out, Relation rel)
@@ -246,6 +272,7 @@ char *herd_shape_create(Oid relid, uint64 shardid)
 		ereport(ERROR,
 			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 			 errmsg("table \"%s\" has no columns", RelationGetRelationName(rel))));
+	append_not_nulls(&out, rel, shardid == 0);
 	append_checks(&out, rel);
 	appendStringInfo(&out, ")%s", herd_partition_clause(relid));
 	if (OidIsValid(rel->rd_rel->relam))
@@ -363,9 +390,13 @@ char *herd_shape_constraint(Oid constraintid, uint64 shardid)
 	/* Names of check constraints are the table's own; the others share the schema's. */
 	if (con->contype != CONSTRAINT_CHECK)
 		name = herd_shape_member_name(name, shardid);
-	sql = psprintf("ALTER TABLE %s ADD CONSTRAINT %s %s",
-		       herd_shape_name(con->conrelid, shardid), quote_identifier(name),
-		       constraint_text(constraintid));
+	if (con->contype == CONSTRAINT_NOTNULL && shardid)
+		sql = psprintf("ALTER TABLE %s ADD %s", herd_shape_name(con->conrelid, shardid),
+			       constraint_text(constraintid));
+	else
+		sql = psprintf("ALTER TABLE %s ADD CONSTRAINT %s %s",
+			       herd_shape_name(con->conrelid, shardid), quote_identifier(name),
+			       constraint_text(constraintid));
 	if (con->contype == CONSTRAINT_FOREIGN && shardid) {
 		AlterTableStmt *stmt = castNode(AlterTableStmt, parse_one(sql));
 		Constraint *def =
