@@ -9,6 +9,7 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/event_trigger.h"
+#include "compat.h"
 #include "conn/conn.h"
 #include "ddl/local.h"
 #include "ddl/shape.h"
@@ -144,8 +145,8 @@ static List *own_tables(void)
 	ListCell *lc;
 
 	foreach (lc, herd_sql_rows("SELECT logicalrelid::oid FROM pg_dist_partition p JOIN "
-				   "pg_class c ON c.oid = logicalrelid WHERE relkind = 'r' AND "
-				   "pg_has_role(relowner, 'USAGE') ORDER BY 1")) {
+				   "pg_class c ON c.oid = logicalrelid WHERE relkind = 'r' "
+				   "AND " HERD_MAY_MAINTAIN_SQL " ORDER BY 1")) {
 		const HerdTable *table = herd_table_get(atooid(((char **)lfirst(lc))[0]));
 
 		if (table)

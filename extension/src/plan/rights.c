@@ -17,7 +17,7 @@
 #include "compat.h"
 #include "plan/rewrite.h"
 
-static Oid owner_of(Oid relid)
+Oid herd_relation_owner(Oid relid)
 {
 	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Oid owner;
@@ -104,7 +104,7 @@ static void look_at_table(HerdRights *rights, const List *rtes, const List *perm
 	if (same)
 		add(rights, relid, role);
 	else if (!policies)
-		add(rights, relid, owner_of(relid));
+		add(rights, relid, herd_relation_owner(relid));
 	else
 		ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

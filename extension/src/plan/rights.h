@@ -35,5 +35,8 @@ extern bool herd_rights_read(Query *query);
 /* Raises when the text of the query would have values that run code of users when they are read. */
 extern void herd_rights_check_values(Query *query);
 
+/* The role that owns the relation. */
+extern Oid herd_relation_owner(Oid relid);
+
 /* True when rights on the relation are checked as another role than the user. */
 extern bool herd_rights_foreign(const Query *query, RangeTblEntry *rte);

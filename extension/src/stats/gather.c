@@ -24,6 +24,7 @@
 #include "compat.h"
 #include "ddl/shape.h"
 #include "exec/exec.h"
+#include "plan/rights.h"
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_gather_statistics);
 
@@ -496,8 +497,16 @@ void herd_stats_gather(const HerdTable *table, bool rows, bool wait)
 	MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "herd statistics",
 						     ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(memory);
+	int sec;
+	Oid user;
 
+	/* Who may maintain the table need not be allowed to read it: the owner's rights count. */
+	GetUserIdAndSecContext(&user, &sec);
+	if (!herd_owns_relation(table->relid, user))
+		SetUserIdAndSecContext(herd_relation_owner(table->relid),
+				       sec | SECURITY_RESTRICTED_OPERATION);
 	gather(table, rows, wait);
+	SetUserIdAndSecContext(user, sec);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(memory);
 	CommandCounterIncrement();
@@ -511,7 +520,7 @@ Datum herd_gather_statistics(PG_FUNCTION_ARGS)
 
 	if (table == NULL)
 		PG_RETURN_VOID();
-	if (!herd_owns_relation(relid, GetUserId()) && !superuser())
+	if (!herd_may_maintain(relid, GetUserId()) && !superuser())
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
 	herd_stats_gather(table, PG_GETARG_BOOL(1), false);
 	PG_RETURN_VOID();
