@@ -366,9 +366,12 @@ static void let_go_of_server(struct herd_client *c)
 
 	if (!s || (c->split && herd_split_keep_server(c)) || herd_session_keep_server(c))
 		return;
+	bool clean =
+		s->ready && s->tx == 'I' && herd_flight_idle(&s->flight) && !herd_server_midway(s);
+
 	c->server = NULL;
 	s->client = NULL;
-	if (s->ready && s->tx == 'I' && herd_flight_idle(&s->flight)) {
+	if (clean) {
 		herd_server_release(c->w, s);
 		return;
 	}

@@ -710,6 +710,14 @@ static enum fate one_message(struct up *u)
 		herd_client_fail(c, "08P01", "packet too large");
 		return CLOSED;
 	}
+	/*
+	 * Flush and CopyDone have no answer, but for an error when they are malformed: it would
+	 * meet whoever has the server then, and the server would ignore that one's requests.
+	 */
+	if ((u->h.type == 'H' || u->h.type == 'c') && u->h.len > 0) {
+		herd_client_fail(c, "08P01", "invalid message format");
+		return CLOSED;
+	}
 	if (c->skip_to_sync) {
 		if (u->h.type != 'S')
 			return drop(u);

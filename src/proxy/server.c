@@ -535,10 +535,24 @@ static void logged_in(struct herd_worker *w, struct herd_server *s)
 	next_step(w, s);
 }
 
+bool herd_server_midway(struct herd_server *s)
+{
+	const struct herd_client *c = s->client;
+
+	herd_conn_settle(&s->conn);
+	return herd_conn_blocked(&s->conn) || (c && c->pass_left > 0 && !c->pass_drop);
+}
+
 void herd_server_release(struct herd_worker *w, struct herd_server *s)
 {
 	const char *reset = herd_session_reset_query(w, s);
 
+	if (herd_server_midway(s)) {
+		/* COPY data behind a COPY that failed, say: the rest of it is for nobody. */
+		s->ready = false;
+		if (s->client)
+			s->client->pass_drop = true;
+	}
 	if (s->client)
 		s->client->server = NULL;
 	s->client = NULL;
@@ -660,6 +674,35 @@ static bool own_round_over(struct herd_worker *w, struct herd_server *s)
 	}
 }
 
+/* The connection ended while no client had it. */
+static void ended(struct herd_worker *w, struct herd_server *s)
+{
+	int state = atomic_load(&s->state);
+	const char *text = s->error_text ? s->error_text : "server closed the connection";
+
+	herd_pool_suspect(w, s, s->login_done);
+	if (!s->login_done || state == HERD_SERVER_SETUP || state == HERD_SERVER_VERIFY ||
+	    state == HERD_SERVER_POLL)
+		fail(w, s, s->error_text ? s->error_state : "08001", text);
+	else
+		herd_server_drop(w, s, text);
+}
+
+/*
+ * An idle server says what nobody asked for: its end, mostly. Whatever else it is, what it says to
+ * the next client could not be trusted.
+ */
+static bool unasked(struct herd_worker *w, struct herd_server *s, char type, const void *body,
+		    size_t n)
+{
+	if (type == 'E')
+		take_error(s, body, n);
+	else
+		herd_str_set(&s->error_text, "unexpected message of an idle server");
+	ended(w, s);
+	return false;
+}
+
 /* One message while no client is linked. False: s is gone or given away. */
 static bool own_message(struct herd_worker *w, struct herd_server *s, char type, const void *body,
 			size_t n)
@@ -668,6 +711,8 @@ static bool own_message(struct herd_worker *w, struct herd_server *s, char type,
 
 	if (atomic_load(&s->state) == HERD_SERVER_HUB)
 		return herd_hub_message(w, s, type, body, n);
+	if (atomic_load(&s->state) == HERD_SERVER_IDLE && !strchr("SNA", type))
+		return unasked(w, s, type, body, n);
 	switch (type) {
 	case 'R':
 		if (herd_server_auth(w, s, body, n, &err) < 0) {
@@ -703,20 +748,6 @@ static bool own_message(struct herd_worker *w, struct herd_server *s, char type,
 	default:
 		return true; /* notices and results of what we asked */
 	}
-}
-
-/* The connection ended while no client had it. */
-static void ended(struct herd_worker *w, struct herd_server *s)
-{
-	int state = atomic_load(&s->state);
-	const char *text = s->error_text ? s->error_text : "server closed the connection";
-
-	herd_pool_suspect(w, s, s->login_done);
-	if (!s->login_done || state == HERD_SERVER_SETUP || state == HERD_SERVER_VERIFY ||
-	    state == HERD_SERVER_POLL)
-		fail(w, s, s->error_text ? s->error_state : "08001", text);
-	else
-		herd_server_drop(w, s, text);
 }
 
 /* Reads and handles messages of our own conversation. False: s is gone or given away. */

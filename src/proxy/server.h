@@ -122,6 +122,11 @@ void herd_server_open_for(struct herd_worker *w, struct herd_pool *p, struct her
 void herd_server_event(struct herd_worker *w, struct herd_server *s);
 /* Makes it this worker's (which holds it exclusively): moves the registration when needed. */
 int herd_server_adopt(struct herd_worker *w, struct herd_server *s);
+/*
+ * Is something of its client's on its way to the server that no answer tells the end of: the rest
+ * of a message that began, or what it did not read yet? The next client must not have it then.
+ */
+bool herd_server_midway(struct herd_server *s);
 /* The client is done with it. */
 void herd_server_release(struct herd_worker *w, struct herd_server *s);
 /* Says goodbye and frees it. Its pool has forgotten it (herd_pool_lost) or never counted it. */

@@ -570,7 +570,8 @@ bool herd_session_keep_server(struct herd_client *c)
 {
 	struct herd_server *s = c->server;
 
-	if (!s->probing || s->flight.count != 1 || s->tx != 'I' || s->pass_left > 0)
+	if (!s->probing || s->flight.count != 1 || s->tx != 'I' || s->pass_left > 0 ||
+	    herd_server_midway(s))
 		return false;
 	/* Its answer is waited for, then it is reset. */
 	herd_flight_reset(&s->flight);

@@ -697,7 +697,7 @@ bool herd_split_keep_server(struct herd_client *c)
 	struct herd_server *s = c->server;
 
 	if (!c->split->asking || s->flight.count != 1 || herd_flight_rounds(&s->flight) != 0 ||
-	    s->tx != 'I' || s->pass_left > 0)
+	    s->tx != 'I' || s->pass_left > 0 || herd_server_midway(s))
 		return false;
 	herd_flight_reset(&s->flight);
 	c->server = NULL;

@@ -316,9 +316,9 @@ worker_threads = 2
 
 @pytest.fixture
 def make(box, server):
-    def fn(mode="transaction", auth="trust", databases="", more="", **kw):
-        return Proxy(box, BASE.format(pg=server.port, mode=mode, auth=auth, databases=databases,
-                                      more=more), **kw)
+    def fn(mode="transaction", auth="trust", databases="", more="", workers=2, **kw):
+        ini = BASE.format(pg=server.port, mode=mode, auth=auth, databases=databases, more=more)
+        return Proxy(box, ini.replace("worker_threads = 2", f"worker_threads = {workers}"), **kw)
     return fn
 
 

@@ -665,11 +665,11 @@ def test_over_a_change_of_leader(herd, herd_proxy):
         with pytest.raises(psycopg.OperationalError):
             pin.execute("select * from x")
 
-        def again():
+        def again(c):  # each listens on a connection of its own, back in its own time
             herd.b.sql("notify news, 'after'", db="db")
-            return heard(a, timeout=0.3)
-        assert names(wait_for(again))[0] == ("news", "after")
-        assert names(heard(r))[0] == ("news", "after")
+            return heard(c, timeout=0.3)
+        assert names(wait_for(lambda: again(a)))[0] == ("news", "after")
+        assert names(wait_for(lambda: again(r)))[0] == ("news", "after")
 
 
 def test_many_clients_interleaved(px):
