@@ -28,6 +28,7 @@ bool herd_propagate_create_role = true;
 bool herd_propagate_alter_role = true;
 bool herd_propagate_alter_role_set = true;
 bool herd_propagate_create_type = true;
+bool herd_schema_based_sharding = false;
 int herd_metadata_sync_interval_ms = 5000;
 int herd_metadata_sync_retry_ms = 5000;
 double herd_deadlock_factor = 2;
@@ -95,6 +96,8 @@ static void define_propagation(void)
 		    &herd_propagate_alter_role);
 	define_bool("citus.enable_alter_role_set_propagation",
 		    "ALTER ROLE .. SET reaches all nodes.", &herd_propagate_alter_role_set);
+	define_bool("citus.enable_schema_based_sharding",
+		    "CREATE SCHEMA makes a distributed schema.", &herd_schema_based_sharding);
 	define_bool("citus.enable_create_type_propagation", "CREATE TYPE reaches all nodes.",
 		    &herd_propagate_create_type);
 }

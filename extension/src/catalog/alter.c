@@ -5,6 +5,7 @@
  */
 #include "catalog/tables.h"
 
+#include "catalog/kept.h"
 #include "catalog/namespace.h"
 #include "compat.h"
 #include "ddl/local.h"
@@ -17,12 +18,6 @@
 #include "utils/lsyscache.h"
 #include "utils/varlena.h"
 
-typedef struct Kept {
-	List *tables; /* of Oid, those that are changed */
-	List *keys;   /* of char *[3]: table, name and definition of a foreign key */
-	List *views;  /* of char *: what makes a view on another node */
-} Kept;
-
 static List *oids_of(List *rows)
 {
 	List *out = NIL;
@@ -33,77 +28,6 @@ static List *oids_of(List *rows)
 	return out;
 }
 
-static char *oid_list(List *oids)
-{
-	StringInfoData out;
-	ListCell *lc;
-
-	initStringInfo(&out);
-	foreach (lc, oids)
-		appendStringInfo(&out, "%s%u", out.len ? ", " : "", lfirst_oid(lc));
-	return out.data;
-}
-
-static char *with_partitions(List *tables)
-{
-	List *all = NIL;
-	ListCell *lc;
-
-	foreach (lc, tables)
-		all = list_concat_unique_oid(all, herd_partition_tree(lfirst_oid(lc)));
-	return oid_list(all);
-}
-
-static void take_away(Kept *kept)
-{
-	char *oids = with_partitions(kept->tables);
-	ListCell *lc;
-
-	foreach (lc,
-		 herd_sql_rows("SELECT conrelid::oid::text, conname::text, "
-			       "pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = "
-			       "'f' AND conparentid = 0 AND conrelid <> confrelid AND (conrelid "
-			       "IN (%s) OR confrelid IN (%s)) ORDER BY oid",
-			       oids, oids)) {
-		char **row = lfirst(lc);
-
-		row[0] = herd_shape_name(atooid(row[0]), 0);
-		kept->keys = lappend(kept->keys, row);
-	}
-	foreach (lc,
-		 herd_sql_rows(
-			 "WITH RECURSIVE v AS (SELECT r.ev_class AS oid FROM pg_depend d JOIN "
-			 "pg_rewrite r ON r.oid = d.objid WHERE d.classid = 'pg_rewrite'::regclass "
-			 "AND d.refclassid = 'pg_class'::regclass AND d.refobjid IN (%s) AND "
-			 "r.ev_class <> d.refobjid UNION SELECT r.ev_class FROM v JOIN pg_depend d "
-			 "ON d.refobjid = v.oid AND d.refclassid = 'pg_class'::regclass AND "
-			 "d.classid = 'pg_rewrite'::regclass JOIN pg_rewrite r ON r.oid = d.objid) "
-			 "SELECT format('SELECT citus_internal.try_ddl(NULL, %%L::text[])', "
-			 "citus_internal.view_commands(c.oid)) FROM v JOIN pg_class c USING (oid) "
-			 "WHERE c.relkind = 'v' ORDER BY c.oid",
-			 oids))
-		kept->views = lappend(kept->views, ((char **)lfirst(lc))[0]);
-	foreach (lc, kept->keys) {
-		char **key = lfirst(lc);
-
-		herd_sql_exec("ALTER TABLE %s DROP CONSTRAINT %s", key[0],
-			      quote_identifier(key[1]));
-	}
-}
-
-static void put_back(const Kept *kept)
-{
-	ListCell *lc;
-
-	foreach (lc, kept->keys) {
-		char **key = lfirst(lc);
-
-		herd_sql_exec("ALTER TABLE %s ADD CONSTRAINT %s %s", key[0],
-			      quote_identifier(key[1]), key[2]);
-	}
-	herd_ddl_send(NULL, kept->views);
-}
-
 /* With all distributed tables that foreign keys connect it with. */
 static List *connected_tables(Oid relid)
 {
@@ -111,7 +35,7 @@ static List *connected_tables(Oid relid)
 	bool grown = true;
 
 	while (grown) {
-		char *oids = with_partitions(tables);
+		char *oids = herd_kept_with_partitions(tables);
 		ListCell *lc;
 
 		grown = false;
@@ -155,18 +79,18 @@ static const HerdTable *require_hash(Oid relid)
 PG_FUNCTION_INFO_V1(herd_undistribute_connected);
 PGDLLEXPORT Datum herd_undistribute_connected(PG_FUNCTION_ARGS)
 {
-	Kept kept = { 0 };
+	HerdKept kept = { 0 };
 	ListCell *lc;
 
 	herd_require_coordinator("undistribute a table");
 	herd_changes_lock(true);
 	kept.tables = connected_tables(PG_GETARG_OID(0));
-	take_away(&kept);
+	herd_kept_take_away(&kept);
 	foreach (lc, kept.tables)
 		if (herd_table_get(lfirst_oid(lc)))
 			herd_sql_exec("SELECT pg_catalog.undistribute_table(%u::regclass, false)",
 				      lfirst_oid(lc));
-	put_back(&kept);
+	herd_kept_put_back(&kept);
 	PG_RETURN_VOID();
 }
 
@@ -232,7 +156,7 @@ static void alter(const HerdTable *table, const Change *change)
 		     pg_strcasecmp(change->colocate, "default") != 0;
 	int nshards = change->nshards ? change->nshards : (named ? 0 : table->nshards);
 	const char *colocate = change->colocate;
-	Kept kept = { .tables = list_make1_oid(table->relid) };
+	HerdKept kept = { .tables = list_make1_oid(table->relid) };
 	ListCell *lc;
 
 	check_change(table, change, others);
@@ -244,7 +168,7 @@ static void alter(const HerdTable *table, const Change *change)
 		columns = lappend(columns, herd_table_key_name(herd_table_get(lfirst_oid(lc))));
 	if (change->column)
 		linitial(columns) = change->column;
-	take_away(&kept);
+	herd_kept_take_away(&kept);
 	foreach (lc, kept.tables)
 		herd_sql_exec("SELECT pg_catalog.undistribute_table(%u::regclass, false)",
 			      lfirst_oid(lc));
@@ -254,7 +178,7 @@ static void alter(const HerdTable *table, const Change *change)
 		distribute_again(lfirst_oid(lc), list_nth(columns, i),
 				 i ? herd_shape_name(table->relid, 0) : colocate, i ? 0 : nshards);
 	}
-	put_back(&kept);
+	herd_kept_put_back(&kept);
 }
 
 /* The name as it is understood whatever the search_path. */

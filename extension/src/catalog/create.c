@@ -418,6 +418,27 @@ PGDLLEXPORT Datum herd_create_distributed_table(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+void herd_table_distribute_single(Oid relid, uint32 colocationid, int32 group)
+{
+	HerdTable table = { .relid = relid,
+			    .kind = HERD_TABLE_SINGLE_SHARD,
+			    .partmethod = HERD_METHOD_NONE,
+			    .repmodel = HERD_REPMODEL_STREAMING,
+			    .colocationid = colocationid };
+	Relation rel = open_for_distribution(relid);
+	const HerdTable *model = colocated_table(colocationid);
+
+	if (model)
+		layout_like(&table, model);
+	else
+		layout_single(&table);
+	if (model == NULL && group >= 0)
+		set_group(&table.shards[0], group);
+	herd_table_check(relid, 0, table.kind, colocationid);
+	distribute(&table, &table);
+	relation_close(rel, NoLock);
+}
+
 PG_FUNCTION_INFO_V1(herd_create_reference_table);
 PGDLLEXPORT Datum herd_create_reference_table(PG_FUNCTION_ARGS)
 {

@@ -1,6 +1,7 @@
 #include "catalog/nodes.h"
 
 #include "access/relation.h"
+#include "catalog/schemas.h"
 #include "catalog/tables.h"
 #include "conn/conn.h"
 #include "ddl/local.h"
@@ -314,6 +315,7 @@ void herd_node_activate(const HerdNode *node)
 	foreach (lc, tables)
 		herd_remote_exec(node->groupid,
 				 herd_table_metadata_sql(herd_table_get(lfirst_oid(lc))));
+	herd_remote_exec(node->groupid, herd_ddl_run_sql(NULL, herd_schema_commands()));
 	herd_remote_exec(node->groupid, herd_ddl_run_sql(NULL, view_commands()));
 	foreach (lc, fresh)
 		herd_remote_exec(node->groupid,

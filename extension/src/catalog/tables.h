@@ -21,6 +21,12 @@ extern char *herd_table_metadata_sql(const HerdTable *table);
  */
 extern void herd_table_distribute_like(Oid relid, const HerdTable *model);
 
+/*
+ * Distributes a local table with one shard: beside the tables of the colocation group, else on
+ * group, else (-1) where the group's number puts it. The caller checked that it may.
+ */
+extern void herd_table_distribute_single(Oid relid, uint32 colocationid, int32 group);
+
 /* The name of table's key column, NULL when it has none. */
 extern char *herd_table_key_name(const HerdTable *table);
 

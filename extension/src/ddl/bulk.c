@@ -6,6 +6,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "catalog/schemas.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/event_trigger.h"
@@ -316,6 +317,8 @@ PGDLLEXPORT Datum herd_dropped(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	foreach (lc, dropped_objects("table"))
 		drop_table(lfirst(lc), origin);
+	foreach (lc, dropped_objects("schema"))
+		herd_schema_forget(atooid(((char **)lfirst(lc))[0]));
 	if (!origin || !herd_enable_ddl_propagation || herd_local_group() != HERD_COORDINATOR_GROUP)
 		PG_RETURN_NULL();
 	foreach (lc, dropped_objects("schema"))

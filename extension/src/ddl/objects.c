@@ -130,6 +130,8 @@ static enum reach reach_of(Node *stmt)
 	case T_AlterFunctionStmt:
 		return REACH_TRY;
 	case T_GrantStmt:
+		if (castNode(GrantStmt, stmt)->objtype == OBJECT_DATABASE)
+			return REACH_TRY;
 		return reach_of_type(castNode(GrantStmt, stmt)->objtype);
 	case T_RenameStmt:
 		if (castNode(RenameStmt, stmt)->renameType == OBJECT_ATTRIBUTE)

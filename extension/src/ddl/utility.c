@@ -8,6 +8,7 @@
 #include "ddl/ddl.h"
 #include "ddl/local.h"
 #include "ddl/partition.h"
+#include "ddl/schemas.h"
 #include "ddl/shape.h"
 #include "ddl/statistics.h"
 #include "guc.h"
@@ -280,6 +281,7 @@ static void process_utility(PlannedStmt *pstmt, const char *query, bool read_onl
 			  .env = env,
 			  .dest = dest,
 			  .qc = qc };
+	HerdSchemas schemas;
 
 	bring_along(&u);
 	/* Transaction control may come when the transaction has failed: nothing may be read then.
@@ -293,8 +295,10 @@ static void process_utility(PlannedStmt *pstmt, const char *query, bool read_onl
 	u.base = Max(pstmt->stmt_location, 0);
 	u.text = pstmt->stmt_len > 0 ? pnstrdup(query + u.base, pstmt->stmt_len)
 				     : pstrdup(query + u.base);
+	schemas = herd_schemas_before(&u);
 	if (!dispatch(&u))
 		herd_utility_run(&u);
+	herd_schemas_after(&u, &schemas);
 }
 
 void herd_ddl_init(void)
