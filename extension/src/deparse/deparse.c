@@ -23,6 +23,7 @@
 #include "catalog/metadata.h"
 #include "compat.h"
 #include "conn/rights.h"
+#include "deparse/casts.h"
 #include "deparse/code.h"
 #include "deparse/deparse.h"
 #include "deparse/from.h"
@@ -709,6 +710,8 @@ static bool prepare_walker(Node *node, void *context)
 			if (rte->rtekind == RTE_RELATION && rte->alias == NULL)
 				rte->alias = makeAlias(get_rel_name(rte->relid), NIL);
 			herd_name_columns(rte);
+			if (rte->rtekind == RTE_VALUES && query->commandType != CMD_INSERT)
+				herd_spell_values(rte);
 			/* the node that reads the text makes it one */
 			if (rte->rtekind == RTE_SUBQUERY && rte->security_barrier &&
 			    herd_rights_relids() != NIL)
@@ -744,6 +747,7 @@ static bool prepare_walker(Node *node, void *context)
 	}
 	if (IsA(node, Var))
 		forget_rule(context, (Var *)node);
+	herd_spell_cast(node);
 	return expression_tree_walker(node, prepare_walker, context);
 }
 
@@ -852,6 +856,7 @@ HerdTemplate *herd_deparse(Query *query)
 		herd_rights_check_values(query);
 	query = (Query *)expand_rows_mutator((Node *)query, NIL);
 	prepare_walker((Node *)query, NULL);
+	herd_qualify_order(query);
 	nest = NewGUCNestLevel();
 	set_for_print();
 	sql = pg_get_querydef(query, false);

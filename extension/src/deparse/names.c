@@ -3,6 +3,8 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 
 static bool has_names(const RowExpr *row)
@@ -106,4 +108,34 @@ void herd_name_columns(RangeTblEntry *rte)
 	}
 	if (differs)
 		rte->alias = copyObject(rte->eref);
+}
+
+void herd_qualify_order(Query *query)
+{
+	RangeTblEntry *rte;
+	ListCell *sort, *lc;
+
+	if (query->commandType != CMD_SELECT || list_length(query->rtable) != 1)
+		return;
+	foreach (sort, list_concat_copy(query->sortClause, query->distinctClause)) {
+		TargetEntry *by = get_sortgroupclause_tle(lfirst(sort), query->targetList);
+		const Var *var = (const Var *)by->expr;
+		char *name;
+
+		if (!IsA(var, Var) || var->varlevelsup != 0 || var->varattno <= 0)
+			continue;
+		name = get_rte_attribute_name(linitial(query->rtable), var->varattno);
+		foreach (lc, query->targetList) {
+			TargetEntry *tle = lfirst(lc);
+
+			if (tle->resjunk || tle->resname == NULL ||
+			    strcmp(tle->resname, name) != 0 || equal(tle->expr, var))
+				continue;
+			rte = makeNode(RangeTblEntry);
+			rte->rtekind = RTE_RESULT;
+			rte->eref = makeAlias("*RESULT*", NIL);
+			query->rtable = lappend(query->rtable, rte);
+			return;
+		}
+	}
 }

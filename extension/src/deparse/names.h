@@ -19,3 +19,10 @@ extern Node *herd_named_row(RowExpr *row);
  * view that was replaced has more than those that read it knew.
  */
 extern void herd_name_columns(RangeTblEntry *rte);
+
+/*
+ * A name in ORDER BY and DISTINCT ON is first of all that of a result, so a column of the only
+ * relation that is called like another result has to be qualified. PostgreSQL qualifies where there
+ * are several relations: the query gets one that is not in FROM and is not printed.
+ */
+extern void herd_qualify_order(Query *query);
