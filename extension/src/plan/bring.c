@@ -246,6 +246,58 @@ bool herd_bring_ctes(Query *query, const HerdTable *target, HerdPlanning *planni
 	return true;
 }
 
+typedef struct Adopt {
+	int depth;
+	bool found;
+} Adopt;
+
+static bool adopt_walker(Node *node, void *context)
+{
+	Adopt *cxt = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry)) {
+		RangeTblEntry *rte = (RangeTblEntry *)node;
+
+		if (rte->rtekind == RTE_CTE && (int)rte->ctelevelsup == cxt->depth + 1) {
+			rte->ctelevelsup--;
+			cxt->found = true;
+		}
+		return false;
+	}
+	if (IsA(node, Query)) {
+		cxt->depth++;
+		query_tree_walker((Query *)node, adopt_walker, context, QTW_EXAMINE_RTES_BEFORE);
+		cxt->depth--;
+		return false;
+	}
+	return expression_tree_walker(node, adopt_walker, context);
+}
+
+bool herd_adopt_ctes(Query *query)
+{
+	ListCell *lc;
+
+	if (query->cteList == NIL)
+		return true;
+	if (query->hasModifyingCTE || contain_volatile_functions((Node *)query->cteList))
+		return false;
+	foreach (lc, herd_sublinks_of_query(query)) {
+		Query *sub = castNode(Query, ((HerdSublink *)lfirst(lc))->sublink->subselect);
+		Adopt cxt = { 0 };
+
+		query_tree_walker(sub, adopt_walker, &cxt, QTW_EXAMINE_RTES_BEFORE);
+		if (!cxt.found)
+			continue;
+		if (sub->cteList != NIL)
+			return false;
+		sub->cteList = copyObject(query->cteList);
+		sub->hasRecursive = query->hasRecursive;
+	}
+	return true;
+}
+
 bool herd_insert_asks(const Query *insert)
 {
 	return contain_subplans((Node *)insert->returningList) ||

@@ -36,6 +36,12 @@ extern bool herd_bring_laterals(Query *query, const HerdTable *target, HerdPlann
 extern bool herd_bring_ctes(Query *query, const HerdTable *target, HerdPlanning *planning,
 			    List **moves);
 
+/*
+ * Subqueries in the query's own expressions get their own copies of what they read of its WITH, in
+ * place. False: a query of it writes, is volatile, or is hidden by one of the same name there.
+ */
+extern bool herd_adopt_ctes(Query *query);
+
 /* True if there are subqueries in ON CONFLICT or RETURNING of an INSERT. */
 extern bool herd_insert_asks(const Query *insert);
 

@@ -559,12 +559,14 @@ HerdRemote *herd_insert_moved_here(Query *original, HerdPlanning *planning)
 		key++;
 	if (key < 0 || !herd_columns_can_travel(select->targetList, false))
 		return NULL;
+	insert = copyObject(original);
+	if (asks && !herd_adopt_ctes(insert))
+		return NULL;
 	move = herd_hub_new_move(planning, table, "rows");
 	move->local = herd_hub_plan_alone(select, planning);
 	move->key = key + 1;
 	move->hash = format_procedure_qualified(herd_key_hash_proc(table, table->keytype));
 	move->null_fails = true;
-	insert = copyObject(original);
 	insert_moved(insert, move, select->targetList, attnums);
 	moves = list_make1(move);
 	if ((updates || asks || move->local->planTree->plan_rows > MANY_ROWS) &&

@@ -114,6 +114,45 @@ static bool has_plain_window(const Query *query)
 
 /* -- columns to order by ----------------------------------------------------------------------- */
 
+typedef struct WholeRow {
+	int varno;
+	int depth;
+} WholeRow;
+
+static bool whole_row_walker(Node *node, void *context)
+{
+	WholeRow *cxt = context;
+	bool found;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var)) {
+		const Var *var = (Var *)node;
+
+		return var->varno == cxt->varno && (int)var->varlevelsup == cxt->depth &&
+		       var->varattno == InvalidAttrNumber;
+	}
+	if (IsA(node, Query)) {
+		cxt->depth++;
+		found = query_tree_walker((Query *)node, whole_row_walker, context, 0);
+		cxt->depth--;
+		return found;
+	}
+	return expression_tree_walker(node, whole_row_walker, context);
+}
+
+/* A column that is shown would be one of the row. */
+static bool row_would_grow(Query *query, const RangeTblEntry *rte, int varno)
+{
+	WholeRow cxt = { .varno = varno };
+	ListCell *lc;
+
+	foreach (lc, rte->subquery->targetList)
+		if (((TargetEntry *)lfirst(lc))->resjunk)
+			return query_tree_walker(query, whole_row_walker, &cxt, 0);
+	return false;
+}
+
 /* What the subquery sorts by becomes a column that can be read. */
 static void show_columns(RangeTblEntry *rte)
 {
@@ -243,6 +282,8 @@ bool herd_keep_order(Query *query)
 		if (!needs_order_walker((Node *)query->targetList, NULL) &&
 		    !needs_order_walker(query->havingQual, NULL))
 			return false;
+		if (row_would_grow(query, rte, varno))
+			return true;
 		show_columns(rte);
 		order_aggregates_walker((Node *)query->targetList, &source);
 		order_aggregates_walker(query->havingQual, &source);
@@ -250,6 +291,8 @@ bool herd_keep_order(Query *query)
 	}
 	if (query->sortClause != NIL || query->distinctClause != NIL || query->hasWindowFuncs)
 		return false;
+	if (row_would_grow(query, rte, varno))
+		return true;
 	show_columns(rte);
 	query->sortClause = order_for(rte, varno, &query->targetList);
 	/* DISTINCT ON takes the first rows of the order */

@@ -32,6 +32,7 @@
 #include "plan/leaves.h"
 #include "plan/lift.h"
 #include "plan/merge.h"
+#include "plan/multiexpr.h"
 #include "plan/plan.h"
 #include "plan/rekey.h"
 #include "plan/remote.h"
@@ -574,6 +575,36 @@ static bool flatten_groups_walker(Node *node, void *context)
 }
 #endif
 
+/* New values that are read by another query than the one that writes them. */
+static void split_values(Query *parse)
+{
+	ListCell *lc;
+	List *split = NIL;
+
+	if (parse->commandType == CMD_UPDATE && herd_multiexpr_any(parse->targetList)) {
+		split = herd_multiexpr_split(parse->targetList);
+		if (split != NIL)
+			parse->targetList = split;
+	}
+	foreach (lc, parse->mergeActionList) {
+		MergeAction *action = lfirst(lc);
+
+		if (!herd_multiexpr_any(action->targetList))
+			continue;
+		split = herd_multiexpr_split(action->targetList);
+		if (split == NIL)
+			ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("this MERGE into distributed table \"%s\" is not supported",
+					get_rel_name(rt_fetch(parse->resultRelation, parse->rtable)
+							     ->relid)),
+				 errdetail("A list of columns is set from a subquery with LIMIT, "
+					   "WITH or a volatile function."),
+				 errhint("Set each column from a subquery of its own.")));
+		action->targetList = split;
+	}
+}
+
 static PlannedStmt *plan_distributed(Query *parse, const char *source, int options,
 				     ParamListInfo bound, HerdPlanning *planning)
 {
@@ -591,9 +622,14 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 	herd_prepare_security(parse);
 	if (parse->resultRelation != 0)
 		target = herd_table_get(rt_fetch(parse->resultRelation, parse->rtable)->relid);
+	if (target != NULL && parse->commandType == CMD_MERGE)
+		split_values(parse);
 	if (target != NULL && parse->commandType == CMD_UPDATE &&
 	    herd_changes_key(parse, parse->targetList, target)) {
-		Query *insert = herd_rekey(parse, target);
+		Query *insert;
+
+		split_values(parse);
+		insert = herd_rekey(parse, target);
 
 		check_walker((Node *)insert, NULL);
 		stmt = plan_insert(insert, source, options, bound, planning, &rels);
@@ -675,6 +711,7 @@ static PlannedStmt *herd_planner(Query *parse, const char *source, int options, 
 		stmt = herd_load_plan(parse);
 		return stmt != NULL ? stmt : plan_here(parse, source, options, bound);
 	}
+	herd_drop_unused_ctes(parse);
 	herd_insert_condition(parse);
 	herd_cursor_replace(parse);
 	if (options & CURSOR_OPT_FAST_PLAN)

@@ -19,6 +19,7 @@
 
 #include "attach/attach.h"
 #include "compat.h"
+#include "plan/multiexpr.h"
 #include "plan/rekey.h"
 
 static void refuse(const HerdTable *table, const char *why)
@@ -76,15 +77,6 @@ static bool foreign_var_walker(Node *node, void *context)
 	return IsA(node, SubLink) || expression_tree_walker(node, foreign_var_walker, context);
 }
 
-static bool multiexpr_walker(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Param) && ((Param *)node)->paramkind == PARAM_MULTIEXPR)
-		return true;
-	return expression_tree_walker(node, multiexpr_walker, context);
-}
-
 void herd_rekey_check(const HerdTable *table)
 {
 	if (herd_attach_has_code(table->relid))
@@ -98,15 +90,15 @@ static void check(const Query *update, const HerdTable *table)
 {
 	int target = update->resultRelation;
 
-	if (multiexpr_walker((Node *)update->targetList, NULL))
-		refuse(table, "SET with a list of columns from a subquery would be needed for a "
-			      "row that is on its way.");
+	if (herd_multiexpr_any(update->targetList))
+		refuse(table, "A list of columns is set from a subquery with LIMIT, WITH or a "
+			      "volatile function.");
 	if (contain_volatile_functions((Node *)update->targetList))
 		refuse(table, "The new values come from a volatile function.");
 	if (foreign_var_walker((Node *)update->returningList, &target))
 		refuse(table, "RETURNING names something else than columns of the new row.");
-	if (update->cteList != NIL || update->withCheckOptions != NIL)
-		refuse(table, "The UPDATE has a WITH clause or a check option.");
+	if (update->hasModifyingCTE || update->withCheckOptions != NIL)
+		refuse(table, "The UPDATE has a write in its WITH clause or a check option.");
 	herd_rekey_check(table);
 }
 

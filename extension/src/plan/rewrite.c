@@ -324,6 +324,31 @@ void herd_inline_ctes(Query *query)
 	query->cteList = kept;
 }
 
+static bool drop_unused_walker(Node *node, void *context)
+{
+	List *kept = NIL;
+	ListCell *lc;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, drop_unused_walker, context);
+	foreach (lc, ((Query *)node)->cteList) {
+		CommonTableExpr *cte = lfirst(lc);
+
+		if (cte->cterefcount > 0 ||
+		    castNode(Query, cte->ctequery)->commandType != CMD_SELECT)
+			kept = lappend(kept, cte);
+	}
+	((Query *)node)->cteList = kept;
+	return query_tree_walker((Query *)node, drop_unused_walker, context, 0);
+}
+
+void herd_drop_unused_ctes(Query *query)
+{
+	(void)drop_unused_walker((Node *)query, NULL);
+}
+
 /* INSERT, UPDATE or DELETE in WITH: its RETURNING rows are read like others. */
 static void rewrite_modifying_cte(CommonTableExpr *cte, HerdPlanning *planning)
 {

@@ -54,6 +54,8 @@ extern bool herd_query_is_local_read(Query *query);
 /* Only what plan/split.c, plan/tier1.c and plan.c share. */
 extern RangeTblEntry *herd_rows_rte(HerdPlanning *planning, HerdRows *rows, List *tlist);
 extern void herd_inline_ctes(Query *query);
+/* Takes SELECTs in WITH that nothing refers to out of the query and those in it: they never run. */
+extern void herd_drop_unused_ctes(Query *query);
 extern void herd_fence(Query *query, HerdPlanning *planning);
 extern bool herd_rewrite_tier1(Query *query, HerdPlanning *planning);
 /*

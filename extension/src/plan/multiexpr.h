@@ -1,0 +1,19 @@
+/*
+ * plan/multiexpr.h - SET (a, b) = (SELECT ..) as an expression for each column.
+ *
+ * PostgreSQL computes such a subquery once for a row and refers to its columns by parameters of the
+ * statement, which mean nothing once the new values are read by another query.
+ */
+#pragma once
+#include "postgres.h"
+
+#include "nodes/parsenodes.h"
+
+/* True if the list has values that come from columns of one subquery. */
+extern bool herd_multiexpr_any(List *tlist);
+
+/*
+ * A copy of the list in which each of these values is a subquery of its own. NIL: the subquery has
+ * a volatile function or a LIMIT, so that it could give another row the second time.
+ */
+extern List *herd_multiexpr_split(List *tlist);
