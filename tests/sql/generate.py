@@ -5,8 +5,7 @@
 
 A tree's leaves are text, Number (becomes a parameter when the statement is prepared), and Optional and
 Choice, which the reduction turns off or replaces by something simpler. Queries have one answer: LIMIT comes
-with an ORDER BY of all columns, subqueries used as values give one row, writes do not depend on the order
-of rows. Tables are those of tests/it/ext/plan_herd.py.
+with an ORDER BY of all columns, subqueries used as values give one row. Writes are in generate_writes.py. Tables are those of tests/it/ext/plan_herd.py.
 """
 import random
 import sys
@@ -274,6 +273,8 @@ class Maker:
                              lambda: Node(key, " in (", self.number(), ", ", self.number(), ")"),
                              lambda: Node(key, " = any (array[", self.number(), ", ", self.number(), "])"))()
         kind = self.pick("i", "i", "i", "s", "n", "b", "t")
+        if not self.column(scope, kind):  # of constants only: says little
+            kind = self.pick("i", "s")
         left = self.value(scope, kind, depth, outer)
         if kind == "b":
             return Node(left, self.pick("", " is true", " is not true", " is null"))
@@ -484,76 +485,6 @@ class Maker:
         if not withs:
             return node
         return Node("with ", *[x for i, w in enumerate(withs) for x in ([", "] if i else []) + [w]], Node(" "), node)
-
-    # -- writes ---------------------------------------------------------------------------------
-
-    def source(self):
-        """A subquery q (k, m) with one row for each k."""
-        table = self.rnd.choice("a b c e r p".split())
-        key = "id" if table == "r" else "k"
-        column = {"a": "x", "b": "y", "c": "v", "e": "x", "r": "grp", "p": "x"}[table]
-        inner = Item("i", dict(TABLES[table]), table)
-        return Node("(select i.%s as k, max(i.%s) as m from %s i" % (key, column, table),
-                    Optional(" where ", self.condition([inner], 1)), " group by 1) q"), Item("q", {"k": "i", "m": "i"})
-
-    def write(self):
-        """The tree and the table."""
-        table = self.rnd.choice("a a a a b b c e r o p p".split())
-        t = Item("t", dict(TABLES[table]), table)
-        draw = self.rnd.random()
-        if draw < 0.3:
-            return self.insert(table), table
-        source, q = self.source() if self.chance(0.4) else (None, None)
-        where = [self.condition([t], 1) for _ in range(self.pick(0, 1, 1))]
-        if q:
-            where.append(Node("q.k = %s" % self.column([t], "i")))
-        scope = [t] + ([q] if q else [])
-        tail = [Optional(" where ", *[x for i, w in enumerate(where) for x in ([" and "] if i else []) + [w]])] if where else []
-        if self.chance(0.4):
-            tail.append(Optional(" returning t.*", self.pick("", ", q.m" if q else "")))
-        if draw < 0.5:
-            return Node("delete from %s t" % table, *([" using ", source] if q else []), *tail), table
-        sets = []
-        for column, kind in TABLES[table].items():
-            if column not in (KEYS.get(table), "id", "y", "d") and self.chance(0.6):
-                sets.append(Optional(", ", column, " = ", self.value(scope, kind, 2)))
-        column = {"a": "n", "b": "t", "c": "v", "e": "x", "r": "grp", "o": "x", "p": "x"}[table]
-        sets = [s for s in sets if s.parts[1] != column]
-        first = Node(column, " = ", self.value(scope, TABLES[table][column], 2))
-        if table in ("e", "a") and self.chance(0.15):  # the row moves to another shard
-            first = Node("k = ", self.value([t], "i", 1), ", ", first)
-            where.append("k is not null")
-        return Node("update %s t set " % table, first, *sets, *([" from ", source] if q else []), *tail), table
-
-    def insert(self, table):
-        columns = [c for c in TABLES[table] if c == KEYS.get(table) or c in ("id", "y", "d") or self.chance(0.7)]
-        kinds = [TABLES[table][c] for c in columns]
-        keyed = {"b": "(k, y)", "r": "(id)", "p": "(k, d)"}.get(table)
-        if self.chance(0.5):
-            rows = []
-            for i in range(self.pick(1, 1, 2, 4)):
-                row = [Number(self.rnd.randrange(2000, 2100) + i) if c in ("id", "y") and self.chance(0.6)
-                       else self.literal(k) for c, k in zip(columns, kinds)]
-                rows.append(Optional(", " if i else "", "(", *[x for j, v in enumerate(row) for x in ([", "] if j else []) + [v]],
-                                     ")"))
-            rows[0] = Node(*rows[0].parts)
-            node = Node("values ", *rows)
-        else:
-            node, _ = self.select(1, (), kinds)
-            # a key may not be null, and may not come twice
-            one = ", ".join("c%d" % i for i, c in enumerate(columns))
-            must = [i for i, c in enumerate(columns) if c == KEYS.get(table) or c in ("id", "y", "d")]
-            node = Node("select %s from (select distinct * from (" % one, node, ") q1) q2",
-                        " where " + " and ".join("c%d is not null" % i for i in must) if must else "")
-        tail = []
-        if keyed and self.chance(0.6):
-            tail.append(Optional(" on conflict ", self.pick(
-                "do nothing", "%s do nothing" % keyed, "%s do update set %s = excluded.%s" % (
-                    keyed, {"b": "t", "r": "grp", "p": "x"}[table], {"b": "t", "r": "grp", "p": "x"}[table])
-                if len(columns) == len(TABLES[table]) else "do nothing")))
-        if self.chance(0.4):
-            tail.append(Optional(" returning *"))
-        return Node("insert into %s (%s) " % (table, ", ".join(columns)), node, *tail)
 
 
 def main():

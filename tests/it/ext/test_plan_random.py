@@ -12,6 +12,7 @@ import plan_herd
 
 sys.path.insert(0, os.path.join(plan_herd.TOP, "tests", "sql"))
 import generate  # noqa: E402
+import generate_writes  # noqa: E402
 
 SEED = int(os.environ.get("HERD_SEED", "1"))
 SECONDS = float(os.environ.get("HERD_RANDOM_SECONDS", "7"))
@@ -136,60 +137,98 @@ def test_generic_plans(herd):
     tell(failures)
 
 
+def told(answer, other):
+    """An error, or the number of rows and those the other one has not."""
+    if len(answer) == 2:
+        return answer
+    return len(answer[0]), answer[2], [x for x in answer[0] if len(other) == 2 or x not in other[0]][:4]
+
+
+class Both:
+    """The steps of a transaction on both sets of tables."""
+
+    def __init__(self, con):
+        self.con, self.done, self.refused = con, 0, 0
+
+    def answers(self, text):
+        """Of plain and of distributed tables: rows, names and count, or state and text of the error."""
+        result = []
+        for schema in (plan_herd.PLAIN, plan_herd.DISTRIBUTED):
+            self.con.execute("savepoint w")
+            try:
+                rows, names, count = plan_herd.answer(self.con, schema, text)
+                result.append((sorted(rows, key=plan_herd.key), names, count))
+                self.con.execute("release w")
+            except Exception as e:
+                self.con.execute("rollback to w")
+                result.append((state(e), str(e)))
+        return result
+
+    def step(self, what, tree, tables):
+        """None, or what differs."""
+        if tree is None:
+            self.con.execute(what + " s")
+            return None
+        self.con.execute("savepoint pair")
+        want, got = self.answers(generate.text_of(tree))
+        # which of two errors comes first is not said, nor whether a row is looked at
+        if got[0] == "0A000" or SLOW in (got[0], want[0]) or len(want) == 2 and (len(got) == 2 or what == "read"):
+            self.refused += got[0] == "0A000"
+            self.con.execute("rollback to pair")
+            return None
+        self.done += what == "write"
+        if got != want:
+            return "answer %s, wanted %s" % (told(got, want), told(want, got))
+        return next(filter(None, map(self.contents, sorted(tables or ()))), None)
+
+    def contents(self, table):
+        here, there = (sorted(plan_herd.answer(self.con, s, "select * from " + table)[0], key=plan_herd.key)
+                       for s in (plan_herd.PLAIN, plan_herd.DISTRIBUTED))
+        return None if here == there else "table %s: missing %s, extra %s" % (
+            table, [x for x in here if x not in there][:3], [x for x in there if x not in here][:3])
+
+    def run(self, steps):
+        """None, or what differs and the number of steps done."""
+        self.con.execute("begin")
+        try:
+            for i, step in enumerate(steps):
+                found = self.step(*step)
+                if found:
+                    return found, i + 1
+            return None, 0
+        finally:
+            self.con.execute("rollback")
+
+    def smaller(self, steps, found):
+        """The fewest and shortest steps that still differ in this manner."""
+        def differs(some):
+            return (self.run(some)[0] or "")[:9] == found[:9]
+        for i in reversed(range(len(steps) - 1)):
+            if differs(steps[:i] + steps[i + 1:]):
+                steps = steps[:i] + steps[i + 1:]
+        for _, tree, _ in steps:
+            if tree:
+                generate.reduce(tree, lambda t: differs(steps))
+        return steps
+
+
 @pytest.mark.parametrize("smallest", ["1MB", "0"])
 def test_writes(herd, smallest):
-    """Each in a transaction that is rolled back after the tables have been compared."""
-    failures, done = [], 0
+    """Transactions of writes, reads and savepoints; rolled back after the tables have been compared."""
+    failures = []
     with herd.connect() as con:
         con.execute("set citus.repartition_join_min_size = '%s'" % smallest)
         con.execute("set statement_timeout = '5s'")
+        both = Both(con)
         for i in numbers(30):
-            made = generate.Maker(SEED * 300007 + i)
-            writes = [made.write() for _ in range(made.pick(1, 1, 2))]
-            found = transaction(con, writes)
-            if found == "refused":
-                continue
-            done += 1
+            steps = generate_writes.Writer(SEED * 300007 + i).transaction()
+            found, n = both.run(steps)
             if found:
-                tree, table = writes[-1]
-                if len(writes) == 1:
-                    generate.reduce(tree, lambda t: (transaction(con, writes) or "")[:5] == found[:5])
-                failures.append("%d: %s;\n%s" % (i, ";\n".join(generate.text_of(t) for t, _ in writes),
-                                                 transaction(con, writes)))
+                steps = both.smaller(steps[:n], found)
+                failures.append("%d: %s\n%s" % (i, "\n".join((generate.text_of(t) if t else what + " s") + ";"
+                                                             for what, t, _ in steps), both.run(steps)[0] or found))
                 if len(failures) >= TOLD:
                     break
     tell(failures)
-    assert done > 10
-
-
-def transaction(con, writes):
-    """What differs after the writes; 'refused' when one is."""
-    con.execute("begin")
-    try:
-        for tree, table in writes:
-            text = generate.text_of(tree)
-            answers = {}
-            for schema in (plan_herd.PLAIN, plan_herd.DISTRIBUTED):
-                con.execute("savepoint w")
-                try:
-                    rows, names, count = plan_herd.answer(con, schema, text)
-                    answers[schema] = sorted(rows, key=plan_herd.key), names, count
-                except Exception as e:
-                    con.execute("rollback to w")
-                    answers[schema] = state(e), str(e)
-            want, got = answers[plan_herd.PLAIN], answers[plan_herd.DISTRIBUTED]
-            if got[0] == "0A000" or SLOW in (got[0], want[0]) or (len(want) == 2 and len(got) == 2):
-                return "refused"
-            if got != want:
-                return "answer %s, wanted %s" % tuple(
-                    a if len(a) == 2 else (a[0][:4], a[2]) for a in (got, want))
-            for name in {table, "a"}:
-                contents = [plan_herd.answer(con, s, "select * from " + name)[0]
-                            for s in (plan_herd.PLAIN, plan_herd.DISTRIBUTED)]
-                here, there = (sorted(c, key=plan_herd.key) for c in contents)
-                if here != there:
-                    return "table %s: missing %s, extra %s" % (name, [x for x in here if x not in there][:3],
-                                                               [x for x in there if x not in here][:3])
-        return None
-    finally:
-        con.execute("rollback")
+    assert both.done > 10
+    print("%d writes compared, %d refused" % (both.done, both.refused))
