@@ -5,7 +5,8 @@
  * once for each row. A scalar aggregate becomes a subquery in FROM, grouped by the columns of the
  * equalities and joined by them; what EXISTS looks into is reduced to the values of these columns,
  * each once, which shards can compute. Rows that cannot match are left out below where the
- * condition for that is at hand: the other side is a reference table with conditions of its own.
+ * condition for that is at hand: the other side is a table with conditions of its own that leave
+ * few of its rows.
  */
 #include "postgres.h"
 
@@ -21,6 +22,7 @@
 #include "rewrite/rewriteManip.h"
 #include "utils/lsyscache.h"
 
+#include "guc.h"
 #include "plan/decorrelate.h"
 #include "plan/leaves.h"
 #include "plan/rewrite.h"
@@ -120,8 +122,15 @@ static bool only_reference_tables(Query *query)
 	return !leaves.plain;
 }
 
+typedef struct Owner {
+	int varno;
+	bool sharded; /* it is, so subqueries of its conditions may be */
+} Owner;
+
 static bool foreign_walker(Node *node, void *context)
 {
+	const Owner *owner = context;
+
 	if (node == NULL)
 		return false;
 	if (IsA(node, SubLink)) {
@@ -129,22 +138,24 @@ static bool foreign_walker(Node *node, void *context)
 
 		/* a value of a subquery would be computed again by each task */
 		return ((SubLink *)node)->subLinkType == EXPR_SUBLINK ||
-		       herd_query_is_correlated(sub) || !only_reference_tables(sub) ||
+		       herd_query_is_correlated(sub) ||
+		       (!owner->sharded && !only_reference_tables(sub)) ||
 		       foreign_walker(((SubLink *)node)->testexpr, context);
 	}
 	if (IsA(node, Var))
-		return ((Var *)node)->varlevelsup != 0 || ((Var *)node)->varno != *(int *)context;
+		return ((Var *)node)->varlevelsup != 0 || ((Var *)node)->varno != owner->varno;
 	return expression_tree_walker(node, foreign_walker, context);
 }
 
 /* Those of WHERE that speak of the relation alone, as one over a query of it alone. */
-static List *conditions_of(Query *query, int varno)
+static List *conditions_of(Query *query, int varno, bool sharded)
 {
+	Owner owner = { .varno = varno, .sharded = sharded };
 	List *own = NIL;
 	ListCell *lc;
 
 	foreach (lc, make_ands_implicit((Expr *)query->jointree->quals))
-		if (depends_on(lfirst(lc), 0) && !foreign_walker(lfirst(lc), &varno) &&
+		if (depends_on(lfirst(lc), 0) && !foreign_walker(lfirst(lc), &owner) &&
 		    !contain_volatile_functions(lfirst(lc)))
 			own = lappend(own, lfirst(lc));
 	own = copyObject(own);
@@ -191,11 +202,12 @@ static bool is_selective(Query *query, const Var *var, const HerdTable *table, L
 }
 
 /* inner IN (SELECT outer FROM its relation WHERE the relation's conditions), or NULL. */
-static Node *restriction(Query *query, const OpExpr *op, Node *inner, Node *outer)
+static Node *restriction(Query *query, const OpExpr *op, Node *inner, Node *outer, bool another)
 {
 	Var *var = (Var *)outer;
 	const RangeTblEntry *rte;
 	const HerdTable *table;
+	bool moves = false;
 	List *own;
 	SubLink *link;
 	Param *param;
@@ -207,8 +219,13 @@ static Node *restriction(Query *query, const OpExpr *op, Node *inner, Node *oute
 		return NULL;
 	rte = rt_fetch(var->varno, query->rtable);
 	table = rte->rtekind == RTE_RELATION ? herd_table_get(rte->relid) : NULL;
-	if (table == NULL || table->kind != HERD_TABLE_REFERENCE || rte->tablesample != NULL ||
-	    rte->securityQuals != NIL || (own = conditions_of(query, var->varno)) == NIL ||
+	if (table == NULL || rte->tablesample != NULL || rte->securityQuals != NIL)
+		return NULL;
+	/* values of a sharded table have to travel: once is enough */
+	if (table->kind == HERD_TABLE_HASH)
+		moves = herd_enable_moves && rte->inh && !another && !herd_rights_read(query);
+	if ((table->kind != HERD_TABLE_REFERENCE && !moves) ||
+	    (own = conditions_of(query, var->varno, moves)) == NIL ||
 	    !is_selective(query, var, table, own))
 		return NULL;
 	if (linitial(op->args) == outer)
@@ -251,7 +268,8 @@ static Query *grouped(Query *query, Query *sub, const Correlation *c, TargetEntr
 		SortGroupClause *clause = makeNode(SortGroupClause);
 		TargetEntry *tle = makeTargetEntry(copyObject((Expr *)lfirst(in)), pos,
 						   psprintf("k%d", pos), false);
-		Node *only = restriction(query, lfirst(op), lfirst(in), lfirst(out));
+		Node *only =
+			restriction(query, lfirst(op), lfirst(in), lfirst(out), sub->hasSubLinks);
 
 		get_sort_group_operators(exprType(lfirst(in)), false, true, false, &clause->sortop,
 					 &clause->eqop, NULL, &clause->hashable);

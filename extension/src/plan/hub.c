@@ -241,7 +241,7 @@ static double moved_bytes(Search *s, const HerdHubItem *item)
 	if (rte->rtekind == RTE_SUBQUERY) {
 		e = herd_estimate(rte->subquery, s->bound);
 	} else {
-		foreach (lc, herd_hub_columns(s->query, item->varno)) {
+		foreach (lc, herd_hub_columns(s->query, item->varno, NIL)) {
 			TargetEntry *tle = flatCopyTargetEntry(lfirst(lc));
 
 			/* the planner wants them numbered without gaps */

@@ -34,8 +34,11 @@ typedef struct HerdHubChoice {
 /* Conditions that every row of the item must meet to have an influence on the result. */
 extern void herd_hub_own_conditions(Node *jtnode, int varno, List **own);
 extern Oid herd_hub_column_type(Query *query, int varno, AttrNumber attno);
-/* Columns of the item in order; what nobody reads is null. NIL: it cannot be moved. */
-extern List *herd_hub_columns(Query *query, int varno);
+/*
+ * Columns of the item in order; what nobody reads is null. NIL: it cannot be moved. done: conditions
+ * (the nodes in the query) that nobody asks after the move.
+ */
+extern List *herd_hub_columns(Query *query, int varno, List *done);
 /* SELECT of columns of a relation of this node. */
 extern Query *herd_hub_select_local(Query *query, int varno, List *tlist, List *own);
 /* A plan of the query as it is, run by itself before the statement. */

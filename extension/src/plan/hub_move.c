@@ -53,13 +53,46 @@ static bool below(Node *jtnode, int varno)
 	return false;
 }
 
+static bool speaks_of_item(Node *clause, int varno)
+{
+	return herd_can_push(clause, varno) && !contain_subplans(clause);
+}
+
+/* What an OR says of the item in each of its arms; NULL: one of them says nothing of it. */
+static Node *own_part_of_or(Node *clause, int varno)
+{
+	List *arms = NIL;
+	ListCell *lc;
+
+	if (!is_orclause(clause))
+		return NULL;
+	foreach (lc, ((BoolExpr *)clause)->args) {
+		List *parts = NIL;
+		ListCell *pl;
+
+		foreach (pl, make_ands_implicit(lfirst(lc)))
+			if (speaks_of_item(lfirst(pl), varno) &&
+			    contain_vars_of_level(lfirst(pl), 0))
+				parts = lappend(parts, lfirst(pl));
+		if (parts == NIL)
+			return NULL;
+		arms = lappend(arms, make_ands_explicit(parts));
+	}
+	return (Node *)make_orclause(arms);
+}
+
 static void keep_own(Node *quals, int varno, List **own)
 {
 	ListCell *lc;
 
-	foreach (lc, make_ands_implicit((Expr *)quals))
-		if (herd_can_push(lfirst(lc), varno) && !contain_subplans(lfirst(lc)))
+	foreach (lc, make_ands_implicit((Expr *)quals)) {
+		Node *part;
+
+		if (speaks_of_item(lfirst(lc), varno))
 			*own = lappend(*own, lfirst(lc));
+		else if ((part = own_part_of_or(lfirst(lc), varno)) != NULL)
+			*own = lappend(*own, part);
+	}
 }
 
 /* Conditions that every row of the item must meet to have an influence on the result. */
@@ -104,6 +137,7 @@ typedef struct Needed {
 	Query *query;
 	int varno;
 	int depth;
+	List *skip; /* conditions not to look into */
 	Bitmapset *attnos;
 	bool failed; /* a whole row, or a system column */
 } Needed;
@@ -112,7 +146,7 @@ static bool needed_walker(Node *node, void *context)
 {
 	Needed *cxt = context;
 
-	if (node == NULL)
+	if (node == NULL || list_member_ptr(cxt->skip, node))
 		return false;
 	if (IsA(node, Var)) {
 		Var *var = (Var *)node;
@@ -145,11 +179,10 @@ static bool needed_walker(Node *node, void *context)
 	return expression_tree_walker(node, needed_walker, context);
 }
 
-/* Columns of the item in order; what nobody reads is null. NIL: it cannot be moved. */
-List *herd_hub_columns(Query *query, int varno)
+List *herd_hub_columns(Query *query, int varno, List *done)
 {
 	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
-	Needed needed = { .query = query, .varno = varno };
+	Needed needed = { .query = query, .varno = varno, .skip = done };
 	List *tlist = NIL;
 	ListCell *lc;
 
@@ -179,6 +212,58 @@ List *herd_hub_columns(Query *query, int varno)
 	return tlist;
 }
 
+/*
+ * Those of the item's own conditions that need not be asked again where its rows go: asked twice
+ * they would also count twice for the estimates there. What a column of a join is compared with
+ * stays, as it may say the shard of the other side.
+ */
+static List *done_conditions(Query *query, int varno, List *own)
+{
+	Needed joins = { .query = query, .varno = varno, .skip = own };
+	List *done = NIL;
+	ListCell *lc;
+
+	needed_walker((Node *)query->jointree, &joins);
+	foreach (lc, own) {
+		Needed needed = { .query = query, .varno = varno };
+
+		needed_walker(lfirst(lc), &needed);
+		if (!joins.failed && !needed.failed && !bms_overlap(needed.attnos, joins.attnos))
+			done = lappend(done, lfirst(lc));
+	}
+	return done;
+}
+
+static Node *without(Node *quals, List *done)
+{
+	List *left = NIL;
+	ListCell *lc;
+
+	foreach (lc, make_ands_implicit((Expr *)quals))
+		if (!list_member_ptr(done, lfirst(lc)))
+			left = lappend(left, lfirst(lc));
+	return left != NIL ? (Node *)make_ands_explicit(left) : NULL;
+}
+
+static void drop_conditions(Node *jtnode, List *done)
+{
+	ListCell *lc;
+
+	if (IsA(jtnode, FromExpr)) {
+		((FromExpr *)jtnode)->quals = without(((FromExpr *)jtnode)->quals, done);
+		foreach (lc, ((FromExpr *)jtnode)->fromlist)
+			drop_conditions(lfirst(lc), done);
+	} else if (IsA(jtnode, JoinExpr)) {
+		JoinExpr *join = (JoinExpr *)jtnode;
+
+		/* a join without a condition is printed as another one */
+		if (without(join->quals, done) != NULL)
+			join->quals = without(join->quals, done);
+		drop_conditions(join->larg, done);
+		drop_conditions(join->rarg, done);
+	}
+}
+
 /* SELECT of columns of a relation of this node. */
 Query *herd_hub_select_local(Query *query, int varno, List *tlist, List *own)
 {
@@ -198,10 +283,9 @@ PlannedStmt *herd_hub_plan_alone(Query *query, const HerdPlanning *planning)
 
 /* How the rows come to be: by shards, or here. */
 static bool set_source(HerdMove *move, Query *query, const HerdHubItem *item, List *tlist,
-		       const HerdPlanning *planning)
+		       List *own, const HerdPlanning *planning)
 {
 	RangeTblEntry *rte = rt_fetch(item->varno, query->rtable);
-	List *own = NIL;
 
 	if (rte->rtekind == RTE_SUBQUERY && item->table == NULL) {
 		move->local = herd_hub_plan_alone(rte->subquery, planning);
@@ -209,7 +293,6 @@ static bool set_source(HerdMove *move, Query *query, const HerdHubItem *item, Li
 	}
 	if (rte->rtekind == RTE_SUBQUERY)
 		move->producer = herd_tier1_read(rte->subquery);
-	herd_hub_own_conditions((Node *)query->jointree, item->varno, &own);
 	if (rte->rtekind == RTE_RELATION && item->table == NULL)
 		move->local = herd_hub_plan_alone(
 			herd_hub_select_local(query, item->varno, tlist, own), planning);
@@ -234,14 +317,20 @@ HerdMove *herd_hub_move_item(Query *query, const HerdHubChoice *choice, int i,
 			     const HerdHubItem *item, HerdPlanning *planning)
 {
 	RangeTblEntry *rte = rt_fetch(item->varno, query->rtable);
-	List *tlist = herd_hub_columns(query, item->varno);
+	List *own = NIL, *done = NIL, *tlist;
 	HerdMove *move;
 
+	if (rte->rtekind == RTE_RELATION) {
+		herd_hub_own_conditions((Node *)query->jointree, item->varno, &own);
+		done = done_conditions(query, item->varno, own);
+	}
+	tlist = herd_hub_columns(query, item->varno, done);
 	if (tlist == NIL || !herd_columns_can_travel(tlist, false))
 		return NULL;
 	move = herd_hub_new_move(planning, choice->target, rte->eref->aliasname);
-	if (!set_source(move, query, item, tlist, planning))
+	if (!set_source(move, query, item, tlist, own, planning))
 		return NULL;
+	drop_conditions((Node *)query->jointree, done);
 	if (choice->fates[i] == HERD_HUB_CUT) {
 		Oid proc = herd_key_hash_proc(
 			choice->target,
