@@ -296,11 +296,14 @@ void herd_client_accept(struct herd_worker *w, struct herd_door *d)
 		if (len <= sizeof(sa_family_t))
 			peer.ss_family = d->addr.family;
 		struct herd_worker *to = least_busy(w);
-		struct newcomer *nc = to == w ? NULL : malloc(sizeof(*nc));
+		bool here = atomic_load(&to->host) == atomic_load(&w->host);
+		struct newcomer *nc = here ? NULL : malloc(sizeof(*nc));
 
-		atomic_fetch_add(&(nc ? to : w)->nclients, 1);
+		if (!here && !nc)
+			to = w;
+		atomic_fetch_add(&to->nclients, 1);
 		if (!nc) {
-			enter(w, d, fd, &peer);
+			enter(to, d, fd, &peer);
 			continue;
 		}
 		*nc = (struct newcomer){ .door = d, .fd = fd, .peer = peer };

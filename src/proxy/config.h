@@ -87,6 +87,7 @@ struct herd_settings {
 	int worker_threads, hold_max_clients, slow_query_ms, ignored_int;
 	int session_state, max_pinned;
 	bool give_way;
+	int busy_percent;           /* of a thread that gives workers away (crew.h) */
 	int spin_us;                /* at most so many microseconds awake before a worker sleeps */
 	int io_uring;               /* enum herd_uring_mode */
 	int server_channel_binding; /* enum herd_binding */

@@ -404,7 +404,7 @@ void herd_doors_return(struct herd_px *px)
 
 void herd_doors_watch(struct herd_worker *w, bool open)
 {
-	if (open && atomic_load(&w->px->doors_away))
+	if (open && (atomic_load(&w->px->doors_away) || atomic_load(&w->host) != w))
 		return;
 	for (int i = 0; i < w->px->ndoors; i++) {
 		struct epoll_event ev = { .events = EPOLLIN | EPOLLEXCLUSIVE,

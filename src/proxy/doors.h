@@ -21,7 +21,10 @@ void herd_doors_given_free(struct herd_doors_given *g);
  */
 int herd_doors_open(struct herd_px *px, const struct herd_pconf *config,
 		    struct herd_doors_given *given, struct herd_err *err);
-/* Does this worker accept? For SUSPEND, and while there are no descriptors. */
+/*
+ * Does this worker accept? For SUSPEND, and while there are no descriptors. One that is run by
+ * another's thread never does: the other accepts for it.
+ */
 void herd_doors_watch(struct herd_worker *w, bool open);
 /* What may change at run time: the tcp_ settings, which clients inherit. */
 void herd_doors_tune(struct herd_px *px, const struct herd_settings *s);

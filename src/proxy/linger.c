@@ -3,7 +3,6 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <sys/epoll.h>
 
 #include "proxy/worker.h"
 
@@ -59,7 +58,7 @@ static void give_way(struct herd_linger *l, int64_t *now_us)
 		l->yield_after_us = *now_us + (*now_us - begin) * PAUSE_FACTOR;
 }
 
-static int look(struct herd_linger *l, int epfd, struct epoll_event *events, int max, int spin_us,
+static int look(struct herd_linger *l, herd_linger_wait_fn wait, void *arg, int spin_us,
 		int64_t *now_us)
 {
 	int64_t begin = *now_us;
@@ -67,14 +66,15 @@ static int look(struct herd_linger *l, int epfd, struct epoll_event *events, int
 
 	give_way(l, now_us);
 	do {
-		n = epoll_wait(epfd, events, max, 0);
+		n = wait(arg, 0);
 		*now_us = herd_clock_us();
 	} while (n == 0 && *now_us - begin < spin_us);
+	l->awake_us += *now_us - begin;
 	return n;
 }
 
-int herd_linger_wait(struct herd_linger *l, int epfd, struct epoll_event *events, int max,
-		     int timeout_ms, int spin_us, int64_t *now_us)
+int herd_linger_wait(struct herd_linger *l, herd_linger_wait_fn wait, void *arg, int timeout_ms,
+		     int spin_us, int64_t *now_us)
 {
 	uint32_t *usual = &l->usual[l->awaits];
 	bool awaits = l->awaits != HERD_AWAIT_ANYBODY, looked = false;
@@ -82,7 +82,7 @@ int herd_linger_wait(struct herd_linger *l, int epfd, struct epoll_event *events
 
 	l->awaits = HERD_AWAIT_ANYBODY;
 	if (!awaits || l->alone < ALONE || spin_us == 0 || timeout_ms == 0) {
-		n = epoll_wait(epfd, events, max, timeout_ms);
+		n = wait(arg, timeout_ms);
 		*now_us = herd_clock_us();
 		return n;
 	}
@@ -91,13 +91,13 @@ int herd_linger_wait(struct herd_linger *l, int epfd, struct epoll_event *events
 	if (*usual <= (uint32_t)spin_us * SHARE) {
 		looked = atomic_fetch_add(&awake, 1) < may_be_awake();
 		if (looked)
-			n = look(l, epfd, events, max, spin_us, now_us);
+			n = look(l, wait, arg, spin_us, now_us);
 		atomic_fetch_sub(&awake, 1);
 	}
 	bool slept = n == 0;
 
 	if (slept) {
-		n = epoll_wait(epfd, events, max, timeout_ms);
+		n = wait(arg, timeout_ms);
 		*now_us = herd_clock_us();
 	}
 	int64_t took = *now_us - begin, most = (int64_t)spin_us * LONG;

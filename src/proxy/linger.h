@@ -9,8 +9,6 @@
 #pragma once
 #include <stdint.h>
 
-struct epoll_event;
-
 enum herd_await { HERD_AWAIT_ANYBODY = 0, HERD_AWAIT_SERVER, HERD_AWAIT_CLIENT };
 
 /* One for each worker, for its own thread. */
@@ -20,14 +18,17 @@ struct herd_linger {
 	uint32_t alone;         /* so many messages in a row were for it or from it */
 	uint32_t usual[3];      /* by enum herd_await: eighths of the microseconds that it takes */
 	int64_t yield_after_us;
+	int64_t awake_us; /* in all: was awake to look */
 };
 
 void herd_linger_init(struct herd_linger *l);
 /* The pass serves a message of this client, or one for it. */
 void herd_linger_served(struct herd_linger *l, const void *client, enum herd_await awaits);
+/* Waits like epoll_wait and returns how many events there are. */
+typedef int (*herd_linger_wait_fn)(void *arg, int timeout_ms);
 /*
- * epoll_wait, the first spin_us (0: none) of it awake if that pays. *now_us is the time at its end,
- * by herd_clock_us.
+ * wait, the first spin_us (0: none) of it awake if that pays. *now_us is the time at its end, by
+ * herd_clock_us.
  */
-int herd_linger_wait(struct herd_linger *l, int epfd, struct epoll_event *events, int max,
-		     int timeout_ms, int spin_us, int64_t *now_us);
+int herd_linger_wait(struct herd_linger *l, herd_linger_wait_fn wait, void *arg, int timeout_ms,
+		     int spin_us, int64_t *now_us);

@@ -425,13 +425,21 @@ static void lists(const struct facts *f, struct herd_buf *out)
 
 static void workers(const struct facts *f, struct herd_buf *out)
 {
-	family(out, "pgherd_worker_clients", "gauge", "Client connections of each thread");
+	family(out, "pgherd_worker_clients", "gauge", "Client connections of each worker");
 	for (int i = 0; i < f->px->nworkers; i++) {
 		char text[32]; /* worker="NN" */
 
 		snprintf(text, sizeof(text), "worker=\"%d\"", i);
 		sample(out, "pgherd_worker_clients", text,
 		       atomic_load(&f->px->workers[i].nclients));
+	}
+	family(out, "pgherd_worker_thread", "gauge",
+	       "The worker whose thread serves the clients of this one");
+	for (int i = 0; i < f->px->nworkers; i++) {
+		char text[32]; /* worker="NN" */
+
+		snprintf(text, sizeof(text), "worker=\"%d\"", i);
+		sample(out, "pgherd_worker_thread", text, atomic_load(&f->px->workers[i].host)->id);
 	}
 }
 

@@ -174,6 +174,7 @@ static const struct setting table[] = {
 	{ "proxy_id", TEXT, AT(proxy_id), "", OURS | RESTART, 0 },
 	{ "dcs_timeout", TIME, AT(dcs_timeout), "10", OURS | RESTART, 0 },
 	{ "give_way", BOOL, AT(give_way), "1", OURS, 0 },
+	{ "busy_percent", INT, AT(busy_percent), "75", OURS, 100 },
 	{ "spin_us", INT, AT(spin_us), "50", OURS, 1000 },
 	{ "io_uring", URING, AT(io_uring), "auto", OURS | RESTART, 0 },
 	{ "server_channel_binding", BINDING, AT(server_channel_binding), "prefer", OURS, 0 },

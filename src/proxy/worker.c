@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <time.h>
@@ -24,7 +23,6 @@
 #include "proxy/verdict.h"
 
 enum {
-	MAX_EVENTS = 128,
 	JANITOR_US = 100 * 1000,
 	CROWD = 3 /* so many events in a pass: it pays to send together and to give way */
 };
@@ -137,7 +135,8 @@ void herd_worker_unwatch(struct herd_worker *w, struct herd_conn *c)
 	epoll_ctl(w->epfd, EPOLL_CTL_DEL, c->fd, NULL);
 }
 
-static void dispatch(struct herd_worker *w, struct herd_conn *c, uint32_t events)
+static void dispatch(struct herd_worker *w, struct herd_conn *c, uint32_t events,
+		     struct herd_linger *linger)
 {
 	uint64_t drained;
 
@@ -158,8 +157,7 @@ static void dispatch(struct herd_worker *w, struct herd_conn *c, uint32_t events
 		if (w->suspended && herd_suspend_holds_client(cl))
 			break;
 		herd_client_event(w, cl);
-		herd_linger_served(&w->linger, cl,
-				   cl->server ? HERD_AWAIT_SERVER : HERD_AWAIT_CLIENT);
+		herd_linger_served(linger, cl, cl->server ? HERD_AWAIT_SERVER : HERD_AWAIT_CLIENT);
 		break;
 	}
 	case HERD_CONN_SERVER: {
@@ -174,7 +172,7 @@ static void dispatch(struct herd_worker *w, struct herd_conn *c, uint32_t events
 		if (w->suspended && herd_suspend_holds_server(s))
 			break;
 		if (s->client)
-			herd_linger_served(&w->linger, s->client, HERD_AWAIT_CLIENT);
+			herd_linger_served(linger, s->client, HERD_AWAIT_CLIENT);
 		herd_server_event(w, s);
 		break;
 	}
@@ -209,18 +207,33 @@ static void run_ready(struct herd_worker *w)
 	}
 }
 
+/* Work is left that needs no event. */
+static bool has_work(const struct herd_worker *w)
+{
+	for (const struct herd_worker *m = w; m; m = herd_crew_next(w, m)) {
+		if (!herd_list_empty(&m->run))
+			return true;
+	}
+	return false;
+}
+
 static int wait_ms(struct herd_worker *w)
 {
 	int64_t until = w->next_janitor_us;
 
-	if (!herd_list_empty(&w->run))
+	if (has_work(w))
 		return 0;
-	herd_list_for_each(it, &w->polls)
-	{
-		struct herd_server *s = herd_container_of(it, struct herd_server, poll_node);
+	for (struct herd_worker *m = w; m; m = herd_crew_next(w, m)) {
+		if (m->next_janitor_us < until)
+			until = m->next_janitor_us;
+		herd_list_for_each(it, &m->polls)
+		{
+			struct herd_server *s =
+				herd_container_of(it, struct herd_server, poll_node);
 
-		if (s->poll_us < until)
-			until = s->poll_us;
+			if (s->poll_us < until)
+				until = s->poll_us;
+		}
 	}
 	until -= herd_clock_us();
 	return until <= 0 ? 0 : (int)(until / 1000) + 1;
@@ -235,7 +248,7 @@ static int64_t give_way(struct herd_worker *w)
 {
 	int64_t before;
 
-	if (w->crowd < CROWD || !herd_list_empty(&w->run) || !herd_worker_settings(w)->give_way)
+	if (w->crowd < CROWD || has_work(w) || !herd_worker_settings(w)->give_way)
 		return 0;
 	before = herd_clock_us();
 	if (before < w->yield_after_us)
@@ -259,54 +272,87 @@ static void judge_yield(struct herd_worker *w, int64_t took_us, int n)
 	w->yield_after_us = w->now_us + w->yield_pause_us;
 }
 
+static int wait_events(void *arg, int timeout_ms)
+{
+	return herd_crew_wait(arg, timeout_ms);
+}
+
+/* Gives way and waits; the events are in the workers of this thread. */
+static void gather_events(struct herd_worker *w)
+{
+	int64_t yielded_us = give_way(w);
+
+	w->crowd = herd_linger_wait(&w->linger, wait_events, w, wait_ms(w),
+				    herd_worker_settings(w)->spin_us, &w->now_us);
+	if (yielded_us > YIELD_GOOD_US)
+		judge_yield(w, yielded_us, w->crowd);
+}
+
+static void work_off(struct herd_worker *w, struct herd_linger *linger)
+{
+	int n = w->nevents;
+
+	w->nevents = 0;
+	for (int i = 0; i < n; i++)
+		dispatch(w, w->events[i].data.ptr, w->events[i].events, linger);
+	run_ready(w);
+}
+
+static void janitors(struct herd_worker *w)
+{
+	w->next_janitor_us = w->now_us + JANITOR_US;
+	herd_client_janitor(w);
+	herd_server_janitor(w);
+	herd_cancel_janitor(w);
+	herd_suspend_janitor(w);
+	herd_leave_janitor(w);
+	herd_pools_janitor(w);
+	herd_hubs_janitor(w);
+	herd_idle_janitor(w);
+}
+
+static void flush(struct herd_worker *w)
+{
+	if (w->batch)
+		herd_batch_flush(w->batch);
+}
+
+/* One round of a thread, over all workers that it runs. More may join on the way. */
+static void pass(struct herd_worker *w)
+{
+	for (struct herd_worker *m = w; m; m = herd_crew_next(w, m)) {
+		atomic_fetch_add(&m->passes, 1);
+		m->live = atomic_load(&w->px->live);
+	}
+	gather_events(w);
+	for (struct herd_worker *m = w; m; m = herd_crew_next(w, m)) {
+		/* Again: what was set while we slept holds for what woke us. */
+		m->live = atomic_load(&w->px->live);
+		m->now_us = w->now_us;
+		m->batching = w->crowd >= CROWD ? w->batch : NULL;
+		herd_suspend_pass(m);
+	}
+	for (struct herd_worker *m = w; m; m = herd_crew_next(w, m))
+		work_off(m, &w->linger);
+	flush(w);
+	for (struct herd_worker *m = w; m; m = herd_crew_next(w, m)) {
+		if (!herd_list_empty(&m->polls))
+			herd_server_polls(m);
+		if (m->now_us >= m->next_janitor_us)
+			janitors(m);
+	}
+	flush(w);
+	for (struct herd_worker *m = w; m; m = herd_crew_next(w, m))
+		herd_client_sweep(m, false);
+	herd_crew_turn(w);
+}
+
 static void *loop(void *arg)
 {
 	struct herd_worker *w = arg;
-	struct epoll_event events[MAX_EVENTS];
 
-	while (!atomic_load(&w->px->quit)) {
-		atomic_fetch_add(&w->passes, 1);
-		w->live = atomic_load(&w->px->live);
-		int64_t yielded_us = give_way(w);
-		int n = herd_linger_wait(&w->linger, w->epfd, events, MAX_EVENTS, wait_ms(w),
-					 herd_worker_settings(w)->spin_us, &w->now_us);
-
-		/* Again: what was set while we slept holds for what woke us. */
-		w->live = atomic_load(&w->px->live);
-		herd_suspend_pass(w);
-		if (yielded_us > YIELD_GOOD_US)
-			judge_yield(w, yielded_us, n);
-		w->crowd = n;
-		w->batching = n >= CROWD ? w->batch : NULL;
-		for (int i = 0; i < n; i++)
-			dispatch(w, events[i].data.ptr, events[i].events);
-		run_ready(w);
-		if (w->batch)
-			herd_batch_flush(w->batch);
-		if (!herd_list_empty(&w->polls))
-			herd_server_polls(w);
-		if (w->now_us >= w->next_janitor_us) {
-			w->next_janitor_us = w->now_us + JANITOR_US;
-			herd_client_janitor(w);
-			herd_server_janitor(w);
-			herd_cancel_janitor(w);
-			herd_suspend_janitor(w);
-			herd_leave_janitor(w);
-			herd_pools_janitor(w);
-			herd_hubs_janitor(w);
-			herd_idle_janitor(w);
-		}
-		if (w->batch)
-			herd_batch_flush(w->batch);
-		herd_client_sweep(w, false);
-	}
-	w->now_us = herd_clock_us();
-	while (!herd_list_empty(&w->clients))
-		herd_client_close(herd_container_of(w->clients.next, struct herd_client, node),
-				  NULL);
-	while (!herd_list_empty(&w->servers))
-		herd_server_drop(w, herd_container_of(w->servers.next, struct herd_server, node),
-				 NULL);
+	while (herd_crew_ready(w))
+		pass(w);
 	return NULL;
 }
 
@@ -319,6 +365,7 @@ static int init_worker(struct herd_px *px, struct herd_worker *w, int id)
 	w->now_us = herd_clock_us();
 	w->live = atomic_load(&px->live);
 	herd_linger_init(&w->linger);
+	herd_crew_init(w, herd_worker_settings(w)->busy_percent > 0);
 	pthread_mutex_init(&w->inbox_lock, NULL);
 	herd_list_init(&w->inbox);
 	herd_list_init(&w->clients);
@@ -340,7 +387,7 @@ static int init_worker(struct herd_px *px, struct herd_worker *w, int id)
 	if (epoll_ctl(w->epfd, EPOLL_CTL_ADD, w->wake.fd, &ev) < 0)
 		return -errno;
 	/* Taken from another process they stay shut until it has left them (takeover.c). */
-	for (int i = 0; i < px->ndoors && !px->elder; i++) {
+	for (int i = 0; i < px->ndoors && !px->elder && atomic_load(&w->host) == w; i++) {
 		ev.events = EPOLLIN | EPOLLEXCLUSIVE;
 		ev.data.ptr = &px->doors[i].conn;
 		if (epoll_ctl(w->epfd, EPOLL_CTL_ADD, px->doors[i].conn.fd, &ev) < 0)
@@ -390,13 +437,29 @@ int herd_workers_start(struct herd_px *px, int n, struct herd_err *err)
 	return 0;
 }
 
+static void close_all(struct herd_worker *w)
+{
+	w->now_us = herd_clock_us();
+	w->batching = NULL;
+	while (!herd_list_empty(&w->clients))
+		herd_client_close(herd_container_of(w->clients.next, struct herd_client, node),
+				  NULL);
+	while (!herd_list_empty(&w->servers))
+		herd_server_drop(w, herd_container_of(w->servers.next, struct herd_server, node),
+				 NULL);
+}
+
 void herd_workers_stop(struct herd_px *px)
 {
 	atomic_store(&px->quit, true);
-	for (int i = 0; i < px->nworkers; i++)
+	for (int i = 0; i < px->nworkers; i++) {
 		wake(&px->workers[i]);
+		herd_crew_dismiss(&px->workers[i]);
+	}
 	for (int i = 0; i < px->nworkers; i++)
 		pthread_join(px->workers[i].thread, NULL);
+	for (int i = 0; i < px->nworkers; i++)
+		close_all(&px->workers[i]);
 	herd_verdicts_stop(px->verdicts);
 	/* Notes that crossed the end still hand over what must be freed. */
 	for (int i = 0; i < px->nworkers; i++)
@@ -421,6 +484,7 @@ void herd_workers_stop(struct herd_px *px)
 		w->epfd = -1;
 		close(w->wake.fd);
 		pthread_mutex_destroy(&w->inbox_lock);
+		herd_crew_free(w);
 	}
 }
 

@@ -1,10 +1,10 @@
 /*
  * proxy/worker.h - the threads that move bytes, and what they share.
  *
- * A worker is one epoll loop. Clients live on one worker for ever; a server connection belongs to
- * the worker whose client uses it, and to its pool while idle. Threads talk by notes (herd_worker_
- * post). What other threads may still be looking at is not freed but retired: it goes when every
- * thread has begun a new pass of its loop.
+ * A worker is one epoll loop, run by its thread or by another worker's (crew.h). Clients live on
+ * one worker for ever; a server connection belongs to the worker whose client uses it, and to its
+ * pool while idle. Threads talk by notes (herd_worker_ post). What other threads may still be
+ * looking at is not freed but retired: it goes when every thread has begun a new pass of its loop.
  */
 #pragma once
 #include <openssl/ssl.h>
@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 
 #include "base/list.h"
 #include "base/log.h"
@@ -20,6 +21,7 @@
 #include "pool/vars.h"
 #include "proxy/config.h"
 #include "proxy/conn.h"
+#include "proxy/crew.h"
 #include "proxy/linger.h"
 #include "proxy/settings.h"
 #include "wire/auth.h"
@@ -55,7 +57,7 @@ enum herd_stop {
 	HERD_STOP_NOW
 };
 
-enum { HERD_MAX_LISTENERS = 64 };
+enum { HERD_MAX_LISTENERS = 64, HERD_MAX_EVENTS = 128 };
 
 /* A listening socket. Clients remember the name of the [listeners] entry, if there is one. */
 struct herd_door {
@@ -147,7 +149,10 @@ struct herd_worker {
 	_Atomic int nclients;
 	_Atomic int unsilent; /* connections that SUSPEND waits for; -1: not looked yet */
 
-	/* this thread only */
+	_Atomic(struct herd_worker *) host; /* whose thread runs it; changed by that one only */
+	struct herd_note relief;            /* of crew.c */
+
+	/* the thread of its host only */
 	bool suspended;
 	int64_t rest_until_us; /* accepts nobody until then, for want of descriptors; 0: does */
 	const struct herd_live *live;
@@ -170,18 +175,31 @@ struct herd_worker {
 	char *scratch;
 	struct herd_buf aux;
 	struct herd_buf verdict_key; /* of verdict.c */
-	struct herd_batch *batch;    /* NULL: without io_uring */
-	struct herd_batch *batching; /* the same, in a pass that serves several */
-	int crowd;                   /* events of the last pass */
+	struct herd_batch *batching; /* its host's, in a pass that serves several */
+	struct epoll_event events[HERD_MAX_EVENTS];
+	int nevents;          /* to be worked off in this pass */
+	uint64_t accept_pass; /* the last one in which somebody came */
+	int accept_room;      /* so many are let in at once */
+	uint8_t random[256];
+	size_t random_left; /* of it, at its end */
+
+	/* its own thread only, whichever workers that runs */
+	struct herd_crew crew;
+	struct herd_batch *batch; /* NULL: without io_uring */
+	int crowd;                /* events of the last pass */
 	struct herd_linger linger;
-	uint64_t accept_pass;   /* the last one in which somebody came */
-	int accept_room;        /* so many are let in at once */
 	int64_t yield_after_us; /* not before: the last time brought little */
 	int64_t yield_pause_us;
 	uint64_t yields; /* since the last bad one */
-	uint8_t random[256];
-	size_t random_left; /* of it, at its end */
 };
+/* The one behind m of the workers that the thread of w runs; NULL: there is none. */
+static inline struct herd_worker *herd_crew_next(const struct herd_worker *w,
+						 const struct herd_worker *m)
+{
+	int id = m->id + w->crew.span;
+
+	return id < w->px->nworkers ? &w->px->workers[id] : NULL;
+}
 
 enum { HERD_SCRATCH_BYTES = 128 * 1024 };
 
