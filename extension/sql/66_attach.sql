@@ -2,6 +2,8 @@
 -- of views.
 CREATE FUNCTION citus_internal.shard_trigger() RETURNS trigger
 	LANGUAGE C AS 'MODULE_PATHNAME', 'herd_shard_trigger';
+CREATE FUNCTION citus_internal.shard_transition() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'herd_shard_transition';
 CREATE FUNCTION citus_internal.adopt_session(started bigint) RETURNS void
 	LANGUAGE C STRICT VOLATILE AS 'MODULE_PATHNAME', 'herd_adopt_session';
 CREATE FUNCTION citus_internal.check_option(view text, condition bool, checked record, given text[])

@@ -46,12 +46,20 @@ typedef struct HerdFire {
 	Oid relid;
 	CmdType command;
 	bool upserts;  /* INSERT .. ON CONFLICT DO UPDATE */
+	int16 merges;  /* MERGE: what its actions do, TRIGGER_TYPE_INSERT | .. */
 	List *columns; /* of int: those that UPDATE sets */
 } HerdFire;
 
-/* True if there are statement triggers to fire. */
+/*
+ * True if there is something to fire on this node: statement triggers, or row triggers whose rows
+ * may come back from shards, of the table and what its rows take along (partitions, foreign keys).
+ */
 extern bool herd_fire_wanted(const HerdFire *fire);
-/* Fires those before or after the statement. */
+/*
+ * Fires those before or after the statement. All that is sent to shards in between gives its rows
+ * for transition tables and for row triggers that fire here. Each call with before true needs one
+ * without, or the end of the (sub)transaction.
+ */
 extern void herd_fire(const HerdFire *fire, bool before);
 /* The same in a utility command, if wanted: with a snapshot of its own. */
 extern void herd_fire_alone(const HerdFire *fire, bool before);

@@ -6,18 +6,21 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tupconvert.h"
+#include "access/xact.h"
+#include "attach/capture.h"
 #include "commands/trigger.h"
 #include "compat.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 
 PG_FUNCTION_INFO_V1(herd_shard_trigger);
 
-/* The table of a shard by the number at the end of its name; InvalidOid when it is no shard. */
-static Oid table_of_shard(Relation shard)
+Oid herd_table_of_shard(Relation shard, uint64 *shardid)
 {
 	const char *name = RelationGetRelationName(shard);
 	const char *number = strrchr(name, '_');
@@ -29,6 +32,7 @@ static Oid table_of_shard(Relation shard)
 	    strcmp(name,
 		   herd_shard_name(get_rel_name(table->relid), table->shards[index].shardid)) != 0)
 		return InvalidOid;
+	*shardid = table->shards[index].shardid;
 	return table->relid;
 }
 
@@ -77,6 +81,21 @@ static HeapTuple untouched(const TriggerData *data)
 	return TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple;
 }
 
+/* What the trigger of the table is to see, without slots. */
+static TriggerData data_of_table(const TriggerData *shard, Relation rel, const Trigger *trigger)
+{
+	TriggerData data = *shard;
+	TupleDesc from = RelationGetDescr(shard->tg_relation), to = RelationGetDescr(rel);
+
+	data.tg_relation = rel;
+	data.tg_trigger = (Trigger *)trigger;
+	data.tg_trigtuple = convert(shard->tg_trigtuple, from, to);
+	data.tg_newtuple = convert(shard->tg_newtuple, from, to);
+	data.tg_trigslot = data.tg_newslot = NULL;
+	data.tg_oldtable = data.tg_newtable = NULL;
+	return data;
+}
+
 /*
  * Calls the trigger of the table with the row as it would be in the table; what comes back is the
  * row for the shard, NULL to skip it.
@@ -85,18 +104,13 @@ static HeapTuple call_trigger(const TriggerData *shard, Relation rel, const Trig
 			      MemoryContext memory)
 {
 	LOCAL_FCINFO(call, 0);
-	TriggerData data = *shard;
+	TriggerData data = data_of_table(shard, rel, trigger);
 	TupleDesc from = RelationGetDescr(shard->tg_relation), to = RelationGetDescr(rel);
 	HeapTuple result;
 	FmgrInfo function;
 
-	data.tg_relation = rel;
-	data.tg_trigger = (Trigger *)trigger;
-	data.tg_trigtuple = convert(shard->tg_trigtuple, from, to);
-	data.tg_newtuple = convert(shard->tg_newtuple, from, to);
 	data.tg_trigslot = slot_of(data.tg_trigtuple, to);
 	data.tg_newslot = slot_of(data.tg_newtuple, to);
-	data.tg_oldtable = data.tg_newtable = NULL;
 	fmgr_info(trigger->tgfoid, &function);
 	InitFunctionCallInfoData(*call, &function, 0, InvalidOid, (Node *)&data, NULL);
 	result = (HeapTuple)DatumGetPointer(FunctionCallInvoke(call));
@@ -130,11 +144,92 @@ static bool may_fire(Relation shard, Relation rel, const Trigger *trigger)
 	return owner == rel->rd_rel->relowner || herd_may_execute(trigger->tgfoid, owner);
 }
 
+/* -- AFTER triggers whose function uses what this node does not have --------------------------- */
+
+/* A function that went away once is not tried again in this session. */
+static List *went; /* of Oid */
+
+/* The error says that something is not here, which may be where the statement was planned. */
+static bool is_elsewhere(int code)
+{
+	return code == ERRCODE_FEATURE_NOT_SUPPORTED || code == ERRCODE_UNDEFINED_TABLE ||
+	       code == ERRCODE_UNDEFINED_FUNCTION || code == ERRCODE_UNDEFINED_OBJECT ||
+	       code == ERRCODE_UNDEFINED_SCHEMA || code == ERRCODE_UNDEFINED_COLUMN;
+}
+
+/* Calls the function; false, and nothing done: it needs what is elsewhere. */
+static bool try_trigger(const TriggerData *shard, Relation rel, const Trigger *trigger)
+{
+	MemoryContext memory = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = true;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(memory);
+	PG_TRY();
+	{
+		(void)call_trigger(shard, rel, trigger, memory);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(memory);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(memory);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(memory);
+		CurrentResourceOwner = owner;
+		if (!is_elsewhere(error->sqlerrcode))
+			ReThrowError(error);
+		FreeErrorData(error);
+		done = false;
+	}
+	PG_END_TRY();
+	return done;
+}
+
+/* Replicas would each do what the function does. */
+static bool is_reference(Oid relid)
+{
+	const HerdTable *table = herd_table_get(relid);
+
+	return table != NULL && table->kind == HERD_TABLE_REFERENCE;
+}
+
+/* What an AFTER trigger returns is ignored. Those that wait for the end of the transaction stay. */
+static void call_after(const TriggerData *shard, Relation rel, const Trigger *trigger,
+		       uint64 shardid)
+{
+	HerdPlace place = herd_trigger_place(trigger);
+	TriggerData data;
+	MemoryContext old;
+
+	if (place == HERD_PLACE_SHARD || trigger->tgdeferrable || !herd_capture_possible()) {
+		(void)call_trigger(shard, rel, trigger, CurrentMemoryContext);
+		return;
+	}
+	if (place == HERD_PLACE_TRY && !herd_capture_in_process() &&
+	    !is_reference(RelationGetRelid(rel)) && !list_member_oid(went, trigger->tgfoid)) {
+		if (try_trigger(shard, rel, trigger))
+			return;
+		old = MemoryContextSwitchTo(TopMemoryContext);
+		went = list_append_unique_oid(went, trigger->tgfoid);
+		MemoryContextSwitchTo(old);
+	}
+	data = data_of_table(shard, rel, trigger);
+	herd_capture_row(&data, shardid);
+}
+
 PGDLLEXPORT Datum herd_shard_trigger(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = (TriggerData *)fcinfo->context;
 	const Trigger *trigger;
 	HeapTuple result;
+	uint64 shardid;
 	Oid relid;
 	Relation rel;
 
@@ -142,14 +237,18 @@ PGDLLEXPORT Datum herd_shard_trigger(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("citus_internal.shard_trigger is for triggers of shards")));
 	result = untouched(data);
-	relid = table_of_shard(data->tg_relation);
+	relid = herd_table_of_shard(data->tg_relation, &shardid);
 	if (!OidIsValid(relid))
 		return PointerGetDatum(result);
 	rel = table_open(relid, AccessShareLock);
 	trigger = trigger_of_table(rel, data->tg_trigger->tgname);
 	/* gone with its function, by CASCADE: the shard has not heard of it */
-	if (trigger != NULL && may_fire(data->tg_relation, rel, trigger))
-		result = call_trigger(data, rel, trigger, CurrentMemoryContext);
+	if (trigger != NULL && may_fire(data->tg_relation, rel, trigger)) {
+		if (TRIGGER_FIRED_AFTER(data->tg_event))
+			call_after(data, rel, trigger, shardid);
+		else
+			result = call_trigger(data, rel, trigger, CurrentMemoryContext);
+	}
 	table_close(rel, NoLock);
 	return PointerGetDatum(result);
 }

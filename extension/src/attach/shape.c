@@ -43,6 +43,22 @@ static char *trigger_for_shard(Oid relid, uint64 shardid, const char *name, cons
 			FUNCTION_CLAUSE);
 }
 
+/* Whatever the trigger asks for, all rows of the statement come back: attach/capture.h. */
+static char *capture_for_shard(Oid relid, uint64 shardid, const char *name, int type)
+{
+	bool inserts = (type & TRIGGER_TYPE_INSERT) != 0,
+	     deletes = (type & TRIGGER_TYPE_DELETE) != 0;
+
+	return psprintf("CREATE OR REPLACE TRIGGER %s AFTER %s ON %s REFERENCING%s%s FOR EACH "
+			"STATEMENT EXECUTE FUNCTION citus_internal.shard_transition()",
+			quote_identifier(name),
+			inserts   ? "INSERT"
+			: deletes ? "DELETE"
+				  : "UPDATE",
+			herd_shape_name(relid, shardid), inserts ? "" : " OLD TABLE AS herd_old",
+			deletes ? "" : " NEW TABLE AS herd_new");
+}
+
 static char *trigger_state(Oid relid, uint64 shardid, const char *name, char state)
 {
 	const char *verb = NULL;
@@ -69,9 +85,11 @@ List *herd_attach_triggers(Oid relid, uint64 shardid, const char *only)
 	List *out = NIL;
 	ListCell *lc;
 
-	foreach (lc, herd_sql_rows("SELECT tgname, pg_get_triggerdef(oid), tgenabled FROM "
+	foreach (lc, herd_sql_rows("SELECT tgname, pg_get_triggerdef(oid), tgenabled, tgtype, "
+				   "tgoldtable IS NOT NULL OR tgnewtable IS NOT NULL FROM "
 				   "pg_trigger WHERE tgrelid = %u AND NOT tgisinternal AND "
-				   "tgparentid = 0 AND (%s OR tgtype & 1 = 1) AND tgname = "
+				   "tgparentid = 0 AND (%s OR tgtype & 1 = 1 OR tgoldtable IS NOT "
+				   "NULL OR tgnewtable IS NOT NULL) AND tgname = "
 				   "coalesce(%s, tgname) "
 				   "ORDER BY tgname",
 				   relid, shardid ? "false" : "true",
@@ -79,8 +97,12 @@ List *herd_attach_triggers(Oid relid, uint64 shardid, const char *only)
 		char **row = lfirst(lc);
 		char *state = trigger_state(relid, shardid, row[0], row[2][0]);
 
-		out = lappend(out,
-			      shardid ? trigger_for_shard(relid, shardid, row[0], row[1]) : row[1]);
+		if (shardid && row[4][0] == 't')
+			out = lappend(out, capture_for_shard(relid, shardid, row[0], atoi(row[3])));
+		else
+			out = lappend(out,
+				      shardid ? trigger_for_shard(relid, shardid, row[0], row[1])
+					      : row[1]);
 		if (state)
 			out = lappend(out, state);
 	}
@@ -218,12 +240,6 @@ void herd_attach_check(Oid relid)
 {
 	ListCell *lc;
 
-	foreach (lc, herd_sql_rows("SELECT tgname FROM pg_trigger WHERE tgrelid = %u AND NOT "
-				   "tgisinternal AND (tgoldtable IS NOT NULL OR tgnewtable IS NOT "
-				   "NULL)",
-				   relid))
-		refuse(relid, "trigger", ((char **)lfirst(lc))[0],
-		       "Transition tables would have to be put together from the shards.");
 	foreach (lc, herd_sql_rows("SELECT polname, d.refobjid FROM pg_policy p JOIN pg_depend d "
 				   "ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND "
 				   "d.refclassid = 'pg_class'::regclass AND d.refobjid <> %u "

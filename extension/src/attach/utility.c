@@ -18,7 +18,8 @@ bool herd_attach_on_shards(Oid relid, const char *trigger)
 	if (trigger == NULL)
 		return true;
 	return herd_sql_int("SELECT count(*) FROM pg_trigger WHERE tgrelid = %u AND tgname = %s "
-			    "AND tgtype & 1 = 1",
+			    "AND (tgtype & 1 = 1 OR tgoldtable IS NOT NULL OR tgnewtable IS NOT "
+			    "NULL)",
 			    relid, quote_literal_cstr(trigger)) > 0;
 }
 

@@ -1,3 +1,4 @@
+#include "attach/capture.h"
 #include "conn/names.h"
 #include "conn/session.h"
 
@@ -141,6 +142,8 @@ void herd_conn_notice(void *arg, const PGresult *res)
 	const char *hint = PQresultErrorField(res, PG_DIAG_MESSAGE_HINT);
 	int level = c->forward_notices && severity ? level_of(severity) : DEBUG1;
 
+	if (herd_capture_notice(c->groupid, res))
+		return;
 	if (level < herd_worker_min_messages && level != INFO)
 		level = DEBUG1;
 	ereport(level,

@@ -2,6 +2,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "attach/capture.h"
 #include "conn/adopt.h"
 #include "conn/options.h"
 #include "conn/rights.h"
@@ -734,8 +735,10 @@ bool herd_exec_next(HerdExec *exec, TupleTableSlot *slot)
 		}
 		if (exec->next_local < exec->nlocal)
 			run_local(exec);
-		else if (!fetch_remote(exec))
+		else if (!fetch_remote(exec)) {
+			herd_capture_check();
 			return false;
+		}
 	}
 }
 

@@ -410,7 +410,7 @@ typedef struct Outgoing {
 	const HerdTable *table;
 	List *readers;
 	int64 bytes;
-	ParamListInfo given;
+	const EState *asker;
 } Outgoing;
 
 static void send_block(HerdWriter *w, int part, const HerdBlock *block, const char *data)
@@ -462,7 +462,7 @@ static void produce_here(void *arg)
 	w->flush = send_block;
 	w->arg = out;
 	query = CreateQueryDesc(move->local, "", GetActiveSnapshot(), InvalidSnapshot, &w->pub,
-				out->given, NULL, 0);
+				out->asker->es_param_list_info, out->asker->es_queryEnv, 0);
 	ExecutorStart(query, 0);
 	herd_run_executor(query);
 	ExecutorFinish(query);
@@ -487,7 +487,7 @@ static const HerdTable *target_of(const HerdMove *move)
 }
 
 void herd_moves_run(List *moves, const char *id, const HerdJob *job, ParamListInfo params,
-		    ParamListInfo given)
+		    const EState *asker)
 {
 	List *readers = groups_of(job, NIL);
 	List *groups = list_copy(readers);
@@ -515,7 +515,7 @@ void herd_moves_run(List *moves, const char *id, const HerdJob *job, ParamListIn
 				 .move = move,
 				 .table = target_of(move),
 				 .readers = readers,
-				 .given = given };
+				 .asker = asker };
 
 		move->rows = move->bytes = 0;
 		if (move->producer == NULL) {

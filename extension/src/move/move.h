@@ -9,6 +9,7 @@
 #pragma once
 #include "postgres.h"
 
+#include "nodes/execnodes.h"
 #include "nodes/params.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
@@ -56,8 +57,8 @@ extern double herd_local_bytes(Oid relid);
 /* A new name for an execution; execution_id() in the evals gives it until the next one. */
 extern const char *herd_moves_new_id(void);
 /*
- * Makes the results where the tasks of job will read them. params: of all evals; given: those of
- * the statement, for what is computed here.
+ * Makes the results where the tasks of job will read them. params: of all evals; asker:
+ * the statement, whose parameters and transition tables are for what is computed here.
  */
 extern void herd_moves_run(List *moves, const char *id, const HerdJob *job, ParamListInfo params,
-			   ParamListInfo given);
+			   const EState *asker);

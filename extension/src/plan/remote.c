@@ -91,8 +91,9 @@ static List *remote_to_list(const HerdRemote *remote)
 	list = lappend(list, remote->before ? herd_template_to_list(remote->before) : NIL);
 	if (remote->fire != NULL)
 		list = lappend(list, list_make3(list_make1_oid(remote->fire->relid),
-						list_make2_int(remote->fire->command,
-							       remote->fire->upserts),
+						list_make3_int(remote->fire->command,
+							       remote->fire->upserts,
+							       remote->fire->merges),
 						remote->fire->columns));
 	return list;
 }
@@ -104,6 +105,7 @@ static HerdFire *fire_from_list(List *list)
 	fire->relid = linitial_oid(linitial(list));
 	fire->command = linitial_int(lsecond(list));
 	fire->upserts = lsecond_int(lsecond(list));
+	fire->merges = lthird_int(lsecond(list));
 	fire->columns = lthird(list);
 	return fire;
 }
@@ -562,8 +564,7 @@ static HerdJob *make_job(RemoteState *state)
 		desc = NULL;
 	job = herd_remote_job(remote, state->params, desc);
 	if (remote->moves != NIL)
-		herd_moves_run(remote->moves, id, job, state->params,
-			       state->css.ss.ps.state->es_param_list_info);
+		herd_moves_run(remote->moves, id, job, state->params, state->css.ss.ps.state);
 	return job;
 }
 
