@@ -373,8 +373,15 @@ void herd_admin_check(struct herd_client *c)
 {
 	struct herd_console *k = c->console;
 
-	if (!k || !k->wait_verb || !herd_command_done(c->w, k->wait_verb, k->wait_db))
+	if (!k || !k->wait_verb)
 		return;
+	if (!herd_command_done(c->w, k->wait_verb, k->wait_db)) {
+		if (!herd_command_overtaken(c->w, k->wait_verb, k->wait_db))
+			return;
+		herd_str_set(&k->wait_verb, NULL);
+		herd_console_fail(c, "57014", "ended by RESUME");
+		return;
+	}
 	char *tag = k->wait_verb;
 
 	k->wait_verb = NULL;

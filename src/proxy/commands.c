@@ -241,6 +241,27 @@ void herd_command_undo(struct herd_worker *w, const char *verb, const char *db)
 	herd_worker_fanout(w, kick_each, nothing, NULL);
 }
 
+static void find_running(struct herd_pool *p, void *arg)
+{
+	struct flag_arg *f = arg;
+
+	f->found |= is_db(p->db, f->name) && !atomic_load(&p->db->paused);
+}
+
+bool herd_command_overtaken(struct herd_worker *w, const char *verb, const char *db)
+{
+	struct flag_arg f = { .name = db };
+
+	if (strcasecmp(verb, "suspend") == 0)
+		return !atomic_load(&w->px->suspended);
+	if (strcasecmp(verb, "pause") != 0)
+		return false;
+	if (!db)
+		return !atomic_load(&w->px->paused_all);
+	herd_pools_each(w->px, find_running, &f);
+	return f.found;
+}
+
 static void find_paused(struct herd_pool *p, void *arg)
 {
 	*(bool *)arg |= atomic_load(&p->db->paused);

@@ -75,7 +75,6 @@ struct herd_settings {
 	char *server_tls_protocols, *server_tls_ciphers, *server_tls13_ciphers;
 	char *resolv_conf, *metrics_listen, *dcs, *nspace, *proxy_id, *zone;
 	char *rest, *rest_ca_file, *rest_cert_file, *rest_key_file;
-	char *ignored_text; /* takes what has no effect */
 	int listen_port, listen_backlog, unix_socket_mode, pool_mode, auth_type;
 	int max_client_conn, default_pool_size, min_pool_size, reserve_pool_size;
 	int max_db_connections, max_db_client_connections;
@@ -84,7 +83,9 @@ struct herd_settings {
 	int client_tls_sslmode, server_tls_sslmode;
 	int tcp_defer_accept, tcp_socket_buffer, tcp_keepcnt, tcp_keepidle, tcp_keepintvl,
 		tcp_user_timeout;
-	int worker_threads, hold_max_clients, slow_query_ms, ignored_int;
+	int worker_threads, hold_max_clients, slow_query_ms;
+	int pkt_buf;      /* bytes of one read, if it is more than the least (worker.h) */
+	int sbuf_loopcnt; /* reads of one connection before the others' turn; 0: as many as come */
 	int session_state, max_pinned;
 	bool give_way;
 	int busy_percent;           /* of a thread that gives workers away (crew.h) */
@@ -98,14 +99,13 @@ struct herd_settings {
 	bool log_connections, log_disconnections, log_pooler_errors, log_stats, use_syslog;
 	bool server_reset_query_always, server_fast_close, so_reuseport, tcp_keepalive;
 	bool rest_insecure;
-	bool ignored_bool;
 	int64_t reserve_pool_timeout, stats_period, server_check_delay, server_lifetime;
 	int64_t server_idle_timeout, server_connect_timeout, server_login_retry;
 	int64_t client_login_timeout, autodb_idle_timeout, pool_idle_timeout;
 	int64_t dns_max_ttl, dns_nxdomain_ttl, dns_zone_check_period, query_wait_notify;
 	int64_t query_timeout, query_wait_timeout, cancel_wait_timeout, client_idle_timeout;
 	int64_t idle_transaction_timeout, transaction_timeout, suspend_timeout;
-	int64_t hold_timeout, pin_timeout, dcs_timeout, ignored_time;
+	int64_t hold_timeout, pin_timeout, dcs_timeout;
 };
 
 /* One line of [databases], or the default of a [listeners] entry. */
@@ -201,7 +201,6 @@ struct herd_setting_info {
 	const char *name, *fallback;
 	bool restart;       /* changes at restart only */
 	bool null_if_empty; /* SHOW CONFIG has a null for it */
-	bool silent;        /* accepted without effect */
 	bool ours;          /* of [pgherd] */
 };
 int herd_pconf_nsettings(void);

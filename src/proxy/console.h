@@ -124,3 +124,5 @@ void herd_console_answer(struct herd_worker *w, uint64_t client, const char *tag
 void herd_command_undo(struct herd_worker *w, const char *verb, const char *db);
 /* Is what PAUSE or WAIT_CLOSE waits for the case? db NULL: all. */
 bool herd_command_done(struct herd_worker *w, const char *verb, const char *db);
+/* Did a RESUME come meanwhile, so that what PAUSE or SUSPEND waits for need never be the case? */
+bool herd_command_overtaken(struct herd_worker *w, const char *verb, const char *db);

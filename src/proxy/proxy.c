@@ -213,17 +213,6 @@ static void raise_nofile(struct herd_px *px, const struct herd_settings *s)
 			     (unsigned long long)lim.rlim_cur, s->max_client_conn);
 }
 
-/* Each once: settings that are accepted and change nothing. */
-static void warn_silent(struct herd_px *px, const struct herd_pconf *c)
-{
-	for (int i = 0; i < herd_pconf_nsettings(); i++) {
-		struct herd_setting_info info = herd_pconf_setting(i);
-
-		if (info.silent && c->given[i] && !herd_str_eq(c->text[i], info.fallback))
-			herd_warning(px->log, "setting \"%s\" has no effect", info.name);
-	}
-}
-
 static void reload(struct herd_px *px)
 {
 	struct herd_err err = HERD_ERR_INIT;
@@ -536,7 +525,6 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 	}
 	herd_admin_apply_log(px);
 	raise_nofile(px, &c->s);
-	warn_silent(px, c);
 	for (int i = 0; i < px->ndoors; i++)
 		herd_info(px->log, "listening on %s:%d%s%s",
 			  px->doors[i].path ? px->doors[i].path : px->doors[i].addr.host,

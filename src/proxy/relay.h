@@ -7,9 +7,14 @@
 
 enum {
 	HERD_RELAY_WHOLE_BYTES = 16 * 1024, /* messages up to this size are forwarded whole */
-	HERD_RELAY_LOOPS = 8,               /* reads per turn: others want the thread, too */
 	HERD_REPLAY_MAX_BYTES = 16 * 1024
 };
+
+/* After so many reads of one connection: do others want the thread, too? */
+static inline bool herd_relay_had_turn(const struct herd_worker *w, int loops)
+{
+	return loops > 0 && loops == herd_worker_settings(w)->sbuf_loopcnt;
+}
 
 /* Received data: what was left of the last time, and as much new as there is. */
 struct herd_chunk {

@@ -643,7 +643,7 @@ void herd_relay_from_server(struct herd_worker *w, struct herd_server *s)
 
 		if (herd_conn_blocked(&c->conn))
 			return;
-		if (loops == HERD_RELAY_LOOPS) {
+		if (herd_relay_had_turn(w, loops)) {
 			herd_client_wake(c);
 			return;
 		}

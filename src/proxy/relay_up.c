@@ -19,19 +19,18 @@ void herd_relay_read(struct herd_worker *w, struct herd_conn *c, struct herd_chu
 	size_t carry = c->in.len;
 
 	*ret = (struct herd_chunk){ .got = -EAGAIN };
-	if (carry < HERD_SCRATCH_BYTES / 4) {
+	if (carry < w->scratch_bytes / 4) {
 		if (carry > 0)
 			memcpy(w->scratch, c->in.data, carry);
 		if (c->in.data)
 			herd_buf_free(&c->in);
 		ret->data = w->scratch;
 		if (c->can_read)
-			ret->got =
-				herd_conn_read(c, w->scratch + carry, HERD_SCRATCH_BYTES - carry);
+			ret->got = herd_conn_read(c, w->scratch + carry, w->scratch_bytes - carry);
 	} else {
 		ret->own = true;
-		if (c->can_read && herd_buf_reserve(&c->in, HERD_SCRATCH_BYTES))
-			ret->got = herd_conn_read(c, c->in.data + carry, HERD_SCRATCH_BYTES);
+		if (c->can_read && herd_buf_reserve(&c->in, w->scratch_bytes))
+			ret->got = herd_conn_read(c, c->in.data + carry, w->scratch_bytes);
 		if (ret->got > 0)
 			c->in.len += (size_t)ret->got;
 		ret->data = c->in.data;
@@ -807,7 +806,7 @@ void herd_relay_from_client(struct herd_client *c)
 			return;
 		if (!c->conn.can_read && c->conn.in.len == 0)
 			return;
-		if (loops == HERD_RELAY_LOOPS) {
+		if (herd_relay_had_turn(c->w, loops)) {
 			herd_client_wake(c);
 			return;
 		}

@@ -310,7 +310,7 @@ void herd_repl_from_client(struct herd_client *c)
 
 		if (herd_conn_blocked(to) || (!c->conn.can_read && c->conn.in.len == 0))
 			return;
-		if (loops == HERD_RELAY_LOOPS) {
+		if (herd_relay_had_turn(w, loops)) {
 			herd_client_wake(c);
 			return;
 		}
@@ -345,7 +345,7 @@ void herd_repl_from_server(struct herd_worker *w, struct herd_server *s)
 	for (int loops = 0; s->conn.can_read; loops++) {
 		if (herd_conn_blocked(&c->conn))
 			return;
-		if (loops == HERD_RELAY_LOOPS) {
+		if (herd_relay_had_turn(w, loops)) {
 			herd_client_wake(c);
 			return;
 		}

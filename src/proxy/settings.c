@@ -11,7 +11,7 @@
 #include "base/str.h"
 
 enum kind { TEXT, INT, BOOL, TIME, OCTAL, MODE, AUTH, SSLMODE, SESSION, URING, SPLIT, BINDING };
-enum { RESTART = 1, SILENT = 2, OURS = 4, NULLABLE = 8 };
+enum { RESTART = 1, OURS = 4, NULLABLE = 8 };
 
 struct setting {
 	const char *name;
@@ -38,22 +38,6 @@ struct setting {
 #define TIM(field, def, flags)                                                                     \
 	{                                                                                          \
 #field, TIME, AT(field), def, flags, 0                                             \
-	}
-#define NO_TXT(name, def)                                                                          \
-	{                                                                                          \
-		name, TEXT, AT(ignored_text), def, SILENT, 0                                       \
-	}
-#define NO_NUM(name, def)                                                                          \
-	{                                                                                          \
-		name, INT, AT(ignored_int), def, SILENT, INT_MAX                                   \
-	}
-#define NO_FLG(name, def)                                                                          \
-	{                                                                                          \
-		name, BOOL, AT(ignored_bool), def, SILENT, 0                                       \
-	}
-#define NO_TIM(name, def)                                                                          \
-	{                                                                                          \
-		name, TIME, AT(ignored_time), def, SILENT, 0                                       \
 	}
 
 #define AUTH_QUERY                                                                                 \
@@ -113,7 +97,7 @@ static const struct setting table[] = {
 	NUM(min_pool_size, "0", 0),
 	{ "peer_id", INT, AT(peer_id), "0", 0, HERD_MAX_PEER_ID },
 	TXT(pidfile, "", RESTART),
-	{ "pkt_buf", INT, AT(ignored_int), "4096", RESTART | SILENT, INT_MAX },
+	NUM(pkt_buf, "4096", RESTART),
 	TIM(pool_idle_timeout, "0", 0),
 	{ "pool_mode", MODE, AT(pool_mode), "session", 0, 0 },
 	TIM(query_timeout, "0", 0),
@@ -122,7 +106,7 @@ static const struct setting table[] = {
 	NUM(reserve_pool_size, "0", 0),
 	TIM(reserve_pool_timeout, "5", 0),
 	TXT(resolv_conf, "", RESTART),
-	NO_NUM("sbuf_loopcnt", "5"),
+	NUM(sbuf_loopcnt, "5", 0),
 	NUM(scram_iterations, "4096", 0),
 	TIM(server_check_delay, "30", 0),
 	TXT(server_check_query, "<empty>", 0),
@@ -207,7 +191,6 @@ struct herd_setting_info herd_pconf_setting(int i)
 					   .fallback = s->fallback,
 					   .restart = s->flags & RESTART,
 					   .null_if_empty = s->flags & NULLABLE,
-					   .silent = s->flags & SILENT,
 					   .ours = s->flags & OURS };
 }
 

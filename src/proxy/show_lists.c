@@ -115,7 +115,7 @@ static void show_mem(struct herd_worker *w, struct herd_result *r)
 		       (int64_t)herd_map_size(w->px->pools) },
 		     { "server_cache", sizeof(struct herd_server), sum.idle + sum.used },
 		     { "client_cache", sizeof(struct herd_client), clients },
-		     { "iobuf_cache", HERD_SCRATCH_BYTES, w->px->nworkers },
+		     { "iobuf_cache", (int64_t)w->scratch_bytes, w->px->nworkers },
 		     { "server_prepared_statement_cache", sizeof(struct herd_stmt), stmts } };
 
 	pthread_mutex_unlock(&w->px->pools_lock);

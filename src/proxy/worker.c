@@ -377,7 +377,12 @@ static int init_worker(struct herd_px *px, struct herd_worker *w, int id)
 	herd_list_init(&w->gone);
 	herd_list_init(&w->going);
 	herd_list_init(&w->spare);
-	w->scratch = malloc(HERD_SCRATCH_BYTES);
+	w->scratch_bytes = (size_t)herd_worker_settings(w)->pkt_buf;
+	if (w->scratch_bytes < HERD_SCRATCH_BYTES)
+		w->scratch_bytes = HERD_SCRATCH_BYTES;
+	if (w->scratch_bytes > HERD_SCRATCH_MAX_BYTES)
+		w->scratch_bytes = HERD_SCRATCH_MAX_BYTES;
+	w->scratch = malloc(w->scratch_bytes);
 	w->epfd = epoll_create1(EPOLL_CLOEXEC);
 	w->wake = (struct herd_conn){ .kind = HERD_CONN_WAKE,
 				      .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };

@@ -173,6 +173,7 @@ struct herd_worker {
 	int64_t slow_second; /* slow statements are logged so many a second (slow.c) */
 	int slow_lines, slow_lost;
 	char *scratch;
+	size_t scratch_bytes;
 	struct herd_buf aux;
 	struct herd_buf verdict_key; /* of verdict.c */
 	struct herd_batch *batching; /* its host's, in a pass that serves several */
@@ -201,7 +202,8 @@ static inline struct herd_worker *herd_crew_next(const struct herd_worker *w,
 	return id < w->px->nworkers ? &w->px->workers[id] : NULL;
 }
 
-enum { HERD_SCRATCH_BYTES = 128 * 1024 };
+/* What a worker reads at once: this much, more by pkt_buf. */
+enum { HERD_SCRATCH_BYTES = 128 * 1024, HERD_SCRATCH_MAX_BYTES = 16 * 1024 * 1024 };
 
 int64_t herd_clock_us(void); /* CLOCK_BOOTTIME */
 

@@ -98,6 +98,21 @@ def test_pause_resume(make):
     c.close()
 
 
+@pytest.mark.parametrize("what", ["", " db"])
+def test_resume_while_pause_waits(make, what):
+    px = make()
+    with px.connect() as c, px.connect("pgbouncer", user="admin") as console:
+        c.execute("begin")
+        console.pgconn.send_query(f"pause{what}".encode())
+        # The transaction goes on: the pause does not end by itself.
+        wait_for(lambda: "PAUSE" in px.log())
+        px.console(f"resume{what}")
+        assert b"ended by RESUME" in console.pgconn.get_result().error_message
+        assert console.pgconn.get_result() is None
+        c.execute("commit")
+        assert px.sql("select 1") == [(1,)]
+
+
 def test_pause_of_one_database(make, server):
     px = make(databases=f"other = host=127.0.0.1 port={server.port} dbname=db")
     px.sql("select 1")

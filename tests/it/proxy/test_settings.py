@@ -142,6 +142,27 @@ def test_config_columns(make):
         assert got[key]["default"] == default
 
 
+def test_size_of_reads(make):
+    def buffer_size(px):
+        return [r["size"] for r in px.console("show mem") if r["name"] == "iobuf_cache"]
+    for size, want in ((4096, 128 * 1024), (300000, 300000), (2000000000, 16 * 1024 * 1024)):
+        px = make(more=f"pkt_buf = {size}\nsbuf_loopcnt = 1")
+        assert buffer_size(px) == [want]
+    # Whatever one connection may read in a row, all of it comes.
+    for loops in (1, 0, 5):
+        px.console(f"set sbuf_loopcnt = {loops}")
+        with px.connect() as c:
+            wide = "copy (select repeat('x', 100000) from generate_series(1, 200)) to stdout"
+            with c.cursor().copy(wide) as copy:
+                assert sum(len(part) for part in copy) == 200 * 100001
+            c.execute("create temp table if not exists t (a text)")
+            with c.cursor().copy("copy t from stdin") as copy:
+                for _ in range(200):
+                    copy.write("y" * 100000 + "\n")
+            assert c.execute("select sum(length(a)) from t").fetchone() == (200 * 100000,)
+    assert "has no effect" not in px.log()
+
+
 def test_application_name_add_host(make):
     px = make(more="application_name_add_host = 1")
     name = px.sql("show application_name", application_name="me")[0][0]
@@ -191,7 +212,7 @@ def test_query_wait_notify(make):
 
 
 def test_check_query(make, server):
-    px = make(more="server_check_delay = 0.2\nserver_check_query = select 'are you there'")
+    px = make(more="default_pool_size = 1\nserver_check_delay = 0.2\nserver_check_query = select 'are you there'")
     px.sql("select 1")
     pid = pids_of(px, 1)[0]
     time.sleep(0.5)
