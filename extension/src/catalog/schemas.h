@@ -1,6 +1,6 @@
 /*
  * catalog/schemas.h - distributed schemas: all tables of one stand on one node (single-shard tables
- * of one colocation group). SQL functions in sql/45_schemas.sql; what CREATE and ALTER do about
+ * of one colocation group). SQL functions in sql/45_single.sql; what CREATE and ALTER do about
  * them is in ddl/schemas.c.
  */
 #pragma once

@@ -192,3 +192,31 @@ def test_a_new_node_is_told(herd, con):
     # Tables stay together though a number of the group would now mean another node.
     con.execute("create table told.u (i int); create table told.v (i int)")
     assert len(groups(con, "told")) == 1
+
+
+def test_local_tables_that_all_nodes_know(herd, con):
+    con.execute("create table l1 (id serial primary key, r int references ref, v text);"
+                "create table l2 (id int references l1, x text);"
+                "insert into l1 (r, v) values (1, 'a'), (2, 'b'); insert into l2 values (1, 'z')")
+    refused(con, "select citus_add_local_table_to_metadata('l1')", "foreign keys with local table")
+    con.execute("select citus_add_local_table_to_metadata('l1', cascade_via_foreign_keys => true)")
+    assert con.execute("select table_name::text, citus_table_type from citus_tables where table_name "
+                       "in ('l1'::regclass, 'l2') order by 1").fetchall() == [("l1", "local"), ("l2", "local")]
+    assert {g for _, g in con.execute(PLACES, ("l_",)).fetchall()} == {0}
+    for node in range(3):
+        with herd.connect(node) as c:
+            assert c.execute("select l1.v, x, n from l1 join l2 using (id) join ref on ref.id = r "
+                             "join spread on k = l1.id").fetchall() == [("a", "z", "one")]
+            c.execute("insert into l1 (r, v) values (1, %s)", (str(node),))
+            refused(c, "insert into l2 values (99, 'q')", "violates foreign key")
+            refused(c, "insert into l1 (r, v) values (99, 'q')", "violates foreign key")
+    assert con.execute("select count(distinct id), count(*) from l1").fetchone() == (5, 5)
+    with herd.connect(1) as c:
+        refused(c, "select citus_add_local_table_to_metadata('spread')", "worker node")
+    refused(con, "select citus_add_local_table_to_metadata('spread')", "already distributed")
+    con.execute("select remove_local_tables_from_metadata()")
+    assert con.execute("select count(*) from citus_tables where citus_table_type = 'local'"
+                       ).fetchone() == (0,)
+    assert con.execute("select count(*) from l1 join l2 using (id) join ref on ref.id = r").fetchone() == (1,)
+    assert one(con, "select citus_table_type from citus_tables where table_name = 'ref'::regclass") == "reference"
+    refused(con, "insert into l2 values (99, 'q')", "violates foreign key")

@@ -1,3 +1,4 @@
+-- Tables of one shard: distributed schemas, local tables that all nodes know.
 -- Distributed schemas: src/catalog/schemas.c.
 CREATE FUNCTION citus_internal.add_schema(name text, colocation_id int) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_add_schema';
@@ -23,3 +24,10 @@ BEGIN
 	END IF;
 	PERFORM pg_catalog.citus_schema_move(schema_id, id, shard_transfer_mode);
 END $$;
+
+-- Local tables that all nodes know: src/catalog/managed.c.
+CREATE FUNCTION pg_catalog.citus_add_local_table_to_metadata(table_name regclass,
+	cascade_via_foreign_keys bool DEFAULT false) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_add_local_table';
+CREATE FUNCTION pg_catalog.remove_local_tables_from_metadata() RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_remove_local_tables';
