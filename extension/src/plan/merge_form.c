@@ -14,6 +14,13 @@
 
 void herd_merge_refuse(const HerdMergeParts *m, const char *detail, const char *hint)
 {
+	if (m->plain)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("this %s of distributed table \"%s\" cannot be sent to its "
+				       "shards",
+				       m->plain == CMD_UPDATE ? "UPDATE" : "DELETE",
+				       get_rel_name(m->table->relid)),
+				errdetail("%s", detail), errhint("%s", hint)));
 	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			errmsg("this MERGE into distributed table \"%s\" is not supported",
 			       get_rel_name(m->table->relid)),

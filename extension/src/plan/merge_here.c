@@ -665,6 +665,24 @@ static Query *merge_query(const Here *h, const char *rows)
 	return analyzed(out.data);
 }
 
+/* The same of an UPDATE or DELETE. */
+static Query *plain_query(const Here *h, const char *rows)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	if (h->m->plain == CMD_DELETE) {
+		appendStringInfo(&out, "DELETE FROM %s AS herd_target USING %s", target_name(h),
+				 rows);
+	} else {
+		appendStringInfo(&out, "UPDATE %s AS herd_target SET ", target_name(h));
+		append_values(&out, h, linitial(h->m->query->mergeActionList), true);
+		appendStringInfo(&out, " FROM %s", rows);
+	}
+	appendStringInfo(&out, " WHERE %s", same_row(h, "herd_rows"));
+	return analyzed(out.data);
+}
+
 #if PG_VERSION_NUM >= 170000
 static Node *code_is(int number)
 {
@@ -696,6 +714,7 @@ static Node *action_name(const Here *h)
 	}
 	return expr->args != NIL ? (Node *)expr : (Node *)expr->defresult;
 }
+#endif
 
 typedef struct Returning {
 	const Here *h;
@@ -708,8 +727,10 @@ static Node *returning_mutator(Node *node, void *context)
 
 	if (node == NULL)
 		return NULL;
+#if PG_VERSION_NUM >= 170000
 	if (IsA(node, MergeSupportFunc) && cxt->depth == 0)
 		return action_name(cxt->h);
+#endif
 	if (IsA(node, Var) && ((Var *)node)->varlevelsup == (Index)cxt->depth &&
 	    ((Var *)node)->varno == HERD_MERGE_SOURCE) {
 		Var *var = copyObject((Var *)node);
@@ -733,7 +754,6 @@ static Node *returning_mutator(Node *node, void *context)
 	}
 	return expression_tree_mutator(node, returning_mutator, context);
 }
-#endif
 
 /* How many of the target's rows are not as they were read; those that are get locked. */
 static Query *verify_query(const Here *h, const char *rows)
@@ -766,12 +786,12 @@ static HerdRemote *make_remote(Here *h)
 						   : InvalidOid);
 	List *moves = list_make1(move);
 	char *rows = rows_text(h, move);
-	Query *query = merge_query(h, rows);
+	bool plain = m->plain && !h->rekeys;
+	Query *query = plain ? plain_query(h, rows) : merge_query(h, rows);
 	Query *verify = verify_query(h, rows);
 	Query *before = h->rekeys ? before_query(h, rows) : NULL;
 
 	move->null_fails = hashed;
-#if PG_VERSION_NUM >= 170000
 	if (m->query->returningList != NIL) {
 		Returning cxt = { .h = h };
 
@@ -783,9 +803,8 @@ static HerdRemote *make_remote(Here *h)
 			herd_merge_refuse(m, "RETURNING has a subquery that cannot be sent.",
 					  "Compute it in a statement of its own.");
 	}
-#endif
 	remote->tier = 1;
-	remote->command = CMD_MERGE;
+	remote->command = plain ? m->plain : CMD_MERGE;
 	remote->anchor = m->table->relid;
 	remote->shards = hashed ? HERD_SHARDS_ALL : HERD_SHARDS_FIRST;
 	remote->writes = list_make1_oid(m->table->relid);

@@ -33,6 +33,7 @@ typedef struct HerdMergeParts {
 	AttrNumber column; /* of the source: equals the key of the row that it matches; 0: none */
 	bool inserts;      /* rows without a match matter */
 	bool by_source;    /* target rows without a match do */
+	CmdType plain;     /* CMD_UPDATE, CMD_DELETE: of which it was made; else 0 */
 	bool away;         /* new rows are inserted from this node */
 	HerdPlanning *planning;
 	List *moves;
@@ -47,7 +48,10 @@ extern Expr *herd_merge_value(const List *tlist, AttrNumber attno);
 extern void herd_merge_refuse(const HerdMergeParts *m, const char *detail,
 			      const char *hint) HERD_NORETURN;
 
-/* merge_here.c: rows computed on this node; the target is no reference table. */
+/*
+ * merge_here.c: rows computed on this node; the target is no reference table. Of an UPDATE or
+ * DELETE: those that its WHERE selects, and what they become.
+ */
 extern HerdRemote *herd_merge_here(const HerdMergeParts *m);
 
 /* merge_rows.c: SELECT the new rows FROM source WHERE NOT EXISTS (..) AND an action inserts them.

@@ -40,6 +40,7 @@
 #include "plan/route.h"
 #include "plan/security.h"
 #include "plan/srf.h"
+#include "plan/update_here.h"
 #include "stats/stats.h"
 
 /* Makes the plan cache take a plan with the values of parameters instead. */
@@ -185,6 +186,16 @@ static void check_key_unchanged(Query *query, List *tlist, const HerdTable *tabl
 			 errhint("Delete the row and insert it with its new value.")));
 }
 
+static void refuse_session(const HerdTable *table)
+{
+	ereport(ERROR,
+		(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		 errmsg("a function that changes the session, like nextval, is not supported in an "
+			"UPDATE or DELETE of distributed table \"%s\"",
+			get_rel_name(table->relid)),
+		 errhint("Call it in a statement of its own, and write its value.")));
+}
+
 /* What no tier can do, wherever it stands in the statement. */
 static bool check_walker(Node *node, void *context)
 {
@@ -212,17 +223,10 @@ static bool check_walker(Node *node, void *context)
 					name),
 				 errhint("Make it a statement of its own.")));
 		if ((query->commandType == CMD_UPDATE || query->commandType == CMD_DELETE) &&
-		    (herd_expr_of_session((Node *)query->targetList) ||
-		     herd_expr_of_session((Node *)query->jointree) ||
-		     herd_expr_of_session((Node *)query->returningList)))
-			ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a function that changes the session, like nextval, is not "
-					"supported in an UPDATE or DELETE of distributed table "
-					"\"%s\"",
-					name),
-				 errhint("Call it in a statement of its own, and write its "
-					 "value.")));
+		    (herd_expr_of_session((Node *)query->returningList) ||
+		     (herd_update_calls_session(query) &&
+		      (context != query || target->kind == HERD_TABLE_REFERENCE))))
+			refuse_session(target);
 		if (query->commandType == CMD_UPDATE)
 			check_key_unchanged(query, query->targetList, target);
 		if (query->onConflict != NULL)
@@ -533,6 +537,8 @@ static PlannedStmt *plan_write(Query *parse, const char *source, int options, Pa
 	remote = herd_write_moved(parse, planning, true);
 	if (remote == NULL)
 		remote = herd_write_brought(parse, planning);
+	if (remote == NULL)
+		remote = herd_update_here(parse, planning);
 	if (remote != NULL)
 		return plan_remote(parse, remote, rels, options);
 	if (table->kind == HERD_TABLE_REFERENCE)
@@ -629,8 +635,12 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 		Query *insert;
 
 		split_values(parse);
+		if (herd_volatile((Node *)parse->targetList) || herd_update_calls_session(parse)) {
+			remote = herd_update_here(parse, planning);
+			if (remote != NULL)
+				return plan_remote(parse, remote, &rels, options);
+		}
 		insert = herd_rekey(parse, target);
-
 		check_walker((Node *)insert, NULL);
 		stmt = plan_insert(insert, source, options, bound, planning, &rels);
 		stmt->commandType = CMD_UPDATE;
@@ -642,6 +652,12 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 		stmt = plan_here(parse, source, options, bound);
 		add_relations(stmt, &rels);
 		return stmt;
+	}
+	if (target != NULL && herd_update_calls_session(parse)) {
+		remote = herd_update_here(parse, planning);
+		if (remote == NULL)
+			refuse_session(target);
+		return plan_remote(parse, remote, &rels, options);
 	}
 	remote = target != NULL && (parse->commandType == CMD_MERGE || long_values(parse))
 			 ? NULL
@@ -672,6 +688,8 @@ static PlannedStmt *plan_router(Query *query, int options)
 
 	relations_walker((Node *)query, &rels);
 	check_walker((Node *)query, query);
+	if (herd_update_calls_session(query))
+		return NULL;
 	remote = herd_route(query, NULL, &needs_params);
 	return remote ? plan_remote(query, remote, &rels, options) : NULL;
 }
