@@ -26,11 +26,13 @@ typedef struct ShareKey {
 typedef struct HerdShare {
 	ShareKey key;
 	int count;
+	int waiting;            /* sessions, for less */
 	ConditionVariable less; /* count has become smaller */
 } HerdShare;
 
 static HTAB *shares;
 static LWLock *lock;
+static HerdShare *waits_for; /* counted there in waiting */
 
 void herd_budget_init(void)
 {
@@ -60,11 +62,24 @@ static int spare_limit(const HerdConn *c)
 	return limit == INT_MAX ? limit : limit - Max(limit / 10, 1);
 }
 
+static void count_as_waiting(HerdShare *share)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	if (waits_for != NULL)
+		waits_for->waiting--;
+	waits_for = share;
+	if (waits_for != NULL)
+		waits_for->waiting++;
+	LWLockRelease(lock);
+}
+
 static void give_back_all(int code, Datum arg)
 {
 	dlist_iter iter;
 
 	ConditionVariableCancelSleep();
+	if (waits_for != NULL)
+		count_as_waiting(NULL);
 	dlist_foreach(iter, &herd_conns)
 		herd_budget_give_back(dlist_container(HerdConn, link, iter.cur));
 }
@@ -81,7 +96,7 @@ static HerdShare *share_of(const HerdConn *c)
 	key.port = c->port;
 	share = hash_search(shares, &key, HASH_ENTER_NULL, &found);
 	if (share && !found) {
-		share->count = 0;
+		share->count = share->waiting = 0;
 		ConditionVariableInit(&share->less);
 	}
 	return share;
@@ -174,16 +189,19 @@ bool herd_budget_take(HerdConn *c, bool required)
 	}
 	if (transaction_holds_any())
 		return try_take(c, INT_MAX, &share);
+	count_as_waiting(share);
 	PG_TRY();
 	{
 		wait_for_one(c, share);
 	}
 	PG_CATCH();
 	{
+		count_as_waiting(NULL);
 		herd_conn_close(c);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	count_as_waiting(NULL);
 	return true;
 }
 
@@ -207,7 +225,7 @@ bool herd_budget_allows_idle(const HerdConn *c)
 	if (!c->share)
 		return true;
 	LWLockAcquire(lock, LW_SHARED);
-	allowed = c->share->count <= spare_limit(c);
+	allowed = c->share->count <= spare_limit(c) && c->share->waiting == 0;
 	LWLockRelease(lock);
 	return allowed;
 }

@@ -4,7 +4,8 @@
  * Counted in shared memory. What a statement cannot do without is waited for when the limit is
  * reached, unless its transaction holds connections already: then it goes over the limit, as two
  * transactions could otherwise wait for each other. Connections that only make a statement faster,
- * and idle ones of the cache, leave some room below the limit to the others.
+ * and idle ones of the cache, leave some room below the limit to the others; while somebody waits,
+ * none is kept idle.
  */
 #pragma once
 #include "postgres.h"
