@@ -86,6 +86,20 @@ static enum reach reach_of_drop(const DropStmt *stmt)
 	}
 }
 
+static enum reach reach_of_comment(ObjectType type)
+{
+	if (type == OBJECT_TABLE || type == OBJECT_SEQUENCE || type == OBJECT_EXTENSION)
+		return REACH_NONE;
+	return type == OBJECT_ROLE || reach_of_type(type) != REACH_NONE ? REACH_TRY : REACH_NONE;
+}
+
+/* Tables and sequences get the privileges that they have here. */
+static enum reach reach_of_defaults(const GrantStmt *grant)
+{
+	return grant->objtype == OBJECT_TABLE || grant->objtype == OBJECT_SEQUENCE ? REACH_NONE
+										   : REACH_TRY;
+}
+
 static enum reach reach_of(Node *stmt)
 {
 	switch (nodeTag(stmt)) {
@@ -129,13 +143,26 @@ static enum reach reach_of(Node *stmt)
 	case T_AlterDomainStmt:
 	case T_AlterFunctionStmt:
 		return REACH_TRY;
+	case T_CommentStmt:
+		return reach_of_comment(castNode(CommentStmt, stmt)->objtype);
+	case T_AlterDefaultPrivilegesStmt:
+		return reach_of_defaults(castNode(AlterDefaultPrivilegesStmt, stmt)->action);
+	/* the shards have the owner of their table; what CASCADE drops, sql_drop has followed */
+	case T_ReassignOwnedStmt:
+	case T_DropOwnedStmt:
+		return REACH_MUST;
 	case T_GrantStmt:
-		if (castNode(GrantStmt, stmt)->objtype == OBJECT_DATABASE)
+		if (castNode(GrantStmt, stmt)->objtype == OBJECT_DATABASE ||
+		    castNode(GrantStmt, stmt)->objtype == OBJECT_PARAMETER_ACL ||
+		    castNode(GrantStmt, stmt)->objtype == OBJECT_LANGUAGE)
 			return REACH_TRY;
 		return reach_of_type(castNode(GrantStmt, stmt)->objtype);
 	case T_RenameStmt:
-		if (castNode(RenameStmt, stmt)->renameType == OBJECT_ATTRIBUTE)
+		if (castNode(RenameStmt, stmt)->renameType == OBJECT_ATTRIBUTE ||
+		    castNode(RenameStmt, stmt)->renameType == OBJECT_DOMCONSTRAINT)
 			return REACH_TRY;
+		if (castNode(RenameStmt, stmt)->renameType == OBJECT_ROLE)
+			return herd_propagate_alter_role ? REACH_MUST : REACH_NONE;
 		return castNode(RenameStmt, stmt)->relation &&
 				       castNode(RenameStmt, stmt)->renameType != OBJECT_VIEW
 			       ? REACH_NONE

@@ -233,7 +233,7 @@ static bool dispatch(HerdUtility *u)
 	case T_ReindexStmt:
 	case T_ClusterStmt:
 	case T_CommentStmt:
-		return herd_utility_upkeep(u);
+		return herd_utility_upkeep(u) || herd_utility_object(u);
 	case T_CreateStmt:
 		if (herd_utility_create_partition(u))
 			return true;

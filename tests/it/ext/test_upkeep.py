@@ -87,3 +87,65 @@ def test_vacuum_and_analyze_of_everything(herd):
             con.execute("begin; vacuum")
         con.execute("rollback")
         con.execute("drop schema va cascade")
+
+
+def everywhere(herd, sql):
+    """The same answer on all nodes; it."""
+    answers = []
+    for node in range(3):
+        with herd.connect_to_shards(node) as con:
+            answers.append(con.execute(sql).fetchall())
+    assert answers[0] == answers[1] == answers[2], answers
+    return answers[0]
+
+
+def test_reassign_and_drop_owned(herd):
+    """Of tables, shards, functions and privileges."""
+    with herd.connect() as con:
+        con.execute("create role owner_a; create role owner_b; create schema own; set search_path = own; "
+                    "create table t (k int primary key); create table kept (k int)")
+        con.execute("select create_distributed_table('t', 'k')")
+        con.execute("select create_distributed_table('kept', 'k')")
+        con.execute("create function f(int) returns int language sql as 'select 1'")
+        con.execute("alter table t owner to owner_a")
+        con.execute("alter function f owner to owner_a")
+        con.execute("grant select on kept to owner_b")
+        con.execute("reassign owned by owner_a to owner_b")
+        assert everywhere(herd, "select distinct pg_get_userbyid(relowner) from pg_class where relname ~ '^t(_[0-9]+)?$' "
+                          "and relnamespace = 'own'::regnamespace and relkind = 'r'") == [("owner_b",)]
+        assert everywhere(herd, "select pg_get_userbyid(proowner) from pg_proc where oid = 'own.f(int)'::regprocedure"
+                          ) == [("owner_b",)]
+        con.execute("drop owned by owner_b")
+        assert everywhere(herd, "select count(*) from pg_class where relname ~ '^t(_[0-9]+)?$' "
+                          "and relnamespace = 'own'::regnamespace") == [(0,)]
+        assert everywhere(herd, "select to_regprocedure('own.f(int)') is null, bool_or(has_table_privilege('owner_b', "
+                          "oid, 'select')) from pg_class where relname ~ '^kept(_[0-9]+)?$'") == [(True, False)]
+        con.execute("drop role owner_a, owner_b; drop schema own cascade")
+        assert everywhere(herd, "select count(*) from pg_roles where rolname like 'owner\\_%'") == [(0,)]
+
+
+def test_default_privileges_and_comments(herd):
+    with herd.connect() as con:
+        con.execute("create schema dp; set search_path = dp; create role dp_reader")
+        con.execute("alter default privileges in schema dp grant usage on types to dp_reader")
+        con.execute("alter default privileges revoke execute on functions from public")
+        con.execute("create function hidden() returns int language sql as 'select 1'")
+        assert everywhere(herd, "select has_function_privilege('dp_reader', 'dp.hidden()', 'execute')") == [(False,)]
+        con.execute("alter default privileges grant execute on functions to public")
+        con.execute("create function seen() returns int language sql as 'select 1'")
+        assert everywhere(herd, "select has_function_privilege('dp_reader', 'dp.seen()', 'execute')") == [(True,)]
+        con.execute("comment on function seen() is 'to be seen'; comment on schema dp is 'for tests'")
+        assert everywhere(herd, "select obj_description('dp.seen()'::regprocedure, 'pg_proc'), "
+                          "obj_description('dp'::regnamespace, 'pg_namespace')") == [("to be seen", "for tests")]
+        con.execute("drop schema dp cascade; drop owned by dp_reader; drop role dp_reader")
+
+
+def test_renamed_roles_and_constraints(herd):
+    with herd.connect() as con:
+        con.execute("create schema rn; set search_path = rn; create role rn_old; alter role rn_old rename to rn_new; "
+                    "alter role rn_new set work_mem = '5MB'; grant set on parameter work_mem to rn_new")
+        assert everywhere(herd, "select rolname, has_parameter_privilege('rn_new', 'work_mem', 'set') from pg_roles "
+                          "where rolname like 'rn\\_%'") == [("rn_new", True)]
+        con.execute("create domain d as int constraint old check (value > 0); alter domain d rename constraint old to young")
+        assert everywhere(herd, "select conname from pg_constraint where contypid = 'rn.d'::regtype") == [("young",)]
+        con.execute("drop schema rn cascade; drop owned by rn_new; drop role rn_new")
