@@ -20,6 +20,7 @@
 #include "plan/merge_parts.h"
 #include "plan/rekey.h"
 #include "plan/route.h"
+#include "plan/security.h"
 
 /* -- what is known ----------------------------------------------------------------------------- */
 
@@ -611,6 +612,9 @@ HerdMerge herd_merge(const Query *parse, HerdPlanning *planning)
 		return result;
 	}
 	if (m.away) {
+		if (herd_fire_of(parse) != NULL)
+			herd_merge_refuse(&m, "It has triggers that fire on this node.",
+					  "Compute the values in a statement before.");
 		herd_merge_rows(&m, &result);
 		result.insert = insert_query(parse);
 	}

@@ -5,6 +5,7 @@
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
@@ -213,12 +214,6 @@ static void check_merge(Query *query, RangeTblEntry *rte)
 {
 	const char *why = NULL;
 
-	for (CmdType command = CMD_UPDATE; command <= CMD_DELETE; command++) {
-		HerdFire fire = { .relid = rte->relid, .command = command };
-
-		if (herd_fire_wanted(&fire))
-			why = "triggers for each statement";
-	}
 	if (checks_view(query))
 		why = "a view with a check option";
 	if (list_length(rte->securityQuals) > count_policies(query, rte))
@@ -284,6 +279,28 @@ bool herd_returns_rows(const Query *query)
 	return false;
 }
 
+/* As in PostgreSQL, whether or not there are rows for an action. */
+static void look_at_actions(HerdFire *fire, const Query *merge)
+{
+	ListCell *lc;
+
+	foreach (lc, merge->mergeActionList) {
+		const MergeAction *action = lfirst(lc);
+		ListCell *cl;
+
+		if (action->commandType == CMD_INSERT)
+			fire->merges |= TRIGGER_TYPE_INSERT;
+		if (action->commandType == CMD_DELETE)
+			fire->merges |= TRIGGER_TYPE_DELETE;
+		if (action->commandType != CMD_UPDATE)
+			continue;
+		fire->merges |= TRIGGER_TYPE_UPDATE;
+		foreach (cl, action->targetList)
+			fire->columns = list_append_unique_int(fire->columns,
+							       lfirst_node(TargetEntry, cl)->resno);
+	}
+}
+
 HerdFire *herd_fire_of(const Query *query)
 {
 	HerdFire fire = { .command = query->commandType };
@@ -298,9 +315,13 @@ HerdFire *herd_fire_of(const Query *query)
 		return NULL;
 	fire.relid = rte->relid;
 	fire.upserts = query->onConflict != NULL && query->onConflict->action == ONCONFLICT_UPDATE;
+	if (fire.command == CMD_MERGE)
+		look_at_actions(&fire, query);
 	if (!herd_fire_wanted(&fire))
 		return NULL;
-	foreach (lc, fire.upserts ? query->onConflict->onConflictSet : query->targetList)
+	foreach (lc, fire.command == CMD_MERGE ? NIL
+		     : fire.upserts            ? query->onConflict->onConflictSet
+					       : query->targetList)
 		if (!((TargetEntry *)lfirst(lc))->resjunk && fire.command != CMD_DELETE)
 			fire.columns =
 				lappend_int(fire.columns, ((TargetEntry *)lfirst(lc))->resno);

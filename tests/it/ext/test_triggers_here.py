@@ -226,6 +226,22 @@ insert into p values (50, 1, 2), (51, 12, 3);
 insert into p1 values (60, 2, 2);
 select * from counts order by 1;
 """,
+    "merge": """
+create trigger i after insert on t referencing new table as newt for each statement execute function show();
+create trigger u after update on t referencing old table as oldt new table as newt
+	for each statement execute function show();
+create trigger d after delete on t referencing old table as oldt for each statement execute function show();
+create trigger r after insert or update or delete on t for each row execute function log_row('merge');
+merge into t using (select g k, g % 4 a from generate_series(28, 33) g) s on t.k = s.k
+	when matched and s.a = 0 then delete
+	when matched then update set a = s.a, b = 'm'
+	when not matched then insert (k, a) values (s.k, s.a);
+merge into t using (values (1)) s(x) on t.k = s.x when matched then delete;
+merge into t using (select k + 1 kk, a from t where k < 4) s on t.k = s.kk
+	when matched then update set a = s.a + 100;
+select id, what, k, old, new from audit order by id, what, k, old, new;
+select k, a, b from t order by k;
+""",
     "foreign_keys": """
 create table ch (k int, n int, note text, primary key (k, n));
 --herd select create_distributed_table('ch', 'k', colocate_with => 't');
