@@ -35,8 +35,8 @@ typedef struct HerdHubChoice {
 extern void herd_hub_own_conditions(Node *jtnode, int varno, List **own);
 extern Oid herd_hub_column_type(Query *query, int varno, AttrNumber attno);
 /*
- * Columns of the item in order; what nobody reads is null. NIL: it cannot be moved. done: conditions
- * (the nodes in the query) that nobody asks after the move.
+ * Columns of the item in order; what nobody reads is null. NIL: it cannot be moved. done:
+ * conditions (the nodes in the query) that nobody asks after the move.
  */
 extern List *herd_hub_columns(Query *query, int varno, List *done);
 /* SELECT of columns of a relation of this node. */
