@@ -25,6 +25,7 @@
 #include "move/move.h"
 #include "move/writer.h"
 #include "plan/remote.h"
+#include "stats/stats.h"
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_execution_id);
 
@@ -84,10 +85,10 @@ RangeTblEntry *herd_move_rte(const HerdMove *move, const RangeTblEntry *item, Li
 		TargetEntry *tle = lfirst(lc);
 		Node *expr = (Node *)tle->expr;
 
-		/* names of no meaning: those of the statement are in the alias */
-		func->funccolnames =
-			lappend(func->funccolnames,
-				makeString(psprintf("c%d", foreach_current_index(lc) + 1)));
+		/* those of the statement are in the alias */
+		func->funccolnames = lappend(func->funccolnames,
+					     makeString(herd_moved_column_name(
+						     foreach_current_index(lc) + 1, item, expr)));
 		func->funccoltypes = lappend_oid(func->funccoltypes, exprType(expr));
 		func->funccoltypmods = lappend_int(func->funccoltypmods, exprTypmod(expr));
 		func->funccolcollations = lappend_oid(func->funccolcollations, exprCollation(expr));

@@ -213,6 +213,7 @@ static bool relation_stats(PlannerInfo *root, RangeTblEntry *rte, AttrNumber att
 
 	if (rows == NULL || attno <= 0)
 		return herd_united_stats(root, rte, attno, out) ||
+		       herd_moved_stats(root, rte, attno, out) ||
 		       (next_stats != NULL && next_stats(root, rte, attno, out));
 	/* operators that are not leakproof see values only for those who may read the table */
 	out->acl_ok = true;

@@ -57,3 +57,9 @@ extern double herd_estimate_table_rows(const HerdTable *table);
 extern double herd_estimate_share(double groups, double rows, int nshards);
 
 extern void herd_estimate_init(void);
+
+/*
+ * stats/moved.c: the name of the column at a position (1..) of rows of item that are moved, from
+ * which the node that plans over them learns the number of values of expr. palloc'd.
+ */
+extern char *herd_moved_column_name(int pos, const RangeTblEntry *item, Node *expr);

@@ -22,3 +22,6 @@ extern void herd_stats_free(HeapTuple tuple);
 /* united.c: columns of shards that are read as one; false: the relation is something else. */
 extern bool herd_united_stats(PlannerInfo *root, RangeTblEntry *rte, AttrNumber attno,
 			      VariableStatData *out);
+/* moved.c: columns of read_result, by their names; false as above. */
+extern bool herd_moved_stats(PlannerInfo *root, RangeTblEntry *rte, AttrNumber attno,
+			     VariableStatData *out);
