@@ -55,6 +55,21 @@ select k, x from only a where s = 's3'
 select a.k, c.v from only a join only c on a.x = c.k
 select s from a where ts > (select min(ts) from a a2 where a2.s = a.s)
 select s from a where x::bigint > (select avg(v) / 1000 from c where c.k::bigint = a.x)
+select c.k, a.k from c, a where c.k = a.x and c.k = 3 and a.f <= (select avg(f) from a a2 where a2.x = c.k)
+select c.k, a.k from c, a where c.k = a.x and c.v = 17 and a.f <= (select max(f) from a a2 where a2.x = c.k)
+select c.k from c where c.k = 5 and c.k in (select x from a) and c.v >= (select min(f) from a where a.x = c.k)
+select b.y from b where b.k = 7 and exists (select 1 from a where a.x = b.y and a.flag)
+select a.k, c.k from a, c where a.x = c.k and ((a.flag and c.v > 50 and a.n > 3) or (not a.flag and c.v < 20) or (a.n is null and c.k = 2))
+select a.k, c.k from a, c where a.x = c.k and ((a.n > 3 and c.v > 50) or c.k = a.k)
+select a.k, c.k from a left join c on a.x = c.k and c.v > 40 and a.flag
+select a.k, c.k from a left join c on a.x = c.k where (c.v > 40 and a.flag) or (c.v is null and not a.flag)
+select a.k, c.k from a left join c on a.x = c.k and ((a.flag and c.v > 50) or (a.n > 2 and c.v < 20)) where a.s > 's2'
+select a.k, c.k from c right join a on a.x = c.k and c.v > 40 where a.flag and a.n > 1
+select a.k, c.k from a full join c on a.x = c.k and c.v > 40 where a.flag or c.v < 90
+select a.k, b.k, c.k from (a join b on a.x = b.y and a.flag) left join c on c.k = b.y and c.v > 30 where b.k > 2
+select a.k, c.k from a join c on a.x = c.k and c.k = 3
+select a.k, c.k from a join c on true where a.x = c.k and c.k in (3, 4) and c.v > 0
+select a.k, c.k from a, c where a.x = c.k and c.v > 10 and c.v + a.x > 30 and a.s like 's%'
 """
 
 
