@@ -20,6 +20,7 @@
 
 #if PG_VERSION_NUM >= 160000
 #define herd_owns_relation(relid, userid) object_ownercheck(RelationRelationId, (relid), (userid))
+#define herd_owns_function(func, userid) object_ownercheck(ProcedureRelationId, (func), (userid))
 #define herd_owns_schema(schema, userid) object_ownercheck(NamespaceRelationId, (schema), (userid))
 #define herd_database_acl(dbid, userid, mode)                                                      \
 	object_aclcheck(DatabaseRelationId, (dbid), (userid), (mode))
@@ -31,6 +32,7 @@
 	(object_aclcheck(ProcedureRelationId, (funcid), (userid), ACL_EXECUTE) == ACLCHECK_OK)
 #else
 #define herd_owns_relation(relid, userid) pg_class_ownercheck((relid), (userid))
+#define herd_owns_function(func, userid) pg_proc_ownercheck((func), (userid))
 #define herd_owns_schema(schema, userid) pg_namespace_ownercheck((schema), (userid))
 #define herd_database_acl(dbid, userid, mode) pg_database_aclcheck((dbid), (userid), (mode))
 #define herd_may_use_schema(schema, userid)                                                        \

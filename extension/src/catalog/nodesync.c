@@ -4,6 +4,7 @@
 #include "catalog/schemas.h"
 #include "catalog/tables.h"
 #include "conn/conn.h"
+#include "ddl/functions.h"
 #include "ddl/local.h"
 #include "ddl/shape.h"
 #include "executor/spi.h"
@@ -315,7 +316,9 @@ void herd_node_activate(const HerdNode *node)
 	foreach (lc, tables)
 		herd_remote_exec(node->groupid,
 				 herd_table_metadata_sql(herd_table_get(lfirst_oid(lc))));
-	herd_remote_exec(node->groupid, herd_ddl_run_sql(NULL, herd_schema_commands()));
+	herd_remote_exec(node->groupid,
+			 herd_ddl_run_sql(NULL, list_concat(herd_schema_commands(),
+							    herd_function_commands())));
 	herd_remote_exec(node->groupid, herd_ddl_run_sql(NULL, view_commands()));
 	foreach (lc, fresh)
 		herd_remote_exec(node->groupid,

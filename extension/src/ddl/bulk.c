@@ -12,6 +12,7 @@
 #include "commands/event_trigger.h"
 #include "compat.h"
 #include "conn/conn.h"
+#include "ddl/functions.h"
 #include "ddl/local.h"
 #include "ddl/shape.h"
 #include "fmgr.h"
@@ -317,6 +318,7 @@ PGDLLEXPORT Datum herd_dropped(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	foreach (lc, dropped_objects("table"))
 		drop_table(lfirst(lc), origin);
+	herd_functions_forget();
 	foreach (lc, dropped_objects("schema"))
 		herd_schema_forget(atooid(((char **)lfirst(lc))[0]));
 	if (!origin || !herd_enable_ddl_propagation || herd_local_group() != HERD_COORDINATOR_GROUP)

@@ -220,3 +220,33 @@ def test_local_tables_that_all_nodes_know(herd, con):
     assert con.execute("select count(*) from l1 join l2 using (id) join ref on ref.id = r").fetchone() == (1,)
     assert one(con, "select citus_table_type from citus_tables where table_name = 'ref'::regclass") == "reference"
     refused(con, "insert into l2 values (99, 'q')", "violates foreign key")
+
+
+def test_distributed_functions(herd, con):
+    con.execute("create function f(a text, k int, out o int) language sql as 'select k + 1';"
+                "create procedure pr(k int) language sql as 'select 1';"
+                "create type one_of as enum ('x')")
+    noted = ("select objid::regproc::text, distribution_argument_index, colocationid, force_delegation "
+             "from pg_dist_object where classid = 'pg_proc'::regclass order by 1")
+    id_ = one(con, "select colocationid from pg_dist_partition where logicalrelid = 'spread'::regclass")
+    con.execute("select create_distributed_function('f(text, int)', 'k', colocate_with => 'spread');"
+                "select create_distributed_function('pr(int)', '$1', force_delegation => true);"
+                "select create_distributed_function('pr(int)')")
+    for node in range(3):
+        with herd.connect(node) as c:
+            assert c.execute(noted).fetchall() == [("f", 1, id_, None), ("pr", None, None, None)]
+            assert one(c, "select f('x', 1)") == 2
+    for sql, message in (("'f(text, int)', 'nope'", "has no argument"), ("'f(text, int)', '$3'", "has no arg"),
+                         ("'f(text, int)', 'o'", "has no argument"),
+                         ("'f(text, int)', 'a', 'spread'", "no distributed table to colocate"),
+                         ("'f(text, int)', 'k', 'ref'", "no distributed table to colocate"),
+                         ("'f(text, int)', 'k', 'nothing'", "does not exist"),
+                         ("'pg_catalog.now()', null", "cannot be null")):
+        refused(con, "select create_distributed_function(%s)" % sql, message)
+    with herd.connect(user="schemas_other") as c:
+        refused(c, "select create_distributed_function('f(text, int)')", "must be owner")
+        refused(c, "select citus_internal.note_function('f(text, int)', 1, 1, null)", "must be owner")
+    con.execute("drop function f; drop procedure pr")
+    for node in range(3):
+        with herd.connect(node) as c:
+            assert c.execute(noted).fetchall() == []
