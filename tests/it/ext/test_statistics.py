@@ -99,7 +99,8 @@ def test_catalogs(con):
     sizes = [con.execute("select reltuples, relpages from pg_class where oid = %s::regclass",
                          (name,)).fetchone() for name in ("plain.t", "dist.t")]
     assert sizes[0][0] == sizes[1][0] == 40000
-    assert sizes[0][1] <= sizes[1][1] <= sizes[0][1] + 16
+    # from 16 on a table grows by several pages at once, and there are 32 shards
+    assert sizes[0][1] <= sizes[1][1] <= sizes[0][1] + 128
     want, got = statistics(con, "plain"), statistics(con, "dist")
     assert want.keys() == got.keys()
     for name in want:
