@@ -34,5 +34,8 @@ INSERT INTO citus_internal.node_secret
 	SELECT pg_catalog.gen_random_uuid()::text || pg_catalog.gen_random_uuid();
 CREATE FUNCTION citus_internal.use_rights(message text, number bigint, backend int, own text,
 	signature text) RETURNS void LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_use_rights';
+-- The statements that follow are parts of one, see conn/moment.h.
+CREATE FUNCTION citus_internal.part_of(number bigint) RETURNS void
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_part_of';
 CREATE FUNCTION citus_internal.act_as(role text, number bigint, backend int, own text)
 	RETURNS void LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_act_as';

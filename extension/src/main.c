@@ -5,6 +5,7 @@
 #include "conn/adopt.h"
 #include "conn/budget.h"
 #include "conn/login.h"
+#include "conn/moment.h"
 #include "conn/rights.h"
 #include "conn/settings.h"
 #include "ddl/ddl.h"
@@ -75,6 +76,7 @@ void _PG_init(void)
 	herd_plan_init();
 	herd_result_init();
 	herd_adopt_init();
+	herd_moment_init();
 	herd_rights_init();
 	herd_shared_init();
 	MarkGUCPrefixReserved("citus");

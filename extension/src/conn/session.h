@@ -99,6 +99,7 @@ typedef struct HerdConn {
 	HerdSettings *settings; /* what the session was last given; NULL: nothing */
 	int locals_seen;        /* so many SET LOCAL of the transaction it has been given */
 	TimestampTz adopted;    /* its transaction's now(): see conn/adopt.h; 0 its own */
+	uint64 moment;          /* what it was told last, in this transaction: conn/moment.h */
 	HTAB *statements;       /* of HerdStatement; NULL before the first */
 	dlist_head lru;         /* most recent first */
 	int nstatements;

@@ -353,6 +353,8 @@ void herd_settings_forget(HerdConn *c)
 	if (c->settings)
 		c->settings->known = false;
 	c->locals_seen = 0;
+	if (c->moment != 0)
+		c->moment = PG_UINT64_MAX;
 }
 
 /* -- SET LOCAL --------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #include "access/xlog.h"
 #include "attach/capture.h"
 #include "conn/adopt.h"
+#include "conn/moment.h"
 #include "conn/options.h"
 #include "conn/rights.h"
 #include "conn/session.h"
@@ -221,6 +222,7 @@ static void send_task(HerdExec *exec, Worker *w, int task)
 	herd_conn_send_setup(w->conn, pool->in_block, job->modifies);
 	if (pool->lsn != 0 && w->conn->standby)
 		herd_conn_send_check(w->conn, pool->lsn, pool->timeline);
+	herd_conn_send_moment(w->conn, exec->moment);
 	if (job->code)
 		herd_conn_send_adopt(w->conn);
 	if (job->rights != NULL)
@@ -349,6 +351,7 @@ HerdExec *herd_exec_begin(const HerdJob *job)
 		herd_exec_before_write();
 	exec->cxt = cxt;
 	exec->job = job;
+	exec->moment = herd_moment_current();
 	exec->resowner = CurrentResourceOwner;
 	exec->row_cxt = AllocSetContextCreate(cxt, "pgherd row", ALLOCSET_SMALL_SIZES);
 	exec->first_reference_group = HERD_INVALID_GROUP;
@@ -661,8 +664,11 @@ static void run_local(HerdExec *exec)
 	int task = exec->local_tasks[exec->next_local++];
 	bool count = counts(exec, task);
 	TimestampTz sent = exec->job->stats ? GetCurrentTimestamp() : 0;
-	uint64 n = herd_local_run(exec->job, &exec->job->tasks[task],
-				  exec->job->tupdesc && count ? own_store(exec) : NULL);
+	uint64 n;
+
+	herd_moment_arm(exec->moment, exec->job->tasks[task].sql);
+	n = herd_local_run(exec->job, &exec->job->tasks[task],
+			   exec->job->tupdesc && count ? own_store(exec) : NULL);
 
 	if (count)
 		exec->processed += n;

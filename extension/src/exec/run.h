@@ -49,6 +49,7 @@ struct HerdExec {
 	MemoryContext row_cxt; /* of the last row given out */
 	ResourceOwner resowner;
 	const HerdJob *job;
+	uint64 moment; /* what it is a part of: conn/moment.h */
 	HerdDecoder *decoder;
 	bool packs; /* rows of other nodes come in blocks */
 	HerdParams *params;

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "conn/moment.h"
 #include "exec/internal.h"
 #include "move/limit.h"
 #include "move/move.h"
@@ -465,6 +466,7 @@ static void produce_here(void *arg)
 	query = CreateQueryDesc(move->local, "", GetActiveSnapshot(), InvalidSnapshot, &w->pub,
 				out->asker->es_param_list_info, out->asker->es_queryEnv, 0);
 	ExecutorStart(query, 0);
+	herd_moment_give(herd_moment_current());
 	herd_run_executor(query);
 	ExecutorFinish(query);
 	herd_writer_end(w);

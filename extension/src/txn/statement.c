@@ -5,6 +5,7 @@
 
 #include "access/xact.h"
 #include "conn/adopt.h"
+#include "conn/moment.h"
 #include "conn/settings.h"
 #include "executor/executor.h"
 #include "guc.h"
@@ -70,6 +71,9 @@ static void enter(const PlannedStmt *stmt)
 
 static void executor_start(QueryDesc *query, int eflags)
 {
+	CommandId cid = 0;
+	bool part = herd_moment_starts(query, depth == 0, &cid);
+
 	if (depth == 0)
 		herd_generic_keep();
 	enter(query->plannedstmt);
@@ -85,6 +89,8 @@ static void executor_start(QueryDesc *query, int eflags)
 		depth--;
 	}
 	PG_END_TRY();
+	if (part)
+		herd_moment_started(query, cid);
 }
 
 #if PG_VERSION_NUM >= 180000
@@ -98,6 +104,7 @@ static void executor_start(QueryDesc *query, int eflags)
 static void executor_run(RUN_PARAMS)
 {
 	EState *outer = running;
+	HerdMoment outer_moment = herd_moment_enter();
 
 	enter(query->plannedstmt);
 	running = query->estate;
@@ -110,6 +117,7 @@ static void executor_run(RUN_PARAMS)
 	}
 	PG_FINALLY();
 	{
+		herd_moment_leave(outer_moment);
 		running = outer;
 		depth--;
 	}

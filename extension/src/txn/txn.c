@@ -115,6 +115,7 @@ static void left_block(HerdConn *c)
 	c->sure_level = 0;
 	c->wrote_level = 0;
 	c->longest_wait = 0;
+	c->moment = 0;
 }
 
 static void commit_readers(bool strict)
