@@ -2,6 +2,10 @@
 CREATE FUNCTION citus_internal.remote_rows(int) RETURNS SETOF record
 	LANGUAGE C STRICT VOLATILE AS 'MODULE_PATHNAME', 'herd_remote_rows';
 
+-- Rows of one step of a statement for another, on the node that runs it: see plan/steps.h.
+CREATE FUNCTION citus_internal.held_rows(int) RETURNS SETOF record
+	LANGUAGE C STRICT STABLE AS 'MODULE_PATHNAME', 'herd_held_rows';
+
 -- Rows kept on nodes while a statement runs; only plans call these.
 CREATE FUNCTION citus_internal.execution_id() RETURNS text
 	LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'herd_execution_id';

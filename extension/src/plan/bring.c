@@ -11,6 +11,7 @@
 #include "plan/bring.h"
 #include "plan/leaves.h"
 #include "plan/route.h"
+#include "plan/steps.h"
 
 typedef struct Bring {
 	Query *query;
@@ -58,7 +59,7 @@ static bool bring_item(Bring *b, int varno)
 		return rte->tablesample == NULL && rte->securityQuals == NIL && send_item(b, varno);
 	}
 	if (rte->rtekind != RTE_SUBQUERY)
-		return rte->rtekind != RTE_NAMEDTUPLESTORE;
+		return rte->rtekind != RTE_NAMEDTUPLESTORE && !herd_is_held(rte);
 	if (is_everywhere(rte->subquery) && !herd_volatile((Node *)rte->subquery))
 		return true;
 	/* operands of set operations must stay queries */
@@ -180,8 +181,7 @@ static bool replace_walker(Node *node, void *context)
 	return expression_tree_walker(node, replace_walker, context);
 }
 
-/* SELECT of all columns of one of the queries in WITH. */
-static Query *select_cte(const Query *query, const CommonTableExpr *cte)
+Query *herd_select_cte(const Query *query, const CommonTableExpr *cte)
 {
 	Query *select = makeNode(Query);
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
@@ -226,7 +226,7 @@ bool herd_bring_ctes(Query *query, const HerdTable *target, HerdPlanning *planni
 	foreach (lc, query->cteList) {
 		CommonTableExpr *cte = lfirst(lc);
 		Replace cxt = { .name = cte->ctename };
-		Query *select = select_cte(query, cte);
+		Query *select = herd_select_cte(query, cte);
 		HerdMove *move;
 
 		/* one that others of them read is run again for each */

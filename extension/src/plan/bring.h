@@ -42,6 +42,9 @@ extern bool herd_bring_ctes(Query *query, const HerdTable *target, HerdPlanning 
  */
 extern bool herd_adopt_ctes(Query *query);
 
+/* SELECT of all columns of one of the queries in its WITH, of which the new one has copies. */
+extern Query *herd_select_cte(const Query *query, const CommonTableExpr *cte);
+
 /* True if there are subqueries in ON CONFLICT or RETURNING of an INSERT. */
 extern bool herd_insert_asks(const Query *insert);
 

@@ -6,6 +6,7 @@
 #include "parser/parsetree.h"
 
 #include "plan/leaves.h"
+#include "plan/steps.h"
 
 typedef struct SublinkContext {
 	List *found;
@@ -151,7 +152,7 @@ static void leaves_of_from(const HerdLevel *level, Node *jtnode, List *facts, He
 
 			herd_leaves_of_query(&inner, herd_facts_for_subquery(facts, rte->subquery),
 					     out);
-		} else if (rte->rtekind == RTE_NAMEDTUPLESTORE) {
+		} else if (rte->rtekind == RTE_NAMEDTUPLESTORE || herd_is_held(rte)) {
 			out->plain = true;
 		}
 	} else if (IsA(jtnode, FromExpr)) {

@@ -14,6 +14,7 @@
 #include "deparse/deparse.h"
 #include "plan/leaves.h"
 #include "plan/lift.h"
+#include "plan/steps.h"
 
 static Node *lifted_column(List **tlist, SubLink *sublink)
 {
@@ -76,7 +77,8 @@ static Node *lift_mutator(Node *node, void *context)
 		Node *lifted = NULL;
 
 		if (herd_query_is_correlated(castNode(Query, sublink->subselect)) ||
-		    herd_query_any_table((Query *)sublink->subselect) == NULL)
+		    (herd_query_any_table((Query *)sublink->subselect) == NULL &&
+		     !herd_reads_held((Query *)sublink->subselect)))
 			return node;
 		switch (sublink->subLinkType) {
 		case EXPR_SUBLINK:

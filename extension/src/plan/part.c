@@ -9,6 +9,7 @@
 #include "plan/leaves.h"
 #include "plan/part.h"
 #include "plan/rewrite.h"
+#include "plan/steps.h"
 
 static HerdPart part_none(const char *why)
 {
@@ -172,6 +173,8 @@ static HerdPart part_item(const HerdLevel *level, int varno, List *facts)
 	case RTE_FUNCTION:
 		if (herd_move_of_rte(rte, &move))
 			return part_moved(level, varno, move);
+		if (herd_is_held(rte))
+			return part_none("rows that are kept on this node");
 		if (herd_volatile((Node *)rte->functions))
 			return part_none("a volatile function in FROM");
 		return part;

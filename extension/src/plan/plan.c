@@ -40,6 +40,7 @@
 #include "plan/route.h"
 #include "plan/security.h"
 #include "plan/srf.h"
+#include "plan/steps.h"
 #include "plan/update_here.h"
 #include "stats/stats.h"
 
@@ -141,37 +142,72 @@ static void add_relations(PlannedStmt *stmt, Relations *rels)
 
 /*
  * The plan cache locks the relations of a plan, and knows when to make it anew, by what the
- * outermost plan says: it cannot see the plans that moves run here. Their privileges are checked
- * when they start.
+ * outermost plan says: it cannot see those that moves and steps run here. Their privileges are
+ * checked when they start.
  */
+static void add_inner(PlannedStmt *stmt, const PlannedStmt *inner)
+{
+	const ListCell *lc;
+
+	stmt->transientPlan |= inner->transientPlan;
+	stmt->invalItems = list_concat(stmt->invalItems, inner->invalItems);
+	foreach (lc, inner->rtable) {
+		RangeTblEntry *rte;
+
+		if (lfirst_node(RangeTblEntry, lc)->rtekind != RTE_RELATION)
+			continue;
+		rte = makeNode(RangeTblEntry);
+		rte->rtekind = RTE_RELATION;
+		rte->relid = lfirst_node(RangeTblEntry, lc)->relid;
+		rte->relkind = lfirst_node(RangeTblEntry, lc)->relkind;
+		rte->rellockmode = lfirst_node(RangeTblEntry, lc)->rellockmode;
+		rte->eref = copyObject(lfirst_node(RangeTblEntry, lc)->eref);
+		stmt->rtable = lappend(stmt->rtable, rte);
+	}
+	stmt->relationOids = list_concat_unique_oid(stmt->relationOids, inner->relationOids);
+}
+
 static void add_moved(PlannedStmt *stmt, const List *moves)
 {
 	const ListCell *lc;
-	const ListCell *rc;
 
 	foreach (lc, moves) {
 		const PlannedStmt *local = ((const HerdMove *)lfirst(lc))->local;
 
-		if (local == NULL)
-			continue;
-		stmt->transientPlan |= local->transientPlan;
-		stmt->invalItems = list_concat(stmt->invalItems, local->invalItems);
-		foreach (rc, local->rtable) {
-			RangeTblEntry *rte;
-
-			if (lfirst_node(RangeTblEntry, rc)->rtekind != RTE_RELATION)
-				continue;
-			rte = makeNode(RangeTblEntry);
-			rte->rtekind = RTE_RELATION;
-			rte->relid = lfirst_node(RangeTblEntry, rc)->relid;
-			rte->relkind = lfirst_node(RangeTblEntry, rc)->relkind;
-			rte->rellockmode = lfirst_node(RangeTblEntry, rc)->rellockmode;
-			rte->eref = copyObject(lfirst_node(RangeTblEntry, rc)->eref);
-			stmt->rtable = lappend(stmt->rtable, rte);
-		}
-		stmt->relationOids =
-			list_concat_unique_oid(stmt->relationOids, local->relationOids);
+		if (local != NULL)
+			add_inner(stmt, local);
 	}
+}
+
+static const HerdTable *target_of(const Query *query)
+{
+	if (query->resultRelation == 0)
+		return NULL;
+	return herd_table_get(rt_fetch(query->resultRelation, query->rtable)->relid);
+}
+
+static bool changes_key(Query *query)
+{
+	const HerdTable *table = target_of(query);
+
+	return table != NULL && query->commandType == CMD_UPDATE &&
+	       herd_changes_key(query, query->targetList, table);
+}
+
+/* Writes in WITH, or beside it, that only statements by themselves can be. */
+static bool needs_steps(Query *query)
+{
+	ListCell *lc;
+
+	if (query->cteList != NIL && changes_key(query))
+		return true;
+	foreach (lc, query->cteList) {
+		Query *sub = castNode(Query, ((CommonTableExpr *)lfirst(lc))->ctequery);
+
+		if (changes_key(sub) || (sub->commandType == CMD_MERGE && target_of(sub) != NULL))
+			return true;
+	}
+	return false;
 }
 
 static void check_key_unchanged(Query *query, List *tlist, const HerdTable *table)
@@ -213,15 +249,6 @@ static bool check_walker(Node *node, void *context)
 	if (query->resultRelation != 0)
 		target = herd_table_get(rt_fetch(query->resultRelation, query->rtable)->relid);
 	if (target != NULL) {
-		const char *name = get_rel_name(target->relid);
-
-		if (query->commandType == CMD_MERGE && context != query)
-			ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("MERGE into distributed table \"%s\" is not supported in "
-					"WITH",
-					name),
-				 errhint("Make it a statement of its own.")));
 		if ((query->commandType == CMD_UPDATE || query->commandType == CMD_DELETE) &&
 		    (herd_expr_of_session((Node *)query->returningList) ||
 		     (herd_update_calls_session(query) &&
@@ -547,6 +574,62 @@ static PlannedStmt *plan_write(Query *parse, const char *source, int options, Pa
 	return NULL;
 }
 
+static PlannedStmt *plan_distributed(Query *parse, const char *source, int options,
+				     ParamListInfo bound, HerdPlanning *planning);
+
+/* A statement that is a part of another. */
+static PlannedStmt *plan_inner(Query *query, const char *source, int options, ParamListInfo bound)
+{
+	HerdPlanning planning = { .bound = bound, .up = herd_planning_current };
+	PlannedStmt *stmt = NULL;
+
+	if (herd_query_any_table(query) == NULL)
+		return plan_here(query, source, options, bound);
+	herd_insert_condition(query);
+	herd_planning_current = &planning;
+	PG_TRY();
+	{
+		stmt = plan_distributed(query, source, options, bound, &planning);
+	}
+	PG_FINALLY();
+	{
+		herd_planning_current = planning.up;
+	}
+	PG_END_TRY();
+	add_moved(stmt, planning.moves);
+	return stmt;
+}
+
+/* query: parse, as it was before it was changed for any way to plan it as a whole. */
+static PlannedStmt *plan_steps(Query *parse, Query *query, const char *source, int options,
+			       ParamListInfo bound, Relations *rels)
+{
+	List *tlist = parse->commandType == CMD_SELECT ? parse->targetList : parse->returningList;
+	List *steps = herd_steps_of(query, changes_key(query));
+	PlannedStmt *stmt = make_stmt(parse, NULL);
+	RangeTblEntry *names;
+	List *columns = row_columns(tlist, 1, &names);
+	CustomScan *scan;
+	ListCell *lc;
+
+	foreach (lc, steps) {
+		HerdStep *step = lfirst(lc);
+
+		step->query->queryId = 0;
+		step->plan =
+			plan_inner(step->query, source,
+				   options & ~(CURSOR_OPT_SCROLL | CURSOR_OPT_PARALLEL_OK), bound);
+	}
+	scan = herd_steps_plan(steps, columns);
+	scan->scan.plan.targetlist = output_columns(tlist, columns);
+	stmt->planTree = &scan->scan.plan;
+	stmt->rtable = list_make1(names);
+	add_relations(stmt, rels);
+	foreach (lc, steps)
+		add_inner(stmt, ((HerdStep *)lfirst(lc))->plan);
+	return stmt;
+}
+
 static bool extern_param_walker(Node *node, void *context)
 {
 	if (node == NULL)
@@ -615,7 +698,8 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 				     ParamListInfo bound, HerdPlanning *planning)
 {
 	Relations rels = { 0 };
-	const HerdTable *target = NULL;
+	const HerdTable *target;
+	Query *original = NULL;
 	HerdRemote *remote;
 	PlannedStmt *stmt;
 	bool parameters = query_tree_walker(parse, extern_param_walker, NULL, 0);
@@ -624,10 +708,13 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 	flatten_groups_walker((Node *)parse, NULL);
 #endif
 	relations_walker((Node *)parse, &rels);
+	if (needs_steps(parse))
+		return plan_steps(parse, copyObject(parse), source, options, bound, &rels);
+	if (parse->hasModifyingCTE)
+		original = copyObject(parse);
 	planning->rights = herd_rights_of(rels.rtes, rels.perms);
 	herd_prepare_security(parse);
-	if (parse->resultRelation != 0)
-		target = herd_table_get(rt_fetch(parse->resultRelation, parse->rtable)->relid);
+	target = target_of(parse);
 	if (target != NULL && parse->commandType == CMD_MERGE)
 		split_values(parse);
 	if (target != NULL && parse->commandType == CMD_UPDATE &&
@@ -641,8 +728,7 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 				return plan_remote(parse, remote, &rels, options);
 		}
 		insert = herd_rekey(parse, target);
-		check_walker((Node *)insert, NULL);
-		stmt = plan_insert(insert, source, options, bound, planning, &rels);
+		stmt = plan_steps(insert, copyObject(insert), source, options, bound, &rels);
 		stmt->commandType = CMD_UPDATE;
 		return stmt;
 	}
@@ -654,6 +740,8 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 		return stmt;
 	}
 	if (target != NULL && herd_update_calls_session(parse)) {
+		if (original != NULL)
+			return plan_steps(parse, original, source, options, bound, &rels);
 		remote = herd_update_here(parse, planning);
 		if (remote == NULL)
 			refuse_session(target);
@@ -664,6 +752,8 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 			 : herd_route(parse, bound, &planning->needs_params);
 	if (remote != NULL)
 		return plan_remote(parse, remote, &rels, options);
+	if (original != NULL)
+		return plan_steps(parse, original, source, options, bound, &rels);
 	if (target != NULL && parse->commandType == CMD_MERGE) {
 		stmt = plan_merge(parse, source, options, bound, planning, &rels);
 	} else if (target != NULL) {
@@ -768,6 +858,7 @@ void herd_plan_init(void)
 	herd_insert_init();
 	herd_hold_init();
 	herd_cursor_init();
+	herd_steps_init();
 	herd_load_init();
 	herd_result_scan_init();
 	herd_pack_init();

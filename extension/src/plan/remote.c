@@ -608,6 +608,8 @@ static HerdJob *again(RemoteState *state, int tries)
 				errmsg("could not serialize access due to concurrent update")));
 	CHECK_FOR_INTERRUPTS();
 	PushActiveSnapshot(GetLatestSnapshot());
+	/* newer, but what the statement itself has changed it does not see */
+	GetActiveSnapshot()->curcid = state->css.ss.ps.state->es_snapshot->curcid;
 	job = make_job(state);
 	PopActiveSnapshot();
 	return job;

@@ -349,37 +349,6 @@ void herd_drop_unused_ctes(Query *query)
 	(void)drop_unused_walker((Node *)query, NULL);
 }
 
-/* INSERT, UPDATE or DELETE in WITH: its RETURNING rows are read like others. */
-static void rewrite_modifying_cte(CommonTableExpr *cte, HerdPlanning *planning)
-{
-	Query *sub = castNode(Query, cte->ctequery);
-	HerdRows *rows = palloc0(sizeof(HerdRows));
-	const char *why = "";
-	bool needs_params = false;
-	List *tlist = sub->returningList;
-
-	if (herd_table_get(rt_fetch(sub->resultRelation, sub->rtable)->relid) == NULL)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("a write to a local table in WITH is not supported together "
-				       "with distributed tables")));
-	rows->remote = herd_route(sub, planning->bound, &needs_params);
-	if (rows->remote == NULL)
-		rows->remote = herd_tier1_write(sub, planning->bound, &why);
-	if (rows->remote == NULL)
-		rows->remote = herd_write_moved(sub, planning, true);
-	if (rows->remote == NULL)
-		rows->remote = herd_write_brought(sub, planning);
-	if (rows->remote == NULL)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("this write in WITH cannot be sent to the shards"),
-				errhint("It would need %s.", why)));
-	rows->remote->fire = herd_fire_of(sub);
-	rows->nrows = 1000;
-	cte->ctequery = (Node *)select_rows(herd_rows_rte(planning, rows, tlist), tlist);
-	cte->ctematerialized = CTEMaterializeAlways;
-	cte->cterefcount = Max(cte->cterefcount, 1);
-}
-
 static void replace_by_rows(Query *query, HerdRemote *remote, HerdPlanning *planning)
 {
 	HerdRows *rows = palloc0(sizeof(HerdRows));
@@ -596,12 +565,9 @@ void herd_rewrite(Query *query, HerdPlanning *planning)
 		herd_inline_ctes(query);
 		foreach (lc, query->cteList) {
 			CommonTableExpr *cte = lfirst(lc);
-			Query *sub = castNode(Query, cte->ctequery);
 
-			if (sub->commandType == CMD_SELECT)
-				herd_rewrite(sub, planning);
-			else if (herd_query_any_table(sub) != NULL)
-				rewrite_modifying_cte(cte, planning);
+			/* those that write have become steps */
+			herd_rewrite(castNode(Query, cte->ctequery), planning);
 		}
 		herd_reduce_exists(query);
 		rewrite_items(query, (Node *)query->jointree, planning);
