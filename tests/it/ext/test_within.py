@@ -73,6 +73,17 @@ create view va as select k as n, x as m from a where x < 9 with check option; wi
 with d as (delete from a where x = 1 returning *) insert into a (k, x) values ((select max(k) from d), (select count(*) from d)) returning k, x
 insert into a (k) values (7000); with d as (delete from a where k > 6000 returning k) insert into a (k) select k + 1 from d returning k; with d as (update a set x = 1 where k > 6000 returning k) select a.x from a join d using (k)
 savepoint s1; with d as (delete from a where x = 1 returning k) insert into e select k + 1 from d; rollback to s1; with d as (delete from a where x = 2 returning k) insert into e select k + 1 from d; select count(*) from a; select count(*) from e
+with w as (delete from a t returning t.k, t.x) select count(*) from w t1 join a t2 on t1.k = t2.x
+with w as (delete from a t returning t.k, t.x) select count(*) from w t1 full join a t2 on t1.k = t2.x
+with w as (delete from b t using (select i.k, count(j.x)::int m from p i left join a j on i.k = j.k where j.s is null group by 1) q returning t.k) insert into a (k, x, s) values (27, 8, (select min(t) from b where y is distinct from y))
+with w as (insert into a (k, x) select k, y from b returning k), v as (update a set x = 3 where k in (select k from w) returning k) select count(*), (select count(*) from w), (select count(*) from a) from v
+with d as (delete from e where k < 9 returning *) merge into a using d on d.k = a.k when matched then update set x = d.x when not matched then insert (k, x) values (d.k, d.x)
+with d as (delete from l where id < 9 returning *) merge into b using d on d.id = b.y when matched then update set t = note when not matched then insert (k, y, t) values (d.id + 900, d.id, note)
+"""
+MERGES = """
+with m as (merge into a using (select k, max(y) as y from b group by k) q on q.k = a.k when matched and a.x = 1 then update set x = q.y when matched and a.x = 2 then delete when not matched then insert (k, x) values (q.k, q.y) returning merge_action() as did, a.k, a.x) select did, count(*), sum(x) from m group by did
+with m as (merge into e using a on a.k = e.k and a.f < 5 when matched then delete returning e.k), i as (insert into a (k) select k from m returning k) select (select count(*) from e), (select count(*) from a), count(*) from i
+with m as (merge into l using r on r.id = l.id when matched then update set note = r.name when not matched then insert values (r.id, 'new') returning l.*) insert into a (k, s) select id, note from m where id is not null returning k, s
 """
 TABLES = ("a", "b", "c", "e", "r", "l", "o", "p", "log")
 
@@ -124,6 +135,13 @@ def test_same(con, line):
         both(con, line)
     finally:
         con.execute("rollback")
+
+
+@pytest.mark.parametrize("line", [q for q in MERGES.strip().splitlines() if q])
+def test_merge(con, line):
+    if con.info.server_version < 170000:
+        pytest.skip("MERGE in WITH is of PostgreSQL 17")
+    test_same(con, line)
 
 
 def test_prepared_and_in_functions(con):
