@@ -15,6 +15,7 @@
 #include "conn/conn.h"
 #include "ddl/local.h"
 #include "ddl/partition.h"
+#include "ddl/serial.h"
 #include "ddl/shape.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -29,6 +30,7 @@ enum how {
 	HOW_SHELL_ONLY, /* shards have nothing of it */
 	HOW_ADD_CONSTRAINT,
 	HOW_NAMED_CONSTRAINT, /* DROP, VALIDATE, ALTER CONSTRAINT */
+	HOW_SERIAL,           /* ADD COLUMN of a serial or identity column */
 	HOW_ADD_COLUMN,       /* with constraints, which have names of their own on shards */
 	HOW_INDEX             /* names an index of the table */
 };
@@ -71,6 +73,7 @@ static enum how how_to_type(AlterTableType type)
 	case AT_EnableAlwaysRule:
 	case AT_EnableReplicaRule:
 	case AT_ColumnDefault:
+	case AT_AddIdentity:
 	case AT_DropIdentity:
 	case AT_SetIdentity:
 		return HOW_SHELL_ONLY;
@@ -108,6 +111,8 @@ static enum how how_to(const HerdTable *table, const AlterTableCmd *cmd)
 {
 	switch (cmd->subtype) {
 	case AT_AddColumn:
+		if (herd_serial_is(cmd))
+			return HOW_SERIAL;
 		return has_constraint(castNode(ColumnDef, cmd->def)) ? HOW_ADD_COLUMN : HOW_SAME;
 	case AT_AddConstraint:
 		return castNode(Constraint, cmd->def)->indexname ? HOW_INDEX : HOW_ADD_CONSTRAINT;
@@ -135,22 +140,13 @@ static void refuse(const HerdTable *table, const char *what, const char *hint)
 			errhint("%s", hint)));
 }
 
-static void check_new_column(const HerdTable *table, const ColumnDef *column)
+static void check_new_column(const HerdTable *table, const AlterTableCmd *cmd)
 {
-	const char *type = column->typeName && column->typeName->names
-				   ? strVal(llast(column->typeName->names))
-				   : "";
-	ListCell *lc;
+	const char *why = herd_serial_is(cmd) ? herd_serial_refusal(cmd) : NULL;
 
-	if (strstr(type, "serial") == type + strlen(type) - strlen("serial") &&
-	    strlen(type) >= strlen("serial"))
-		refuse(table, "serial columns cannot be added",
-		       "Add a plain column, create a sequence and set the column's default.");
-	foreach (lc, column->constraints)
-		if (((Constraint *)lfirst(lc))->contype == CONSTR_IDENTITY)
-			refuse(table, "identity columns cannot be added",
-			       "Add a plain column, create a sequence and set the column's "
-			       "default.");
+	if (why)
+		refuse(table, why,
+		       "Add the column first, and what else it should have afterwards.");
 }
 
 static void check_command(const HerdTable *table, const AlterTableCmd *cmd)
@@ -165,7 +161,7 @@ static void check_command(const HerdTable *table, const AlterTableCmd *cmd)
 		refuse(table, "the distribution column cannot be dropped or change its type",
 		       "Undistribute the table first.");
 	if (cmd->subtype == AT_AddColumn)
-		check_new_column(table, castNode(ColumnDef, cmd->def));
+		check_new_column(table, cmd);
 }
 
 static Oid table_of_constraint(Oid constraintid)
@@ -368,7 +364,7 @@ static bool must_split(const HerdUtility *u, const HerdTable *table, const Alter
 
 		if (!u->applying)
 			check_command(table, cmd);
-		split = split || how == HOW_ADD_COLUMN || how == HOW_INDEX ||
+		split = split || how == HOW_ADD_COLUMN || how == HOW_SERIAL || how == HOW_INDEX ||
 			how != how_to(table, linitial(stmt->cmds));
 	}
 	return split && list_length(stmt->cmds) > 1;
@@ -411,6 +407,10 @@ bool herd_utility_alter_table(HerdUtility *u)
 		return true;
 	}
 	how = how_to(table, linitial(stmt->cmds));
+	if (how == HOW_SERIAL) {
+		herd_serial_add(table, linitial(stmt->cmds));
+		return true;
+	}
 	if (how == HOW_ADD_COLUMN) {
 		add_column(u, table, linitial(stmt->cmds));
 		return true;
@@ -431,6 +431,11 @@ bool herd_utility_alter_table(HerdUtility *u)
 		herd_table_check(table->relid, table->keyattno, table->kind, table->colocationid);
 	if (!u->applying && (how == HOW_SAME || how == HOW_SHELL_ONLY) && new_defaults(stmt))
 		others = list_concat(herd_shape_sequence_commands(table->relid), others);
+	foreach (lc, stmt->cmds)
+		if (lfirst_node(AlterTableCmd, lc)->subtype == AT_AddIdentity)
+			others = lappend(
+				others, herd_serial_localize(table->relid,
+							     lfirst_node(AlterTableCmd, lc)->name));
 	if (how == HOW_ADD_CONSTRAINT)
 		add_constraints(u, table, before);
 	else

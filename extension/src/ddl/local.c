@@ -200,6 +200,10 @@ void herd_ddl_run(const char *path, List *commands)
 	/* DEFAULT-less texts of ours must mean the same on every node. */
 	(void)set_config_option("check_function_bodies", "off", PGC_USERSET, PGC_S_SESSION,
 				GUC_ACTION_SAVE, true, 0, false);
+	/* What the statement says, the origin has said once. */
+	if (client_min_messages < WARNING)
+		(void)set_config_option("client_min_messages", "warning", PGC_USERSET,
+					PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	applying = shells_only = true;
 	PG_TRY();
 	{

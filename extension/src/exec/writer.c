@@ -280,7 +280,7 @@ static int shard_for(HerdShardWriter *w, Datum *values, bool *isnull)
 		if (w->key_not_null)
 			return 0;
 		ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
-				errmsg("the distribution column of \"%s\" must not be NULL",
+				errmsg("the distribution column of table \"%s\" cannot be null",
 				       get_rel_name(w->table->relid))));
 	}
 	return herd_table_shard_index(w->table, herd_table_hash(w->table, values[w->key]));

@@ -228,7 +228,7 @@ static int null_shard(Raw *r, const HerdLine *line)
 		return 0;
 	show_line(r, line);
 	ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
-			errmsg("the distribution column of \"%s\" must not be NULL",
+			errmsg("the distribution column of table \"%s\" cannot be null",
 			       RelationGetRelationName(r->cstate->rel))));
 }
 
