@@ -357,11 +357,12 @@ void herd_settings_forget(HerdConn *c)
 		c->moment = PG_UINT64_MAX;
 }
 
-/* -- SET LOCAL --------------------------------------------------------------------------------- */
+/* -- SET LOCAL and SET CONSTRAINTS ALL --------------------------------------------------------- */
 
 typedef struct Local {
-	char *name;
-	int level; /* of the transaction in which it was set */
+	char *name;      /* of the setting; NULL: */
+	const char *sql; /* the statement that goes to the nodes as it is */
+	int level;       /* of the transaction in which it was set */
 } Local;
 
 static List *locals; /* of Local, in TopTransactionContext; in order */
@@ -393,12 +394,55 @@ static bool travels(const char *name)
 	return true;
 }
 
+static void note_local(const char *name, const char *sql)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	Local *local = palloc(sizeof(*local));
+
+	local->name = name ? pstrdup(name) : NULL;
+	local->sql = sql;
+	local->level = GetCurrentTransactionNestLevel();
+	locals = lappend(locals, local);
+	MemoryContextSwitchTo(old);
+}
+
+/* Nodes where this transaction has written look at their constraints now, not at its end. */
+static void check_constraints_now(void)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, &herd_conns)
+	{
+		HerdConn *c = dlist_container(HerdConn, link, iter.cur);
+
+		if (c->level == 0 || c->wrote_level == 0 || c->lost || c->simple ||
+		    herd_conn_busy(c))
+			continue;
+		herd_conn_send_setup(c, true, true);
+		herd_conn_send_sync(c);
+		herd_conn_finish(c);
+	}
+}
+
+/* Of single constraints shards have others, under names of their own. */
+static void saw_constraints(const ConstraintsSetStmt *stmt)
+{
+	if (stmt->constraints != NIL)
+		return;
+	note_local(NULL, stmt->deferred ? "SET CONSTRAINTS ALL DEFERRED"
+					: "SET CONSTRAINTS ALL IMMEDIATE");
+	if (!stmt->deferred)
+		check_constraints_now();
+}
+
 void herd_settings_saw(Node *stmt)
 {
 	VariableSetStmt *set = (VariableSetStmt *)stmt;
-	MemoryContext old;
-	Local *local;
 
+	if (IsA(stmt, ConstraintsSetStmt)) {
+		saw_constraints(castNode(ConstraintsSetStmt, stmt));
+		return;
+	}
 	if (!IsA(stmt, VariableSetStmt)) {
 		if (IsA(stmt, DiscardStmt))
 			touched();
@@ -410,24 +454,25 @@ void herd_settings_saw(Node *stmt)
 	     set->kind != VAR_SET_CURRENT) ||
 	    !travels(set->name))
 		return;
-	old = MemoryContextSwitchTo(TopTransactionContext);
-	local = palloc(sizeof(*local));
-	local->name = pstrdup(set->name);
-	local->level = GetCurrentTransactionNestLevel();
-	locals = lappend(locals, local);
-	MemoryContextSwitchTo(old);
+	note_local(set->name, NULL);
 }
 
 void herd_settings_send_local(HerdConn *c)
 {
 	for (; c->locals_seen < list_length(locals); c->locals_seen++) {
 		const Local *local = list_nth(locals, c->locals_seen);
-		const char *value = GetConfigOption(local->name, true, false);
-		bool list = (GetConfigOptionFlags(local->name, true) & GUC_LIST_QUOTE) != 0;
+		const char *value;
+		bool list;
 		char *sql;
 
+		if (local->name == NULL) {
+			herd_conn_send_plain(c, local->sql);
+			continue;
+		}
+		value = GetConfigOption(local->name, true, false);
 		if (!value)
 			continue;
+		list = (GetConfigOptionFlags(local->name, true) & GUC_LIST_QUOTE) != 0;
 		sql = psprintf("SET LOCAL %s = %s", quoted_name(local->name),
 			       list ? identifier_list(value) : quote_literal_cstr(value));
 		herd_conn_send_plain(c, sql);

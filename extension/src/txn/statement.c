@@ -187,7 +187,8 @@ static void wrapped_utility(UTILITY_PARAMS)
 static void process_utility(UTILITY_PARAMS)
 {
 	Node *stmt = pstmt->utilityStmt;
-	bool sets = IsA(stmt, VariableSetStmt) || IsA(stmt, DiscardStmt);
+	bool sets = IsA(stmt, VariableSetStmt) || IsA(stmt, DiscardStmt) ||
+		    IsA(stmt, ConstraintsSetStmt);
 
 	if (context == PROCESS_UTILITY_TOPLEVEL)
 		herd_maintenance_leave_database(stmt);

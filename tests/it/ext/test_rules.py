@@ -790,3 +790,47 @@ insert into hv values ('a', 'x') returning *;
 insert into hv values ('a', 'forbidden') returning *;
 select * from h;
 """)
+
+
+def test_set_constraints_all(same):
+    same("""
+create table ci (k int, id int, primary key (k, id), foreign key (k) references t deferrable);
+create table cd (k int, id int, primary key (k, id), foreign key (k) references t deferrable initially deferred);
+--herd select create_distributed_table('ci', 'k', colocate_with => 't');
+--herd select create_distributed_table('cd', 'k', colocate_with => 't');
+begin;
+insert into ci values (100, 1);
+rollback;
+begin;
+set constraints all deferred;
+insert into ci values (100, 1);
+insert into t values (100);
+commit;
+begin;
+set constraints all deferred;
+insert into ci values (101, 1);
+commit;
+begin;
+insert into cd values (102, 1);
+set constraints all immediate;
+rollback;
+begin;
+insert into cd values (102, 1);
+savepoint a;
+set constraints all immediate;
+rollback to a;
+insert into t values (102);
+set constraints all immediate;
+insert into cd values (103, 1);
+rollback;
+begin;
+savepoint a;
+set constraints all immediate;
+rollback to a;
+insert into cd values (104, 1);
+insert into t values (104);
+commit;
+do $$ begin set constraints all deferred; insert into ci values (105, 1); insert into t values (105); end $$;
+select * from ci order by 1;
+select * from cd order by 1;
+""")
