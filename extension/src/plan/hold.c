@@ -10,6 +10,7 @@
 
 #include "plan/merge.h"
 #include "plan/remote.h"
+#include "plan/stored.h"
 
 typedef struct HoldState {
 	CustomScanState css;
@@ -72,19 +73,10 @@ static void hold_run(HoldState *state)
 static TupleTableSlot *hold_next(ScanState *ss)
 {
 	HoldState *state = (HoldState *)ss;
-	TupleTableSlot *slot = ss->ss_ScanTupleSlot;
 
 	if (state->rows == NULL)
 		hold_run(state);
-	ExecClearTuple(slot);
-	if (!tuplestore_gettupleslot(state->rows, true, false, state->stored))
-		return slot;
-	slot_getallattrs(state->stored);
-	memcpy(slot->tts_values, state->stored->tts_values,
-	       slot->tts_tupleDescriptor->natts * sizeof(Datum));
-	memcpy(slot->tts_isnull, state->stored->tts_isnull,
-	       slot->tts_tupleDescriptor->natts * sizeof(bool));
-	return ExecStoreVirtualTuple(slot);
+	return herd_stored_next(state->rows, state->stored, ss->ss_ScanTupleSlot);
 }
 
 static bool hold_recheck(ScanState *ss, TupleTableSlot *slot)

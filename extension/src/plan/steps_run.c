@@ -18,6 +18,7 @@
 #include "conn/moment.h"
 #include "plan/remote.h"
 #include "plan/steps.h"
+#include "plan/stored.h"
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_held_rows);
 
@@ -180,22 +181,14 @@ static void steps_begin(CustomScanState *node, EState *estate, int eflags)
 static TupleTableSlot *steps_next(ScanState *ss)
 {
 	StepsState *state = (StepsState *)ss;
-	TupleTableSlot *slot = ss->ss_ScanTupleSlot;
 
 	if (!state->done) {
 		run_steps(state);
 		state->done = true;
 	}
-	ExecClearTuple(slot);
-	if (state->result == NULL ||
-	    !tuplestore_gettupleslot(state->result, true, false, state->stored))
-		return slot;
-	slot_getallattrs(state->stored);
-	memcpy(slot->tts_values, state->stored->tts_values,
-	       slot->tts_tupleDescriptor->natts * sizeof(Datum));
-	memcpy(slot->tts_isnull, state->stored->tts_isnull,
-	       slot->tts_tupleDescriptor->natts * sizeof(bool));
-	return ExecStoreVirtualTuple(slot);
+	if (state->result == NULL)
+		return ExecClearTuple(ss->ss_ScanTupleSlot);
+	return herd_stored_next(state->result, state->stored, ss->ss_ScanTupleSlot);
 }
 
 static bool steps_recheck(ScanState *ss, TupleTableSlot *slot)

@@ -178,13 +178,14 @@ def test_waiting_can_be_cancelled_and_ends(nodes, session):
         run(session, "set statement_timeout = '500ms'")
         with pytest.raises(psycopg2.errors.QueryCanceled):
             run(session, "select b from t where a = %s", (key,))
-        run(session, "set statement_timeout = 0; set citus.node_connection_timeout = '1s'")
+        run(session, "set statement_timeout = 0; set citus.node_connection_timeout = '1s'; "
+            "set citus.node_hold_timeout = '2s'")
         with pytest.raises(psycopg2.errors.SqlclientUnableToEstablishSqlconnection) as e:
             run(session, "select b from t where a = %s", (key,))
         assert "password" not in str(e.value)
     finally:
         nodes.boot(1)
-    run(session, "reset citus.node_connection_timeout")
+    run(session, "reset citus.node_connection_timeout; reset citus.node_hold_timeout")
     assert run(session, "select count(*) from t") == [(1000,)]
 
 

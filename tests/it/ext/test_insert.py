@@ -94,9 +94,6 @@ delete from ref using ev where ev.id = ref.id and ev.kind = 1 returning ref.id
 delete from one where id in (select k from ev)
 with d as (delete from us where k > 9000 returning k) select count(*) from d
 with u as (update ev set val = val + 1 where k = 5 returning id, val) delete from od using u where od.id = u.id returning od.id
-"""
-# what neither the shards nor this node can do for a write yet
-REFUSED = """
 with x as (insert into us values (60001, 1, 'a'), (60002, 2, 'b') returning k, s) insert into od (id, k) select k, k from x returning id
 """
 CHECK = ["ev", "us", "od", "pt", "ref", "one", "loc"]
@@ -178,11 +175,6 @@ def test_long_values(both):
             cur.execute("execute many(%d, 3)" % start)
             assert cur.rowcount == 150
     assert tables(both[0])["us"] == tables(both[1])["us"]
-
-
-def test_refused(both):
-    for sql in REFUSED.strip().split("\n"):
-        assert run(both[1], sql)[0] == "0A000", sql
 
 
 def test_truncate(both, nodes):

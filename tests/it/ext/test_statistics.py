@@ -199,7 +199,8 @@ def test_rights(herd, con):
 
 def test_yields_to_ddl(herd):
     """A node that was told to gather waits for a locked shard without a lock of its own table."""
-    with herd.connect(0) as con, herd.connect(1) as locker, herd.connect(2) as gatherer, herd.connect(2) as looker:
+    with herd.connect(0) as con, herd.connect_to_shards(1) as locker, herd.connect(2) as gatherer, \
+            herd.connect(2) as looker:
         con.execute("set search_path = dist")
         shard, port = con.execute("select shard_name('t', shardid), nodeport from citus_shards where table_name = "
                                   "'dist.t'::regclass and nodeport = %s limit 1",
