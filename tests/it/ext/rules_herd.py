@@ -3,7 +3,10 @@ import itertools
 import re
 
 import psycopg
+import pytest
 from psycopg import sql as quoting
+
+import plan_herd
 
 _number = itertools.count(1)
 
@@ -105,3 +108,20 @@ def both(con, other, script, stop=True):
 def same(con, other, script):
     different = both(con, other, script)
     assert not different, "\n".join("%s\n  plain: %s\n  herd:  %s" % d for d in different)
+
+
+def fixtures(tables="", roles=()):
+    """The fixtures of a module: a herd that has the roles, and same(): tables and a script, compared."""
+    def load(herd):
+        with herd.connect() as con:
+            for role in roles:
+                con.execute("create role %s login" % role)
+
+    herd, _ = plan_herd.fixtures(load)
+
+    @pytest.fixture(name="same")
+    def compared(herd):
+        with herd.connect() as plain, herd.connect() as other:
+            yield lambda script: same(plain, other, tables + script)
+
+    return herd, compared

@@ -2,7 +2,6 @@
 import psycopg
 import pytest
 
-import plan_herd
 import rules_herd
 
 ROLES = ["rights_owner", "rights_user", "rights_other"]
@@ -35,22 +34,7 @@ set role rights_user;
 """
 
 
-@pytest.fixture(scope="module")
-def herd():
-    h = plan_herd.Herd()
-    try:
-        with h.connect() as con:
-            for role in ROLES:
-                con.execute("create role %s login" % role)
-        yield h
-    finally:
-        h.stop()
-
-
-@pytest.fixture
-def same(herd):
-    with herd.connect() as plain, herd.connect() as other:
-        yield lambda script: rules_herd.same(plain, other, TABLES + script)
+herd, same = rules_herd.fixtures(TABLES, ROLES)
 
 
 def test_reads_through_views(same):

@@ -2,7 +2,6 @@
 import psycopg
 import pytest
 
-import plan_herd
 import rules_herd
 
 ROLES = ["rules_a", "rules_b"]
@@ -21,22 +20,7 @@ insert into loc select i, 'l' || i from generate_series(0, 9) i;
 """
 
 
-@pytest.fixture(scope="module")
-def herd():
-    h = plan_herd.Herd()
-    try:
-        with h.connect() as con:
-            for role in ROLES:
-                con.execute("create role %s login" % role)
-        yield h
-    finally:
-        h.stop()
-
-
-@pytest.fixture
-def same(herd):
-    with herd.connect() as plain, herd.connect() as other:
-        yield lambda script: rules_herd.same(plain, other, TABLES + script)
+herd, same = rules_herd.fixtures(TABLES, ROLES)
 
 
 def test_errors_name_the_users_objects(same):

@@ -1,7 +1,6 @@
 """Triggers that fire where a statement is planned, with rows of the shards: as on plain tables."""
 import pytest
 
-import plan_herd
 import rules_herd
 
 TABLES = """
@@ -279,19 +278,12 @@ select * from audit;
 }
 
 
-@pytest.fixture(scope="module")
-def herd():
-    h = plan_herd.Herd()
-    try:
-        yield h
-    finally:
-        h.stop()
+herd, same = rules_herd.fixtures(TABLES)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_as_on_plain_tables(herd, name):
-    with herd.connect() as plain, herd.connect() as other:
-        rules_herd.same(plain, other, TABLES + SCRIPTS[name])
+def test_as_on_plain_tables(same, name):
+    same(SCRIPTS[name])
 
 
 def test_copy_and_many_rows(herd):

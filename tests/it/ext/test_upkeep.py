@@ -5,13 +5,7 @@ import pytest
 import plan_herd
 
 
-@pytest.fixture(scope="module")
-def herd():
-    h = plan_herd.Herd()
-    try:
-        yield h
-    finally:
-        h.stop()
+herd, con = plan_herd.fixtures(lambda h: None)
 
 
 def objects(herd, node, schema):
