@@ -29,6 +29,7 @@ bool herd_propagate_alter_role = true;
 bool herd_propagate_alter_role_set = true;
 bool herd_propagate_create_type = true;
 bool herd_schema_based_sharding = false;
+bool herd_enable_cluster_clock = true;
 int herd_metadata_sync_interval_ms = 5000;
 int herd_metadata_sync_retry_ms = 5000;
 double herd_deadlock_factor = 2;
@@ -98,6 +99,9 @@ static void define_propagation(void)
 		    "ALTER ROLE .. SET reaches all nodes.", &herd_propagate_alter_role_set);
 	define_bool("citus.enable_schema_based_sharding",
 		    "CREATE SCHEMA makes a distributed schema.", &herd_schema_based_sharding);
+	define_bool("citus.enable_cluster_clock",
+		    "Transactions can have a time that orders them over nodes.",
+		    &herd_enable_cluster_clock);
 	define_bool("citus.enable_create_type_propagation", "CREATE TYPE reaches all nodes.",
 		    &herd_propagate_create_type);
 }

@@ -30,6 +30,7 @@ extern bool herd_propagate_alter_role_set; /* citus.enable_alter_role_set_propag
 extern bool herd_propagate_create_type;    /* citus.enable_create_type_propagation */
 extern int herd_metadata_sync_interval_ms; /* citus.metadata_sync_interval */
 extern int herd_metadata_sync_retry_ms;    /* citus.metadata_sync_retry_interval */
+extern bool herd_enable_cluster_clock;     /* citus.enable_cluster_clock */
 extern bool herd_schema_based_sharding;    /* citus.enable_schema_based_sharding */
 extern double herd_deadlock_factor;        /* citus.distributed_deadlock_detection_factor */
 extern int herd_max_intermediate_kb;       /* citus.max_intermediate_result_size; -1: no limit */

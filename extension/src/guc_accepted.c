@@ -70,7 +70,6 @@ static const struct accepted_bool bools[] = {
 	{ "citus.enable_local_fast_path_query_optimization", true, ALWAYS },
 	{ "citus.enable_non_colocated_router_query_pushdown", false, ALWAYS },
 	{ "citus.enable_change_data_capture", false, NOT_THERE },
-	{ "citus.enable_cluster_clock", true, NOT_THERE },
 	{ "citus.skip_jsonb_validation_in_copy", true, ITSELF },
 	{ "citus.function_opens_transaction_block", true, ALWAYS },
 	{ "citus.select_opens_transaction_block", true, ITSELF },

@@ -19,6 +19,7 @@
 #include "stats/counters.h"
 #include "stats/queries.h"
 #include "stats/tenants.h"
+#include "txn/clock.h"
 #include "txn/txn.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -77,6 +78,7 @@ void _PG_init(void)
 	herd_result_init();
 	herd_adopt_init();
 	herd_moment_init();
+	herd_clock_init();
 	herd_rights_init();
 	herd_shared_init();
 	MarkGUCPrefixReserved("citus");

@@ -5,13 +5,17 @@
 #include "catalog/metadata.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "compat.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "storage/procarray.h"
 #include "storage/sinvaladt.h"
+#include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/resowner.h"
 
 #include <signal.h>
@@ -149,5 +153,59 @@ PG_FUNCTION_INFO_V1(herd_lock_shard);
 PGDLLEXPORT Datum herd_lock_shard(PG_FUNCTION_ARGS)
 {
 	herd_shard_lock((uint64)PG_GETARG_INT64(0), true);
+	PG_RETURN_VOID();
+}
+
+/* As LOCK TABLE asks it of a table. */
+static void check_may_lock(uint64 shardid, bool exclusive)
+{
+	const HerdTable *table;
+	int index;
+	AclMode needs = exclusive ? ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE : ACL_SELECT;
+
+	if (!herd_shard_find(shardid, &table, &index))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+				errmsg("shard " UINT64_FORMAT " does not exist", shardid)));
+	if (pg_class_aclmask(table->relid, GetUserId(), needs, ACLMASK_ANY) == 0)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(table->relid));
+}
+
+static int compare_ids(const ListCell *a, const ListCell *b)
+{
+	uint64 one = *(uint64 *)lfirst(a), other = *(uint64 *)lfirst(b);
+
+	return one < other ? -1 : one > other ? 1 : 0;
+}
+
+/* In the order of their ids, so that two callers do not wait for each other. */
+PG_FUNCTION_INFO_V1(herd_lock_shards);
+PGDLLEXPORT Datum herd_lock_shards(PG_FUNCTION_ARGS)
+{
+	int mode = PG_GETARG_INT32(0);
+	bool exclusive = mode == ShareUpdateExclusiveLock || mode >= ShareRowExclusiveLock;
+	List *ids = NIL;
+	Datum *elems;
+	bool *nulls;
+	int n;
+	ListCell *lc;
+
+	if (mode < AccessShareLock || mode > AccessExclusiveLock)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("lock mode %d does not exist", mode),
+				errhint("Modes are 1 (ACCESS SHARE) to 8 (ACCESS EXCLUSIVE).")));
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
+			  TYPALIGN_DOUBLE, &elems, &nulls, &n);
+	for (int i = 0; i < n; i++) {
+		uint64 *id = palloc(sizeof(uint64));
+
+		if (nulls[i])
+			continue;
+		*id = DatumGetUInt64(elems[i]);
+		check_may_lock(*id, exclusive);
+		ids = lappend(ids, id);
+	}
+	list_sort(ids, compare_ids);
+	foreach (lc, ids)
+		herd_shard_lock(*(uint64 *)lfirst(lc), exclusive);
 	PG_RETURN_VOID();
 }
