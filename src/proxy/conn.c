@@ -28,6 +28,14 @@ void herd_conn_full(struct herd_conn *c)
 		c->out_watched = true;
 }
 
+void herd_conn_room(struct herd_conn *c)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = c };
+
+	if (c->out_watched && c->can_write && epoll_ctl(c->epfd, EPOLL_CTL_MOD, c->fd, &ev) == 0)
+		c->out_watched = false;
+}
+
 void herd_conn_event(struct herd_conn *c, uint32_t events)
 {
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))

@@ -69,6 +69,8 @@ static inline void herd_conn_settle(struct herd_conn *c)
  * written to.
  */
 void herd_conn_full(struct herd_conn *c);
+/* It was full once and takes what it gets again: epoll need not tell of it each time. */
+void herd_conn_room(struct herd_conn *c);
 /* Notes what epoll reported. */
 void herd_conn_event(struct herd_conn *c, uint32_t events);
 /* Starts TLS; 1: done, 0: in progress (call again on events), negative: failed, err says why. */

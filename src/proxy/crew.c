@@ -2,7 +2,9 @@
 
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "proxy/doors.h"
 #include "proxy/worker.h"
@@ -113,10 +115,34 @@ void herd_crew_dismiss(struct herd_worker *w)
 	pthread_mutex_unlock(&w->crew.lock);
 }
 
-static int take(struct herd_worker *m, int timeout_ms)
-{
-	int n = epoll_wait(m->epfd, m->events, HERD_MAX_EVENTS, timeout_ms);
+/*
+ * Waits of less than that end on the microsecond, where the kernel can (Linux 5.11); others up to a
+ * millisecond late.
+ */
+enum { EXACT_US = 5000 };
 
+static int wait_exactly(const struct herd_worker *m, struct epoll_event *ret, int64_t timeout_us)
+{
+#ifdef SYS_epoll_pwait2
+	struct timespec ts = { .tv_nsec = timeout_us * 1000 };
+
+	return (int)syscall(SYS_epoll_pwait2, m->epfd, ret, HERD_MAX_EVENTS, &ts, NULL, 0);
+#else
+	(void)m, (void)ret, (void)timeout_us;
+	errno = ENOSYS;
+	return -1;
+#endif
+}
+
+static int take(struct herd_worker *m, int64_t timeout_us)
+{
+	int n = -1;
+
+	if (timeout_us > 0 && timeout_us < EXACT_US)
+		n = wait_exactly(m, m->events, timeout_us);
+	if (n < 0)
+		n = epoll_wait(m->epfd, m->events, HERD_MAX_EVENTS,
+			       (int)((timeout_us + 999) / 1000));
 	m->nevents = n > 0 ? n : 0;
 	return m->nevents;
 }
@@ -130,22 +156,24 @@ static int take_all(struct herd_worker *w)
 	return n;
 }
 
-int herd_crew_wait(struct herd_worker *w, int timeout_ms)
+int herd_crew_wait(struct herd_worker *w, int64_t timeout_us)
 {
+	struct timespec ts = { .tv_sec = timeout_us / 1000000,
+			       .tv_nsec = timeout_us % 1000000 * 1000 };
 	struct pollfd fds[HERD_MAX_WORKERS];
 	nfds_t n = 0;
 	int taken = 0;
 
 	if (!herd_crew_next(w, w))
-		return take(w, timeout_ms);
+		return take(w, timeout_us);
 	/* With much to do there is something, and nobody need be asked where. */
-	if (timeout_ms == 0 || w->crowd > 1)
+	if (timeout_us == 0 || w->crowd > 1)
 		taken = take_all(w);
-	if (taken > 0 || timeout_ms == 0)
+	if (taken > 0 || timeout_us == 0)
 		return taken;
 	for (struct herd_worker *m = w; m; m = herd_crew_next(w, m))
 		fds[n++] = (struct pollfd){ .fd = m->epfd, .events = POLLIN };
-	if (poll(fds, n, timeout_ms) <= 0)
+	if (ppoll(fds, n, &ts, NULL) <= 0)
 		return 0;
 	n = 0;
 	for (struct herd_worker *m = w; m; m = herd_crew_next(w, m)) {

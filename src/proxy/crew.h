@@ -45,9 +45,9 @@ bool herd_crew_ready(struct herd_worker *w);
 void herd_crew_dismiss(struct herd_worker *w);
 /*
  * The events of all workers of the thread of w, in their events and nevents. Returns how many; 0
- * when timeout_ms (-1: none) passed.
+ * when timeout_us passed.
  */
-int herd_crew_wait(struct herd_worker *w, int timeout_ms);
+int herd_crew_wait(struct herd_worker *w, int64_t timeout_us);
 /* On the thread of w, behind each pass: gives some workers away, or all and rests, if it is time.
  */
 void herd_crew_turn(struct herd_worker *w);

@@ -73,7 +73,7 @@ static int look(struct herd_linger *l, herd_linger_wait_fn wait, void *arg, int 
 	return n;
 }
 
-int herd_linger_wait(struct herd_linger *l, herd_linger_wait_fn wait, void *arg, int timeout_ms,
+int herd_linger_wait(struct herd_linger *l, herd_linger_wait_fn wait, void *arg, int64_t timeout_us,
 		     int spin_us, int64_t *now_us)
 {
 	uint32_t *usual = &l->usual[l->awaits];
@@ -81,8 +81,8 @@ int herd_linger_wait(struct herd_linger *l, herd_linger_wait_fn wait, void *arg,
 	int n = 0;
 
 	l->awaits = HERD_AWAIT_ANYBODY;
-	if (!awaits || l->alone < ALONE || spin_us == 0 || timeout_ms == 0) {
-		n = wait(arg, timeout_ms);
+	if (!awaits || l->alone < ALONE || spin_us == 0 || timeout_us == 0) {
+		n = wait(arg, timeout_us);
 		*now_us = herd_clock_us();
 		return n;
 	}
@@ -97,7 +97,7 @@ int herd_linger_wait(struct herd_linger *l, herd_linger_wait_fn wait, void *arg,
 	bool slept = n == 0;
 
 	if (slept) {
-		n = wait(arg, timeout_ms);
+		n = wait(arg, timeout_us);
 		*now_us = herd_clock_us();
 	}
 	int64_t took = *now_us - begin, most = (int64_t)spin_us * LONG;

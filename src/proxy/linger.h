@@ -25,10 +25,10 @@ void herd_linger_init(struct herd_linger *l);
 /* The pass serves a message of this client, or one for it. */
 void herd_linger_served(struct herd_linger *l, const void *client, enum herd_await awaits);
 /* Waits like epoll_wait and returns how many events there are. */
-typedef int (*herd_linger_wait_fn)(void *arg, int timeout_ms);
+typedef int (*herd_linger_wait_fn)(void *arg, int64_t timeout_us);
 /*
  * wait, the first spin_us (0: none) of it awake if that pays. *now_us is the time at its end, by
  * herd_clock_us.
  */
-int herd_linger_wait(struct herd_linger *l, herd_linger_wait_fn wait, void *arg, int timeout_ms,
+int herd_linger_wait(struct herd_linger *l, herd_linger_wait_fn wait, void *arg, int64_t timeout_us,
 		     int spin_us, int64_t *now_us);

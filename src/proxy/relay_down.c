@@ -155,6 +155,7 @@ static enum herd_flight_act round_over(struct down *d, const char *body, size_t 
 	struct herd_flight_item done;
 	enum herd_flight_act act = herd_flight_answer(&d->s->flight, 'Z', on_lost, d, &done);
 
+	herd_stream_end(d->s);
 	d->s->tx = n > 0 ? *body : 'I';
 	d->s->request_us = d->w->now_us;
 	if (act == HERD_FLIGHT_DROP && done.mark == HERD_MARK_PINS) {
@@ -641,15 +642,19 @@ void herd_relay_from_server(struct herd_worker *w, struct herd_server *s)
 	for (int loops = 0; s->conn.can_read; loops++) {
 		struct down d = { .w = w, .s = s, .c = c };
 
-		if (herd_conn_blocked(&c->conn))
+		if (herd_conn_blocked(&c->conn)) {
+			herd_stream_end(s);
 			return;
+		}
 		if (herd_relay_had_turn(w, loops)) {
 			herd_client_wake(c);
 			return;
 		}
 		herd_relay_read(w, &s->conn, &chunk);
-		if (chunk.got > 0)
+		if (chunk.got > 0) {
 			herd_stat_add(&c->db->stats[w->id].sent, (uint64_t)chunk.got);
+			herd_stream_read(w, s, chunk.got);
+		}
 		herd_gather_start(&d.g, &c->conn, &w->aux, w->batching);
 		ssize_t used = chunk.len > 0 ? process(&d, chunk.data, chunk.len) : 0;
 		int rc = herd_gather_end(&d.g);

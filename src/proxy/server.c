@@ -120,6 +120,7 @@ void herd_server_close(struct herd_worker *w, struct herd_server *s, const char 
 		herd_hub_lost(w, s, why);
 	herd_list_remove(&s->node);
 	herd_list_remove(&s->poll_node);
+	herd_stream_end(s);
 	herd_cancel_forget(w, s);
 	herd_dns_forget(s->lookup);
 	s->lookup = NULL;
@@ -281,6 +282,7 @@ struct herd_server *herd_server_new(struct herd_worker *w, struct herd_pool *p, 
 	s->tx = 'I';
 	herd_list_init(&s->pool_node);
 	herd_list_init(&s->poll_node);
+	herd_list_init(&s->stream.node);
 	herd_list_init(&s->all_node);
 	herd_list_push_back(&w->servers, &s->node);
 	return s;

@@ -4,6 +4,7 @@
 #pragma once
 #include "pool/flight.h"
 #include "proxy/pools.h"
+#include "proxy/stream.h"
 
 enum herd_server_state {
 	HERD_SERVER_CONNECTING = 0,
@@ -51,6 +52,7 @@ struct herd_server {
 	struct herd_list pool_node; /* idle or warm list of the pool */
 	struct herd_list all_node;  /* p->all */
 	struct herd_list poll_node;
+	struct herd_stream stream;
 	struct herd_note note; /* close or verify on its home worker */
 	struct herd_client *client;
 	struct herd_flight flight;

@@ -171,8 +171,11 @@ static void dispatch(struct herd_worker *w, struct herd_conn *c, uint32_t events
 		herd_conn_event(c, events);
 		if (w->suspended && herd_suspend_holds_server(s))
 			break;
+		/* Who is in the midst of a long answer is awaited asleep: there will be more. */
 		if (s->client)
-			herd_linger_served(linger, s->client, HERD_AWAIT_CLIENT);
+			herd_linger_served(linger, s->client,
+					   herd_stream_long(&s->stream) ? HERD_AWAIT_ANYBODY
+									: HERD_AWAIT_CLIENT);
 		herd_server_event(w, s);
 		break;
 	}
@@ -217,7 +220,7 @@ static bool has_work(const struct herd_worker *w)
 	return false;
 }
 
-static int wait_ms(struct herd_worker *w)
+static int64_t wait_us(struct herd_worker *w)
 {
 	int64_t until = w->next_janitor_us;
 
@@ -226,6 +229,7 @@ static int wait_ms(struct herd_worker *w)
 	for (struct herd_worker *m = w; m; m = herd_crew_next(w, m)) {
 		if (m->next_janitor_us < until)
 			until = m->next_janitor_us;
+		until = herd_streams_next(m, until);
 		herd_list_for_each(it, &m->polls)
 		{
 			struct herd_server *s =
@@ -236,7 +240,7 @@ static int wait_ms(struct herd_worker *w)
 		}
 	}
 	until -= herd_clock_us();
-	return until <= 0 ? 0 : (int)(until / 1000) + 1;
+	return until <= 0 ? 0 : until;
 }
 
 /*
@@ -272,9 +276,9 @@ static void judge_yield(struct herd_worker *w, int64_t took_us, int n)
 	w->yield_after_us = w->now_us + w->yield_pause_us;
 }
 
-static int wait_events(void *arg, int timeout_ms)
+static int wait_events(void *arg, int64_t timeout_us)
 {
-	return herd_crew_wait(arg, timeout_ms);
+	return herd_crew_wait(arg, timeout_us);
 }
 
 /* Gives way and waits; the events are in the workers of this thread. */
@@ -282,7 +286,7 @@ static void gather_events(struct herd_worker *w)
 {
 	int64_t yielded_us = give_way(w);
 
-	w->crowd = herd_linger_wait(&w->linger, wait_events, w, wait_ms(w),
+	w->crowd = herd_linger_wait(&w->linger, wait_events, w, wait_us(w),
 				    herd_worker_settings(w)->spin_us, &w->now_us);
 	if (yielded_us > YIELD_GOOD_US)
 		judge_yield(w, yielded_us, w->crowd);
@@ -332,8 +336,11 @@ static void pass(struct herd_worker *w)
 		m->batching = w->crowd >= CROWD ? w->batch : NULL;
 		herd_suspend_pass(m);
 	}
-	for (struct herd_worker *m = w; m; m = herd_crew_next(w, m))
+	for (struct herd_worker *m = w; m; m = herd_crew_next(w, m)) {
 		work_off(m, &w->linger);
+		if (!herd_list_empty(&m->streams))
+			herd_streams_run(m);
+	}
 	flush(w);
 	for (struct herd_worker *m = w; m; m = herd_crew_next(w, m)) {
 		if (!herd_list_empty(&m->polls))
@@ -372,6 +379,7 @@ static int init_worker(struct herd_px *px, struct herd_worker *w, int id)
 	herd_list_init(&w->servers);
 	herd_list_init(&w->run);
 	herd_list_init(&w->polls);
+	herd_list_init(&w->streams);
 	herd_list_init(&w->cancels);
 	herd_list_init(&w->askers);
 	herd_list_init(&w->gone);

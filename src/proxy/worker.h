@@ -162,6 +162,7 @@ struct herd_worker {
 	struct herd_list servers; /* struct herd_server.node: opening, active, busy for us */
 	struct herd_list run;     /* struct herd_client.run_node: has work left */
 	struct herd_list polls;   /* struct herd_server.poll_node: asks again at poll_us */
+	struct herd_list streams; /* struct herd_stream.node: read when more has gathered */
 	struct herd_list cancels; /* requests that it carries (cancel.c) */
 	struct herd_list askers;  /* struct herd_client.wait_node: came with a request */
 	struct herd_list gone;    /* struct herd_client.node: closed, others may look at it still */

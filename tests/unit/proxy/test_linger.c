@@ -42,19 +42,19 @@ static int64_t cpu_us(void)
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
-static int wait_events(void *arg, int timeout_ms)
+static int wait_events(void *arg, int64_t timeout_us)
 {
 	struct epoll_event ev;
 
 	(void)arg;
-	return epoll_wait(epfd, &ev, 1, timeout_ms);
+	return epoll_wait(epfd, &ev, 1, (int)(timeout_us / 1000));
 }
 
 static int wait_once(struct herd_linger *l, int timeout_ms)
 {
 	int64_t now_us;
 
-	return herd_linger_wait(l, wait_events, NULL, timeout_ms, SPIN_US, &now_us);
+	return herd_linger_wait(l, wait_events, NULL, (int64_t)timeout_ms * 1000, SPIN_US, &now_us);
 }
 
 /* n rounds of one client in which the server's answer is there at once. */
