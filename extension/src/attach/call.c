@@ -6,8 +6,8 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tupconvert.h"
-#include "access/xact.h"
 #include "attach/capture.h"
+#include "attempt.h"
 #include "commands/trigger.h"
 #include "compat.h"
 #include "executor/tuptable.h"
@@ -16,7 +16,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 
 PG_FUNCTION_INFO_V1(herd_shard_trigger);
 
@@ -157,39 +156,34 @@ static bool is_elsewhere(int code)
 	       code == ERRCODE_UNDEFINED_SCHEMA || code == ERRCODE_UNDEFINED_COLUMN;
 }
 
+typedef struct Call {
+	const TriggerData *shard;
+	Relation rel;
+	const Trigger *trigger;
+	MemoryContext memory;
+} Call;
+
+static void call(void *arg)
+{
+	const Call *one = arg;
+
+	(void)call_trigger(one->shard, one->rel, one->trigger, one->memory);
+}
+
 /* Calls the function; false, and nothing done: it needs what is elsewhere. */
 static bool try_trigger(const TriggerData *shard, Relation rel, const Trigger *trigger)
 {
-	MemoryContext memory = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = true;
+	Call one = {
+		.shard = shard, .rel = rel, .trigger = trigger, .memory = CurrentMemoryContext
+	};
+	ErrorData *error = herd_attempt(call, &one);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(memory);
-	PG_TRY();
-	{
-		(void)call_trigger(shard, rel, trigger, memory);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(memory);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(memory);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(memory);
-		CurrentResourceOwner = owner;
-		if (!is_elsewhere(error->sqlerrcode))
-			ReThrowError(error);
-		FreeErrorData(error);
-		done = false;
-	}
-	PG_END_TRY();
-	return done;
+	if (error == NULL)
+		return true;
+	if (!is_elsewhere(error->sqlerrcode))
+		ReThrowError(error);
+	FreeErrorData(error);
+	return false;
 }
 
 /* Replicas would each do what the function does. */

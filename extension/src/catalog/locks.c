@@ -4,7 +4,7 @@
  */
 #include "catalog/metadata.h"
 
-#include "access/xact.h"
+#include "attempt.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "fmgr.h"
@@ -16,7 +16,6 @@
 #include "utils/array.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/resowner.h"
 
 #include <signal.h>
 
@@ -76,37 +75,32 @@ bool herd_nodes_lock(bool wait)
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
+typedef struct Wait {
+	const LOCKTAG *tag;
+	int ms;
+} Wait;
+
+static void queue_for_lock(void *arg)
+{
+	const Wait *wait = arg;
+	int level = herd_limit_lock_wait(wait->ms);
+
+	(void)LockAcquire(wait->tag, ExclusiveLock, false, false);
+	AtEOXact_GUC(true, level);
+}
+
 /* Queues for the lock, so that later statements line up behind us; false after ms. */
 static bool lock_within(const LOCKTAG *tag, int ms)
 {
-	MemoryContext memory = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool locked = false;
-	int level;
+	Wait wait = { .tag = tag, .ms = ms };
+	ErrorData *error = herd_attempt(queue_for_lock, &wait);
 
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		level = NewGUCNestLevel();
-		(void)set_config_option("lock_timeout", psprintf("%d", ms), PGC_USERSET,
-					PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-		(void)LockAcquire(tag, ExclusiveLock, false, false);
-		AtEOXact_GUC(true, level);
-		ReleaseCurrentSubTransaction();
-		locked = true;
-	}
-	PG_CATCH();
-	{
-		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(memory);
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(memory);
-	CurrentResourceOwner = owner;
-	return locked;
+	if (error == NULL)
+		return true;
+	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		ReThrowError(error);
+	FreeErrorData(error);
+	return false;
 }
 
 static void signal_holders(const LOCKTAG *tag, int signo)

@@ -6,7 +6,7 @@
 #include <math.h>
 
 #include "access/htup_details.h"
-#include "access/xact.h"
+#include "attempt.h"
 #include "catalog/pg_class.h"
 #include "conn/conn.h"
 #include "utils/builtins.h"
@@ -14,11 +14,10 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
-#include "utils/resowner.h"
 #include "utils/syscache.h"
 
 #define COUNTS_TIMEOUT_MS 10000
-#define LOCK_PATIENCE "100ms"
+enum { LOCK_PATIENCE_MS = 100 };
 
 /* Of each table with shards on the node: rows, and how often they were analyzed. */
 static const char counts_sql[] =
@@ -137,45 +136,28 @@ static bool is_stale(const HerdTable *table, TableCounts *counts)
 		counts->analyzed - counts->gathered >= Max(table->nshards / 2, 1));
 }
 
+static void gather(void *table)
+{
+	int level = herd_limit_lock_wait(LOCK_PATIENCE_MS);
+
+	herd_stats_gather(table, true, false);
+	AtEOXact_GUC(true, level);
+}
+
 /*
  * As autovacuum does, this yields to DDL: it waits for no lock for long, here and on the nodes, and
  * leaves the table for the next time.
  */
 static bool gather_politely(const HerdTable *table)
 {
-	MemoryContext memory = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = false;
-	int nest;
+	ErrorData *error = herd_attempt(gather, (void *)table);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(memory);
-	nest = NewGUCNestLevel();
-	(void)set_config_option("lock_timeout", LOCK_PATIENCE, PGC_USERSET, PGC_S_SESSION,
-				GUC_ACTION_SAVE, true, 0, false);
-	PG_TRY();
-	{
-		herd_stats_gather(table, true, false);
-		AtEOXact_GUC(true, nest);
-		ReleaseCurrentSubTransaction();
-		done = true;
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(memory);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		ereport(DEBUG1, (errmsg_internal("statistics of relation %u: %s", table->relid,
-						 error->message)));
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(memory);
-	CurrentResourceOwner = owner;
-	return done;
+	if (error == NULL)
+		return true;
+	ereport(DEBUG1,
+		(errmsg_internal("statistics of relation %u: %s", table->relid, error->message)));
+	FreeErrorData(error);
+	return false;
 }
 
 void herd_stats_maintain(void)
