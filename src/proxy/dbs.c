@@ -195,7 +195,7 @@ void herd_pool_remember_password(struct herd_pool *p, const char *password)
 	pthread_mutex_unlock(&p->lock);
 }
 
-int herd_pool_mode(const struct herd_live *live, const struct herd_pool *p)
+static int find_mode(const struct herd_live *live, const struct herd_pool *p)
 {
 	const struct herd_user *u = herd_pconf_user(live->config, p->user);
 	const struct herd_database *d = herd_db_conf(live, p->db);
@@ -205,6 +205,19 @@ int herd_pool_mode(const struct herd_live *live, const struct herd_pool *p)
 	if (d && d->pool_mode != HERD_MODE_UNSET)
 		return d->pool_mode;
 	return live->config->s.pool_mode;
+}
+
+/* Asked for several times in each transaction. */
+int herd_pool_mode(const struct herd_live *live, struct herd_pool *p)
+{
+	enum { MODE_BITS = 8 };
+	uint64_t known = atomic_load_explicit(&p->mode_as_of, memory_order_relaxed);
+
+	if (known >> MODE_BITS != live->serial) {
+		known = (uint64_t)live->serial << MODE_BITS | (uint64_t)find_mode(live, p);
+		atomic_store_explicit(&p->mode_as_of, known, memory_order_relaxed);
+	}
+	return (int)(known & ((1U << MODE_BITS) - 1));
 }
 
 void herd_pool_free(void *pool)

@@ -67,7 +67,8 @@ struct herd_user_count {
 struct herd_pool {
 	struct herd_px *px;
 	struct herd_db *db;
-	char *user; /* as the servers know it */
+	char *user;                  /* as the servers know it */
+	_Atomic uint64_t mode_as_of; /* of a configuration: its serial, and the pool mode (dbs.c) */
 	struct herd_user_count *user_count;
 	/*
 	 * Of a pool for the reads that a database lets its replicas serve: the pool of its primary,
@@ -144,7 +145,7 @@ const char *herd_pool_role(const struct herd_live *live, const struct herd_pool 
 struct herd_user_count *herd_user_count_get(struct herd_px *px, const char *user);
 void herd_pool_remember_keys(struct herd_pool *p, const struct herd_scram_keys *keys);
 void herd_pool_remember_password(struct herd_pool *p, const char *password);
-int herd_pool_mode(const struct herd_live *live, const struct herd_pool *p);
+int herd_pool_mode(const struct herd_live *live, struct herd_pool *p);
 
 /* A server for the client: it is linked and 1 returned; else the client is in the queue (0). */
 int herd_pool_checkout(struct herd_worker *w, struct herd_client *c);

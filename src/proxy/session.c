@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "proxy/hub.h"
+#include "sql/plain.h"
 #include "wire/msg.h"
 
 bool herd_session_tracks_now(struct herd_client *c)
@@ -166,8 +167,11 @@ static void listen_alone(struct herd_sql_acts *acts)
 static enum herd_session_look look_at_text(struct herd_client *c, const char *text, size_t n,
 					   bool later, struct herd_sql_acts **acts, char **instead)
 {
-	struct herd_sql_dialect d = dialect(c);
+	struct herd_sql_dialect d;
 
+	if (herd_sql_plain(text, n))
+		return HERD_LOOK_GO;
+	d = dialect(c);
 	d.settled = later ? !c->kept
 			  : !herd_session_wants(c->kept ? &c->kept->s : NULL, HERD_ACTS_THAT_END);
 	if (herd_sql_classify(text, n, d, acts) < 0)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "sql/plain.h"
 
 struct scan {
 	struct herd_sql_lex lex;
@@ -821,70 +822,11 @@ static void end_statement(struct scan *s, size_t first)
 		s->acts->act[i].len = (size_t)(s->stop - s->start);
 }
 
-/* Pairs of letters: each word that this file looks for inside of statements has one of them. */
-#define PAIR(a, b) [(a) - 'a' + 1] = 1U << ((b) - 'a' + 1)
-static const uint32_t telling[32] = {
-	PAIR('d', 'v'),            /* advisory */
-	PAIR('e', 'e'),            /* setseed */
-	PAIR('f', 'y'),            /* notify */
-	PAIR('i', 'g'),            /* origin */
-	PAIR('m', 'p'),            /* temp */
-	[14] = 1U << 6 | 1U << 11, /* nf: config, nk: dblink */
-	PAIR('r', 'v'),            /* currval */
-	PAIR('t', 'v'),            /* lastval */
-};
-#undef PAIR
-
-/* Looks again where "mp" may have been that of a timestamp. */
-static bool tells(const char *text, size_t n)
-{
-	for (size_t i = 1; i < n; i++) {
-		uint8_t prev = (uint8_t)text[i - 1] & 31, c = (uint8_t)text[i] & 31;
-
-		if ((telling[prev] >> c & 1) && (prev != 13 || (i > 1 && (text[i - 2] & 31) == 5)))
-			return true;
-	}
-	return false;
-}
-
-/*
- * Most texts: one statement that reads or changes rows, and has none of the words. Told in a
- * fraction of the time that its tokens take. False: not told.
- */
-static bool is_plain(const char *text, size_t n)
-{
-	static const char *const words[] = { "select", "insert", "update",
-					     "delete", "with",   "values" };
-	struct herd_sql_lex l = herd_sql_lex_init(text, n < 16 ? n : 16, false, HERD_SQL_SAFE);
-	struct herd_sql_token t;
-	uint32_t hits = 0, semicolons = 0;
-	uint8_t prev = 0;
-	size_t known = 0;
-
-	herd_sql_next(&l, &t);
-	while (known < sizeof(words) / sizeof(words[0]) && !herd_sql_is(&t, words[known]))
-		known++;
-	if (known == sizeof(words) / sizeof(words[0]))
-		return false;
-	for (size_t i = 0; i < n; i++) {
-		uint8_t c = (uint8_t)text[i];
-
-		hits |= telling[prev & 31] >> (c & 31);
-		semicolons += c == ';';
-		prev = c;
-	}
-	while (n > 0 && (text[n - 1] == '\0' || text[n - 1] == ' ' || text[n - 1] == '\n'))
-		n--;
-	if (n == 0 || ((hits & 1) && tells(text, n)))
-		return false;
-	return semicolons == 0 || (semicolons == 1 && text[n - 1] == ';');
-}
-
 int herd_sql_classify(const char *text, size_t n, struct herd_sql_dialect d,
 		      struct herd_sql_acts **ret)
 {
 	*ret = NULL;
-	if (is_plain(text, n))
+	if (herd_sql_plain(text, n))
 		return 0;
 
 	struct scan s = { .lex = herd_sql_lex_init(text, n, d.backslash, d.bytes),

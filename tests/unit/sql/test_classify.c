@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "sql/classify.h"
+#include "sql/plain.h"
 
 /* clang-format off */
 static const char *const kinds[] = {
@@ -258,10 +259,75 @@ static void long_names_are_cut(void **state)
 	(void)state;
 }
 
+/* A word is found wherever it stands, and nothing is found where none is. */
+static void plain_texts_have_no_word(void **state)
+{
+	static const char *const words[] = { "pg_advisory_lock",
+					     "SETSEED",
+					     "pg_notify",
+					     "pg_replication_origin_session_setup",
+					     "Temp",
+					     "set_config",
+					     "dblink_connect",
+					     "currval",
+					     "lastval",
+					     "; x" };
+	static const char filler[] = "select timestamp, abc from accounts where aid = $1 and b > 2 "
+				     "or c is null order by d limit 10";
+	char text[200];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		for (size_t at = 7; at < sizeof(filler); at++) {
+			snprintf(text, sizeof(text), "%.*s %s %s", (int)at, filler, words[i],
+				 filler + at);
+			assert_false(herd_sql_plain(text, strlen(text)));
+			/* The same at the end. */
+			snprintf(text, sizeof(text), "%.*s %s", (int)at, filler, words[i]);
+			assert_false(herd_sql_plain(text, strlen(text)));
+		}
+	}
+	for (size_t at = 7; at < sizeof(filler); at++) {
+		snprintf(text, sizeof(text), "%.*s; \n", (int)at, filler);
+		assert_true(herd_sql_plain(text, strlen(text) + 1));
+		assert_true(herd_sql_plain(filler, at));
+	}
+}
+
+static void plain_texts_begin_with_rows(void **state)
+{
+	static const char *const yes[] = { "SELECT 1",
+					   "select\t1",
+					   " insert into t values (1)",
+					   "With a as (select 1) table a",
+					   "values (1)",
+					   "/* a */ Update t set a = 1",
+					   "DELETE from t" };
+	static const char *const no[] = { "",
+					  "s",
+					  "selectx",
+					  "selects 1",
+					  "set x = 1",
+					  "values1 ",
+					  "begin",
+					  "listen a",
+					  "SELEC\x14 1",
+					  "\x13"
+					  "elect 1" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++)
+		assert_true(herd_sql_plain(yes[i], strlen(yes[i])));
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
+		assert_false(herd_sql_plain(no[i], strlen(no[i])));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(acts_are_told),
+		cmocka_unit_test(plain_texts_have_no_word),
+		cmocka_unit_test(plain_texts_begin_with_rows),
 		cmocka_unit_test(spans_cut_the_statement_out),
 		cmocka_unit_test(settled_ends_are_not_noted),
 		cmocka_unit_test(long_names_are_cut),
