@@ -110,3 +110,21 @@ static inline void herd_drop_permissions(Query *query, RangeTblEntry *rte)
 	rte->requiredPerms = 0;
 #endif
 }
+
+/* BEFORE row triggers of a row that is no tuple of a table here. */
+#if PG_VERSION_NUM >= 180000
+#define herd_exec_before_update(estate, epq, info, old, row)                                       \
+	ExecBRUpdateTriggers((estate), (epq), (info), NULL, (old), (row), NULL, NULL, false)
+#define herd_exec_before_delete(estate, epq, info, old)                                            \
+	ExecBRDeleteTriggers((estate), (epq), (info), NULL, (old), NULL, NULL, NULL, false)
+#elif PG_VERSION_NUM >= 160000
+#define herd_exec_before_update(estate, epq, info, old, row)                                       \
+	ExecBRUpdateTriggers((estate), (epq), (info), NULL, (old), (row), NULL, NULL)
+#define herd_exec_before_delete(estate, epq, info, old)                                            \
+	ExecBRDeleteTriggers((estate), (epq), (info), NULL, (old), NULL, NULL, NULL)
+#else
+#define herd_exec_before_update(estate, epq, info, old, row)                                       \
+	ExecBRUpdateTriggers((estate), (epq), (info), NULL, (old), (row), NULL)
+#define herd_exec_before_delete(estate, epq, info, old)                                            \
+	ExecBRDeleteTriggers((estate), (epq), (info), NULL, (old), NULL)
+#endif

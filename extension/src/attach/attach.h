@@ -10,6 +10,7 @@
 #pragma once
 #include "postgres.h"
 
+#include "nodes/execnodes.h"
 #include "nodes/nodes.h"
 #include "nodes/pg_list.h"
 
@@ -63,3 +64,5 @@ extern bool herd_fire_wanted(const HerdFire *fire);
 extern void herd_fire(const HerdFire *fire, bool before);
 /* The same in a utility command, if wanted: with a snapshot of its own. */
 extern void herd_fire_alone(const HerdFire *fire, bool before);
+/* Gives estate a range table with the table alone; set: of int, the columns that are. */
+extern void herd_fire_set_target(EState *estate, Relation rel, const List *set);

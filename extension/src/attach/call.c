@@ -6,6 +6,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tupconvert.h"
+#include "attach/before.h"
 #include "attach/capture.h"
 #include "attempt.h"
 #include "commands/trigger.h"
@@ -240,7 +241,7 @@ PGDLLEXPORT Datum herd_shard_trigger(PG_FUNCTION_ARGS)
 	if (trigger != NULL && may_fire(data->tg_relation, rel, trigger)) {
 		if (TRIGGER_FIRED_AFTER(data->tg_event))
 			call_after(data, rel, trigger, shardid);
-		else
+		else if (!herd_before_done(data))
 			result = call_trigger(data, rel, trigger, CurrentMemoryContext);
 	}
 	table_close(rel, NoLock);

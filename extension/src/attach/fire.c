@@ -165,25 +165,25 @@ static void fire_after(EState *estate, ResultRelInfo *target, int16 events,
 		ExecASInsertTriggers(estate, target, tables);
 }
 
-/* A range table with the target alone: triggers OF columns look there for what is set. */
-static void set_target(EState *estate, const HerdFire *fire, Relation rel)
+/* Triggers OF columns look there for what is set. */
+void herd_fire_set_target(EState *estate, Relation rel, const List *set)
 {
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 	Bitmapset *columns = NULL;
-	ListCell *lc;
+	const ListCell *lc;
 
-	foreach (lc, fire->columns)
+	foreach (lc, set)
 		columns = bms_add_member(columns,
 					 lfirst_int(lc) - FirstLowInvalidHeapAttributeNumber);
 	rte->rtekind = RTE_RELATION;
-	rte->relid = fire->relid;
+	rte->relid = RelationGetRelid(rel);
 	rte->relkind = rel->rd_rel->relkind;
 	rte->rellockmode = RowExclusiveLock;
 #if PG_VERSION_NUM >= 160000
 	{
 		RTEPermissionInfo *perms = makeNode(RTEPermissionInfo);
 
-		perms->relid = fire->relid;
+		perms->relid = RelationGetRelid(rel);
 		perms->updatedCols = columns;
 		rte->perminfoindex = 1;
 #if PG_VERSION_NUM >= 180000
@@ -208,7 +208,7 @@ void herd_fire(const HerdFire *fire, bool before)
 	HerdCaptured *captured = NULL;
 
 	estate->es_snapshot = GetActiveSnapshot();
-	set_target(estate, fire, rel);
+	herd_fire_set_target(estate, rel, fire->columns);
 	InitResultRelInfo(target, rel, 1, NULL, 0);
 	if (!before)
 		captured = herd_capture_end(fire->relid);

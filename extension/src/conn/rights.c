@@ -27,11 +27,11 @@
 
 /* -- the message ------------------------------------------------------------------------------- */
 
-/* An array as text: "usage" or "", then schema, table and role of each. */
-char *herd_rights_message(const List *relids, const List *roles)
+/* An array as text: words ("usage", "fired") or "", then schema, table and role of each. */
+static char *message_of(const List *relids, const List *roles, bool fired)
 {
 	Datum *parts = palloc((list_length(relids) * 3 + 1) * sizeof(Datum));
-	const char *usage = "";
+	const char *usage = fired ? "fired" : "";
 	ArrayType *array;
 	ListCell *rel, *role;
 	Oid output;
@@ -47,7 +47,7 @@ char *herd_rights_message(const List *relids, const List *roles)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", lfirst_oid(rel))));
 		if (!herd_may_use_schema(schema, GetUserId()))
-			usage = "usage";
+			usage = fired ? "usage fired" : "usage";
 		parts[n++] = CStringGetTextDatum(get_namespace_name(schema));
 		parts[n++] = CStringGetTextDatum(get_rel_name(lfirst_oid(rel)));
 		parts[n++] = CStringGetTextDatum(GetUserNameFromId(lfirst_oid(role), false));
@@ -56,6 +56,16 @@ char *herd_rights_message(const List *relids, const List *roles)
 	array = construct_array(parts, n, TEXTOID, -1, false, TYPALIGN_INT);
 	getTypeOutputInfo(TEXTARRAYOID, &output, &varlena);
 	return OidOutputFunctionCall(output, PointerGetDatum(array));
+}
+
+char *herd_rights_message(const List *relids, const List *roles)
+{
+	return message_of(relids, roles, false);
+}
+
+char *herd_rights_message_fired(const List *relids, const List *roles)
+{
+	return message_of(relids, roles, true);
 }
 
 /* Read below SQL: only superusers may look at it. */
@@ -177,10 +187,14 @@ static struct {
 	int n;
 	Oid *relids, *roles; /* of shells */
 	bool found;          /* the text was met; it is planned next */
+	bool fired;          /* the triggers of its target have, before */
 	bool lent;           /* names are looked up as superuser, until the text has been met */
 	Oid user;
 	int context;
 } rights;
+
+/* The last text that was met whose triggers have fired; NULL: none in this transaction. */
+static char *fired_text;
 
 static post_parse_analyze_hook_type next_hook;
 
@@ -240,8 +254,21 @@ static void announce(const char *message)
 		rights.roles[rights.n++] = get_role_oid(TextDatumGetCString(parts[i + 2]), true);
 	}
 	MemoryContextSwitchTo(old);
-	if (n > 0 && strcmp(TextDatumGetCString(parts[0]), "usage") == 0)
+	rights.fired = n > 0 && strstr(TextDatumGetCString(parts[0]), "fired") != NULL;
+	if (n > 0 && strncmp(TextDatumGetCString(parts[0]), "usage", 5) == 0)
 		lend();
+}
+
+static void forget_fired(void)
+{
+	if (fired_text != NULL)
+		pfree(fired_text);
+	fired_text = NULL;
+}
+
+bool herd_rights_fired(const char *sql)
+{
+	return fired_text != NULL && sql != NULL && strcmp(fired_text, sql) == 0;
 }
 
 void herd_rights_begin(const char *message, const char *sql)
@@ -349,6 +376,9 @@ static void after_analysis(ParseState *pstate, Query *query, JumbleState *jstate
 	if (query->utilityStmt != NULL && IsA(query->utilityStmt, ExplainStmt))
 		query = castNode(Query, ((ExplainStmt *)query->utilityStmt)->query);
 	rights.found = true;
+	forget_fired();
+	if (rights.fired)
+		fired_text = MemoryContextStrdup(TopMemoryContext, pstate->p_sourcetext);
 	rights_walker((Node *)query, NULL);
 }
 
@@ -415,6 +445,7 @@ static void end_of_transaction(XactEvent event, void *arg)
 	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
 		rights.lent = acting = false;
 	forget();
+	forget_fired();
 	/* also before PREPARE: the session's own role is to finish it */
 	if (acting)
 		SetUserIdAndSecContext(session_role, session_context);

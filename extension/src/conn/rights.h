@@ -26,6 +26,10 @@
  * when the user lacks it on one.
  */
 extern char *herd_rights_message(const List *relids, const List *roles);
+/* The same, and that the BEFORE row triggers of the table have fired already: attach/before.h. */
+extern char *herd_rights_message_fired(const List *relids, const List *roles);
+/* On the node of the shard: was that said of this text? */
+extern bool herd_rights_fired(const char *sql);
 
 /* Sends it, signed for the text, which must be the next that is sent, and unprepared. */
 extern void herd_conn_send_rights(HerdConn *c, const char *message, const char *sql);

@@ -15,7 +15,9 @@
 #include "utils/rls.h"
 
 #include "attach/attach.h"
+#include "attach/before.h"
 #include "catalog/metadata.h"
+#include "catalog/pg_trigger.h"
 #include "conn/rights.h"
 #include "deparse/code.h"
 #include "plan/remote.h"
@@ -30,6 +32,9 @@ typedef struct InsertState {
 	CustomScanState css;
 	Query *insert; /* reads relation values_index, a VALUES list to be filled */
 	List *attnums;
+	List *given; /* columns that the child gives, when triggers fire here; else attnums */
+	HerdBefore *before;           /* these triggers, or NULL */
+	TupleTableSlot *whole, *sent; /* a row of the table, and of attnums: for them */
 	int values_index;
 	List *rights_relids, *rights_roles;
 	int keypos; /* position of the key in a row; -1 if there is none */
@@ -101,11 +106,35 @@ static int read_values(Query *insert, List *attnums)
 	return index;
 }
 
+/* What can be stored in columns of the table. */
+static List *stored_columns(Oid relid)
+{
+	Relation rel = table_open(relid, NoLock);
+	List *columns = NIL;
+
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++) {
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+
+		if (!att->attisdropped && !att->attgenerated)
+			columns = lappend_int(columns, att->attnum);
+	}
+	table_close(rel, NoLock);
+	return columns;
+}
+
 CustomScan *herd_insert_plan(Query *insert, List *attnums, Plan *child, List *returning)
 {
 	CustomScan *scan = makeNode(CustomScan);
+	Oid relid = rt_fetch(insert->resultRelation, insert->rtable)->relid;
+	List *given = attnums;
 	List *evals = NIL;
-	int index = read_values(insert, attnums);
+	bool fires = herd_before_wanted(relid, TRIGGER_TYPE_INSERT, NIL);
+	int index;
+
+	/* a trigger may set any of them */
+	if (fires)
+		attnums = stored_columns(relid);
+	index = read_values(insert, attnums);
 
 	herd_evals_extract(insert, &evals);
 	scan->methods = &insert_methods;
@@ -114,9 +143,25 @@ CustomScan *herd_insert_plan(Query *insert, List *attnums, Plan *child, List *re
 	scan->custom_scan_tlist = returning;
 	scan->custom_private = list_make5(insert, attnums, list_make1_int(index),
 					  herd_rights_relids(), herd_rights_roles());
+	scan->custom_private = lappend(scan->custom_private, fires ? given : NIL);
 	if (herd_rights_relids() != NIL)
 		herd_rights_check_values(insert);
 	return scan;
+}
+
+static void begin_before(InsertState *state)
+{
+	Relation rel = table_open(state->table->relid, NoLock);
+	TupleDesc whole = RelationGetDescr(rel);
+	TupleDesc sent = CreateTemplateTupleDesc(list_length(state->attnums));
+	ListCell *lc;
+
+	foreach (lc, state->attnums)
+		TupleDescCopyEntry(sent, foreach_current_index(lc) + 1, whole, lfirst_int(lc));
+	state->whole = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(whole), &TTSOpsVirtual);
+	state->sent = MakeSingleTupleTableSlot(sent, &TTSOpsVirtual);
+	table_close(rel, NoLock);
+	state->before = herd_before_begin(state->table->relid, NIL);
 }
 
 static void insert_begin(CustomScanState *node, EState *estate, int eflags)
@@ -147,6 +192,9 @@ static void insert_begin(CustomScanState *node, EState *estate, int eflags)
 	foreach (lc, state->attnums)
 		if (lfirst_int(lc) == state->table->keyattno)
 			state->keypos = foreach_current_index(lc);
+	state->given = list_nth(scan->custom_private, 5);
+	if (state->given != NIL && !(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+		begin_before(state);
 	state->rows = palloc0(state->table->nshards * sizeof(List *));
 	node->custom_ps = list_make1(ExecInitNode(linitial(scan->custom_plans), estate, eflags));
 }
@@ -200,6 +248,37 @@ static char *shard_sql(InsertState *state, int shard)
 	return herd_template_fill(herd_deparse(query), shard);
 }
 
+/* The row as triggers leave it, or NULL: it is to be skipped. */
+static TupleTableSlot *fire_before(InsertState *state, TupleTableSlot *slot)
+{
+	TupleTableSlot *whole = state->whole, *sent = state->sent;
+	int natts = whole->tts_tupleDescriptor->natts;
+	ListCell *lc;
+
+	slot_getallattrs(slot);
+	ExecClearTuple(whole);
+	memset(whole->tts_values, 0, natts * sizeof(Datum));
+	memset(whole->tts_isnull, true, natts * sizeof(bool));
+	foreach (lc, state->given) {
+		int from = foreach_current_index(lc), to = lfirst_int(lc) - 1;
+
+		whole->tts_values[to] = slot->tts_values[from];
+		whole->tts_isnull[to] = slot->tts_isnull[from];
+	}
+	ExecStoreVirtualTuple(whole);
+	if (!herd_before_insert(state->before, whole))
+		return NULL;
+	slot_getallattrs(whole);
+	ExecClearTuple(sent);
+	foreach (lc, state->attnums) {
+		int to = foreach_current_index(lc), from = lfirst_int(lc) - 1;
+
+		sent->tts_values[to] = whole->tts_values[from];
+		sent->tts_isnull[to] = whole->tts_isnull[from];
+	}
+	return ExecStoreVirtualTuple(sent);
+}
+
 static void add_task(HerdJob *job, const HerdShard *shard, int32 groupid, const char *sql)
 {
 	HerdTask *task = &job->tasks[job->ntasks++];
@@ -220,11 +299,13 @@ static void send_batch(InsertState *state)
 	TupleDesc desc = state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor;
 
 	job->modifies = true;
-	job->all_in_txn = state->fire != NULL;
+	job->all_in_txn = state->fire != NULL || state->before != NULL;
 	job->params = state->params;
 	job->code = herd_attach_has_code(state->table->relid) || herd_query_has_code(state->insert);
 	job->tupdesc = desc->natts > 0 ? desc : NULL;
-	if (state->rights_relids != NIL)
+	if (state->before != NULL)
+		job->rights = herd_rights_message_fired(state->rights_relids, state->rights_roles);
+	else if (state->rights_relids != NIL)
 		job->rights = herd_rights_message(state->rights_relids, state->rights_roles);
 	if (table->kind == HERD_TABLE_REFERENCE) {
 		const HerdShard *shard = &table->shards[0];
@@ -255,8 +336,9 @@ static void count_rows(InsertState *state, uint64 n)
 /* Without conflicts to resolve and rows to return, many rows go faster by COPY. */
 static bool can_copy(InsertState *state)
 {
-	return state->rights_relids == NIL && state->insert->onConflict == NULL &&
-	       state->insert->returningList == NIL && state->table->kind == HERD_TABLE_HASH &&
+	return state->before == NULL && state->rights_relids == NIL &&
+	       state->insert->onConflict == NULL && state->insert->returningList == NIL &&
+	       state->table->kind == HERD_TABLE_HASH &&
 	       check_enable_rls(state->table->relid, InvalidOid, true) != RLS_ENABLED;
 }
 
@@ -307,6 +389,12 @@ static bool fill_batch(InsertState *state)
 			copy_rows(state, child, slot);
 			state->child_done = true;
 			return false;
+		} else if (state->before != NULL) {
+			slot = fire_before(state, slot);
+			if (slot == NULL)
+				continue;
+			add_row(state, slot);
+			break;
 		} else {
 			add_row(state, slot);
 			if (state->nrows == BATCH_ROWS && !can_copy(state))
@@ -365,6 +453,11 @@ static void insert_end(CustomScanState *node)
 	if (state->exec != NULL)
 		herd_exec_end(state->exec);
 	state->exec = NULL;
+	if (state->before != NULL) {
+		herd_before_end(state->before);
+		ExecDropSingleTupleTableSlot(state->whole);
+		ExecDropSingleTupleTableSlot(state->sent);
+	}
 	ExecEndNode(linitial(node->custom_ps));
 }
 

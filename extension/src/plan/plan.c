@@ -17,6 +17,7 @@
 #include "utils/lsyscache.h"
 
 #include "agg/partial.h"
+#include "attach/before.h"
 #include "catalog/metadata.h"
 #include "conn/rights.h"
 #include "ddl/local.h"
@@ -204,7 +205,8 @@ static bool needs_steps(Query *query)
 	foreach (lc, query->cteList) {
 		Query *sub = castNode(Query, ((CommonTableExpr *)lfirst(lc))->ctequery);
 
-		if (changes_key(sub) || (sub->commandType == CMD_MERGE && target_of(sub) != NULL))
+		if (changes_key(sub) || (sub->commandType == CMD_MERGE && target_of(sub) != NULL) ||
+		    herd_before_wanted_by(sub))
 			return true;
 	}
 	return false;
@@ -747,6 +749,12 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 			refuse_session(target);
 		return plan_remote(parse, remote, &rels, options);
 	}
+	if (herd_before_wanted_by(parse)) {
+		if (original != NULL)
+			return plan_steps(parse, original, source, options, bound, &rels);
+		if (parse->commandType == CMD_INSERT)
+			return plan_insert(parse, source, options, bound, planning, &rels);
+	}
 	remote = target != NULL && (parse->commandType == CMD_MERGE || long_values(parse))
 			 ? NULL
 			 : herd_route(parse, bound, &planning->needs_params);
@@ -778,7 +786,7 @@ static PlannedStmt *plan_router(Query *query, int options)
 
 	relations_walker((Node *)query, &rels);
 	check_walker((Node *)query, query);
-	if (herd_update_calls_session(query))
+	if (herd_update_calls_session(query) || herd_before_wanted_by(query))
 		return NULL;
 	remote = herd_route(query, NULL, &needs_params);
 	return remote ? plan_remote(query, remote, &rels, options) : NULL;

@@ -1,0 +1,180 @@
+#include "attach/before.h"
+
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "attach/attach.h"
+#include "catalog/metadata.h"
+#include "catalog/pg_trigger.h"
+#include "compat.h"
+#include "conn/rights.h"
+#include "executor/executor.h"
+#include "nodes/execnodes.h"
+#include "nodes/makefuncs.h"
+#include "parser/parsetree.h"
+#include "txn/internal.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+struct HerdBefore {
+	Relation rel;
+	EState *estate;
+	ResultRelInfo *info;
+	EPQState epq; /* of no use: the rows are not those of a table here */
+};
+
+/* -- which ------------------------------------------------------------------------------------- */
+
+/* UPDATE OF columns. */
+static bool is_of(const Trigger *trigger, int16 event, const List *columns)
+{
+	if (event != TRIGGER_TYPE_UPDATE || trigger->tgnattr == 0)
+		return true;
+	for (int i = 0; i < trigger->tgnattr; i++)
+		if (list_member_int(columns, trigger->tgattr[i]))
+			return true;
+	return false;
+}
+
+bool herd_before_wanted(Oid relid, int16 event, const List *columns)
+{
+	const HerdTable *table = herd_table_get(relid);
+	Relation rel;
+	bool found = false;
+	int n;
+
+	if (table == NULL || table->kind == HERD_TABLE_LOCAL)
+		return false;
+	rel = table_open(relid, NoLock);
+	n = rel->trigdesc != NULL ? rel->trigdesc->numtriggers : 0;
+	/* those of a partition fire where rows are routed to it, on the shard */
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		n = 0;
+	for (int i = 0; i < n && !found; i++) {
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		found = !trigger->tgisinternal && trigger->tgenabled != TRIGGER_DISABLED &&
+			TRIGGER_FOR_ROW(trigger->tgtype) && TRIGGER_FOR_BEFORE(trigger->tgtype) &&
+			(trigger->tgtype & event) && is_of(trigger, event, columns) &&
+			herd_trigger_reaches(trigger, relid);
+	}
+	table_close(rel, NoLock);
+	return found;
+}
+
+static int16 event_of(const Query *query)
+{
+	switch (query->commandType) {
+	case CMD_INSERT:
+		return TRIGGER_TYPE_INSERT;
+	case CMD_UPDATE:
+		return TRIGGER_TYPE_UPDATE;
+	case CMD_DELETE:
+		return TRIGGER_TYPE_DELETE;
+	default:
+		return 0;
+	}
+}
+
+bool herd_before_wanted_by(const Query *query)
+{
+	List *columns = NIL;
+	int16 event = event_of(query);
+	Oid relid;
+	ListCell *lc;
+
+	if (query->resultRelation == 0 || event == 0)
+		return false;
+	relid = rt_fetch(query->resultRelation, query->rtable)->relid;
+	if (herd_table_get(relid) == NULL)
+		return false;
+	foreach (lc, query->commandType == CMD_UPDATE ? query->targetList : NIL)
+		if (!lfirst_node(TargetEntry, lc)->resjunk)
+			columns = lappend_int(columns, lfirst_node(TargetEntry, lc)->resno);
+	return herd_before_wanted(relid, event, columns);
+}
+
+/* -- firing ------------------------------------------------------------------------------------ */
+
+HerdBefore *herd_before_begin(Oid relid, const List *columns)
+{
+	HerdBefore *before = palloc0(sizeof(HerdBefore));
+	EState *estate = CreateExecutorState();
+	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
+
+	before->estate = estate;
+	before->rel = table_open(relid, NoLock);
+	before->info = makeNode(ResultRelInfo);
+	herd_fire_set_target(estate, before->rel, columns);
+	InitResultRelInfo(before->info, before->rel, 1, NULL, 0);
+	estate->es_opened_result_relations =
+		lappend(estate->es_opened_result_relations, before->info);
+	MemoryContextSwitchTo(old);
+	return before;
+}
+
+static bool has(const HerdBefore *before, int16 event)
+{
+	const TriggerDesc *desc = before->info->ri_TrigDesc;
+
+	return desc != NULL && (event == TRIGGER_TYPE_INSERT   ? desc->trig_insert_before_row
+				: event == TRIGGER_TYPE_UPDATE ? desc->trig_update_before_row
+							       : desc->trig_delete_before_row);
+}
+
+/* The row outlives what the triggers need for it. */
+static bool done(HerdBefore *before, TupleTableSlot *row, bool keep)
+{
+	if (keep && row != NULL)
+		ExecMaterializeSlot(row);
+	ResetPerTupleExprContext(before->estate);
+	return keep;
+}
+
+bool herd_before_insert(HerdBefore *before, TupleTableSlot *row)
+{
+	before->estate->es_snapshot = GetActiveSnapshot();
+	if (!has(before, TRIGGER_TYPE_INSERT))
+		return true;
+	return done(before, row, ExecBRInsertTriggers(before->estate, before->info, row));
+}
+
+bool herd_before_update(HerdBefore *before, HeapTuple old, TupleTableSlot *row)
+{
+	before->estate->es_snapshot = GetActiveSnapshot();
+	if (!has(before, TRIGGER_TYPE_UPDATE))
+		return true;
+	return done(before, row,
+		    herd_exec_before_update(before->estate, &before->epq, before->info, old, row));
+}
+
+bool herd_before_delete(HerdBefore *before, HeapTuple old)
+{
+	before->estate->es_snapshot = GetActiveSnapshot();
+	if (!has(before, TRIGGER_TYPE_DELETE))
+		return true;
+	return done(before, NULL,
+		    herd_exec_before_delete(before->estate, &before->epq, before->info, old));
+}
+
+void herd_before_end(HerdBefore *before)
+{
+	ExecResetTupleTable(before->estate->es_tupleTable, false);
+	ExecCloseResultRelations(before->estate);
+	FreeExecutorState(before->estate);
+	table_close(before->rel, NoLock);
+	pfree(before);
+}
+
+/* -- on the shard ------------------------------------------------------------------------------ */
+
+bool herd_before_done(const TriggerData *data)
+{
+	const EState *estate = herd_txn_running();
+	CmdType command = TRIGGER_FIRED_BY_INSERT(data->tg_event)   ? CMD_INSERT
+			  : TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? CMD_UPDATE
+								    : CMD_DELETE;
+
+	return estate != NULL && estate->es_plannedstmt->commandType == command &&
+	       herd_rights_fired(estate->es_sourceText);
+}

@@ -1,0 +1,52 @@
+/*
+ * attach/before.h - BEFORE row triggers that fire on the node that plans.
+ *
+ * A function that uses rows of other nodes cannot run on a shard, and what it returns decides what
+ * is written. So each row is computed on the node that plans and meets the triggers of the table
+ * there, all of them, in the order of their names; what remains of it is written to its shard,
+ * whose BEFORE row triggers leave it alone (herd_rights_message_fired), before the next row is
+ * looked at: a function sees what the statement has done so far, as in PostgreSQL.
+ */
+#pragma once
+#include "postgres.h"
+
+#include "access/htup.h"
+#include "executor/tuptable.h"
+#include "nodes/parsenodes.h"
+
+#include "commands/trigger.h"
+
+/* -- attach/reach.c ---------------------------------------------------------------------------- */
+
+/*
+ * True if the function of the trigger, which is on the distributed table, names what may have rows
+ * on other nodes than that of the shard: a table that is not co-located with it, a reference table
+ * that it may write, or a table that is not known before it runs.
+ */
+extern bool herd_trigger_reaches(const Trigger *trigger, Oid relid);
+
+/* -- attach/before.c --------------------------------------------------------------------------- */
+
+/*
+ * True if BEFORE row triggers of the distributed table fire here for the event (TRIGGER_TYPE_INSERT
+ * ..). columns: of int, those that an UPDATE sets. The table is locked.
+ */
+extern bool herd_before_wanted(Oid relid, int16 event, const List *columns);
+/* The same of what the query itself does, not its WITH. */
+extern bool herd_before_wanted_by(const Query *query);
+
+typedef struct HerdBefore HerdBefore;
+
+/* Lives in CurrentMemoryContext; the table stays locked. columns: as above. */
+extern HerdBefore *herd_before_begin(Oid relid, const List *columns);
+/*
+ * The row, in a slot of the table's columns, as the triggers leave it. False: it is to be skipped.
+ * before: the row as it is; its values live as long as the call.
+ */
+extern bool herd_before_insert(HerdBefore *before, TupleTableSlot *row);
+extern bool herd_before_update(HerdBefore *before, HeapTuple old, TupleTableSlot *row);
+extern bool herd_before_delete(HerdBefore *before, HeapTuple old);
+extern void herd_before_end(HerdBefore *before);
+
+/* On the shard: the triggers of this row have fired where the statement was planned. */
+extern bool herd_before_done(const TriggerData *data);

@@ -1,0 +1,212 @@
+/*
+ * What the text of a trigger's function names.
+ */
+#include "attach/before.h"
+
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "attach/capture.h"
+#include "catalog/metadata.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
+#include "utils/builtins.h"
+#include "utils/catcache.h"
+#include "utils/formatting.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/syscache.h"
+
+#include <ctype.h>
+
+/* Functions that call functions, so deep. */
+#define MOST_DEEP 10
+
+typedef struct Key {
+	Oid function, relid;
+} Key;
+
+typedef struct Known {
+	Key key;
+	bool reaches;
+} Known;
+
+static HTAB *known;
+
+typedef struct Text {
+	const HerdTable *table; /* of the trigger */
+	List *seen;             /* of Oid: functions */
+	bool writes;
+	bool reference; /* names a reference table */
+	bool elsewhere;
+} Text;
+
+static void look_at_function(Text *t, Oid function, int depth);
+
+static void look_at_relation(Text *t, Oid relid, char relkind)
+{
+	const HerdTable *table;
+
+	if (relid < FirstNormalObjectId || relid == t->table->relid)
+		return;
+	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE &&
+	    relkind != RELKIND_VIEW && relkind != RELKIND_MATVIEW &&
+	    relkind != RELKIND_FOREIGN_TABLE)
+		return;
+	table = herd_table_get(relid);
+	if (table != NULL && table->kind == HERD_TABLE_REFERENCE)
+		t->reference = true;
+	else if (table == NULL || table->colocationid != t->table->colocationid ||
+		 table->colocationid == 0)
+		t->elsewhere = true;
+}
+
+static bool is_written_with(const char *word)
+{
+	static const char *const words[] = { "insert", "update", "delete",  "merge",
+					     "copy",   "call",   "truncate" };
+
+	for (size_t i = 0; i < lengthof(words); i++)
+		if (pg_strcasecmp(word, words[i]) == 0)
+			return true;
+	return false;
+}
+
+static void look_at_name(Text *t, const char *word, int depth)
+{
+	CatCList *list = SearchSysCacheList1(RELNAMENSP, CStringGetDatum(word));
+
+	for (int i = 0; i < list->n_members && !t->elsewhere; i++) {
+		Form_pg_class class = (Form_pg_class)GETSTRUCT(&list->members[i]->tuple);
+
+		look_at_relation(t, class->oid, class->relkind);
+	}
+	ReleaseSysCacheList(list);
+	if (t->elsewhere)
+		return;
+	list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(word));
+	for (int i = 0; i < list->n_members && !t->elsewhere; i++)
+		look_at_function(t, ((Form_pg_proc)GETSTRUCT(&list->members[i]->tuple))->oid,
+				 depth + 1);
+	ReleaseSysCacheList(list);
+}
+
+/* Also what stands in comments and literals: a name too many costs time only. */
+static void look_at_text(Text *t, const char *at, int depth)
+{
+	while (*at && !t->elsewhere) {
+		const char *end = at;
+		char *word, *lower;
+
+		while (isalnum((unsigned char)*end) || *end == '_' || IS_HIGHBIT_SET(*end))
+			end++;
+		if (end == at) {
+			at++;
+			continue;
+		}
+		word = pnstrdup(at, end - at);
+		at = end;
+		lower = asc_tolower(word, strlen(word));
+		if (strlen(word) >= NAMEDATALEN)
+			continue;
+		/* a name that is made when it runs */
+		if (strcmp(lower, "execute") == 0)
+			t->elsewhere = true;
+		if (is_written_with(lower))
+			t->writes = true;
+		look_at_name(t, lower, depth);
+		if (strcmp(word, lower) != 0)
+			look_at_name(t, word, depth);
+	}
+}
+
+static void look_at_function(Text *t, Oid function, int depth)
+{
+	HeapTuple tuple;
+	Form_pg_proc proc;
+	char *source = NULL;
+
+	if (function < FirstNormalObjectId || list_member_oid(t->seen, function))
+		return;
+	t->seen = lappend_oid(t->seen, function);
+	if (depth > MOST_DEEP) {
+		t->elsewhere = true;
+		return;
+	}
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		return;
+	proc = (Form_pg_proc)GETSTRUCT(tuple);
+	if (proc->prolang != ClanguageId && proc->prolang != INTERNALlanguageId) {
+		bool isnull;
+		Datum value = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
+
+		source = isnull ? NULL : TextDatumGetCString(value);
+		/* a body that has been parsed already says nothing as text */
+		(void)SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &isnull);
+		if (!isnull)
+			t->elsewhere = true;
+	}
+	ReleaseSysCache(tuple);
+	if (source != NULL)
+		look_at_text(t, source, depth);
+}
+
+static void forget(void)
+{
+	if (known != NULL)
+		hash_destroy(known);
+	known = NULL;
+}
+
+static void forget_function(Datum arg, int cacheid, uint32 hash)
+{
+	forget();
+}
+
+static void forget_relation(Datum arg, Oid relid)
+{
+	forget();
+}
+
+static bool reaches(Oid function, Oid relid)
+{
+	Text t = { .table = herd_table_get(relid) };
+
+	if (t.table == NULL)
+		return false;
+	look_at_function(&t, function, 0);
+	return t.elsewhere || (t.reference && t.writes);
+}
+
+bool herd_trigger_reaches(const Trigger *trigger, Oid relid)
+{
+	static bool registered;
+	Key key = { .function = trigger->tgfoid, .relid = relid };
+	HerdPlace place = herd_trigger_place(trigger);
+	Known *entry;
+	bool result;
+
+	if (place != HERD_PLACE_TRY)
+		return place == HERD_PLACE_HERE;
+	if (!registered) {
+		CacheRegisterSyscacheCallback(PROCOID, forget_function, (Datum)0);
+		CacheRegisterRelcacheCallback(forget_relation, (Datum)0);
+	}
+	registered = true;
+	if (known == NULL) {
+		HASHCTL ctl = { .keysize = sizeof(Key), .entrysize = sizeof(Known) };
+
+		known = hash_create("herd reach of triggers", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+	}
+	entry = hash_search(known, &key, HASH_FIND, NULL);
+	if (entry != NULL)
+		return entry->reaches;
+	/* looking may make the table be forgotten */
+	result = reaches(trigger->tgfoid, relid);
+	if (known != NULL) {
+		entry = hash_search(known, &key, HASH_ENTER, NULL);
+		entry->reaches = result;
+	}
+	return result;
+}
