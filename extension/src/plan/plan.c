@@ -40,6 +40,7 @@
 #include "plan/rewrite.h"
 #include "plan/route.h"
 #include "plan/security.h"
+#include "plan/shardwise.h"
 #include "plan/srf.h"
 #include "plan/steps.h"
 #include "plan/update_here.h"
@@ -823,9 +824,11 @@ static PlannedStmt *herd_planner(Query *parse, const char *source, int options, 
 		herd_hide_shards(parse, source);
 		herd_generic_saw(parse, source, bound);
 		if (packed != NULL)
-			return herd_pack_plan(parse, plan_here(packed, source, options, bound));
+			return herd_pack_plan(parse, herd_shardwise_plan(packed, source, options,
+									 bound, plan_here));
 		stmt = herd_load_plan(parse);
-		return stmt != NULL ? stmt : plan_here(parse, source, options, bound);
+		return stmt != NULL ? stmt
+				    : herd_shardwise_plan(parse, source, options, bound, plan_here);
 	}
 	herd_drop_unused_ctes(parse);
 	herd_insert_condition(parse);
@@ -871,6 +874,7 @@ void herd_plan_init(void)
 	herd_result_scan_init();
 	herd_pack_init();
 	herd_scan_init();
+	herd_shardwise_init();
 	herd_estimate_init();
 	herd_fast_init();
 	herd_hide_init();

@@ -58,12 +58,25 @@ static bool has_extern_param_walker(Node *node, void *context)
 
 typedef struct UniteContext {
 	int sharded;      /* relations */
+	int apart;        /* of them in subqueries that are not joined as if they were tables */
+	int depth;        /* of such subqueries */
 	double reference; /* rows of reference tables */
+	bool inside;      /* a query */
 	bool failed;
 } UniteContext;
 
 /* Of reference tables: each task of a node would read them again. */
 #define MANY_REFERENCE_ROWS 20000
+
+/* A subquery that only joins and selects. */
+static bool is_simple(const Query *query)
+{
+	return !query->hasAggs && !query->hasWindowFuncs && !query->hasTargetSRFs &&
+	       query->groupClause == NIL && query->groupingSets == NIL &&
+	       query->havingQual == NULL && query->distinctClause == NIL &&
+	       query->sortClause == NIL && query->limitCount == NULL &&
+	       query->limitOffset == NULL && query->setOperations == NULL && query->cteList == NIL;
+}
 
 static bool unite_walker(Node *node, void *context)
 {
@@ -81,6 +94,7 @@ static bool unite_walker(Node *node, void *context)
 
 		if (table != NULL && table->kind == HERD_TABLE_HASH) {
 			cxt->sharded++;
+			cxt->apart += cxt->depth > 0;
 			/* ONLY cannot be said of a union, which needs all columns */
 			cxt->failed =
 				cxt->failed || !rte->inh || !herd_rights_on_all_columns(rte->relid);
@@ -93,17 +107,27 @@ static bool unite_walker(Node *node, void *context)
 		return false;
 	}
 	if (IsA(node, Query)) {
-		if (((Query *)node)->rowMarks != NIL)
+		bool apart = cxt->inside && !is_simple((Query *)node);
+
+		/* a union has no primary key that columns could depend on */
+		if (((Query *)node)->rowMarks != NIL || ((Query *)node)->constraintDeps != NIL)
 			cxt->failed = true;
-		return query_tree_walker((Query *)node, unite_walker, context,
-					 QTW_EXAMINE_RTES_BEFORE);
+		cxt->inside = true;
+		cxt->depth += apart;
+		query_tree_walker((Query *)node, unite_walker, context, QTW_EXAMINE_RTES_BEFORE);
+		cxt->depth -= apart;
+		return false;
 	}
-	return expression_tree_walker(node, unite_walker, context);
+	cxt->depth += IsA(node, SubLink);
+	expression_tree_walker(node, unite_walker, context);
+	cxt->depth -= IsA(node, SubLink);
+	return false;
 }
 
 /*
  * One task for several shards starts, plans and reads reference tables once, and groups what they
- * have in common. Joins of shards are better made shard by shard.
+ * have in common. Its node joins shard with shard (plan/shardwise.h), but not with a subquery that
+ * must be computed first.
  */
 static void unite(HerdRemote *remote, Query *worker)
 {
@@ -112,7 +136,7 @@ static void unite(HerdRemote *remote, Query *worker)
 	if (worker->commandType != CMD_SELECT || herd_tasks_per_node < 0 || remote->in_txn)
 		return;
 	unite_walker((Node *)worker, &cxt);
-	remote->unites = !cxt.failed && cxt.sharded == 1;
+	remote->unites = !cxt.failed && (cxt.sharded == 1 || cxt.apart == 0);
 	remote->unites_all = remote->unites && cxt.reference >= MANY_REFERENCE_ROWS;
 }
 

@@ -63,3 +63,6 @@ extern void herd_estimate_init(void);
  * which the node that plans over them learns the number of values of expr. palloc'd.
  */
 extern char *herd_moved_column_name(int pos, const RangeTblEntry *item, Node *expr);
+
+/* stats/united.c: the table that the relation is a shard of, and which; or NULL. */
+extern const HerdTable *herd_united_table(Oid relid, int *index);

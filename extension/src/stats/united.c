@@ -21,17 +21,15 @@
 
 #include "stats/tuples.h"
 
-/* The table that the relation is a shard of, or NULL. */
-static const HerdTable *table_of_shard(Oid relid)
+const HerdTable *herd_united_table(Oid relid, int *index)
 {
 	char *name = get_rel_name(relid);
 	char *digits = name ? strrchr(name, '_') : NULL;
 	const HerdTable *table;
-	int index;
 
-	if (digits == NULL || !herd_shard_find(strtoull(digits + 1, NULL, 10), &table, &index) ||
+	if (digits == NULL || !herd_shard_find(strtoull(digits + 1, NULL, 10), &table, index) ||
 	    get_rel_namespace(table->relid) != get_rel_namespace(relid) ||
-	    strcmp(herd_shard_name(get_rel_name(table->relid), table->shards[index].shardid),
+	    strcmp(herd_shard_name(get_rel_name(table->relid), table->shards[*index].shardid),
 		   name) != 0)
 		return NULL;
 	return table;
@@ -68,14 +66,14 @@ bool herd_united_stats(PlannerInfo *root, RangeTblEntry *rte, AttrNumber attno,
 	HeapTuple like;
 	Oid relid;
 	Var *var;
-	int n;
+	int n, index;
 
 	if (rte->rtekind != RTE_SUBQUERY || !rte->inh || attno <= 0 ||
 	    (var = first_column(root, rte, attno, &n)) == NULL)
 		return false;
 	shard = planner_rt_fetch(var->varno, root);
-	if (shard->rtekind != RTE_RELATION || (table = table_of_shard(shard->relid)) == NULL ||
-	    n > table->nshards)
+	if (shard->rtekind != RTE_RELATION ||
+	    (table = herd_united_table(shard->relid, &index)) == NULL || n > table->nshards)
 		return false;
 	relid = table->relid;
 	attno = get_attnum(relid, get_attname(shard->relid, var->varattno, false));
