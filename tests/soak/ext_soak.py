@@ -2,11 +2,13 @@
 """Statements by the million over a small herd; nothing may grow, nothing may be left.
 
     tests/soak/ext_soak.py [--statements N] [--pg PG_CONFIG] [--seed N] [--seconds S] [--each N]
+                           [--threads N]
 
-Two sessions that last and one that is opened anew now and then run, in turn and by chance: router
-reads and writes (simple and prepared), reads of all shards, repartitioned joins, groups off the key,
+In each of some threads, which have tables of their own, a session that lasts and one that is opened
+anew now and then run, in turn and by chance: router reads and writes (simple and prepared), reads of all shards, repartitioned joins, groups off the key,
 writes of many shards, transactions over nodes, row triggers, COPY both ways, INSERT .. SELECT, MERGE,
-cursors left in the middle or held, savepoints, PL/pgSQL with exceptions, EXPLAIN, settings, tables
+cursors left in the middle or held, rows at a cursor, moved rows, writes in WITH, triggers with
+transition tables, distributed schemas, savepoints, PL/pgSQL with exceptions, EXPLAIN, settings, tables
 made and dropped, errors of every stage, statement_timeout, cancels, lost connections, sessions that
 end in the middle of a transaction.
 
@@ -16,6 +18,7 @@ more than the limits below; prepared transactions, files of results, and connect
 """
 import argparse
 import collections
+import concurrent.futures
 import contextlib
 import io
 import os
@@ -37,13 +40,16 @@ CONF = "log_min_messages = fatal\nlog_min_error_statement = panic\nwork_mem = 1M
        "max_files_per_process = 300\n"
 
 SCHEMA = """
+create schema %(s)s;
+set search_path = %(s)s;
 set citus.shard_count = 8;
 create table t (a int primary key, b text, n int default 0, at timestamptz default now());
 create table log (a int, old text, at timestamptz);
 create table u (k int, a int, v int);
+create table v (a int primary key, b text);
 create table r (id int primary key, name text);
 create function note() returns trigger language plpgsql as $$
-begin insert into log values (new.a, old.b, now()); return new; end $$;
+begin insert into %(s)s.log values (new.a, old.b, now()); return new; end $$;
 create function risky(x int) returns int language plpgsql as $$
 declare n int;
 begin
@@ -55,13 +61,30 @@ begin
   select count(*) into n from t where a between x and x + 3;
   return n;
 end $$;
+create table tally (what text primary key, n bigint);
+create function tallied() returns trigger language plpgsql as $$
+begin
+  update %(s)s.tally set n = tally.n + (select count(*) from changed) where what = tg_op;
+  return null;
+end $$;
+set citus.enable_schema_based_sharding = on;
+create schema %(s)s_one;
+create table %(s)s_one.z (a int primary key, b text);
+insert into %(s)s_one.z select g, 'z' from generate_series(1, 100) g;
+reset citus.enable_schema_based_sharding;
+select create_distributed_table('tally', 'what', colocate_with := 'none');
+insert into tally values ('UPDATE', 0), ('INSERT', 0);
 select create_distributed_table('t', 'a');
 select create_distributed_table('log', 'a', colocate_with := 't');
 select create_distributed_table('u', 'k', colocate_with := 'none');
 select create_reference_table('r');
 create trigger note after update of n on t for each row execute function note();
 insert into t select g, 'x' from generate_series(1, %(rows)d) g;
+select create_distributed_table('v', 'a', colocate_with := 't');
+insert into v select g, 'v' from generate_series(1, %(rows)d) g;
 insert into u select g, g %% 500, g %% 7 from generate_series(1, %(rows)d) g;
+create trigger tallied after update on u referencing new table as changed
+	for each statement execute function tallied();
 insert into r select g, 'name ' || g from generate_series(0, 6) g;
 """
 
@@ -73,6 +96,11 @@ def memory_kb(pid):
 
 def files(pid):
     return len(os.listdir("/proc/%d/fd" % pid))
+
+
+def inner_name(session):
+    """The condition on a worker's sessions that this one has opened."""
+    return "application_name like 'citus\\_internal gpid=%%%010d'" % session.pid
 
 
 class Session:
@@ -87,6 +115,7 @@ class Session:
         self.c.autocommit = True
         self.cur = self.c.cursor()
         self.pid = self.c.get_backend_pid()
+        self.run("set search_path = " + self.load.schema)
         self.run("set citus.enable_repartition_joins = on")
         self.run("prepare one(int) as select b from t where a = $1")
         self.run("prepare change(int, text) as update t set b = $2 where a = $1")
@@ -212,6 +241,35 @@ class Session:
         self.run(self.random.choice(["commit", "rollback"]))
         self.run("close all")
 
+    def current(self):
+        self.run("begin")
+        self.run("declare c cursor for select a, b from t where a < 40 for update")
+        self.run("fetch %d from c" % self.random.randint(1, 5))
+        self.run("update t set b = 'current' where current of c")
+        self.run(self.random.choice(["commit", "rollback"]))
+
+    def keys(self):
+        key = self.key()
+        self.run("begin")
+        self.run("update v set a = a + 100000 where a = %s returning a", (key,))
+        self.run("update v set a = a - 100000 where a > 100000")
+        self.run("commit")
+
+    def within(self):
+        self.run("begin")
+        self.run(self.random.choice([
+            "with w as (update t set b = 'w' where a < 20 returning a), "
+            "d as (delete from u where k in (select a from w) returning *) insert into u select * from d",
+            "with w as (insert into t select -k, 'new' from u where k < 9 returning a) "
+            "select count(*) from w join u on u.v = -w.a",
+            "with w as (update u set v = v where k < 10 returning *), "
+            "m as (delete from log returning a) select * from w left join m on m.a = w.k"]))
+        self.run("rollback")
+
+    def schema(self):
+        self.run("update %s_one.z set b = 's' where a = %d" % (self.load.schema, self.key()))
+        self.run("select count(*) from %s_one.z join t using (a)" % self.load.schema)
+
     def code(self):
         self.run(self.random.choice([
             "select risky(%d)" % self.key(),
@@ -259,11 +317,12 @@ class Session:
             self.run("select 1")  # the last one may have come late
 
     def lose(self):
+        sessions = self.load.lasting + [self.load.fleeting]
         self.herd.psql(self.random.randint(1, 2),
                        "select pg_terminate_backend(pid) from pg_stat_activity where "
-                       "application_name like 'citus_internal%' and state = 'idle'")
+                       "state = 'idle' and (%s)" % " or ".join(map(inner_name, sessions)))
         # a write by itself, sent before the end is seen, could not be done again
-        for session in self.load.lasting + [self.load.fleeting]:
+        for session in sessions:
             session.all()
 
     def setting(self):
@@ -295,17 +354,19 @@ class Fleeting(Session):
 class Load:
     KINDS = {"read": 300, "write": 180, "triggered": 20, "all": 40, "grouped": 12, "moved": 3,
              "write_all": 4, "copy": 1, "block": 25, "two_phase": 12, "cursor": 8, "code": 6,
+             "current": 4, "keys": 4, "within": 3, "schema": 6,
              "fail": 40, "late": 0.4, "cancel": 0.4, "lose": 0.1, "setting": 8, "ddl": 0.1}
 
-    def __init__(self, herd, seed):
-        self.herd, self.random, self.done = herd, random.Random(seed), 0
+    def __init__(self, herd, schema, seed):
+        herd.psql(0, SCHEMA % {"rows": ROWS, "s": schema})
+        self.herd, self.schema, self.random, self.done = herd, schema, random.Random(seed), 0
         self.count = collections.Counter()
-        self.lasting = [Session(self), Session(self)]
+        self.lasting = [Session(self)]
         self.fleeting = Fleeting(self)
 
     def one(self):
         kind = self.random.choices(list(self.KINDS), self.KINDS.values())[0]
-        session = self.random.choice(self.lasting + [self.fleeting])
+        session = self.random.choice(self.lasting * 2 + [self.fleeting])
         if session is self.fleeting and self.random.random() < 0.01:
             kind = "reopen"
         self.count[kind] += 1
@@ -319,7 +380,55 @@ class Load:
                     getattr(session, kind)()
             print("%s, %d statements" % (kind, self.done), flush=True)
         self.fleeting.reopen()
-        return self.left() == (0, 0)
+
+    def rounds(self, gate):
+        """Until the gate ends; it stands still while the gate is held."""
+        try:
+            while not gate.ended.is_set():
+                with gate.mine():
+                    self.one()
+        except BaseException:
+            gate.ended.set()
+            raise
+
+
+class Gate:
+    """Lets all threads work, or one look at what they have left while they wait."""
+
+    def __init__(self):
+        self.ended, self.changed, self.working, self.held = threading.Event(), \
+            threading.Condition(), 0, False
+
+    @contextlib.contextmanager
+    def mine(self):
+        with self.changed:
+            self.changed.wait_for(lambda: not self.held)
+            self.working += 1
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.working -= 1
+                self.changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self):
+        with self.changed:
+            self.held = True
+            self.changed.wait_for(lambda: not self.working)
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.held = False
+                self.changed.notify_all()
+
+
+class Watch:
+    """What the loads' sessions use and leave."""
+
+    def __init__(self, herd, loads):
+        self.herd, self.loads = herd, loads
 
     def contexts_kb(self, session):
         session.cur.execute("select sum(total_bytes) / 1024 from pg_backend_memory_contexts")
@@ -327,47 +436,65 @@ class Load:
 
     def figures(self):
         """Of the sessions that last and of the workers' ends of their connections: the most."""
-        pids = [s.pid for s in self.lasting]
-        names = ["citus\\_internal gpid=%" + "%010d" % p for p in pids]
+        lasting = [s for load in self.loads for s in load.lasting]
         inner = []
         for node in range(1, len(self.herd.ports)):
-            for name in names:
-                got = self.herd.psql(node, "select pid from pg_stat_activity where "
-                                     "application_name like '%s'" % name)
-                inner += [int(p) for p in got.split()]
-        return {"memory": max(memory_kb(p) for p in pids),
-                "contexts": max(self.contexts_kb(s) for s in self.lasting),
-                "files": max(files(p) for p in pids),
+            got = self.herd.psql(node, "select pid from pg_stat_activity where " +
+                                 " or ".join(map(inner_name, lasting)))
+            inner += [int(p) for p in got.split()]
+        return {"memory": max(memory_kb(s.pid) for s in lasting),
+                "contexts": max(self.contexts_kb(s) for s in lasting),
+                "files": max(files(s.pid) for s in lasting),
                 "worker memory": max((memory_kb(p) for p in inner), default=0),
                 "worker files": max((files(p) for p in inner), default=0),
-                "connections": len(inner)}
+                "connections": len(inner), "prepared": self.kept()[0], "results": self.kept()[1]}
+
+    def kept(self):
+        """The numbers of prepared transactions and of files of results, on all nodes."""
+        nodes = range(len(self.herd.ports))
+        return (sum(int(self.herd.psql(n, "select count(*) from pg_prepared_xacts")) for n in nodes),
+                sum(len(dirs + found) for n in nodes
+                    for _, dirs, found in os.walk(self.herd.data(n) + "/base/pgsql_tmp")))
 
     def left(self):
-        """What nobody uses any more, on all nodes."""
+        """What nobody uses any more."""
         deadline = time.monotonic() + 120
-        while True:
-            prepared = sum(int(self.herd.psql(n, "select count(*) from pg_prepared_xacts"))
-                           for n in range(len(self.herd.ports)))
-            kept = [os.path.join(at, f) for n in range(len(self.herd.ports))
-                    for at, dirs, found in os.walk(self.herd.data(n) + "/base/pgsql_tmp")
-                    for f in dirs + found]
-            if not prepared and not kept or time.monotonic() > deadline:
-                return prepared, len(kept)
+        while self.kept() != (0, 0) and time.monotonic() < deadline:
             time.sleep(1)
+        return self.kept()
+
+    def done(self):
+        return sum(load.done for load in self.loads)
+
+    def looks(self, n, seconds, gate):
+        """Tells the figures now and then; those after the first tenth."""
+        step, next_look, base, start = max(n // 20, 1), 0, None, time.monotonic()
+        while self.done() < n and not gate.ended.wait(0.2) and (
+                not seconds or time.monotonic() - start < seconds):
+            if self.done() < next_look:
+                continue
+            with gate.alone():
+                now = self.figures()
+            print("%9d statements, %d s: %s" % (self.done(), time.monotonic() - start, ", ".join(
+                "%s %d" % x for x in now.items())), flush=True)
+            next_look += step
+            if self.done() >= n // 10 and base is None:
+                base = now
+        return base
 
     def run(self, n, seconds):
-        step, next_look, base, start = max(n // 20, 1), 0, None, time.monotonic()
-        while self.done < n and (not seconds or time.monotonic() - start < seconds):
-            self.one()
-            if self.done >= next_look:
-                now = self.figures()
-                print("%9d statements, %d s: %s" % (self.done, time.monotonic() - start, ", ".join(
-                    "%s %d" % x for x in now.items())), flush=True)
-                next_look += step
-                if self.done >= n // 10 and base is None:
-                    base = now
+        gate = Gate()
+        with concurrent.futures.ThreadPoolExecutor(len(self.loads)) as pool:
+            works = [pool.submit(load.rounds, gate) for load in self.loads]
+            try:
+                base = self.looks(n, seconds, gate)
+            finally:
+                gate.ended.set()
+        for work in works:
+            work.result()
         now = self.figures()
-        print("%d statements: %s" % (self.done, dict(self.count)))
+        print("%d statements: %s" % (self.done(), dict(sum((x.count for x in self.loads),
+                                                           collections.Counter()))))
         grown = {k: now[k] - (base or now)[k] for k in now}
         prepared, kept = self.left()
         print("grown by %s; left: %d prepared transactions, %d files of results" % (
@@ -385,13 +512,18 @@ def main():
     ap.add_argument("--each", type=int, help="instead, each kind of statement so often")
     ap.add_argument("--pg", help="pg_config of an installation that has the extension")
     ap.add_argument("--seed", type=int, default=1)
+    ap.add_argument("--threads", type=int, default=3)
     a = ap.parse_args()
     herd = cluster.Cluster(pg_config=a.pg, conf=CONF)
     try:
         herd.start()
-        herd.psql(0, SCHEMA % {"rows": ROWS})
-        load = Load(herd, a.seed)
-        ok = load.every_kind(a.each) if a.each else load.run(a.statements, a.seconds)
+        loads = [Load(herd, "s%d" % i, a.seed * 1000 + i) for i in range(1 if a.each else a.threads)]
+        watch = Watch(herd, loads)
+        if a.each:
+            loads[0].every_kind(a.each)
+            ok = watch.left() == (0, 0)
+        else:
+            ok = watch.run(a.statements, a.seconds)
     finally:
         herd.stop()
     sys.exit(0 if ok else 1)
