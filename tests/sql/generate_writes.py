@@ -6,7 +6,6 @@
 A write gives the same rows whatever the order in which rows are met: a source that is joined to the target of
 an UPDATE or MERGE has one row for each value it is joined by.
 """
-import re
 import sys
 
 from generate import KEYS, TABLES, Choice, Item, Maker, Node, Number, Optional, text_of
@@ -23,9 +22,6 @@ def listed(nodes, by=", "):
 
 
 class Writer(Maker):
-    """reads_other: whether tables are read beside writes in WITH."""
-    reads_other = False
-
     def target(self):
         table = self.rnd.choice(TARGETS)
         return "a" if table == "l" and not self.local else table
@@ -197,18 +193,17 @@ class Writer(Maker):
         head, tables = Node("with w as (", node, what, ") "), {table}
         self.ctes.append(("w", kinds))
         draw, main = self.rnd.random(), None
-        if draw < 0.3 and self.reads_other:
-            other = self.target()
-            main = self.plain_write(other)
+        if draw < 0.3:
+            other = self.rnd.choice([x for x in TARGETS if x != table and (x != "l" or self.local)])
+            main = self.plain_write(other)  # which of two writes of one row is done is not said
             tables.add(other)
         elif draw < 0.6:
             into = "e" if table != "e" else "o"
             kept = [c for c, k in kinds.items() if k == "i"][:2]
-            if self.reads_other or not re.search(r"\b%s " % into, text_of(node)):
-                main = Node("insert into %s (%s) select %s from w where %s is not null" % (
-                    into, ", ".join(["k", "x"][:len(kept)]), ", ".join(kept), kept[0]))
-                tables.add(into)
-        elif draw < 0.8 and self.reads_other:
+            main = Node("insert into %s (%s) select %s from w where %s is not null" % (
+                into, ", ".join(["k", "x"][:len(kept)]), ", ".join(kept), kept[0]))
+            tables.add(into)
+        elif draw < 0.8:
             main, _ = self.query(1, top=True)
         if main is None:
             item = Item("w", kinds)
