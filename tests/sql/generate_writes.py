@@ -8,12 +8,13 @@ an UPDATE or MERGE has one row for each value it is joined by.
 """
 import sys
 
-from generate import KEYS, TABLES, Choice, Item, Maker, Node, Number, Optional, text_of
+from generate import KEYS, TABLES, Choice, Item, Node, Number, Optional, text_of
+from generate_forms import Forms
 
 UNIQUE = {"b": ("k", "y"), "r": ("id",), "p": ("k", "d")}
-TARGETS = "a a a a b b b c e r r o p p l".split()
+TARGETS = "a a a a b b b c e r r o p p l j j".split()
 # a column that any write may change, and the one of integers that a source gives
-FREE = {"a": "n", "b": "t", "c": "v", "e": "x", "r": "grp", "o": "x", "p": "x", "l": "note"}
+FREE = {"a": "n", "b": "t", "c": "v", "e": "x", "r": "grp", "o": "x", "p": "x", "l": "note", "j": "doc"}
 GIVEN = {"a": "x", "b": "y", "c": "v", "e": "x", "r": "grp", "p": "x", "o": "x", "r2": "id", "l": "id"}
 
 
@@ -21,7 +22,7 @@ def listed(nodes, by=", "):
     return [x for i, n in enumerate(nodes) for x in ([by] if i else []) + [n]]
 
 
-class Writer(Maker):
+class Writer(Forms):
     def target(self):
         table = self.rnd.choice(TARGETS)
         return "a" if table == "l" and not self.local else table
