@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs a command against servers under valgrind, and tells what valgrind found.
 
-    extension/tests/valgrind.py [--build DIR] [COMMAND ...]
+    extension/tests/valgrind.py [--build DIR] [--leaks] [COMMAND ...]
 
 The command is a test that makes its servers with cluster.py; without one it is the soak's
 statements, each kind some times (router, pushdown, repartition, writes, COPY, MERGE, transactions,
@@ -14,6 +14,9 @@ valgrind has to know of its memory contexts; the extension is built from this tr
 there. PG_CONFIG in the command stands for its pg_config, which PGHERD_TEST_PG_CONFIG has as well:
 
     extension/tests/valgrind.py /usr/bin/python3 -m pytest tests/it/ext/test_router.py
+
+With --leaks it also searches each process that ends for memory that nothing points to any more,
+allocated by malloc or in a memory context that lives on, by a function of the extension.
 
 Fails when the command fails or valgrind complains of anything.
 """
@@ -54,6 +57,10 @@ def complaints(logs):
             if "   at 0x" not in block:
                 continue
             stack = re.findall(r"(?:at|by) 0x[0-9A-F]+: (\S+)", block)
+            if " lost in loss record " in block:
+                stack = [f for f in stack if f.startswith("herd_") or "pgherd" in f]
+                if not stack:  # PostgreSQL's own
+                    continue
             found.setdefault(tuple(stack[:6]), []).append(block)
     return sorted(found.values(), key=len, reverse=True)
 
@@ -61,6 +68,7 @@ def complaints(logs):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     ap.add_argument("--build", default="/tmp/pg-valgrind")
+    ap.add_argument("--leaks", action="store_true")
     ap.add_argument("command", nargs=argparse.REMAINDER)
     a = ap.parse_args()
     logs = tempfile.mkdtemp(prefix="herd-valgrind-")
@@ -68,6 +76,8 @@ def main():
     command = a.command or [TOP + "/tests/soak/ext_soak.py", "--each", "3", "--pg", "PG_CONFIG"]
     command = [config if x == "PG_CONFIG" else x for x in command]
     env = dict(os.environ, HERD_VALGRIND=logs, PGHERD_TEST_PG_CONFIG=config)
+    if a.leaks:
+        env["HERD_VALGRIND_LEAKS"] = "1"
     code = subprocess.call(command, env=env)
     found = complaints(logs)
     for same in found:

@@ -27,12 +27,12 @@ class Writer(Forms):
         table = self.rnd.choice(TARGETS)
         return "a" if table == "l" and not self.local else table
 
-    def source(self):
+    def source(self, q="q"):
         """A subquery q (k, m) with one row for each k."""
         draw = self.rnd.random()
         if draw < 0.12:
             return Node("(values (", self.number(), ", ", self.number(), "), (1000, null), (5000, ", self.number(),
-                        ")) q (k, m)"), Item("q", {"k": "i", "m": "i"})
+                        ")) %s (k, m)" % q), Item(q, {"k": "i", "m": "i"})
         table = self.rnd.choice("a b c e r p o r2".split())
         key = "id" if table in ("r", "r2") else "k"
         columns = dict(TABLES[table])
@@ -47,8 +47,8 @@ class Writer(Forms):
         if self.chance(0.2):
             key = self.column([inner], "i").split(".")[1]
         return Node("(select i.%s as k, " % key, self.pick("max", "min", "sum", "count"), "(%s)::int as m from " % given,
-                    node, Optional(" where ", self.condition(scope, 1)), " group by 1) q"), Item(
-                        "q", {"k": "i", "m": "i"})
+                    node, Optional(" where ", self.condition(scope, 1)), " group by 1) " + q), Item(
+                        q, {"k": "i", "m": "i"})
 
     def where(self, parts):
         return [Optional(" where ", *listed(parts, " and "))] if parts else []
@@ -97,6 +97,11 @@ class Writer(Forms):
         where = [self.condition(scope if self.chance(0.3) else [t], 2) for _ in range(self.pick(0, 1, 1))]
         if q:
             where.append(Node("q.k = %s" % self.column([t], "i")))
+            if self.chance(0.3):
+                second, q2 = self.source("q2")
+                source = Node(source, ", ", second)
+                where.append(Node("q2.k = %s" % self.column([t, q], "i")))
+                scope.append(q2)
         return Node("update %s t set " % table, *self.sets(table, scope), *([" from ", source] if q else []),
                     *self.where(where), *self.returning(scope))
 
@@ -110,6 +115,10 @@ class Writer(Forms):
         if draw < 0.45:  # several rows of the other table may meet one of the target: it is returned once
             item, node = self.item([], 1)
             where.append(self.on([t], item))
+            if self.chance(0.3):
+                second, more = self.item([], 0)
+                node = Node(node, ", ", more)
+                where.append(self.on([t, item], second))
             return Node("delete from %s t using " % table, node, *self.where(where), *self.returning([t]))
         return Node("delete from %s t" % table, *self.where(where), *self.returning([t]))
 
@@ -183,26 +192,37 @@ class Writer(Forms):
             return self.insert(table)
         return self.update(table, t) if draw < 0.7 else self.delete(table, t)
 
-    def writing_with(self, table):
-        """A write in WITH whose rows are read, or written elsewhere; the tables."""
+    def giving(self, table):
+        """A write that gives rows, and their columns by kind."""
         t = Item("t", dict(TABLES[table]), table)
         columns = [c for c, k in TABLES[table].items() if k in "is"]
-        what = " returning " + ", ".join("t.%s as c%d" % (c, i) for i, c in enumerate(columns))
         node = self.pick(self.insert, lambda n: self.update(n, t), lambda n: self.delete(n, t))(table)
         node.parts = [p for p in node.parts if isinstance(p, str) or not text_of(p).startswith(" returning ")]
-        kinds = {"c%d" % i: TABLES[table][c] for i, c in enumerate(columns)}
-        head, tables = Node("with w as (", node, what, ") "), {table}
+        return (Node(node, " returning " + ", ".join("t.%s as c%d" % (c, i) for i, c in enumerate(columns))),
+                {"c%d" % i: TABLES[table][c] for i, c in enumerate(columns)})
+
+    def writing_with(self, table):
+        """Writes in WITH whose rows are read, or written elsewhere; the tables. None is written twice: which of
+        two writes of one row is done is not said."""
+        node, kinds = self.giving(table)
+        head, tables = Node("with w as (", node, ") "), {table}
         self.ctes.append(("w", kinds))
+        if self.chance(0.3):
+            other = self.rnd.choice([x for x in TARGETS if x not in tables and (x != "l" or self.local)])
+            node, more = self.giving(other)
+            head = Node(*head.parts[:-1], "), w2 as (", node, ") ")
+            self.ctes.append(("w2", more))
+            tables.add(other)
         draw, main = self.rnd.random(), None
         if draw < 0.3:
-            other = self.rnd.choice([x for x in TARGETS if x != table and (x != "l" or self.local)])
-            main = self.plain_write(other)  # which of two writes of one row is done is not said
+            other = self.rnd.choice([x for x in TARGETS if x not in tables and (x != "l" or self.local)])
+            main = self.plain_write(other)
             tables.add(other)
         elif draw < 0.6:
-            into = "e" if table != "e" else "o"
-            kept = [c for c, k in kinds.items() if k == "i"][:2]
+            into = next(x for x in "eol" if x not in tables)
+            kept = [c for c, k in kinds.items() if k == "i"][:1 if into == "l" else 2]
             main = Node("insert into %s (%s) select %s from w where %s is not null" % (
-                into, ", ".join(["k", "x"][:len(kept)]), ", ".join(kept), kept[0]))
+                into, ", ".join((["id"] if into == "l" else ["k", "x"])[:len(kept)]), ", ".join(kept), kept[0]))
             tables.add(into)
         elif draw < 0.8:
             main, _ = self.query(1, top=True)
@@ -210,7 +230,7 @@ class Writer(Forms):
             item = Item("w", kinds)
             main = Node("select ", *listed([self.value([item], k, 1) for k in ("i", "s", "i")]), " from w",
                         Optional(" where ", self.comparison([item], 0, ())))
-        self.ctes.pop()
+        self.ctes = [c for c in self.ctes if c[0] not in ("w", "w2")]
         return Node(head, main), tables
 
     def write(self):
@@ -230,13 +250,34 @@ class Writer(Forms):
             return Node("with ", name, " as (", node, ") ", made), {table}
         return self.plain_write(table), {table}
 
+    def failing(self):
+        """A statement that fails."""
+        return Node(self.pick("insert into b select * from b", "update a set k = null where x = 1", "insert into p values (null, 1)",
+                              "select 1 / (k - k) from a", "update e set x = k / (x - x)", "insert into r values (1, 'twice')",
+                              "delete from a where s::int > 0", "insert into c (ck, k) select s, 1 from a", "select nothing from a",
+                              "with w as (update a set x = 1 returning *) insert into r select k, s from w"))
+
+    def cursor(self):
+        """A query and what is done while its cursor is open."""
+        return Node(self.query(1)[0], "; " + self.pick("delete from a", "update a set x = 1", "update e set k = k + 1", "select"))
+
+    def current(self):
+        """Rows of a, ordered, and what is done to the row of a cursor."""
+        t = Item("t", dict(TABLES["a"]), "a")
+        return Node("select * from a t", Optional(" where ", self.condition([t], 1)), " order by k, n for update; ", self.pick(
+            "update a set n = n + 0.5, s = 'new' where current of c", "delete from a where current of c"))
+
     def transaction(self):
-        """Steps: ("write", tree, tables), ("read", tree, None), and ("savepoint" or "rollback to", None, None)."""
+        """Steps: ("write", tree, tables), ("read", tree, None), ("savepoint" or "rollback to", None, None), ("fail", tree,
+        None), ("cursor", a query; a statement, None), ("current", a query; a write where current of c, tables)."""
         steps, open_ = [], False
         for _ in range(self.pick(1, 1, 1, 2, 3)):
             if self.chance(0.15):
                 steps.append(("rollback to" if open_ else "savepoint", None, None))
                 open_ = True
+            if self.chance(0.12):
+                steps.append(self.pick(lambda: ("fail", self.failing(), None), lambda: ("cursor", self.cursor(), None),
+                                       lambda: ("current", self.current(), {"a"}))())
             tree, tables = self.write()
             steps.append(("write", tree, tables))
             if self.chance(0.3):

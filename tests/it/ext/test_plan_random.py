@@ -159,15 +159,31 @@ class Both:
     def __init__(self, con):
         self.con, self.done, self.refused = con, 0, 0
 
-    def answers(self, text):
+    def cursor(self, what, schema, text):
+        """Rows of a cursor, some of them fetched after something was written."""
+        query, other = text.rsplit("; ", 1)
+        self.con.execute("set search_path = " + schema)
+        self.con.execute("declare c cursor for " + query)
+        rows = self.con.execute("fetch 3 from c").fetchall()
+        if what == "cursor":
+            self.con.execute(other)
+        elif rows:
+            self.con.execute(other)
+            rows += self.con.execute("fetch from c").fetchall()
+        rows += self.con.execute("fetch all from c").fetchall()
+        self.con.execute("close c")
+        return [tuple(plan_herd.normal(v) for v in row) for row in rows], [], 0
+
+    def answers(self, text, what="write"):
         """Of plain and of distributed tables: rows, names and count, or state and text of the error."""
         result = []
         for schema in (plan_herd.PLAIN, plan_herd.DISTRIBUTED):
             self.con.execute("savepoint w")
             try:
-                rows, names, count = plan_herd.answer(self.con, schema, text)
+                rows, names, count = self.cursor(what, schema, text) if what in ("cursor", "current") else \
+                    plan_herd.answer(self.con, schema, text)
                 result.append((sorted(rows, key=plan_herd.key), names, count))
-                self.con.execute("release w")
+                self.con.execute("rollback to w" if what == "cursor" else "release w")
             except Exception as e:
                 self.con.execute("rollback to w")
                 result.append((state(e), str(e)))
@@ -179,7 +195,9 @@ class Both:
             self.con.execute(what + " s")
             return None
         self.con.execute("savepoint pair")
-        want, got = self.answers(generate.text_of(tree))
+        want, got = self.answers(generate.text_of(tree), what)
+        if what == "fail" and got[0] != want[0] and SLOW not in (got[0], want[0]):
+            return "error %s, wanted %s" % (got, want)
         # which of two errors comes first is not said, nor whether a row is looked at
         if got[0] == "0A000" or SLOW in (got[0], want[0]) or len(want) == 2 and (len(got) == 2 or what == "read"):
             self.refused += got[0] == "0A000"
