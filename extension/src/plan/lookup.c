@@ -117,6 +117,30 @@ static bool only_columns(const List *exprs)
 	return true;
 }
 
+/*
+ * PostgreSQL has shared what is read of a shard among as many scans as the nested loop has rows:
+ * of n shards each gets a part of them only. By how much a scan costs more.
+ */
+static double fewer_loops(PlannerInfo *root, const Path *shard, int n)
+{
+	IndexPath again;
+	double loops = -1;
+	int relid = -1;
+
+	if (!IsA(shard, IndexPath) || shard->total_cost <= 0)
+		return 1;
+	while ((relid = bms_next_member(PATH_REQ_OUTER(shard), relid)) >= 0) {
+		const RelOptInfo *outer =
+			relid < root->simple_rel_array_size ? root->simple_rel_array[relid] : NULL;
+
+		if (outer != NULL && (loops < 0 || outer->rows < loops))
+			loops = outer->rows;
+	}
+	again = *(const IndexPath *)shard;
+	cost_index(&again, root, clamp_row_est(loops / n), false);
+	return Max(again.path.total_cost / shard->total_cost, 1);
+}
+
 static Path *lookup_path(PlannerInfo *root, const AppendPath *append, const HerdTable *table,
 			 const int *indexes, int n)
 {
@@ -141,8 +165,9 @@ static Path *lookup_path(PlannerInfo *root, const AppendPath *append, const Herd
 	path->path.pathkeys = NIL;
 	path->path.rows = clamp_row_est(like->rows / n);
 	path->path.startup_cost = like->startup_cost / n;
-	path->path.total_cost = like->total_cost / n + 4 * cpu_operator_cost +
-				path->path.rows * cpu_tuple_cost * 0.5;
+	path->path.total_cost =
+		like->total_cost / n * fewer_loops(root, linitial(append->subpaths), n) +
+		4 * cpu_operator_cost + path->path.rows * cpu_tuple_cost * 0.5;
 	path->custom_paths = append->subpaths;
 	path->custom_private =
 		list_make4(list_make1(lookup.key), list_make2_oid(lookup.proc, lookup.collation),
