@@ -62,6 +62,21 @@ bool herd_before_wanted(Oid relid, int16 event, const List *columns)
 	return found;
 }
 
+bool herd_before_any(Oid relid, int16 event)
+{
+	Relation rel = table_open(relid, NoLock);
+	bool found = false;
+
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++) {
+		int16 type = rel->trigdesc->triggers[i].tgtype;
+
+		found = found ||
+			(TRIGGER_FOR_ROW(type) && TRIGGER_FOR_BEFORE(type) && (type & event));
+	}
+	table_close(rel, NoLock);
+	return found;
+}
+
 static int16 event_of(const Query *query)
 {
 	switch (query->commandType) {
@@ -177,4 +192,11 @@ bool herd_before_done(const TriggerData *data)
 
 	return estate != NULL && estate->es_plannedstmt->commandType == command &&
 	       herd_rights_fired(estate->es_sourceText);
+}
+
+bool herd_before_row_by_row(void)
+{
+	const EState *estate = herd_txn_running();
+
+	return estate != NULL && herd_rights_fired(estate->es_sourceText);
 }

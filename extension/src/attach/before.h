@@ -24,6 +24,8 @@
  * that it may write, or a table that is not known before it runs.
  */
 extern bool herd_trigger_reaches(const Trigger *trigger, Oid relid);
+/* The same of a function that a statement on the table calls. */
+extern bool herd_function_reaches(Oid function, Oid relid);
 
 /* -- attach/before.c --------------------------------------------------------------------------- */
 
@@ -34,6 +36,9 @@ extern bool herd_trigger_reaches(const Trigger *trigger, Oid relid);
 extern bool herd_before_wanted(Oid relid, int16 event, const List *columns);
 /* The same of what the query itself does, not its WITH. */
 extern bool herd_before_wanted_by(const Query *query);
+
+/* True if there are BEFORE row triggers for the event: in a statement row by row all fire here. */
+extern bool herd_before_any(Oid relid, int16 event);
 
 typedef struct HerdBefore HerdBefore;
 
@@ -50,3 +55,5 @@ extern void herd_before_end(HerdBefore *before);
 
 /* On the shard: the triggers of this row have fired where the statement was planned. */
 extern bool herd_before_done(const TriggerData *data);
+/* On the shard: the statement is one row of another, which has not done all of its rows. */
+extern bool herd_before_row_by_row(void);

@@ -207,7 +207,7 @@ static void call_after(const TriggerData *shard, Relation rel, const Trigger *tr
 		(void)call_trigger(shard, rel, trigger, CurrentMemoryContext);
 		return;
 	}
-	if (place == HERD_PLACE_TRY && !herd_capture_in_process() &&
+	if (place == HERD_PLACE_TRY && !herd_capture_in_process() && !herd_before_row_by_row() &&
 	    !is_reference(RelationGetRelid(rel)) && !list_member_oid(went, trigger->tgfoid)) {
 		if (try_trigger(shard, rel, trigger))
 			return;

@@ -63,3 +63,5 @@ typedef enum HerdPlace {
 } HerdPlace;
 
 extern HerdPlace herd_trigger_place(const Trigger *trigger);
+/* The same of a function that a statement calls. */
+extern HerdPlace herd_function_place(Oid function);

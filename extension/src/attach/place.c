@@ -151,7 +151,7 @@ static void forget(Datum arg, int cacheid, uint32 hash)
 	known = NULL;
 }
 
-HerdPlace herd_trigger_place(const Trigger *trigger)
+HerdPlace herd_function_place(Oid function)
 {
 	static bool registered;
 	HerdPlace place;
@@ -165,14 +165,19 @@ HerdPlace herd_trigger_place(const Trigger *trigger)
 
 		known = hash_create("herd places of triggers", 16, &ctl, HASH_ELEM | HASH_BLOBS);
 	}
-	entry = hash_search(known, &trigger->tgfoid, HASH_FIND, NULL);
+	entry = hash_search(known, &function, HASH_FIND, NULL);
 	if (entry != NULL)
 		return entry->place;
 	/* looking may make the table be forgotten */
-	place = place_of(trigger->tgfoid);
+	place = place_of(function);
 	if (known != NULL) {
-		entry = hash_search(known, &trigger->tgfoid, HASH_ENTER, NULL);
+		entry = hash_search(known, &function, HASH_ENTER, NULL);
 		entry->place = place;
 	}
 	return place;
+}
+
+HerdPlace herd_trigger_place(const Trigger *trigger)
+{
+	return herd_function_place(trigger->tgfoid);
 }

@@ -1,5 +1,5 @@
 /*
- * What the text of a trigger's function names.
+ * What the text of a function names.
  */
 #include "attach/before.h"
 
@@ -179,14 +179,17 @@ static bool reaches(Oid function, Oid relid)
 	return t.elsewhere || (t.reference && t.writes);
 }
 
-bool herd_trigger_reaches(const Trigger *trigger, Oid relid)
+bool herd_function_reaches(Oid function, Oid relid)
 {
 	static bool registered;
-	Key key = { .function = trigger->tgfoid, .relid = relid };
-	HerdPlace place = herd_trigger_place(trigger);
+	Key key = { .function = function, .relid = relid };
+	HerdPlace place;
 	Known *entry;
 	bool result;
 
+	if (function < FirstNormalObjectId)
+		return false;
+	place = herd_function_place(function);
 	if (place != HERD_PLACE_TRY)
 		return place == HERD_PLACE_HERE;
 	if (!registered) {
@@ -197,16 +200,21 @@ bool herd_trigger_reaches(const Trigger *trigger, Oid relid)
 	if (known == NULL) {
 		HASHCTL ctl = { .keysize = sizeof(Key), .entrysize = sizeof(Known) };
 
-		known = hash_create("herd reach of triggers", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+		known = hash_create("herd reach of functions", 16, &ctl, HASH_ELEM | HASH_BLOBS);
 	}
 	entry = hash_search(known, &key, HASH_FIND, NULL);
 	if (entry != NULL)
 		return entry->reaches;
 	/* looking may make the table be forgotten */
-	result = reaches(trigger->tgfoid, relid);
+	result = reaches(function, relid);
 	if (known != NULL) {
 		entry = hash_search(known, &key, HASH_ENTER, NULL);
 		entry->reaches = result;
 	}
 	return result;
+}
+
+bool herd_trigger_reaches(const Trigger *trigger, Oid relid)
+{
+	return herd_function_reaches(trigger->tgfoid, relid);
 }

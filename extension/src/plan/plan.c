@@ -17,7 +17,6 @@
 #include "utils/lsyscache.h"
 
 #include "agg/partial.h"
-#include "attach/before.h"
 #include "catalog/metadata.h"
 #include "conn/rights.h"
 #include "ddl/local.h"
@@ -39,6 +38,7 @@
 #include "plan/remote.h"
 #include "plan/rewrite.h"
 #include "plan/route.h"
+#include "plan/rowwise.h"
 #include "plan/security.h"
 #include "plan/shardwise.h"
 #include "plan/srf.h"
@@ -207,7 +207,7 @@ static bool needs_steps(Query *query)
 		Query *sub = castNode(Query, ((CommonTableExpr *)lfirst(lc))->ctequery);
 
 		if (changes_key(sub) || (sub->commandType == CMD_MERGE && target_of(sub) != NULL) ||
-		    herd_before_wanted_by(sub))
+		    herd_rowwise_wanted(sub))
 			return true;
 	}
 	return false;
@@ -579,6 +579,7 @@ static PlannedStmt *plan_write(Query *parse, const char *source, int options, Pa
 
 static PlannedStmt *plan_distributed(Query *parse, const char *source, int options,
 				     ParamListInfo bound, HerdPlanning *planning);
+static void split_values(Query *parse);
 
 /* A statement that is a part of another. */
 static PlannedStmt *plan_inner(Query *query, const char *source, int options, ParamListInfo bound)
@@ -630,6 +631,34 @@ static PlannedStmt *plan_steps(Query *parse, Query *query, const char *source, i
 	add_relations(stmt, rels);
 	foreach (lc, steps)
 		add_inner(stmt, ((HerdStep *)lfirst(lc))->plan);
+	return stmt;
+}
+
+/* NULL: not possible. */
+static PlannedStmt *plan_rowwise(Query *parse, const char *source, int options, ParamListInfo bound,
+				 Relations *rels)
+{
+	HerdRowwise parts;
+	PlannedStmt *stmt, *select;
+	RangeTblEntry *names;
+	List *columns;
+	CustomScan *scan;
+
+	split_values(parse);
+	if (!herd_rowwise(parse, &parts))
+		return NULL;
+	select = plan_inner(parts.select, source,
+			    options & ~(CURSOR_OPT_SCROLL | CURSOR_OPT_PARALLEL_OK), bound);
+	stmt = make_stmt(parse, NULL);
+	columns = row_columns(parse->returningList, 1, &names);
+	scan = herd_rowwise_plan(&parts, select, columns);
+	scan->scan.plan.targetlist = output_columns(parse->returningList, columns);
+	scan->scan.plan.plan_rows = select->planTree->plan_rows;
+	scan->scan.plan.total_cost = select->planTree->total_cost;
+	stmt->planTree = &scan->scan.plan;
+	stmt->rtable = list_make1(names);
+	add_relations(stmt, rels);
+	add_inner(stmt, select);
 	return stmt;
 }
 
@@ -742,6 +771,15 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 		add_relations(stmt, &rels);
 		return stmt;
 	}
+	if (herd_rowwise_wanted(parse)) {
+		if (original != NULL)
+			return plan_steps(parse, original, source, options, bound, &rels);
+		if (parse->commandType == CMD_INSERT)
+			return plan_insert(parse, source, options, bound, planning, &rels);
+		stmt = plan_rowwise(parse, source, options, bound, &rels);
+		if (stmt != NULL)
+			return stmt;
+	}
 	if (target != NULL && herd_update_calls_session(parse)) {
 		if (original != NULL)
 			return plan_steps(parse, original, source, options, bound, &rels);
@@ -749,12 +787,6 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 		if (remote == NULL)
 			refuse_session(target);
 		return plan_remote(parse, remote, &rels, options);
-	}
-	if (herd_before_wanted_by(parse)) {
-		if (original != NULL)
-			return plan_steps(parse, original, source, options, bound, &rels);
-		if (parse->commandType == CMD_INSERT)
-			return plan_insert(parse, source, options, bound, planning, &rels);
 	}
 	remote = target != NULL && (parse->commandType == CMD_MERGE || long_values(parse))
 			 ? NULL
@@ -787,7 +819,7 @@ static PlannedStmt *plan_router(Query *query, int options)
 
 	relations_walker((Node *)query, &rels);
 	check_walker((Node *)query, query);
-	if (herd_update_calls_session(query) || herd_before_wanted_by(query))
+	if (herd_update_calls_session(query) || herd_rowwise_wanted(query))
 		return NULL;
 	remote = herd_route(query, NULL, &needs_params);
 	return remote ? plan_remote(query, remote, &rels, options) : NULL;
@@ -870,6 +902,7 @@ void herd_plan_init(void)
 	herd_hold_init();
 	herd_cursor_init();
 	herd_steps_init();
+	herd_rowwise_init();
 	herd_load_init();
 	herd_result_scan_init();
 	herd_pack_init();

@@ -126,7 +126,10 @@ static void executor_run(RUN_PARAMS)
 
 static void executor_finish(QueryDesc *query)
 {
+	EState *outer = running;
+
 	enter(query->plannedstmt);
+	running = query->estate;
 	PG_TRY();
 	{
 		if (prev_finish)
@@ -136,6 +139,7 @@ static void executor_finish(QueryDesc *query)
 	}
 	PG_FINALLY();
 	{
+		running = outer;
 		depth--;
 	}
 	PG_END_TRY();

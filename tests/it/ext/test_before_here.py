@@ -93,6 +93,94 @@ rollback to s;
 insert into t (k, a, b) values (162, 1, 'b1');
 commit;
 """ + SHOW,
+    "update": """
+create trigger b_log before update on t for each row execute function log_it('arg');
+create trigger a_limit before update of a, b on t for each row execute function check_limit();
+create trigger c_skip before update on t for each row when (old.k > 20) execute function skip_some();
+create trigger z_after after update of a on t for each row execute function log_it('after');
+update t set a = 100 where k = 1;
+update t set a = a + 1, b = 'b' || (k + 1) % 5 where k between 10 and 14 returning *;
+update t set a = 5 where k > 25 returning k, a, g;
+update t set k = k where k = 3;
+update t set b = 'nothing' where k = 2;
+update t set b = 'nothing' where k in (4, 5, 6) and k = 5;
+update t set a = 1 where k = 1000;
+update t set a = ref.id * 10, b = 'b0' from ref where ref.id = t.a and t.k < 20 returning t.k, t.a, ref.name, ref.id;
+update t set a = x.a from (values (7, 50), (8, 60), (7, 70)) x(k, a) where x.k = t.k and x.a <> 70;
+update t set a = (select count(*) from audit) where k in (15, 16);
+update t set (a, b) = (select id, 'b2' from ref where name = 'r3') where k = 17 returning a, b;
+with w as (update t set a = 9 where k in (20, 21) returning k, a) select * from w order by k;
+with s as (select 22 k) update t set a = 3 from s where s.k = t.k;
+prepare p as update t set a = $1 where k = $2 returning a + $1;
+execute p(1, 9);
+execute p(100, 9);
+execute p(2, 10);
+begin;
+update t set a = 70 where k = 9;
+savepoint s;
+update t set a = 71 where k = 9;
+rollback to s;
+commit;
+update t set a = 2 where a = 4 and k < 20;
+insert into t (k, a, b) values (9, 4, 'b1') on conflict do nothing;
+""" + SHOW,
+    "delete": """
+create trigger b_log before delete on t for each row execute function log_it('arg');
+create trigger c_skip before delete on t for each row execute function skip_some();
+delete from t where k = 1;
+delete from t where k between 5 and 12 returning *;
+delete from t using ref where ref.id = t.a and ref.name = 'r2' returning t.k, ref.name;
+with d as (delete from t where k > 28 returning k) select * from d order by k;
+delete from t where k = 1000;
+begin;
+delete from t where k = 15;
+rollback;
+delete from t where exists (select 1 from audit where audit.id = t.k + 1) returning k;
+""" + SHOW,
+    "changes_others": """
+create function next_one() returns trigger language plpgsql as $$
+begin
+  update t set b = b || '!' where k = new.k + 1;
+  return new;
+end $$;
+create trigger n before update of a on t for each row execute function next_one();
+update t set a = 1 where k in (3, 9);
+update t set a = 1 where k = 20 or k = 23;
+update t set a = a + (select count(*) from audit) where k = 11;
+create function kill_me() returns trigger language plpgsql as $$
+begin
+  delete from t where a = old.a and k = old.k;
+  return old;
+end $$;
+create trigger d before delete on t for each row execute function kill_me();
+delete from t where k = 2;
+select * from t order by k;
+""",
+    "functions": """
+create function how_many(int) returns bigint language plpgsql as $$
+begin return (select count(*) from counts) + (select count(*) from t where a = $1); end $$;
+create function most_of(text) returns int stable language plpgsql as $$
+begin return (select most from lim where grp = $1); end $$;
+create function noted(int) returns int language plpgsql as $$
+begin
+  insert into audit (id, what) values ($1, 'noted');
+  insert into loc values ($1, 'noted');
+  return $1 * 2;
+end $$;
+update t set a = how_many(a) where k = 5;
+update t set a = most_of(b) where k < 5 returning k, a, b;
+update t set a = most_of(b) + a where most_of(b) > 6 and k > 20;
+update t set b = (select name from ref where id = 2), a = noted(k) where k in (8, 9) returning *;
+delete from t where most_of(b) = 3 returning k;
+delete from t where k > 20 and noted(k) > 50;
+delete from t using ref where ref.id = t.a and most_of(t.b) >= 0 returning t.k, ref.name;
+with w as (update t set a = most_of(b) where k = 9 returning *) select * from w;
+prepare q as update t set a = most_of(b) + $1 where k = $2;
+execute q(1, 9);
+execute q(1, 10);
+
+select * from loc order by id;
+""" + SHOW,
     "own_rows": """
 create trigger n before insert on t for each row execute function number_it();
 insert into t (k, b) values (100, 'new'), (101, 'new'), (102, 'b1'), (103, 'new');

@@ -1,0 +1,293 @@
+#include "plan/rowwise.h"
+
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "attach/before.h"
+#include "catalog/metadata.h"
+#include "compat.h"
+#include "deparse/code.h"
+#include "deparse/deparse.h"
+
+/* -- what is wanted ---------------------------------------------------------------------------- */
+
+static bool reaches_checker(Oid func, void *context)
+{
+	return herd_function_reaches(func, *(Oid *)context);
+}
+
+/* A function that uses rows of other nodes. */
+static bool reaches_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, reaches_checker, context))
+		return true;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *)node, reaches_walker, context, 0);
+	return expression_tree_walker(node, reaches_walker, context);
+}
+
+bool herd_rowwise_wanted(const Query *query)
+{
+	const HerdTable *table;
+	Oid relid;
+
+	if (herd_before_wanted_by(query))
+		return true;
+	if (query->commandType != CMD_UPDATE && query->commandType != CMD_DELETE)
+		return false;
+	relid = rt_fetch(query->resultRelation, query->rtable)->relid;
+	table = herd_table_get(relid);
+	if (table == NULL || table->kind == HERD_TABLE_LOCAL ||
+	    table->kind == HERD_TABLE_REFERENCE ||
+	    get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
+		return false;
+	return reaches_walker((Node *)query->targetList, &relid) ||
+	       reaches_walker((Node *)query->jointree, &relid);
+}
+
+/* -- the parts --------------------------------------------------------------------------------- */
+
+typedef struct Parts {
+	HerdRowwise *out;
+	int target; /* relation of the query */
+	bool failed;
+} Parts;
+
+static int add_column(Parts *p, Expr *expr)
+{
+	List **tlist = &p->out->select->targetList;
+	int pos = list_length(*tlist) + 1;
+
+	*tlist = lappend(*tlist, makeTargetEntry(expr, pos, psprintf("c%d", pos), false));
+	return pos;
+}
+
+/* Where the SELECT has this column; added when it is not there yet. */
+static int column_of(Parts *p, const Var *var)
+{
+	Var *plain = copyObject((Var *)var);
+	ListCell *lc;
+
+#if PG_VERSION_NUM >= 180000
+	plain->varreturningtype = VAR_RETURNING_DEFAULT;
+#endif
+	foreach (lc, p->out->select->targetList)
+		if (equal(lfirst_node(TargetEntry, lc)->expr, plain))
+			return lfirst_node(TargetEntry, lc)->resno;
+	return add_column(p, (Expr *)plain);
+}
+
+static void start_select(Parts *p, const Query *query)
+{
+	Query *select = copyObject((Query *)query);
+	RangeTblEntry *rte = rt_fetch(p->target, select->rtable);
+	RowMarkClause *mark = makeNode(RowMarkClause);
+	Relation rel = table_open(rte->relid, NoLock);
+
+	p->out->select = select;
+	select->commandType = CMD_SELECT;
+	select->resultRelation = 0;
+	select->targetList = select->returningList = select->withCheckOptions = NIL;
+	select->queryId = 0;
+	rte->inFromCl = true;
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++) {
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+
+		if (att->attisdropped)
+			continue;
+		p->out->atts = lappend_int(p->out->atts, att->attnum);
+		(void)add_column(p, (Expr *)makeVar(p->target, att->attnum, att->atttypid,
+						    att->atttypmod, att->attcollation, 0));
+	}
+	table_close(rel, NoLock);
+	(void)add_column(p, (Expr *)makeVar(p->target, SelfItemPointerAttributeNumber, TIDOID, -1,
+					    InvalidOid, 0));
+	mark->rti = p->target;
+	mark->strength = query->commandType == CMD_DELETE ? LCS_FORUPDATE : LCS_FORNOKEYUPDATE;
+	mark->waitPolicy = LockWaitBlock;
+	select->rowMarks = list_make1(mark);
+	select->hasForUpdate = true;
+}
+
+/* -- what is computed row by row --------------------------------------------------------------- */
+
+static bool simple_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, SubLink) || IsA(node, Aggref) || IsA(node, WindowFunc) || IsA(node, Query))
+		return true;
+	if (IsA(node, Var))
+		return ((Var *)node)->varattno <= 0 || ((Var *)node)->varlevelsup > 0;
+	return expression_tree_walker(node, simple_walker, context);
+}
+
+/* Calls a function that may look at tables, and can be computed from columns alone. */
+static bool is_by_row(Parts *p, Node *expr)
+{
+	return (herd_expr_stays_here(expr) || reaches_walker(expr, &p->out->relid)) &&
+	       !simple_walker(expr, NULL);
+}
+
+/* Columns of the SELECT's rows, which are the outer ones of the node. */
+static Node *by_row_mutator(Node *node, void *context)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var)) {
+		Var *var = copyObject((Var *)node);
+
+		var->varattno = column_of(context, (Var *)node);
+		var->varno = OUTER_VAR;
+#if PG_VERSION_NUM >= 160000
+		var->varnullingrels = NULL;
+#endif
+		return (Node *)var;
+	}
+	return expression_tree_mutator(node, by_row_mutator, context);
+}
+
+static void take_quals(Parts *p)
+{
+	FromExpr *from = p->out->select->jointree;
+	List *quals = from->quals == NULL ? NIL : make_ands_implicit((Expr *)from->quals);
+	List *stay = NIL;
+	ListCell *lc;
+
+	if (from->quals != NULL && IsA(from->quals, List))
+		quals = (List *)from->quals;
+	foreach (lc, quals) {
+		if (!is_by_row(p, lfirst(lc))) {
+			stay = lappend(stay, lfirst(lc));
+			continue;
+		}
+		p->out->exprs = lappend(p->out->exprs, by_row_mutator(lfirst(lc), p));
+		p->out->nquals++;
+	}
+	from->quals = stay == NIL ? NULL : (Node *)make_ands_explicit(stay);
+}
+
+static void take_values(Parts *p, const Query *query)
+{
+	ListCell *lc;
+
+	foreach (lc, query->commandType == CMD_UPDATE ? query->targetList : NIL) {
+		TargetEntry *tle = lfirst(lc);
+
+		if (tle->resjunk) {
+			p->failed = true; /* a list of columns from a subquery */
+			continue;
+		}
+		p->out->sets = lappend_int(p->out->sets, tle->resno);
+		if (is_by_row(p, (Node *)tle->expr)) {
+			p->out->positions = lappend_int(p->out->positions, 0);
+			p->out->exprs =
+				lappend(p->out->exprs, by_row_mutator((Node *)tle->expr, p));
+		} else {
+			p->out->positions = lappend_int(p->out->positions,
+							add_column(p, copyObject(tle->expr)));
+		}
+	}
+}
+
+/* -- RETURNING --------------------------------------------------------------------------------- */
+
+/* Column of the row of values with this one of the SELECT. */
+static int sent_of(Parts *p, int pos)
+{
+	ListCell *lc;
+
+	if (pos == 0)
+		return 0;
+	foreach (lc, p->out->sent)
+		if (lfirst_node(TargetEntry, lc)->resno == pos)
+			return 2 + foreach_current_index(lc);
+	p->out->sent = lappend(p->out->sent, list_nth(p->out->select->targetList, pos - 1));
+	return 1 + list_length(p->out->sent);
+}
+
+/* Columns of the target are those of the row that is written, others come with it. */
+static Node *returning_mutator(Node *node, void *context)
+{
+	Parts *p = context;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, SubLink))
+		p->failed = true;
+	if (IsA(node, Var)) {
+		Var *var = copyObject((Var *)node);
+		int pos = 0;
+
+		if (var->varlevelsup > 0)
+			return (Node *)var;
+		if (var->varno == p->target) {
+			var->varno = var->varnosyn = 1;
+			return (Node *)var;
+		}
+		if (var->varattno <= 0)
+			p->failed = true;
+		else
+			pos = column_of(p, var);
+		var->varno = var->varnosyn = 2;
+		var->varattno = var->varattnosyn = sent_of(p, pos);
+#if PG_VERSION_NUM >= 160000
+		var->varnullingrels = NULL;
+#endif
+		return (Node *)var;
+	}
+	return expression_tree_mutator(node, returning_mutator, context);
+}
+
+static void take_returning(Parts *p, const Query *query)
+{
+	HerdRowWrite write = { .relid = p->out->relid,
+			       .command = p->out->command,
+			       .columns = p->out->sets };
+	List *list = (List *)returning_mutator((Node *)query->returningList, p);
+	List *evals = NIL;
+	Query *written;
+
+	if (list == NIL || p->failed)
+		return;
+	write.sent = p->out->sent;
+	written = herd_row_write_query(&write);
+	written->returningList = list;
+	herd_copy_returning_names(written, query);
+	herd_evals_extract(written, &evals);
+	p->out->returning = written->returningList;
+	p->out->nevals = list_length(evals);
+	p->out->exprs = list_concat(evals, p->out->exprs);
+}
+
+bool herd_rowwise(const Query *query, HerdRowwise *parts)
+{
+	Parts p = { .out = parts, .target = query->resultRelation };
+	const HerdTable *table;
+	ListCell *lc;
+
+	memset(parts, 0, sizeof(*parts));
+	parts->relid = rt_fetch(p.target, query->rtable)->relid;
+	parts->command = query->commandType;
+	table = herd_table_get(parts->relid);
+	if (table->kind == HERD_TABLE_REFERENCE || query->withCheckOptions != NIL)
+		return false;
+	parts->joins = list_length(query->jointree->fromlist) > 1 ||
+		       !IsA(linitial(query->jointree->fromlist), RangeTblRef);
+	start_select(&p, query);
+	take_quals(&p);
+	take_values(&p, query);
+	take_returning(&p, query);
+	foreach (lc, parts->exprs)
+		lfirst(lc) = expression_planner(lfirst(lc));
+	return !p.failed && herd_rowwise_far(parts->select, p.target, parts->atts);
+}

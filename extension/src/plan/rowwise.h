@@ -1,0 +1,66 @@
+/*
+ * plan/rowwise.h - UPDATE and DELETE row by row from the node that plans.
+ *
+ * For what shards cannot do because it uses rows of other nodes: BEFORE row triggers
+ * (attach/before.h), and functions in SET and WHERE. The rows that may be changed are read and
+ * locked first, by a SELECT FOR UPDATE, with the ctid that they have in their shards. Then each one
+ * has the functions in WHERE asked, its new values computed, its triggers fired, and is written to
+ * its shard before the next: functions see what the statement has done so far, as in PostgreSQL.
+ */
+#pragma once
+#include "postgres.h"
+
+#include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
+
+/* True for a statement, without its WITH, that is to be run so; an INSERT: by plan/insert.c. */
+extern bool herd_rowwise_wanted(const Query *query);
+
+/* An UPDATE or DELETE in parts. */
+typedef struct HerdRowwise {
+	Query *select; /* of the rows: to be planned, as a statement of its own */
+	List *exprs;   /* computed row by row: for the text, conditions, values */
+	int nevals, nquals;
+	Oid relid;
+	CmdType command;
+	bool joins;      /* a row may come several times */
+	List *atts;      /* of int: columns of the table, the first of the SELECT; ctid is next */
+	List *sets;      /* of int: columns that are set */
+	List *positions; /* of int: of the SELECT, whose value each gets; 0: that of the next of
+			    exprs */
+	List *sent;      /* of TargetEntry, of the SELECT: what RETURNING needs of other tables */
+	List *returning;
+} HerdRowwise;
+
+/* False: not possible. The query is not changed. */
+extern bool herd_rowwise(const Query *query, HerdRowwise *parts);
+
+/* Its plan, without targetlist; select: the plan of parts->select; returning: its columns. */
+extern CustomScan *herd_rowwise_plan(const HerdRowwise *parts, PlannedStmt *select,
+				     List *returning);
+
+/* Registers the CustomScan methods. */
+extern void herd_rowwise_init(void);
+
+/* -- plan/rowwise_far.c ------------------------------------------------------------------------ */
+
+/*
+ * Changes the SELECT of rows of its relation target, which begins with the columns atts and ctid,
+ * so that it can be planned, whatever else it reads. False: it cannot.
+ */
+extern bool herd_rowwise_far(Query *select, int target, const List *atts);
+
+/* -- plan/rowwise_write.c ---------------------------------------------------------------------- */
+
+/* One row is written: the relation that has it in the text, number 2, is a row of values. */
+typedef struct HerdRowWrite {
+	Oid relid;
+	CmdType command;
+	List *sent;    /* of TargetEntry: what RETURNING needs of other tables, columns 2.. */
+	List *columns; /* of int: attribute numbers, that an UPDATE sets, columns after these */
+} HerdRowWrite;
+
+/* UPDATE or DELETE of the row with the ctid in column 1, without RETURNING. */
+extern Query *herd_row_write_query(const HerdRowWrite *write);
+/* The list to be filled with a row of Const. */
+extern List **herd_row_write_values(Query *query);
