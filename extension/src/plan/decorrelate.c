@@ -192,17 +192,22 @@ static Query *select_column(Query *query, const Var *var, List *own)
  * them. One row out of so many, and fewer.
  */
 #define SELECTIVE 50
+/* An aggregate needs all rows of its groups in one place, where EXISTS needs each value once. */
+#define SELECTIVE_AGGREGATE 20
 
 /* True if the conditions leave few of the rows of the relation. */
-static bool is_selective(Query *query, const Var *var, const HerdTable *table, List *own)
+static bool is_selective(Query *query, const Var *var, const HerdTable *table, List *own,
+			 bool aggregate)
 {
 	Query *select = select_column(query, var, copyObject(own));
+	double least = aggregate ? SELECTIVE_AGGREGATE : SELECTIVE;
 
-	return herd_estimate(select, NULL).rows * SELECTIVE <= herd_estimate_table_rows(table);
+	return herd_estimate(select, NULL).rows * least <= herd_estimate_table_rows(table);
 }
 
 /* inner IN (SELECT outer FROM its relation WHERE the relation's conditions), or NULL. */
-static Node *restriction(Query *query, const OpExpr *op, Node *inner, Node *outer, bool another)
+static Node *restriction(Query *query, const OpExpr *op, Node *inner, Node *outer, bool another,
+			 bool aggregate)
 {
 	Var *var = (Var *)outer;
 	const RangeTblEntry *rte;
@@ -226,7 +231,7 @@ static Node *restriction(Query *query, const OpExpr *op, Node *inner, Node *oute
 		moves = herd_enable_moves && rte->inh && !another && !herd_rights_read(query);
 	if ((table->kind != HERD_TABLE_REFERENCE && !moves) ||
 	    (own = conditions_of(query, var->varno, moves)) == NIL ||
-	    !is_selective(query, var, table, own))
+	    !is_selective(query, var, table, own, aggregate))
 		return NULL;
 	if (linitial(op->args) == outer)
 		opno = get_commutator(opno);
@@ -268,8 +273,8 @@ static Query *grouped(Query *query, Query *sub, const Correlation *c, TargetEntr
 		SortGroupClause *clause = makeNode(SortGroupClause);
 		TargetEntry *tle = makeTargetEntry(copyObject((Expr *)lfirst(in)), pos,
 						   psprintf("k%d", pos), false);
-		Node *only =
-			restriction(query, lfirst(op), lfirst(in), lfirst(out), sub->hasSubLinks);
+		Node *only = restriction(query, lfirst(op), lfirst(in), lfirst(out),
+					 sub->hasSubLinks, value != NULL);
 
 		get_sort_group_operators(exprType(lfirst(in)), false, true, false, &clause->sortop,
 					 &clause->eqop, NULL, &clause->hashable);
