@@ -4,6 +4,7 @@
 #include "access/table.h"
 #include "access/tupconvert.h"
 #include "access/xact.h"
+#include "attach/farkey.h"
 #include "catalog/metadata.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -370,6 +371,24 @@ static void send_set(const TriggerData *data, Relation table, uint64 shardid)
 	pfree(out.data);
 }
 
+/* Is there a trigger of the table that needs the rows? One of the shard may be left over. */
+static bool is_needed(Relation table, const TriggerData *data)
+{
+	int16 event = TRIGGER_FIRED_BY_INSERT(data->tg_event)   ? TRIGGER_TYPE_INSERT
+		      : TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? TRIGGER_TYPE_UPDATE
+								: TRIGGER_TYPE_DELETE;
+
+	for (int i = 0; table->trigdesc != NULL && i < table->trigdesc->numtriggers; i++) {
+		const Trigger *trigger = &table->trigdesc->triggers[i];
+
+		if ((trigger->tgtype & event) &&
+		    (trigger->tgoldtable != NULL || trigger->tgnewtable != NULL ||
+		     herd_far_key_trigger(trigger)))
+			return true;
+	}
+	return false;
+}
+
 /*
  * For each statement on a shard of a table with transition tables. Who writes a shard by its name
  * fires no statement triggers of the table.
@@ -391,9 +410,11 @@ PGDLLEXPORT Datum herd_shard_transition(PG_FUNCTION_ARGS)
 	if (!OidIsValid(relid) || !herd_capture_possible() || !is_first(data->tg_relation, data))
 		PG_RETURN_POINTER(NULL);
 	table = table_open(relid, AccessShareLock);
-	level = herd_capture_modes();
-	send_set(data, table, shardid);
-	AtEOXact_GUC(true, level);
+	if (is_needed(table, data)) {
+		level = herd_capture_modes();
+		send_set(data, table, shardid);
+		AtEOXact_GUC(true, level);
+	}
 	table_close(table, NoLock);
 	PG_RETURN_POINTER(NULL);
 }

@@ -7,6 +7,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "attach/capture.h"
+#include "attach/farkey.h"
 #include "attach/replay.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
@@ -52,7 +53,9 @@ static int16 events_of(const HerdFire *fire)
 /* Does it fire on this node, or may it? */
 static bool fires_here(const Trigger *trigger)
 {
-	if (trigger->tgisinternal || trigger->tgenabled == TRIGGER_DISABLED)
+	if (trigger->tgisinternal)
+		return herd_far_key_trigger(trigger);
+	if (trigger->tgenabled == TRIGGER_DISABLED)
 		return false;
 	if (!TRIGGER_FOR_ROW(trigger->tgtype) || trigger->tgoldtable || trigger->tgnewtable)
 		return true;
@@ -122,9 +125,10 @@ static bool any_trigger(Oid relid, int16 events, TriggerTest test, List *above)
 	return found;
 }
 
+/* Far keys have their rows from the shards as triggers of users have. */
 static bool is_users(const Trigger *trigger)
 {
-	return !trigger->tgisinternal;
+	return !trigger->tgisinternal || herd_far_key_trigger(trigger);
 }
 
 bool herd_attach_has_code(Oid relid)

@@ -3,6 +3,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "attach/attach.h"
+#include "attach/farkey.h"
 #include "catalog/metadata.h"
 #include "catalog/pg_trigger.h"
 #include "executor/executor.h"
@@ -50,6 +51,7 @@ static Target *add_target(HerdReplay *replay, ResultRelInfo *info)
 	Target *t = palloc0(sizeof(Target));
 	TupleDesc desc = RelationGetDescr(info->ri_RelationDesc);
 
+	herd_far_key_prepare(info->ri_TrigDesc);
 	t->rel = info->ri_RelationDesc;
 	t->info = info;
 	t->group = HERD_INVALID_GROUP;

@@ -4,6 +4,7 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "attach/attach.h"
+#include "attach/farkey.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
@@ -91,28 +92,6 @@ static void check_unique(Relation rel, AttrNumber keyattno)
 	}
 }
 
-static bool attnum_at(HeapTuple con, AttrNumber column, int *position, AttrNumber wanted)
-{
-	bool isnull;
-	Datum array = SysCacheGetAttr(CONSTROID, con, column, &isnull);
-	Datum *elems;
-	int n;
-
-	if (isnull)
-		return false;
-	deconstruct_array(DatumGetArrayTypeP(array), INT2OID, 2, true, TYPALIGN_SHORT, &elems, NULL,
-			  &n);
-	for (int i = 0; i < n; i++) {
-		if (*position >= 0 && i != *position)
-			continue;
-		if (DatumGetInt16(elems[i]) != wanted)
-			continue;
-		*position = i;
-		return true;
-	}
-	return false;
-}
-
 static void refuse_key(HeapTuple tuple, const char *detail, const char *hint)
 {
 	Form_pg_constraint con = (Form_pg_constraint)GETSTRUCT(tuple);
@@ -123,51 +102,27 @@ static void refuse_key(HeapTuple tuple, const char *detail, const char *hint)
 			errdetail("%s", detail), errhint("%s", hint)));
 }
 
-static void check_foreign_key(HeapTuple tuple, AttrNumber keyattno, HerdTableKind kind,
-			      uint32 colocationid)
+static void check_foreign_key(HeapTuple tuple, const HerdKeyHolder *holder)
 {
 	Form_pg_constraint con = (Form_pg_constraint)GETSTRUCT(tuple);
-	const HerdTable *target = herd_table_get(con->confrelid);
-	AttrNumber target_key = target ? target->keyattno : 0;
-	int position = -1;
+	const char *why, *refusal;
 
-	if (con->confrelid == con->conrelid)
-		target_key = keyattno;
-	else if (!target)
+	if (con->confrelid != con->conrelid && !herd_table_get(con->confrelid))
 		refuse_key(tuple, "The referenced table is a local table.",
-			   "Make the referenced table a reference or a colocated distributed table "
-			   "first.");
-	else if (target->kind == HERD_TABLE_REFERENCE)
-		return;
-	else if (kind == HERD_TABLE_REFERENCE)
-		refuse_key(tuple, "A reference table cannot reference a distributed table.",
-			   "Drop the foreign key.");
-	else if (target->colocationid != colocationid)
-		refuse_key(tuple, "The tables are not colocated.",
-			   "Distribute the table with colocate_with => the referenced table.");
-	if (kind != HERD_TABLE_HASH)
-		return;
-	if (!attnum_at(tuple, Anum_pg_constraint_conkey, &position, keyattno) ||
-	    !attnum_at(tuple, Anum_pg_constraint_confkey, &position, target_key))
-		refuse_key(tuple,
-			   "Foreign keys between distributed tables must include the distribution "
-			   "columns at the same position.",
-			   "Add the distribution column to the foreign key, or make the referenced "
-			   "table a reference table.");
-	if (con->confdeltype == FKCONSTR_ACTION_SETNULL ||
-	    con->confdeltype == FKCONSTR_ACTION_SETDEFAULT ||
-	    con->confupdtype == FKCONSTR_ACTION_SETNULL ||
-	    con->confupdtype == FKCONSTR_ACTION_SETDEFAULT ||
-	    con->confupdtype == FKCONSTR_ACTION_CASCADE)
-		refuse_key(tuple,
-			   "SET NULL, SET DEFAULT and ON UPDATE CASCADE would change the "
-			   "distribution column.",
-			   "Use NO ACTION, RESTRICT or ON DELETE CASCADE.");
+			   "Make the referenced table a reference or a distributed table first.");
+	why = herd_far_key_why(tuple, holder);
+	refusal = why ? herd_far_key_refusal(tuple) : NULL;
+	if (refusal != NULL)
+		refuse_key(
+			tuple, psprintf("%s %s", why, refusal),
+			"Make the referenced table a reference table, or colocate the tables and "
+			"have their distribution columns in the foreign key.");
 }
 
 static void check_foreign_keys(Oid relid, AttrNumber keyattno, HerdTableKind kind,
 			       uint32 colocationid)
 {
+	HerdKeyHolder holder = { kind, keyattno, colocationid };
 	ListCell *lc;
 	List *rows = herd_sql_rows(
 		"SELECT oid::text FROM pg_constraint WHERE conrelid = %u AND contype = 'f' AND "
@@ -178,7 +133,7 @@ static void check_foreign_keys(Oid relid, AttrNumber keyattno, HerdTableKind kin
 		HeapTuple tuple = SearchSysCache1(
 			CONSTROID, ObjectIdGetDatum(atooid(((char **)lfirst(lc))[0])));
 
-		check_foreign_key(tuple, keyattno, kind, colocationid);
+		check_foreign_key(tuple, &holder);
 		ReleaseSysCache(tuple);
 	}
 	rows = herd_sql_rows(

@@ -4,6 +4,7 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "attach/attach.h"
+#include "attach/farkey.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_sequence.h"
@@ -236,7 +237,8 @@ PG_FUNCTION_INFO_V1(herd_create_shard_keys);
 PGDLLEXPORT Datum herd_create_shard_keys(PG_FUNCTION_ARGS)
 {
 	require_owner(PG_GETARG_OID(0));
-	herd_ddl_run(NULL, local_shard_commands(PG_GETARG_OID(0), true));
+	herd_ddl_run(NULL, list_concat(local_shard_commands(PG_GETARG_OID(0), true),
+				       herd_far_key_shapes_around(PG_GETARG_OID(0))));
 	PG_RETURN_VOID();
 }
 

@@ -8,6 +8,7 @@
 #include "access/genam.h"
 #include "access/relation.h"
 #include "attach/attach.h"
+#include "attach/farkey.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_constraint.h"
@@ -176,22 +177,45 @@ static Oid table_of_constraint(Oid constraintid)
 	return relid;
 }
 
+/* Those that are there still, and marked as valid. Other nodes need not ask. */
+static void validate_far_keys(const HerdUtility *u, List *far)
+{
+	ListCell *lc;
+
+	foreach (lc, far) {
+		HeapTuple tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(lfirst_oid(lc)));
+		bool valid = HeapTupleIsValid(tuple) &&
+			     ((Form_pg_constraint)GETSTRUCT(tuple))->convalidated;
+
+		if (HeapTupleIsValid(tuple))
+			ReleaseSysCache(tuple);
+		if (valid && !u->applying)
+			herd_far_key_validate(lfirst_oid(lc));
+	}
+}
+
 /* The new constraints, named as this node named them. */
 static void add_constraints(HerdUtility *u, const HerdTable *table, List *before)
 {
 	List *added = list_difference_oid(herd_partition_constraints(table->relid), before);
-	List *others = NIL, *shards = NIL;
+	List *others = NIL, *shards = NIL, *far = NIL;
 	ListCell *lc, *ls;
 
 	foreach (lc, added) {
 		const HerdTable *owner = herd_table_get(table_of_constraint(lfirst_oid(lc)));
 
 		others = lappend(others, herd_shape_constraint(lfirst_oid(lc), 0));
+		if (herd_far_key_is(lfirst_oid(lc))) {
+			far = lappend_oid(far, lfirst_oid(lc));
+			continue;
+		}
 		foreach (ls, herd_utility_local_shards(owner))
 			shards = lappend(shards, herd_shape_constraint(lfirst_oid(lc),
 								       *(uint64 *)lfirst(ls)));
 	}
+	shards = list_concat(shards, herd_far_key_shapes(herd_far_key_tables(far)));
 	herd_utility_spread(u, others, shards);
+	validate_far_keys(u, far);
 }
 
 #if PG_VERSION_NUM >= 180000
@@ -261,6 +285,10 @@ static List *named_constraint(const HerdTable *table, const AlterTableCmd *cmd)
 	List *out = NIL;
 	ListCell *lc;
 
+	if (kind == CONSTRAINT_FOREIGN && herd_far_key_is(oid)) {
+		ReleaseSysCache(tuple);
+		return NIL;
+	}
 	foreach (lc, herd_utility_local_shards(table)) {
 		uint64 shardid = *(uint64 *)lfirst(lc);
 		const char *member =
@@ -274,6 +302,22 @@ static List *named_constraint(const HerdTable *table, const AlterTableCmd *cmd)
 	}
 	if (HeapTupleIsValid(tuple))
 		ReleaseSysCache(tuple);
+	return out;
+}
+
+/* Those of the named constraints that are far keys, before they are gone. */
+static List *named_far_keys(const HerdTable *table, const AlterTableStmt *stmt)
+{
+	List *out = NIL;
+	ListCell *lc;
+
+	foreach (lc, stmt->cmds) {
+		const char *name = constraint_of(lfirst_node(AlterTableCmd, lc));
+		Oid oid = get_relation_constraint_oid(table->relid, name, true);
+
+		if (OidIsValid(oid) && herd_far_key_is(oid))
+			out = lappend_oid(out, oid);
+	}
 	return out;
 }
 
@@ -389,7 +433,7 @@ bool herd_utility_alter_table(HerdUtility *u)
 	AlterTableStmt *stmt = castNode(AlterTableStmt, u->stmt);
 	const HerdTable *table;
 	enum how how;
-	List *others, *shards = NIL, *before;
+	List *others, *shards = NIL, *before, *far = NIL, *around = NIL;
 	ListCell *lc;
 
 	if (stmt->objtype == OBJECT_INDEX)
@@ -417,9 +461,12 @@ bool herd_utility_alter_table(HerdUtility *u)
 	}
 	others = list_make1(
 		herd_utility_splice(u, stmt->relation->location, herd_shape_name(table->relid, 0)));
-	if (how == HOW_NAMED_CONSTRAINT)
+	if (how == HOW_NAMED_CONSTRAINT) {
+		far = named_far_keys(table, stmt);
+		around = herd_far_key_tables(far);
 		foreach (lc, stmt->cmds)
 			shards = list_concat(shards, named_constraint(table, lfirst(lc)));
+	}
 	if (how == HOW_SAME)
 		shards = same_text(u, table, stmt->relation->location);
 	if (how == HOW_INDEX)
@@ -439,7 +486,8 @@ bool herd_utility_alter_table(HerdUtility *u)
 	if (how == HOW_ADD_CONSTRAINT)
 		add_constraints(u, table, before);
 	else
-		herd_utility_spread(u, others, shards);
+		herd_utility_spread(u, others, list_concat(shards, herd_far_key_shapes(around)));
+	validate_far_keys(u, far);
 	return true;
 }
 
@@ -510,7 +558,7 @@ static char *rename_for_shard(const HerdUtility *u, const RenameStmt *stmt, cons
 		kind = constraint_kind(oid);
 		if (kind == CONSTRAINT_CHECK)
 			break;
-		if (kind == CONSTRAINT_NOTNULL)
+		if (kind == CONSTRAINT_NOTNULL || herd_far_key_is(oid))
 			return NULL;
 		return psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", shard,
 				quote_identifier(herd_shard_name(stmt->subname, shardid)),

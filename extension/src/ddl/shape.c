@@ -6,6 +6,7 @@
 #include "access/table.h"
 #include "access/toast_compression.h"
 #include "attach/attach.h"
+#include "attach/farkey.h"
 #include "catalog/dependency.h"
 #include "catalog/index.h"
 #include "catalog/indexing.h"
@@ -427,7 +428,8 @@ List *herd_shape_foreign_keys(Oid relid, uint64 shardid)
 		char **row = lfirst(lc);
 		Oid target = atooid(row[1]);
 
-		if (target == relid || herd_table_get(target))
+		if ((target == relid || herd_table_get(target)) &&
+		    (!shardid || !herd_far_key_is(atooid(row[0]))))
 			out = lappend(out, herd_shape_constraint(atooid(row[0]), shardid));
 	}
 	return out;

@@ -18,6 +18,7 @@
 #include "utils/rel.h"
 
 #include "attach/attach.h"
+#include "attach/farkey.h"
 #include "compat.h"
 #include "plan/multiexpr.h"
 #include "plan/rekey.h"
@@ -61,7 +62,8 @@ static bool deletes_more(Oid relid)
 		Oid func = rel->trigdesc->triggers[i].tgfoid;
 
 		found = found || func == F_RI_FKEY_CASCADE_DEL || func == F_RI_FKEY_SETNULL_DEL ||
-			func == F_RI_FKEY_SETDEFAULT_DEL;
+			func == F_RI_FKEY_SETDEFAULT_DEL ||
+			herd_far_key_trigger(&rel->trigdesc->triggers[i]);
 	}
 	table_close(rel, NoLock);
 	return found;
@@ -79,11 +81,12 @@ static bool foreign_var_walker(Node *node, void *context)
 
 void herd_rekey_check(const HerdTable *table)
 {
+	if (deletes_more(table->relid))
+		refuse(table, "A foreign key acts, or is checked, when a row of the table is "
+			      "deleted.");
 	if (herd_attach_has_code(table->relid))
 		refuse(table, "The table has triggers or row-level security, for which a row that "
 			      "moves would be deleted and inserted.");
-	if (deletes_more(table->relid))
-		refuse(table, "A foreign key acts when a row of the table is deleted.");
 }
 
 static void check(const Query *update, const HerdTable *table)

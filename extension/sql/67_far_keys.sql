@@ -1,0 +1,5 @@
+-- Foreign keys between rows of different nodes: src/attach/farkey.h.
+CREATE FUNCTION citus_internal.far_key_check() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'herd_far_key_check';
+CREATE FUNCTION citus_internal.far_key_act() RETURNS trigger
+	LANGUAGE C AS 'MODULE_PATHNAME', 'herd_far_key_act';

@@ -1,0 +1,325 @@
+"""Foreign keys between rows of different nodes, compared with those of plain tables."""
+import threading
+import time
+
+import psycopg
+import pytest
+
+import rules_herd
+
+TABLES = """
+--herd set citus.shard_count = 6;
+create table country (code text primary key, name text);
+create table customer (id int primary key, country text default 'at' references country on update cascade
+	on delete set default, boss int references customer on delete set null, v int);
+create table item (a int, b int, v int, primary key (a, b));
+create table label (note text primary key, v int);
+create table orders (id int primary key, customer bigint, a int, b int, note text,
+	foreign key (customer) references customer on delete cascade,
+	constraint orders_item foreign key (a, b) references item match full on update cascade,
+	constraint orders_note foreign key (note) references label on delete restrict on update set null);
+create table part (k int primary key, a int, b int, x int,
+	foreign key (a, b) references item on delete set null (b));
+--herd select create_reference_table('country');
+--herd select create_distributed_table('customer', 'id');
+--herd select create_distributed_table('item', 'a', colocate_with => 'none', shard_count => 5);
+--herd select create_distributed_table('label', 'note');
+--herd select create_distributed_table('orders', 'id');
+--herd select create_reference_table('part');
+insert into country values ('at', 'Austria'), ('de', 'Germany'), ('fr', 'France');
+insert into customer select i, (array['at', 'de', 'fr'])[1 + i % 3], nullif(i / 2, 0), i from generate_series(1, 20) i;
+insert into item select i, j, 0 from generate_series(1, 6) i, generate_series(1, 3) j;
+insert into label select 'n' || i || j, i from generate_series(1, 6) i, generate_series(1, 3) j;
+insert into orders select i, 1 + i % 20, 1 + i % 6, 1 + i % 3, 'n' || (1 + i % 6) || (1 + i % 3) from generate_series(1, 60) i;
+insert into part select i, 1 + i % 6, 1 + i % 3, i from generate_series(1, 9) i;
+"""
+ALL = """
+select * from country order by 1;
+select * from customer order by 1;
+select * from item order by 1, 2;
+select * from label order by 1;
+select * from orders order by 1;
+select * from part order by 1;
+"""
+SCRIPTS = {
+    "new rows": """
+insert into orders values (100, 5, 1, 1, null);
+insert into orders values (101, 99, 1, 1, null);
+insert into orders values (102, 5, 1, 9, null);
+insert into orders values (103, 5, 1, null, null);
+insert into orders values (104, null, null, null, null);
+insert into orders (id, customer) values (105, 1), (106, 2), (107, 3);
+insert into orders (id, customer) values (108, 1), (109, 77), (110, 3);
+insert into orders (id, note) values (111, 'n11'), (112, 'none');
+insert into orders (id, customer) select i, i % 20 + 1 from generate_series(200, 260) i;
+insert into orders (id, customer) select i, i % 21 + 1 from generate_series(300, 360) i;
+insert into orders (id, a, b) select i, i % 6 + 1, i % 3 + 1 from generate_series(400, 460) i;
+insert into orders (id, a, b) select i, i % 6 + 1, case i when 530 then 4 else 1 end from generate_series(500, 560) i;
+insert into customer (id, boss) values (30, 30), (31, 32), (32, 31);
+insert into customer (id, boss) values (33, 34);
+insert into part values (20, 1, 1, 0), (21, null, 7, 0);
+insert into part values (22, 1, 7, 0);
+""" + ALL,
+    "changed rows": """
+update orders set customer = 7 where id = 3;
+update orders set customer = 70 where id = 3;
+update orders set customer = customer + 1 where customer < 20;
+update orders set customer = customer + 1;
+update orders set a = null where id = 5;
+update orders set a = null, b = null where id = 5;
+update orders set a = a, b = b, customer = customer;
+update orders set note = 'n11' where id < 9;
+update orders set note = 'nowhere' where id = 9;
+update part set b = 3 where b = 2;
+update part set b = 4 where b = 3 and k = 2;
+insert into orders values (1, 5, 1, 1, null) on conflict (id) do update set customer = 88;
+insert into orders values (1, 5, 1, 1, null) on conflict (id) do update set customer = 8;
+insert into orders values (1, 88, 1, 1, null) on conflict (id) do nothing;
+""" + ALL,
+    "rows that are referred to": """
+delete from customer where id = 5;
+delete from customer where id between 6 and 8;
+delete from item where a = 1 and b = 1;
+delete from orders where a = 1 and b = 1;
+delete from item where a = 1 and b = 1;
+update orders set note = null, a = null, b = null;
+delete from item where a = 2;
+update customer set id = id where id = 3;
+update label set v = v + 1 where v > 3;
+update item set v = v + 1 where a > 3;
+delete from label where note = 'n11';
+delete from label;
+update country set code = 'xx' where code = 'fr';
+delete from country where code = 'xx';
+delete from country;
+update customer set v = v + 1;
+delete from customer;
+""" + ALL,
+    "values that follow": """
+update item set b = b + 10 where a = 4;
+update item set b = b + 10;
+delete from label where v = 4;
+update orders set note = null;
+delete from label where v = 3;
+update item set b = b;
+""" + ALL,
+    "in transactions": """
+begin;
+insert into customer (id) values (50);
+insert into orders (id, customer) values (150, 50);
+savepoint s;
+insert into orders (id, customer) values (151, 51);
+rollback to s;
+delete from customer where id = 50;
+select count(*) from orders where customer = 50;
+insert into customer (id) values (51);
+insert into orders (id, customer) values (151, 51);
+commit;
+begin;
+delete from customer where id = 51;
+rollback;
+with c as (insert into customer (id) values (60) returning id) select * from c;
+with d as (delete from orders where customer = 3 returning id) select count(*) from d;
+with d as (delete from customer where id = 3 returning id) select count(*) from d;
+merge into orders o using (values (1, 19), (2, 18), (900, 17)) s(id, c) on s.id = o.id
+	when matched then update set customer = s.c when not matched then insert (id, customer) values (s.id, s.c);
+merge into orders o using (values (1, 190), (900, 17)) s(id, c) on s.id = o.id
+	when matched then update set customer = s.c when not matched then insert (id, customer) values (s.id, s.c);
+merge into customer c using (values (1), (2)) s(id) on s.id = c.id when matched then delete;
+do $$ begin insert into orders (id, customer) values (160, 999); exception when foreign_key_violation then raise notice 'no'; end $$;
+""" + ALL,
+    "constraints come and go": """
+alter table orders drop constraint orders_customer_fkey;
+insert into orders (id, customer) values (170, 999);
+alter table orders add constraint again foreign key (customer) references customer;
+alter table orders add constraint again foreign key (customer) references customer not valid;
+insert into orders (id, customer) values (171, 999);
+alter table orders validate constraint again;
+delete from orders where id = 170;
+alter table orders validate constraint again;
+alter table orders rename constraint again to renamed;
+insert into orders (id, customer) values (172, 999);
+delete from customer where id = 1;
+select conname, convalidated, pg_get_constraintdef(oid) from pg_constraint where conrelid = 'orders'::regclass and contype = 'f' order by 1;
+alter table orders add column other int references customer (id);
+insert into orders (id, other) values (173, 4), (174, 400);
+insert into orders (id, other) values (175, 4);
+alter table orders disable trigger all;
+insert into orders (id, other) values (176, 400);
+alter table orders enable trigger all;
+insert into orders (id, other) values (177, 400);
+alter table customer drop constraint customer_pkey;
+alter table customer drop constraint customer_pkey cascade;
+insert into orders (id, other) values (178, 400);
+drop table item;
+drop table item cascade;
+insert into part values (90, 900, 900);
+truncate customer;
+alter table orders rename column other to another;
+alter table part rename to parts;
+""",
+    "roles": """
+set session_replication_role = replica;
+insert into orders (id, customer) values (180, 999);
+delete from customer where id = 2;
+reset session_replication_role;
+insert into orders (id, customer) values (181, 999);
+create table child (k int primary key, c int);
+alter table child owner to far_other;
+grant usage on schema SCHEMA to far_other;
+grant references on customer to far_other;
+--herd select create_distributed_table('child', 'k');
+alter table child add foreign key (c) references customer on delete cascade;
+set role far_other;
+insert into child values (1, 5), (2, 6), (3, null);
+insert into child values (4, 999);
+delete from customer;
+reset role;
+grant select, delete on customer to far_other;
+set role far_other;
+delete from customer where id = 6;
+select * from child order by 1;
+reset role;
+""",
+}
+
+herd, same = rules_herd.fixtures(TABLES, ["far_other"])
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_as_on_plain_tables(same, name):
+    same(SCRIPTS[name])
+
+
+def load(con):
+    con.execute("""
+        set citus.shard_count = 6;
+        drop table if exists child, parent;
+        create table parent (id int primary key, v int);
+        create table child (k int primary key, p int references parent);
+        select create_distributed_table('parent', 'id');
+        select create_distributed_table('child', 'k');
+        insert into parent select i, i from generate_series(1, 30000) i""")
+
+
+def test_many_rows_by_copy(herd):
+    with herd.connect() as con:
+        load(con)
+        for rows, wrong in ((25000, None), (25000, 24000)):
+            con.execute("begin")
+            try:
+                with con.cursor().copy("copy child from stdin") as copy:
+                    for i in range(1, rows):
+                        copy.write_row((i, 99999 if i == wrong else i % 29000 + 1))
+                assert wrong is None
+            except psycopg.errors.ForeignKeyViolation as e:
+                assert wrong and e.diag.message_detail == (
+                    'Key (p)=(99999) is not present in table "parent".')
+                assert (e.diag.table_name, e.diag.constraint_name) == ("child", "child_p_fkey")
+            con.execute("rollback" if wrong else "commit")
+            if not wrong:
+                assert con.execute("select count(*) from child").fetchone()[0] == rows - 1
+                con.execute("truncate child")
+
+
+@pytest.mark.parametrize("ends", ["commit", "rollback"])
+@pytest.mark.parametrize("first,second", [
+    ("insert into child values (1, 7)", "delete from parent where id = 7"),
+    ("delete from parent where id = 7", "insert into child values (1, 7)"),
+    ("delete from parent where id between 6 and 8", "insert into child values (1, 6), (2, 7), (3, 9)"),
+    ("insert into child select i, i from generate_series(5, 9) i",
+     "delete from parent where id in (7, 70)")])
+def test_two_sessions(herd, first, second, ends):
+    """The second waits for the first, and sees what has become of it."""
+    with herd.connect(autocommit=False) as one, herd.connect() as other, herd.connect() as con:
+        load(con)
+        one.execute(first)
+        errors = []
+
+        def run():
+            try:
+                other.execute(second)
+            except psycopg.errors.ForeignKeyViolation as e:
+                errors.append(e)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        deadline = time.monotonic() + 60
+        while not con.execute("select exists (select from dump_global_wait_edges())").fetchone()[0]:
+            assert thread.is_alive() and time.monotonic() < deadline
+            time.sleep(0.05)
+        one.execute(ends)
+        thread.join(60)
+        assert not thread.is_alive()
+        assert len(errors) == (ends == "commit")
+        assert con.execute("select count(*) from child left join parent on id = p where id is null"
+                           ).fetchone()[0] == 0
+
+
+def test_tables_change_how_they_are_distributed(herd):
+    with herd.connect() as con:
+        load(con)
+        con.execute("insert into child values (1, 1)")
+        for change in ("select alter_distributed_table('child', shard_count => 7, "
+                       "cascade_to_colocated => false)",
+                       "select alter_distributed_table('parent', shard_count => 3, "
+                       "colocate_with => 'none')"):
+            con.execute(change)
+            with pytest.raises(psycopg.errors.ForeignKeyViolation):
+                con.execute("insert into child values (2, 99999)")
+            with pytest.raises(psycopg.errors.ForeignKeyViolation):
+                con.execute("delete from parent where id = 1")
+            con.execute("update parent set v = v + 1 where id = 1")
+        con.execute("select undistribute_table('parent', cascade_via_foreign_keys => true)")
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):
+            con.execute("insert into child values (2, 99999)")
+
+
+def test_from_a_worker(herd):
+    with herd.connect() as con, herd.connect(1) as worker:
+        load(con)
+        worker.execute("insert into child values (1, 1), (2, 2)")
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):
+            worker.execute("insert into child values (3, 99999)")
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):
+            worker.execute("delete from parent where id < 9")
+
+
+def test_a_key_that_moves_is_refused(herd):
+    with herd.connect() as con:
+        load(con)
+        with pytest.raises(psycopg.errors.FeatureNotSupported) as e:
+            con.execute("update parent set id = 70000 where id = 7")
+        assert "foreign key" in e.value.diag.message_detail
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_older_snapshots(herd, level):
+    with herd.connect() as con, herd.connect() as other:
+        load(con)
+        con.execute("begin isolation level " + level)
+        con.execute("select count(*) from parent")
+        other.execute("delete from parent where id = 9")
+        con.execute("insert into child values (1, 8)")
+        con.execute("savepoint s")
+        for row, error in ((9, psycopg.errors.SerializationFailure),
+                           (99999, psycopg.errors.ForeignKeyViolation)):
+            with pytest.raises(error):
+                con.execute("insert into child values (2, %d)" % row)
+            con.execute("rollback to s")
+        con.execute("update parent set v = 0 where id = 7")
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="isolation level"):
+            con.execute("delete from parent where id = 7")
+        con.execute("rollback")
+
+
+@pytest.mark.parametrize("definition", [
+    "create table c (k int primary key, p int references parent deferrable)",
+    "create table c (k int, p int references parent) partition by range (k)"])
+def test_refused(herd, definition):
+    with herd.connect() as con:
+        load(con)
+        con.execute(definition)
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="cannot keep foreign key"):
+            con.execute("select create_distributed_table('c', 'k')")
+        con.execute("drop table c")
