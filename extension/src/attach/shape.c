@@ -9,8 +9,6 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-#include "access/relation.h"
-
 #define FUNCTION_CLAUSE " EXECUTE FUNCTION "
 
 static void refuse(Oid relid, const char *what, const char *name, const char *why)
@@ -128,103 +126,6 @@ static List *rules(Oid relid)
 	return out;
 }
 
-/*
- * PostgreSQL prints the columns of an expression with a subquery, and whole rows, under the name of
- * their table, so it is printed for the shard itself, which is on this node and has the same
- * columns.
- */
-static Oid printed_for(Oid relid, uint64 shardid, bool subquery)
-{
-	Oid shard;
-	Relation a, b;
-	bool alike;
-
-	if (!shardid || !subquery)
-		return relid;
-	shard = get_relname_relid(herd_shard_name(get_rel_name(relid), shardid),
-				  get_rel_namespace(relid));
-	a = relation_open(relid, NoLock);
-	b = relation_open(shard, AccessShareLock);
-	alike = RelationGetNumberOfAttributes(a) == RelationGetNumberOfAttributes(b);
-	relation_close(b, NoLock);
-	relation_close(a, NoLock);
-	if (!alike)
-		ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("policies with subqueries are not supported on distributed table "
-				"\"%s\"",
-				get_rel_name(relid)),
-			 errdetail("Columns were dropped before it was distributed."),
-			 errhint("Undistribute and distribute it again.")));
-	return shard;
-}
-
-static char *policy(Oid relid, uint64 shardid, char **row)
-{
-	const char *command = "ALL";
-	Oid printed = printed_for(relid, shardid, row[5][0] == 't');
-	char **exprs;
-
-	switch (row[1][0]) {
-	case 'r':
-		command = "SELECT";
-		break;
-	case 'a':
-		command = "INSERT";
-		break;
-	case 'w':
-		command = "UPDATE";
-		break;
-	case 'd':
-		command = "DELETE";
-		break;
-	default:
-		break;
-	}
-	exprs = linitial(herd_sql_rows(
-		"SELECT ' USING (' || pg_get_expr(polqual, %u) || ')', "
-		"' WITH CHECK (' || pg_get_expr(polwithcheck, %u) || ')' FROM pg_policy "
-		"WHERE oid = %s",
-		printed, printed, row[4]));
-	return psprintf("CREATE POLICY %s ON %s AS %s FOR %s TO %s%s%s", row[0],
-			herd_shape_name(relid, shardid),
-			row[2][0] == 't' ? "PERMISSIVE" : "RESTRICTIVE", command, row[3],
-			exprs[0] ? exprs[0] : "", exprs[1] ? exprs[1] : "");
-}
-
-/* row: name, command, permissive, roles, oid, has a subquery or a whole row */
-static List *policy_rows(Oid relid)
-{
-	return herd_sql_rows(
-		"SELECT quote_ident(polname), polcmd, polpermissive, (SELECT string_agg(CASE WHEN "
-		"r = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(r)) END, ', ') FROM "
-		"unnest(polroles) r), oid, concat(polqual, polwithcheck) ~ '\\{SUBLINK |:varattno "
-		"0 ' "
-		"FROM pg_policy WHERE polrelid = %u ORDER BY polname",
-		relid);
-}
-
-List *herd_attach_policies(Oid relid, uint64 shardid)
-{
-	Relation rel = relation_open(relid, AccessShareLock);
-	char *name = herd_shape_name(relid, shardid);
-	List *out = NIL;
-	ListCell *lc;
-
-	foreach (lc, policy_rows(relid)) {
-		char **row = lfirst(lc);
-
-		out = lappend(out, psprintf("DROP POLICY IF EXISTS %s ON %s", row[0], name));
-		out = lappend(out, policy(relid, shardid, row));
-	}
-	if (rel->rd_rel->relrowsecurity)
-		out = lappend(out, psprintf("ALTER TABLE %s ENABLE ROW LEVEL SECURITY", name));
-	if (rel->rd_rel->relforcerowsecurity)
-		out = lappend(out, psprintf("ALTER TABLE %s FORCE ROW LEVEL SECURITY", name));
-	relation_close(rel, AccessShareLock);
-	return out;
-}
-
 List *herd_attach_shape(Oid relid, uint64 shardid)
 {
 	int level = herd_shape_begin();
@@ -237,22 +138,4 @@ List *herd_attach_shape(Oid relid, uint64 shardid)
 	out = list_concat(out, herd_attach_policies(relid, shardid));
 	herd_shape_end(level);
 	return out;
-}
-
-void herd_attach_check(Oid relid)
-{
-	ListCell *lc;
-
-	foreach (lc, herd_sql_rows("SELECT polname, d.refobjid FROM pg_policy p JOIN pg_depend d "
-				   "ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND "
-				   "d.refclassid = 'pg_class'::regclass AND d.refobjid <> %u "
-				   "WHERE polrelid = %u",
-				   relid, relid)) {
-		char **row = lfirst(lc);
-		const HerdTable *other = herd_table_get(atooid(row[1]));
-
-		if (other == NULL || other->kind != HERD_TABLE_REFERENCE)
-			refuse(relid, "policy", row[0],
-			       "It reads a table that is not a reference table.");
-	}
 }

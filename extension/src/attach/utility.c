@@ -199,7 +199,8 @@ static bool create_or_alter(HerdUtility *u, const HerdTable *table)
 
 	herd_utility_run_shell(u);
 	CommandCounterIncrement();
-	herd_attach_check(relid);
+	table = herd_table_get(relid);
+	herd_attach_check(relid, table->kind, table->colocationid);
 	table = herd_table_get(relid);
 	if (rule || IsA(u->stmt, CreateTrigStmt))
 		others = created(u->stmt, relid);

@@ -5,6 +5,7 @@
  */
 #include "catalog/tables.h"
 
+#include "attach/attach.h"
 #include "catalog/kept.h"
 #include "catalog/namespace.h"
 #include "compat.h"
@@ -264,11 +265,12 @@ PGDLLEXPORT Datum herd_update_colocation(PG_FUNCTION_ARGS)
 {
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(1)), *sql;
 	const HerdTable *table, *model;
+	Oid relid = PG_GETARG_OID(0);
 	int64 id;
 
 	herd_require_coordinator("change the colocation of a table");
 	herd_changes_lock(true);
-	table = require_hash(PG_GETARG_OID(0));
+	table = require_hash(relid);
 	if (pg_strcasecmp(name, "none") == 0) {
 		id = herd_sql_int("SELECT citus_internal.next_colocation_id()");
 	} else {
@@ -289,6 +291,7 @@ PGDLLEXPORT Datum herd_update_colocation(PG_FUNCTION_ARGS)
 	sql = psprintf("SELECT citus_internal.set_colocation(%s, " INT64_FORMAT ")",
 		       quote_literal_cstr(herd_shape_name(table->relid, 0)), id);
 	herd_sql_exec("%s", sql);
+	herd_attach_check_colocation(relid);
 	herd_ddl_send(NULL, list_make1(sql));
 	PG_RETURN_VOID();
 }

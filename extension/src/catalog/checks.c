@@ -46,7 +46,6 @@ static void check_relation(Relation rel, HerdTableKind kind)
 		refuse(rel, "other tables inherit from it", "Use a partitioned table.");
 	if (OidIsValid(rel->rd_rel->reloftype))
 		refuse(rel, "typed tables are not supported", NULL);
-	herd_attach_check(relid);
 }
 
 static void check_key_column(Relation rel, AttrNumber keyattno)
@@ -158,6 +157,7 @@ void herd_table_check(Oid relid, AttrNumber keyattno, HerdTableKind kind, uint32
 	Relation rel = relation_open(relid, NoLock);
 
 	check_relation(rel, kind);
+	herd_attach_check(relid, kind, colocationid);
 	if (kind == HERD_TABLE_HASH) {
 		check_key_column(rel, keyattno);
 		check_unique(rel, keyattno);

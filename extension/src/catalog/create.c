@@ -5,6 +5,7 @@
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "attach/attach.h"
 #include "catalog/namespace.h"
 #include "catalog/nodes.h"
 #include "catalog/partition.h"
@@ -523,6 +524,7 @@ PGDLLEXPORT Datum herd_undistribute_table(PG_FUNCTION_ARGS)
 				       RelationGetRelationName(rel)),
 				errhint("Use cascade_via_foreign_keys => true, or drop the foreign "
 					"keys first.")));
+	herd_attach_check_undistribute(relid);
 	name = herd_shape_name(relid, 0);
 	columns = column_list(rel);
 	tree = herd_partition_tree_up(relid);

@@ -1,5 +1,6 @@
 #include "catalog/kept.h"
 
+#include "attach/attach.h"
 #include "ddl/local.h"
 #include "ddl/partition.h"
 #include "ddl/shape.h"
@@ -63,6 +64,9 @@ void herd_kept_take_away(HerdKept *kept)
 		herd_sql_exec("ALTER TABLE %s DROP CONSTRAINT %s", key[0],
 			      quote_identifier(key[1]));
 	}
+	kept->policies = herd_attach_policies_reading(oids);
+	foreach (lc, kept->policies)
+		herd_sql_exec("%s", ((char **)lfirst(lc))[0]);
 }
 
 void herd_kept_put_back(const HerdKept *kept)
@@ -75,5 +79,7 @@ void herd_kept_put_back(const HerdKept *kept)
 		herd_sql_exec("ALTER TABLE %s ADD CONSTRAINT %s %s", key[0],
 			      quote_identifier(key[1]), key[2]);
 	}
+	foreach (lc, kept->policies)
+		herd_sql_exec("%s", ((char **)lfirst(lc))[1]);
 	herd_ddl_send(NULL, kept->views);
 }

@@ -129,8 +129,11 @@ static bool references_any(Oid relid, List *tables)
 	List *rows = herd_sql_rows("SELECT confrelid::oid::text FROM pg_constraint WHERE "
 				   "contype = 'f' AND conparentid = 0 AND conrelid = %u AND "
 				   "confrelid <> %u UNION SELECT inhparent::text FROM pg_inherits "
-				   "WHERE inhrelid = %u",
-				   relid, relid, relid);
+				   "WHERE inhrelid = %u UNION SELECT refobjid::text FROM "
+				   "pg_depend d JOIN pg_policy p ON p.oid = d.objid WHERE "
+				   "classid = 'pg_policy'::regclass AND refclassid = "
+				   "'pg_class'::regclass AND polrelid = %u AND refobjid <> %u",
+				   relid, relid, relid, relid, relid);
 
 	foreach (lc, rows)
 		if (list_member_oid(tables, atooid(((char **)lfirst(lc))[0])))
@@ -138,7 +141,7 @@ static bool references_any(Oid relid, List *tables)
 	return false;
 }
 
-/* Distributed tables, each after those that its foreign keys point to. */
+/* Distributed tables, each after those that its foreign keys and policies use. */
 static List *tables_in_order(void)
 {
 	List *left = NIL, *out = NIL;

@@ -1,0 +1,327 @@
+/*
+ * Policies: those of a table are made anew for each of its shards. What they read is on every node
+ * (reference tables), or in the shard of a co-located table beside it.
+ */
+#include "attach/attach.h"
+
+#include "access/relation.h"
+#include "ddl/local.h"
+#include "ddl/shape.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "plan/leaves.h"
+#include "plan/part.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/ruleutils.h"
+
+static void refuse(Oid relid, const char *name, const char *why)
+{
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			errmsg("%s \"%s\" on distributed table \"%s\" is not supported", "policy",
+			       name, get_rel_name(relid)),
+			errdetail("%s", why),
+			errhint("Policies may read reference tables, and co-located tables by the "
+				"distribution column of both.")));
+}
+
+/*
+ * PostgreSQL prints the columns of an expression with a subquery, and whole rows, under the name of
+ * their table, so it is printed for the shard itself, which is on this node and has the same
+ * columns.
+ */
+static Oid shard_of(Oid relid, uint64 shardid)
+{
+	Oid shard;
+	Relation a, b;
+	bool alike;
+
+	shard = get_relname_relid(herd_shard_name(get_rel_name(relid), shardid),
+				  get_rel_namespace(relid));
+	if (!OidIsValid(shard))
+		elog(ERROR, "shard " UINT64_FORMAT " of table \"%s\" is not on this node", shardid,
+		     get_rel_name(relid));
+	a = relation_open(relid, NoLock);
+	b = relation_open(shard, AccessShareLock);
+	alike = RelationGetNumberOfAttributes(a) == RelationGetNumberOfAttributes(b);
+	relation_close(b, NoLock);
+	relation_close(a, NoLock);
+	if (!alike)
+		ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("policies with subqueries are not supported on distributed table "
+				"\"%s\"",
+				get_rel_name(relid)),
+			 errdetail("Columns were dropped before it was distributed."),
+			 errhint("Undistribute and distribute it again.")));
+	return shard;
+}
+
+static bool is_sharded(Oid relid)
+{
+	const HerdTable *table = herd_table_get(relid);
+
+	return table != NULL && table->kind != HERD_TABLE_REFERENCE;
+}
+
+static bool sharded_walker(Node *node, void *context)
+{
+	ListCell *lc;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, sharded_walker, context);
+	foreach (lc, ((Query *)node)->rtable) {
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind == RTE_RELATION && is_sharded(rte->relid))
+			return true;
+	}
+	return query_tree_walker((Query *)node, sharded_walker, context, 0);
+}
+
+/* True if each shard has all that the condition asks of other tables about its own rows. */
+static bool stays_in_shard(Oid relid, Node *condition)
+{
+	Query *query = makeNode(Query);
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	HerdLevel level = { .query = query };
+	HerdPart part;
+	List *facts;
+	ListCell *lc;
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = relid;
+	rte->relkind = get_rel_relkind(relid);
+	rte->rellockmode = AccessShareLock;
+	rte->eref = makeAlias(get_rel_name(relid), NIL);
+	ref->rtindex = 1;
+	query->commandType = CMD_SELECT;
+	query->rtable = list_make1(rte);
+	query->jointree = makeFromExpr(list_make1(ref), condition);
+	query->hasSubLinks = true;
+	facts = herd_facts_of_query(&level, NIL);
+	part = herd_part_from(&level, (Node *)query->jointree, facts);
+	foreach (lc, herd_part_bad_sublinks(&level, &part, facts, NULL))
+		if (sharded_walker(((HerdSublink *)lfirst(lc))->sublink->subselect, NULL))
+			return false;
+	return true;
+}
+
+static void check_condition(Oid relid, const char *name, Node *condition)
+{
+	const HerdTable *table = herd_table_get(relid);
+
+	if (table == NULL || table->kind != HERD_TABLE_HASH || !sharded_walker(condition, NULL))
+		return;
+	if (!stays_in_shard(relid, condition))
+		refuse(relid, name,
+		       "It reads rows of a distributed table that can be in other shards.");
+}
+
+/* Tables of the query become the shards beside this one. context: the index of it. */
+static bool to_shards_walker(Node *node, void *context)
+{
+	ListCell *lc;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, to_shards_walker, context);
+	foreach (lc, ((Query *)node)->rtable) {
+		RangeTblEntry *rte = lfirst(lc);
+		const HerdTable *table;
+
+		if (rte->rtekind != RTE_RELATION || !is_sharded(rte->relid))
+			continue;
+		table = herd_table_get(rte->relid);
+		rte->relid = shard_of(rte->relid, table->shards[*(int *)context].shardid);
+	}
+	return query_tree_walker((Query *)node, to_shards_walker, context, 0);
+}
+
+/* " USING (..)", or nothing. tree: as pg_policy has it, or NULL. */
+static char *condition(Oid relid, uint64 shardid, const char *name, const char *clause, char *tree,
+		       bool subquery)
+{
+	Node *node;
+	const HerdTable *table;
+	int index;
+
+	if (tree == NULL)
+		return "";
+	node = stringToNode(tree);
+	if (shardid && subquery) {
+		check_condition(relid, name, node);
+		if (!herd_shard_find(shardid, &table, &index))
+			elog(ERROR, "shard " UINT64_FORMAT " is not known", shardid);
+		relid = shard_of(relid, shardid);
+		to_shards_walker(node, &index);
+	}
+	return psprintf(" %s (%s)", clause,
+			deparse_expression(node, deparse_context_for(get_rel_name(relid), relid),
+					   false, false));
+}
+
+static char *policy(Oid relid, uint64 shardid, char **row)
+{
+	const char *command = "ALL";
+	bool subquery = row[4][0] == 't';
+
+	switch (row[1][0]) {
+	case 'r':
+		command = "SELECT";
+		break;
+	case 'a':
+		command = "INSERT";
+		break;
+	case 'w':
+		command = "UPDATE";
+		break;
+	case 'd':
+		command = "DELETE";
+		break;
+	default:
+		break;
+	}
+	return psprintf("CREATE POLICY %s ON %s AS %s FOR %s TO %s%s%s", row[0],
+			herd_shape_name(relid, shardid),
+			row[2][0] == 't' ? "PERMISSIVE" : "RESTRICTIVE", command, row[3],
+			condition(relid, shardid, row[0], "USING", row[5], subquery),
+			condition(relid, shardid, row[0], "WITH CHECK", row[6], subquery));
+}
+
+/*
+ * row: name, command, permissive, roles, has a subquery or a whole row, conditions. reads: those
+ * that read one of these tables ("1, 2"); NULL: all.
+ */
+static List *policy_rows(Oid relid, const char *reads)
+{
+	return herd_sql_rows(
+		"SELECT quote_ident(polname), polcmd, polpermissive, (SELECT string_agg(CASE WHEN "
+		"r = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(r)) END, ', ') FROM "
+		"unnest(polroles) r), concat(polqual, polwithcheck) ~ '\\{SUBLINK |:varattno "
+		"0 ', polqual, polwithcheck "
+		"FROM pg_policy WHERE polrelid = %u%s ORDER BY polname",
+		relid,
+		reads ? psprintf(" AND oid IN (SELECT objid FROM pg_depend WHERE classid = "
+				 "'pg_policy'::regclass AND refclassid = 'pg_class'::regclass AND "
+				 "refobjid <> %u AND refobjid IN (%s))",
+				 relid, reads)
+		      : "");
+}
+
+List *herd_attach_policies(Oid relid, uint64 shardid)
+{
+	Relation rel = relation_open(relid, AccessShareLock);
+	char *name = herd_shape_name(relid, shardid);
+	List *out = NIL;
+	ListCell *lc;
+
+	foreach (lc, policy_rows(relid, NULL)) {
+		char **row = lfirst(lc);
+
+		out = lappend(out, psprintf("DROP POLICY IF EXISTS %s ON %s", row[0], name));
+		out = lappend(out, policy(relid, shardid, row));
+	}
+	if (rel->rd_rel->relrowsecurity)
+		out = lappend(out, psprintf("ALTER TABLE %s ENABLE ROW LEVEL SECURITY", name));
+	if (rel->rd_rel->relforcerowsecurity)
+		out = lappend(out, psprintf("ALTER TABLE %s FORCE ROW LEVEL SECURITY", name));
+	relation_close(rel, AccessShareLock);
+	return out;
+}
+
+void herd_attach_check(Oid relid, HerdTableKind kind, uint32 colocationid)
+{
+	ListCell *lc;
+
+	foreach (lc, herd_sql_rows("SELECT DISTINCT polname, d.refobjid FROM pg_policy p JOIN "
+				   "pg_depend d ON d.classid = 'pg_policy'::regclass AND d.objid = "
+				   "p.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid "
+				   "<> %u WHERE polrelid = %u",
+				   relid, relid)) {
+		char **row = lfirst(lc);
+		const HerdTable *other = herd_table_get(atooid(row[1]));
+
+		if (other == NULL || (other->kind != HERD_TABLE_REFERENCE &&
+				      (other->kind != kind || colocationid == 0 ||
+				       other->colocationid != colocationid)))
+			refuse(relid, row[0],
+			       "It reads a table that is neither a reference table nor "
+			       "co-located.");
+	}
+	foreach (lc, herd_table_get(relid) ? policy_rows(relid, NULL) : NIL) {
+		char **row = lfirst(lc);
+
+		for (int i = 5; i < 7; i++)
+			if (row[i] != NULL)
+				check_condition(relid, row[0], stringToNode(row[i]));
+	}
+}
+
+/* Of Oid: tables with policies that read one of these ("1, 2"), but their own. */
+static List *readers_of(const char *oids)
+{
+	List *out = NIL;
+	ListCell *lc;
+
+	foreach (lc, herd_sql_rows("SELECT DISTINCT p.polrelid FROM pg_policy p JOIN pg_depend d "
+				   "ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND "
+				   "d.refclassid = 'pg_class'::regclass AND d.refobjid IN (%s) "
+				   "WHERE p.polrelid <> d.refobjid ORDER BY 1",
+				   oids))
+		out = lappend_oid(out, atooid(((char **)lfirst(lc))[0]));
+	return out;
+}
+
+List *herd_attach_policies_reading(const char *oids)
+{
+	int level = herd_shape_begin();
+	List *out = NIL;
+	ListCell *reader, *lc;
+
+	foreach (reader, readers_of(oids)) {
+		Oid relid = lfirst_oid(reader);
+
+		foreach (lc, policy_rows(relid, oids)) {
+			char **row = lfirst(lc), **both = palloc(2 * sizeof(char *));
+
+			both[0] =
+				psprintf("DROP POLICY %s ON %s", row[0], herd_shape_name(relid, 0));
+			both[1] = policy(relid, 0, row);
+			out = lappend(out, both);
+		}
+	}
+	herd_shape_end(level);
+	return out;
+}
+
+void herd_attach_check_undistribute(Oid relid)
+{
+	ListCell *lc;
+
+	foreach (lc, readers_of(psprintf("%u", relid)))
+		if (herd_table_get(lfirst_oid(lc)) != NULL)
+			ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot undistribute table \"%s\": policies of table "
+					"\"%s\" read it",
+					get_rel_name(relid), get_rel_name(lfirst_oid(lc))),
+				 errhint("Undistribute that table before, or drop the policies.")));
+}
+
+void herd_attach_check_colocation(Oid relid)
+{
+	ListCell *lc;
+
+	foreach (lc, lcons_oid(relid, readers_of(psprintf("%u", relid)))) {
+		const HerdTable *table = herd_table_get(lfirst_oid(lc));
+
+		if (table != NULL)
+			herd_attach_check(table->relid, table->kind, table->colocationid);
+	}
+}
