@@ -168,6 +168,21 @@ static void run_show(struct herd_client *c, const struct herd_show *show)
 	}
 }
 
+/* p is behind the first quote of a word, which becomes what is between it and the last one. */
+static char *unquote(char *p, char quote)
+{
+	char *to = p;
+
+	for (; *p && (*p != quote || p[1] == quote); p++) {
+		p += *p == quote; /* doubled it is one */
+		*to++ = *p;
+	}
+	if (*p)
+		p++;
+	*to = '\0';
+	return p;
+}
+
 /* Splits into words at blanks, '=' and ';'; quotes are taken off. text is changed. */
 static struct herd_command split(char *text)
 {
@@ -176,19 +191,17 @@ static struct herd_command split(char *text)
 	for (char *p = text; *p && cmd.n < 4;) {
 		while (isspace((unsigned char)*p) || *p == '=' || *p == ',')
 			p++;
-		if (*p == '\0' || *p == ';')
+		if (*p == '\0')
 			break;
 		if (*p == '\'' || *p == '"') {
-			char quote = *p++;
-
-			cmd.word[cmd.n++] = p;
-			while (*p && *p != quote)
-				p++;
-		} else {
-			cmd.word[cmd.n++] = p;
-			while (*p && !isspace((unsigned char)*p) && !strchr("=;", *p))
-				p++;
+			cmd.word[cmd.n++] = p + 1;
+			p = unquote(p + 1, *p);
+			continue;
 		}
+		if (*p != ';')
+			cmd.word[cmd.n++] = p;
+		while (*p && !isspace((unsigned char)*p) && !strchr("=;", *p))
+			p++;
 		if (*p == ';')
 			cmd.more = p[1 + strspn(p + 1, "; \t\r\n")] != '\0';
 		if (*p == ';') {
@@ -225,6 +238,12 @@ static void send_help(struct herd_client *c)
 	herd_wr_report(&b, 'N', "NOTICE", "00000", "Console usage", herd_show_help(), NULL);
 	herd_wr_complete(&b, "SHOW");
 	finish(c, &b);
+}
+
+/* Its last message is here, and behind it the end of the connection. */
+static bool says_goodbye(const struct herd_client *c)
+{
+	return c->conn.in.len > 0 && *c->conn.in.data == 'X';
 }
 
 static void run_command(struct herd_client *c, struct herd_command *cmd)
@@ -340,7 +359,8 @@ void herd_admin_run(struct herd_client *c)
 			if (got == -EAGAIN)
 				break;
 			if (got <= 0) {
-				herd_client_close(c, "client unexpected eof");
+				herd_client_close(c, says_goodbye(c) ? "client close request"
+								     : "client unexpected eof");
 				return;
 			}
 			c->conn.in.len += (size_t)got;
@@ -352,7 +372,7 @@ void herd_admin_run(struct herd_client *c)
 		if (rc == -EAGAIN)
 			return;
 		if (rc < 0 || h.len > MAX_COMMAND_BYTES / 2) {
-			herd_client_fail(c, "08P01", "bad packet header");
+			herd_client_bad_header(c, c->conn.in.data, c->conn.in.len);
 			return;
 		}
 		size_t total = HERD_MSG_HEAD_BYTES + (size_t)h.len;
@@ -468,9 +488,6 @@ void herd_admin_start(struct herd_client *c, bool full)
 	}
 	herd_wr_ready(&b, 'I');
 	herd_console_reply(c, &b);
-	if (herd_worker_settings(c->w)->log_connections)
-		herd_client_log(c, HERD_LOG_INFO, "login attempt: db=%s user=%s tls=%s", c->dbname,
-				c->user, c->conn.tls ? SSL_get_version(c->conn.tls) : "no");
 	herd_login_free(c->login);
 	c->login = NULL;
 	c->state = HERD_CLIENT_ADMIN;

@@ -175,10 +175,23 @@ static void cert_misfit(struct herd_client *c)
 	herd_client_fail(c, "28000", "certificate authentication failed");
 }
 
+/* Before it is known how it ends: who fails here is looked for in the log, too. */
+static void log_login(struct herd_client *c)
+{
+	char *tls = c->conn.tls ? herd_tls_text(c->conn.tls) : NULL;
+
+	if (herd_worker_settings(c->w)->log_connections)
+		herd_client_log(c, HERD_LOG_INFO,
+				"login attempt: db=%s user=%s tls=%s replication=%s", c->dbname,
+				c->user, tls ? tls : "no", herd_repl_word(c));
+	free(tls);
+}
+
 static void start_auth(struct herd_client *c)
 {
 	struct herd_login *l = c->login;
 
+	log_login(c);
 	switch (l->method) {
 	case HERD_AUTH_ANY:
 		herd_login_authentic(c);

@@ -380,8 +380,9 @@ static void let_go_of_server(struct herd_client *c)
 	}
 	/* A long statement for nobody: stop it, so that the backend goes away soon. */
 	herd_server_drop(c->w, s,
-			 c->repl ? "replication client was closed"
-				 : "client disconnect while server was not ready");
+			 c->repl      ? "replication client was closed"
+			 : c->cut_why ? c->cut_why
+				      : "client disconnect while server was not ready");
 	herd_pool_kick(c->w, c->pool);
 }
 
@@ -461,6 +462,16 @@ void herd_client_close(struct herd_client *c, const char *why)
 	herd_list_push_back(&w->gone, &c->node);
 }
 
+void herd_client_bad_header(struct herd_client *c, const void *data, size_t n)
+{
+	const uint8_t *p = data;
+	char hex[2 * 8 + 1] = "";
+
+	for (size_t i = 0; i < n && i < 8; i++)
+		snprintf(hex + 2 * i, 3, "%02x", p[i]);
+	herd_client_fail(c, "08P01", "bad packet header: '%s'", hex);
+}
+
 void herd_client_fail(struct herd_client *c, const char *sqlstate, const char *fmt, ...)
 {
 	struct herd_buf b = { 0 };
@@ -505,8 +516,10 @@ static bool read_login(struct herd_client *c)
 		if (got <= 0) {
 			/* Some send a cancel request and do not wait for its end. */
 			c->eof = c->state == HERD_CLIENT_STARTUP && c->conn.in.len > 0;
+			/* Not a word for who only looks whether anybody is here, as monitors do. */
 			if (!c->eof)
-				herd_client_close(c, "client unexpected eof");
+				herd_client_close(c, c->conn.in.len > 0 ? "client unexpected eof"
+									: NULL);
 			return c->eof;
 		}
 		herd_buf_add(&c->conn.in, c->w->scratch, (size_t)got);
@@ -712,12 +725,14 @@ static void check_active(struct herd_client *c, const struct herd_user *u)
 	int64_t xact = limit(u ? u->transaction_timeout : -1, set->transaction_timeout);
 
 	if (query > 0 && c->in_query && now - c->query_us > query)
-		herd_client_fail(c, "08P01", "query timeout");
+		c->cut_why = "query timeout";
 	else if (xact > 0 && c->in_xact && now - c->xact_us > xact)
-		herd_client_fail(c, "08P01", "transaction timeout");
+		c->cut_why = "transaction timeout";
 	else if (idle > 0 && c->server->ready && c->server->tx != 'I' &&
 		 now - c->server->request_us > idle)
-		herd_client_fail(c, "08P01", "idle transaction timeout");
+		c->cut_why = "idle transaction timeout";
+	if (c->cut_why)
+		herd_client_fail(c, "08P01", "%s", c->cut_why);
 	else if (set->pin_timeout > 0 && herd_session_pinned(c) && c->server->ready &&
 		 c->server->tx == 'I' && now - c->server->request_us > set->pin_timeout)
 		herd_client_fail(c, "08P01", "pin_timeout");

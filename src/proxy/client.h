@@ -68,7 +68,8 @@ struct herd_client {
 	bool strange_key; /* another program made it: all of its bits count */
 	bool counted;     /* in the numbers of clients of its database and user */
 	bool console_login;
-	bool direct_tls; /* TLS from the first byte on */
+	const char *cut_why; /* which timeout it ran into; NULL: none */
+	bool direct_tls;     /* TLS from the first byte on */
 
 	/* in the queue: guarded by the pool's lock */
 	struct herd_list wait_node;
@@ -113,6 +114,8 @@ void herd_client_sweep(struct herd_worker *w, bool all);
 /* Puts it on the run list. */
 void herd_client_wake(struct herd_client *c);
 /* FATAL with this text to the client, then closes. */
+/* What came is no message: n bytes from its start on. */
+void herd_client_bad_header(struct herd_client *c, const void *data, size_t n);
 void herd_client_fail(struct herd_client *c, const char *sqlstate, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Tells the log why it ends; for what closes with NULL. */

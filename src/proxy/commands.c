@@ -310,7 +310,10 @@ static int cmd_allow(struct herd_client *c, const char *db, bool disable, struct
 	int rc = db ? check_db(c->w, db, disable ? "disable" : "enable", err)
 		    : herd_err_set(err, -EINVAL, "a database is required");
 
-	return rc < 0 ? rc : flag_db(c->w, db, DISABLED, disable, err);
+	if (rc < 0)
+		return rc;
+	log_command(c->w, disable ? "DISABLE" : "ENABLE", db);
+	return flag_db(c->w, db, DISABLED, disable, err);
 }
 
 static int cmd_shutdown(struct herd_client *c, const struct herd_command *cmd, struct herd_err *err)
@@ -323,7 +326,11 @@ static int cmd_shutdown(struct herd_client *c, const struct herd_command *cmd, s
 		how = HERD_STOP_CLIENTS;
 	else if (cmd->n > 1)
 		return herd_err_set(err, -EINVAL, "invalid shutdown mode \"%s\"", cmd->word[1]);
-	herd_info(c->w->px->log, "SHUTDOWN command issued");
+	log_command(c->w,
+		    how == HERD_STOP_SERVERS   ? "SHUTDOWN WAIT_FOR_SERVERS"
+		    : how == HERD_STOP_CLIENTS ? "SHUTDOWN WAIT_FOR_CLIENTS"
+					       : "SHUTDOWN",
+		    NULL);
 	/* All that we have is another process's by now. */
 	if (how == HERD_STOP_NOW && c->console->handed_out && atomic_load(&c->w->px->suspended))
 		atomic_store(&c->w->px->given_away, true);
@@ -331,7 +338,7 @@ static int cmd_shutdown(struct herd_client *c, const struct herd_command *cmd, s
 	return 0;
 }
 
-static int cmd_set(struct herd_client *c, const struct herd_command *cmd, struct herd_err *err)
+static int cmd_set(struct herd_client *c, struct herd_command *cmd, struct herd_err *err)
 {
 	struct herd_px *px = c->w->px;
 	struct herd_pconf *config = NULL;
@@ -354,6 +361,7 @@ static int cmd_set(struct herd_client *c, const struct herd_command *cmd, struct
 	if (rc == 0)
 		rc = herd_live_replace(px, config, true, err);
 	pthread_mutex_unlock(&px->reload_lock);
+	snprintf(cmd->tag, sizeof(cmd->tag), "SET %s=%s", cmd->word[1], value);
 	return rc;
 }
 
@@ -420,7 +428,7 @@ static int cmd_kill(struct herd_client *c, const char *db, struct herd_err *err)
 	return rc < 0 ? rc : start_sweep(c->w, db, true, err);
 }
 
-int herd_command_run(struct herd_client *c, const struct herd_command *cmd, const char **tag,
+int herd_command_run(struct herd_client *c, struct herd_command *cmd, const char **tag,
 		     struct herd_err *err)
 {
 	static const char *const verbs[] = { "PAUSE",    "RESUME",    "RELOAD",     "SHUTDOWN",
@@ -450,7 +458,10 @@ int herd_command_run(struct herd_client *c, const struct herd_command *cmd, cons
 	case 3:
 		return cmd_shutdown(c, cmd, err);
 	case 4:
-		return cmd_set(c, cmd, err);
+		rc = cmd_set(c, cmd, err);
+		if (*cmd->tag)
+			*tag = cmd->tag;
+		return rc;
 	case 5:
 		return cmd_sweep(c, arg, err);
 	case 6:

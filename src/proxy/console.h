@@ -110,12 +110,13 @@ struct herd_command {
 	const char *word[4];
 	bool more;        /* something follows behind the semicolon */
 	const char *text; /* the whole statement */
+	char tag[512];    /* of its answer, where that is more than its verb */
 };
 /*
  * Runs it. 0: done, tag is set; 1: goes on, herd_admin_check asks herd_command_done; 2: goes on,
  * herd_console_answer comes; negative: err.
  */
-int herd_command_run(struct herd_client *c, const struct herd_command *cmd, const char **tag,
+int herd_command_run(struct herd_client *c, struct herd_command *cmd, const char **tag,
 		     struct herd_err *err);
 /* Ends the command of the console client with that id, if it is still there. error NULL: done. */
 void herd_console_answer(struct herd_worker *w, uint64_t client, const char *tag,

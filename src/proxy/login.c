@@ -224,11 +224,13 @@ void herd_login_startup(struct herd_client *c)
 		if (rc == -EAGAIN)
 			return;
 		if (rc < 0) {
-			herd_client_fail(c, "08P01",
-					 rc != -EPROTONOSUPPORT ? "bad packet header"
-					 : c->conn.in.data[5] == OLD_PROTOCOL
-						 ? "old V2 protocol not supported"
-						 : "unsupported frontend protocol");
+			if (rc != -EPROTONOSUPPORT)
+				herd_client_bad_header(c, c->conn.in.data, c->conn.in.len);
+			else
+				herd_client_fail(c, "08P01",
+						 c->conn.in.data[5] == OLD_PROTOCOL
+							 ? "old V2 protocol not supported"
+							 : "unsupported frontend protocol");
 			return;
 		}
 		switch (s.kind) {
@@ -390,17 +392,6 @@ static void greet(struct herd_client *c, struct herd_buf *b)
 		herd_vars_fill(&c->vars, &p->defaults, &c->w->px->vars);
 }
 
-static void log_login(struct herd_client *c)
-{
-	char *tls = c->conn.tls ? herd_tls_text(c->conn.tls) : NULL;
-
-	if (herd_worker_settings(c->w)->log_connections)
-		herd_client_log(c, HERD_LOG_INFO,
-				"login attempt: db=%s user=%s tls=%s replication=%s", c->dbname,
-				c->user, tls ? tls : "no", herd_repl_word(c));
-	free(tls);
-}
-
 void herd_login_finish(struct herd_client *c)
 {
 	struct herd_buf b = { 0 };
@@ -432,7 +423,6 @@ void herd_login_finish(struct herd_client *c)
 		return;
 	}
 	herd_buf_free(&b);
-	log_login(c);
 	herd_login_free(c->login);
 	c->login = NULL;
 	c->state = c->repl ? HERD_CLIENT_ACTIVE : HERD_CLIENT_IDLE;

@@ -642,10 +642,10 @@ static const char *unfit(const struct herd_worker *w, struct herd_pool *p, struc
 
 	if (!conf)
 		return "database configuration changed";
+	if (atomic_load(&p->px->paused_all) || atomic_load(&p->db->paused))
+		return "pause mode";
 	if (atomic_load(&s->close_needed))
 		return "close_needed";
-	if (atomic_load(&p->px->paused_all) || atomic_load(&p->db->paused))
-		return "pause mode set";
 	if (expired(w, s, conf))
 		return "server lifetime over";
 	/* Asked once per server and snapshot: a release must not meet a lock of all threads. */
@@ -954,7 +954,9 @@ struct herd_pool_counts herd_pool_count(struct herd_pool *p, int64_t now_us, int
 
 void herd_pool_drain(struct herd_worker *w, struct herd_pool *p)
 {
-	while (drop_idle(w, p, false, "close_needed"))
+	bool paused = atomic_load(&p->px->paused_all) || atomic_load(&p->db->paused);
+
+	while (drop_idle(w, p, false, paused ? "pause mode" : "close_needed"))
 		;
 }
 

@@ -49,7 +49,7 @@ struct main_state {
 	struct herd_signal *signals[6];
 	struct herd_metrics *metrics;
 	int64_t period_us;
-	bool doors_closed;
+	bool doors_closed, ending;
 };
 
 static const char usage_text[] =
@@ -199,6 +199,17 @@ static int check_daemon(const struct options *o, const struct herd_settings *s,
 	return 0;
 }
 
+static void tell_door(struct herd_px *px, const struct herd_door *d)
+{
+	const char *what = d->listener ? d->listener : "", *word = d->listener ? " for " : "";
+
+	if (d->path)
+		herd_info(px->log, "listening on unix:%s%s%s", d->path, word, what);
+	else
+		herd_info(px->log, "listening on %s:%d%s%s", d->addr.host, d->addr.port, word,
+			  what);
+}
+
 static void raise_nofile(struct herd_px *px, const struct herd_settings *s)
 {
 	struct rlimit lim;
@@ -273,7 +284,8 @@ static void on_signal(void *arg, int signo)
 	case SIGINT:
 		if (stop_at_once(px, "SIGINT"))
 			break;
-		herd_info(px->log, "got SIGINT, shutting down, waiting for all servers to be free");
+		herd_info(px->log, "got SIGINT, shutting down, waiting for all servers connections "
+				   "to be released");
 		herd_proxy_stop(px, HERD_STOP_SERVERS);
 		break;
 	case SIGQUIT:
@@ -319,8 +331,13 @@ static void look_at_stop(struct main_state *m)
 		herd_pools_each(px, count_busy, &busy);
 	else if (how == HERD_STOP_CLIENTS)
 		busy = atomic_load(&px->nclients);
-	if (busy == 0)
-		herd_loop_stop(m->loop);
+	if (busy > 0)
+		return;
+	if (how != HERD_STOP_NOW && !m->ending)
+		herd_info(px->log, "%s connections dropped, exiting",
+			  how == HERD_STOP_SERVERS ? "server" : "client");
+	m->ending = true;
+	herd_loop_stop(m->loop);
 }
 
 static void on_stop_fd(void *arg, int events)
@@ -515,9 +532,13 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 	if (rc == 0 && o->daemon && daemon(1, 0) < 0)
 		rc = herd_err_set(err, -errno, "could not go to the background: %s",
 				  strerror(errno));
+	/* Who finds the pidfile may send a signal. */
+	if (rc == 0)
+		rc = set_up_loop(&m, err);
 	if (rc == 0)
 		rc = write_pidfile(c->s.pidfile, herd_takeover_pid(px), err);
 	if (rc < 0) {
+		tear_down_loop(&m);
 		herd_takeover_stop(px);
 		herd_doors_close(px);
 		free(pidfile);
@@ -526,13 +547,8 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 	herd_admin_apply_log(px);
 	raise_nofile(px, &c->s);
 	for (int i = 0; i < px->ndoors; i++)
-		herd_info(px->log, "listening on %s:%d%s%s",
-			  px->doors[i].path ? px->doors[i].path : px->doors[i].addr.host,
-			  px->doors[i].addr.port, px->doors[i].listener ? " for " : "",
-			  px->doors[i].listener ? px->doors[i].listener : "");
-	rc = set_up_loop(&m, err);
-	if (rc == 0)
-		rc = herd_dns_start(px->dns, m.loop, c->s.resolv_conf, err);
+		tell_door(px, &px->doors[i]);
+	rc = herd_dns_start(px->dns, m.loop, c->s.resolv_conf, err);
 	if (rc == 0)
 		rc = herd_workers_start(
 			px, c->s.worker_threads > 0 ? c->s.worker_threads : default_workers(), err);

@@ -700,9 +700,9 @@ static enum fate one_message(struct up *u)
 	case 'f':
 		break;
 	default:
-		herd_client_log(c, HERD_LOG_WARNING, "unknown packet type from client: %d",
-				u->h.type);
-		herd_client_fail(c, "08P01", "unknown packet from client");
+		herd_client_log(c, HERD_LOG_ERROR, "unknown pkt from client: %u/0x%x",
+				(uint8_t)u->h.type, (uint8_t)u->h.type);
+		herd_client_fail(c, "08P01", "unknown pkt");
 		return CLOSED;
 	}
 	if ((int64_t)total_of(u) > herd_worker_settings(c->w)->max_packet_size) {
@@ -764,7 +764,7 @@ static size_t process(struct herd_client *c, const char *data, size_t n, bool *c
 		if (rc == -EAGAIN)
 			break;
 		if (rc < 0) {
-			herd_client_fail(c, "08P01", "bad packet header");
+			herd_client_bad_header(c, u.p, u.avail);
 			*closed = true;
 			return used;
 		}

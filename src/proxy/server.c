@@ -525,13 +525,10 @@ static void next_step(struct herd_worker *w, struct herd_server *s)
 
 static void logged_in(struct herd_worker *w, struct herd_server *s)
 {
-	char *tls = s->conn.tls ? herd_tls_text(s->conn.tls) : NULL;
-
 	s->login_done = true;
 	s->connected_us = w->now_us;
-	herd_server_log(w, s, HERD_LOG_INFO, "new connection to server (from %s:%d)%s%s",
-			s->local.host, s->local.port, tls ? ", tls=" : "", tls ? tls : "");
-	free(tls);
+	herd_server_log(w, s, HERD_LOG_INFO, "new connection to server (from %s:%d)", s->local.host,
+			s->local.port);
 	if (!s->client)
 		herd_pool_greeting(w, s);
 	next_step(w, s);
@@ -854,10 +851,15 @@ static void handshake(struct herd_worker *w, struct herd_server *s)
 	struct herd_err err = HERD_ERR_INIT;
 	int rc = herd_conn_handshake(&s->conn, &err);
 
-	if (rc == 1)
+	if (rc == 1) {
+		char *tls = herd_tls_text(s->conn.tls);
+
+		herd_server_log(w, s, HERD_LOG_INFO, "SSL established: %s", tls ? tls : "");
+		free(tls);
 		start_login(w, s);
-	else if (rc < 0)
+	} else if (rc < 0) {
 		fail(w, s, "08006", herd_err_text(&err));
+	}
 	herd_err_clear(&err);
 }
 

@@ -146,6 +146,37 @@ static void user_row(struct herd_worker *w, struct herd_result *r, const char *n
 	herd_row_end(&row);
 }
 
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* px->pools_lock is held. The names of all users, each once, in order; NULL: out of memory. */
+static const char **user_names(struct herd_worker *w, size_t *n)
+{
+	const struct herd_map *listed = w->live->config->users;
+	const char **names =
+		calloc(herd_map_size(listed) + herd_map_size(w->px->users) + 1, sizeof(*names));
+	size_t pos = 0;
+	const char *name;
+	void *value;
+
+	*n = 0;
+	while (names && herd_map_next(listed, &pos, &name, &value))
+		names[(*n)++] = name;
+	pos = 0;
+	while (names && herd_map_next(w->px->users, &pos, &name, &value)) {
+		if (!herd_map_get(listed, name) && strcmp(name, "pgbouncer") != 0)
+			names[(*n)++] = name;
+	}
+	/* Who the console's databases belong to. */
+	if (names && !herd_map_get(listed, "pgbouncer"))
+		names[(*n)++] = "pgbouncer";
+	if (names)
+		qsort(names, *n, sizeof(*names), by_name);
+	return names;
+}
+
 static void show_users(struct herd_worker *w, struct herd_result *r)
 {
 	/* Known from auth_query or forced by a database. */
@@ -154,19 +185,18 @@ static void show_users(struct herd_worker *w, struct herd_result *r)
 						   .pool_mode = HERD_MODE_UNSET,
 						   .max_user_connections = -1,
 						   .max_user_client_connections = -1 };
-	size_t pos = 0;
-	const char *name;
-	void *value;
+	size_t n;
 
 	pthread_mutex_lock(&w->px->pools_lock);
-	while (herd_map_next(w->live->config->users, &pos, &name, &value))
-		user_row(w, r, name, value, herd_map_get(w->px->users, name));
-	pos = 0;
-	while (herd_map_next(w->px->users, &pos, &name, &value)) {
-		if (!herd_pconf_user(w->live->config, name))
-			user_row(w, r, name, &unlisted, value);
+	const char **names = user_names(w, &n);
+
+	for (size_t i = 0; names && i < n; i++) {
+		const struct herd_user *u = herd_pconf_user(w->live->config, names[i]);
+
+		user_row(w, r, names[i], u ? u : &unlisted, herd_map_get(w->px->users, names[i]));
 	}
 	pthread_mutex_unlock(&w->px->pools_lock);
+	free(names);
 }
 
 static void show_config(struct herd_worker *w, struct herd_result *r)

@@ -73,8 +73,9 @@ static void show_lists(struct herd_worker *w, struct herd_result *r)
 		     { "free_clients", 0 },
 		     { "used_clients", dbs.clients },
 		     { "login_clients", all > dbs.clients ? all - dbs.clients : 0 },
-		     { "free_servers", sum.idle },
-		     { "used_servers", sum.used },
+		     /* As PgBouncer means it: memory that waits for the next one. */
+		     { "free_servers", 0 },
+		     { "used_servers", sum.idle + sum.used },
 		     { "dns_names", (int64_t)dns.names },
 		     { "dns_zones", (int64_t)dns.zones },
 		     { "dns_queries", (int64_t)dns.queries },

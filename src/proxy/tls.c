@@ -346,7 +346,11 @@ void herd_tls_binding(SSL *ssl, bool ours, struct herd_scram_binding *ret)
 
 char *herd_tls_text(SSL *ssl)
 {
-	return herd_str_printf("%s/%s", SSL_get_version(ssl), SSL_get_cipher_name(ssl));
+	int nid = SSL_get_negotiated_group(ssl);
+	const char *group = nid != NID_undef ? OBJ_nid2sn(nid) : NULL;
+
+	return herd_str_printf("%s/%s%s%s", SSL_get_version(ssl), SSL_get_cipher_name(ssl),
+			       group ? "/ECDH=" : "", group ? group : "");
 }
 
 bool herd_tls_speaks_postgresql(SSL *ssl)
