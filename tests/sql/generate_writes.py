@@ -254,7 +254,7 @@ class Writer(Forms):
         """A statement that fails."""
         return Node(self.pick("insert into b select * from b", "update a set k = null where x = 1", "insert into p values (null, 1)",
                               "select 1 / (k - k) from a", "update e set x = k / (x - x)", "insert into r values (1, 'twice')",
-                              "delete from a where s::int > 0", "insert into c (ck, k) select s, 1 from a", "select nothing from a",
+                              "delete from a where s::int > 0", "select nothing from a",
                               "with w as (update a set x = 1 returning *) insert into r select k, s from w"))
 
     def cursor(self):
@@ -264,7 +264,7 @@ class Writer(Forms):
     def current(self):
         """Rows of a, ordered, and what is done to the row of a cursor."""
         t = Item("t", dict(TABLES["a"]), "a")
-        return Node("select * from a t", Optional(" where ", self.condition([t], 1)), " order by k, n for update; ", self.pick(
+        return Node("select * from a t", Optional(" where ", self.comparison([t], 0, ())), " order by k, n for update; ", self.pick(
             "update a set n = n + 0.5, s = 'new' where current of c", "delete from a where current of c"))
 
     def transaction(self):

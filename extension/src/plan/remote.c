@@ -32,6 +32,7 @@
 #include "plan/rights.h"
 #include "stats/queries.h"
 #include "stats/tenants.h"
+#include "txn/ahead.h"
 #include "txn/internal.h"
 
 typedef struct RemoteState {
@@ -48,6 +49,7 @@ typedef struct RemoteState {
 	bool listed;
 	ParamListInfo params;
 	bool started;
+	bool rescanned;
 	bool done;
 	uint64 processed;
 	bool has_row; /* a child gives a row of values for the evals */
@@ -664,12 +666,15 @@ static bool exec_param_walker(Node *node, void *context)
 static void settle(RemoteState *state)
 {
 	ResourceOwner owner = CurrentResourceOwner;
+	bool repeated = state->rescanned || exec_param_walker((Node *)state->remote->evals, NULL);
 
+	if (repeated && herd_ahead_read(state->css.ss.ps.state))
+		return;
 	if (state->done)
 		return;
 	if (!state->started) {
 		/* its parameters are not known before the plan gets there */
-		if (exec_param_walker((Node *)state->remote->evals, NULL))
+		if (repeated)
 			return;
 		CurrentResourceOwner = TopTransactionResourceOwner;
 		remote_start(state);
@@ -751,6 +756,7 @@ static void remote_rescan(CustomScanState *node)
 
 	if (state->remote->writes != NIL && state->started)
 		elog(ERROR, "a write to shards cannot be run twice");
+	state->rescanned = true;
 	remote_stop(state);
 	ExecScanReScan(&node->ss);
 }

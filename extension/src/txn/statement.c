@@ -14,6 +14,7 @@
 #include "plan/generic.h"
 #include "tcop/pquery.h"
 #include "tcop/utility.h"
+#include "txn/ahead.h"
 #include "txn/internal.h"
 #include "utils/portal.h"
 
@@ -30,6 +31,7 @@ extern bool pq_buffer_has_data(void);
 static ExecutorStart_hook_type prev_start;
 static ExecutorRun_hook_type prev_run;
 static ExecutorFinish_hook_type prev_finish;
+static ExecutorEnd_hook_type prev_end;
 static ProcessUtility_hook_type prev_utility;
 
 /* How many executors and utility commands are on the stack. */
@@ -91,6 +93,9 @@ static void executor_start(QueryDesc *query, int eflags)
 	PG_END_TRY();
 	if (part)
 		herd_moment_started(query, cid);
+	/* rows that a lone scan has not given yet can be kept by itself */
+	if (query->operation == CMD_SELECT && !is_lone_plan(query->plannedstmt))
+		herd_ahead_opened(query);
 }
 
 #if PG_VERSION_NUM >= 180000
@@ -104,19 +109,23 @@ static void executor_start(QueryDesc *query, int eflags)
 static void executor_run(RUN_PARAMS)
 {
 	EState *outer = running;
+	HerdAhead *open = herd_ahead_enter(query);
 	HerdMoment outer_moment = herd_moment_enter();
 
 	enter(query->plannedstmt);
 	running = query->estate;
 	PG_TRY();
 	{
-		if (prev_run)
+		if (herd_ahead_give(open, direction, count))
+			;
+		else if (prev_run)
 			prev_run(RUN_ARGS);
 		else
 			standard_ExecutorRun(RUN_ARGS);
 	}
 	PG_FINALLY();
 	{
+		herd_ahead_leave(open);
 		herd_moment_leave(outer_moment);
 		running = outer;
 		depth--;
@@ -143,6 +152,15 @@ static void executor_finish(QueryDesc *query)
 		depth--;
 	}
 	PG_END_TRY();
+}
+
+static void executor_end(QueryDesc *query)
+{
+	herd_ahead_ended(query);
+	if (prev_end)
+		prev_end(query);
+	else
+		standard_ExecutorEnd(query);
 }
 
 #define UTILITY_PARAMS                                                                             \
@@ -282,6 +300,8 @@ void herd_txn_statement_init(void)
 	ExecutorRun_hook = executor_run;
 	prev_finish = ExecutorFinish_hook;
 	ExecutorFinish_hook = executor_finish;
+	prev_end = ExecutorEnd_hook;
+	ExecutorEnd_hook = executor_end;
 	prev_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
 }

@@ -1,4 +1,4 @@
-"""WHERE CURRENT OF, with cursors of SQL and of PL/pgSQL."""
+"""WHERE CURRENT OF, with cursors of SQL and of PL/pgSQL; what is written while a cursor is open."""
 import threading
 
 import psycopg
@@ -289,3 +289,27 @@ def test_waits_for_another(herd):
             one.execute("rollback")
             two.execute("update a set s = 's11' where x = 11")
     assert results[0] == results[1] == [("theirs and ours",)]
+
+
+READ_AGAIN = ["select t.y, count(*), (select max(x) from a where k < t.y) from b t group by t.y order by 1",
+              "select k, x, (select max(y) from b where b.y < a.k + a.x % 5) from a order by k, x",
+              "select a.k, q.* from a, lateral (select v.k, v.x from v where v.x = a.x order by 1 limit 2) q order by 1, 2",
+              "select k, (select count(*) from a) from b order by k, y"]
+MEANWHILE = ["delete from a", "update b set y = y + 100", "delete from v"]
+
+
+@pytest.mark.parametrize("kind", ["cursor", "scroll cursor", "cursor with hold"])
+@pytest.mark.parametrize("query", READ_AGAIN)
+def test_scans_that_run_again_see_nothing_newer(con, kind, query):
+    for write in MEANWHILE:
+        back = ["fetch backward 2 from c", "fetch all from c", "fetch absolute 4 from c", "fetch backward all from c",
+                "fetch first from c"] if kind.startswith("scroll") else []
+        both(con, ["declare c %s for %s" % (kind, query), "fetch 3 from c", write, "fetch 2 from c", "delete from o"] +
+             back + ["fetch all from c", "close c"])
+
+
+def test_loops_that_write(con):
+    both(con, ["create temp table seen (a int, b int) on commit drop",
+               "do $$ declare r record; begin for r in select k, x, (select max(y) from b where b.y < a.k + 5) m from a "
+               "order by k, x loop update b set t = 'u' where k = r.k; delete from b where y = r.m; "
+               "insert into seen values (r.k, r.m); end loop; end $$", "select * from seen order by 1, 2"])
