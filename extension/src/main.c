@@ -1,5 +1,6 @@
 #include "postgres.h"
 
+#include "attach/farkey_later.h"
 #include "catalog/metadata.h"
 #include "conn/admission.h"
 #include "conn/adopt.h"
@@ -79,6 +80,7 @@ void _PG_init(void)
 	herd_adopt_init();
 	herd_moment_init();
 	herd_clock_init();
+	herd_far_key_init();
 	herd_rights_init();
 	herd_shared_init();
 	MarkGUCPrefixReserved("citus");

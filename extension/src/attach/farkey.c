@@ -83,8 +83,6 @@ const char *herd_far_key_refusal(HeapTuple constraint)
 	if (is_partitioned(con->conrelid) || is_partitioned(con->confrelid))
 		return "A partitioned table can have no foreign key between rows of different "
 		       "nodes.";
-	if (con->condeferrable)
-		return "A foreign key between rows of different nodes cannot be deferrable.";
 #if PG_VERSION_NUM >= 180000
 	if (con->conperiod)
 		return "A foreign key between rows of different nodes cannot have a PERIOD.";

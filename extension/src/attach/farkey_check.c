@@ -7,6 +7,8 @@
  */
 #include "attach/farkey.h"
 
+#include "attach/farkey_later.h"
+
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
@@ -40,6 +42,7 @@ typedef struct Key {
 	AttrNumber holds[INDEX_MAX_KEYS], refers[INDEX_MAX_KEYS];
 	Oid equal[INDEX_MAX_KEYS]; /* referred to = that has it */
 	Oid same[INDEX_MAX_KEYS];  /* referred to = referred to */
+	Oid own[INDEX_MAX_KEYS];   /* that has it = that has it */
 	int nset;
 	AttrNumber set[INDEX_MAX_KEYS];
 } Key;
@@ -61,15 +64,13 @@ typedef struct Values {
 
 static void open_key(Key *key, Oid constraintid)
 {
-	Oid ff[INDEX_MAX_KEYS];
-
 	memset(key, 0, sizeof(*key));
 	key->tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraintid));
 	if (!HeapTupleIsValid(key->tuple))
 		elog(ERROR, "cache lookup failed for constraint %u", constraintid);
 	key->con = (Form_pg_constraint)GETSTRUCT(key->tuple);
 	DeconstructFkConstraintRow(key->tuple, &key->n, key->holds, key->refers, key->equal,
-				   key->same, ff, &key->nset, key->set);
+				   key->same, key->own, &key->nset, key->set);
 	key->holder = table_open(key->con->conrelid, RowShareLock);
 	key->target = table_open(key->con->confrelid, RowShareLock);
 }
@@ -370,9 +371,10 @@ static int first_row(const Values *v, Relation rel, const char *condition)
 
 /* -- new rows that refer ----------------------------------------------------------------------- */
 
-static void check_values(const Key *key, Values *v)
+static void look_for_values(const Key *key, Values *v, bool later)
 {
 	const char *target = table_name(key->target);
+	char *absent;
 	int row;
 
 	drop_repeated(v);
@@ -382,11 +384,27 @@ static void check_values(const Key *key, Values *v)
 			 have_values(v, key->target, "p", key->refers, key->equal, false)),
 		v, v->n > 1, key->target, false) >= (uint64)v->n)
 		return;
-	row = first_row(
-		v, key->target,
-		psprintf("NOT EXISTS (SELECT 1 FROM %s p WHERE %s)", target,
-			 equals(key->target, "p", key->refers, key->equal, false, key->n, "u.k")));
-	missing(key, v, Max(row, 0));
+	absent = psprintf("NOT EXISTS (SELECT 1 FROM %s p WHERE %s)", target,
+			  equals(key->target, "p", key->refers, key->equal, false, key->n, "u.k"));
+	/* after some time the rows that referred may be gone, or refer to others */
+	if (later)
+		absent = psprintf(
+			"%s AND EXISTS (SELECT 1 FROM %s f WHERE %s)", absent,
+			table_name(key->holder),
+			equals(key->holder, "f", key->holds, key->own, false, key->n, "u.k"));
+	row = first_row(v, key->target, absent);
+	if (row >= 0 || !later)
+		missing(key, v, Max(row, 0));
+}
+
+static void check_values(const Key *key, Values *v)
+{
+	look_for_values(key, v, false);
+}
+
+static void check_values_later(const Key *key, Values *v)
+{
+	look_for_values(key, v, true);
 }
 
 typedef void (*PieceWork)(const Key *key, Values *v);
@@ -457,6 +475,30 @@ static const TriggerData *trigger_data(FunctionCallInfo fcinfo)
 	return (TriggerData *)fcinfo->context;
 }
 
+/* -- what is looked at later ------------------------------------------------------------------- */
+
+static bool waits(const Key *key)
+{
+	return key->con->condeferrable && herd_far_key_waits(key->con->oid, key->con->condeferred);
+}
+
+static void keep_values(const Key *key, Values *v, bool refers)
+{
+	drop_repeated(v);
+	if (v->n > 0)
+		herd_far_key_keep(key->con->oid, refers, v->n, v->columns, v->data, v->types);
+}
+
+static void keep_values_that_refer(const Key *key, Values *v)
+{
+	keep_values(key, v, true);
+}
+
+static void keep_values_referred_to(const Key *key, Values *v)
+{
+	keep_values(key, v, false);
+}
+
 PGDLLEXPORT Datum herd_far_key_check(PG_FUNCTION_ARGS)
 {
 	const TriggerData *data = trigger_data(fcinfo);
@@ -466,7 +508,7 @@ PGDLLEXPORT Datum herd_far_key_check(PG_FUNCTION_ARGS)
 	SPI_connect();
 	open_key(&key, data->tg_trigger->tgconstraint);
 	open_values(&v, key.holder, key.holds, key.n, key.n);
-	go_through(&key, &v, data, true, check_values);
+	go_through(&key, &v, data, true, waits(&key) ? keep_values_that_refer : check_values);
 	close_values(&v);
 	close_key(&key);
 	SPI_finish();
@@ -604,12 +646,34 @@ PGDLLEXPORT Datum herd_far_key_act(PG_FUNCTION_ARGS)
 	SPI_connect();
 	open_key(&key, data->tg_trigger->tgconstraint);
 	work = work_of(&key, TRIGGER_FIRED_BY_DELETE(data->tg_event));
+	if (work == no_action && waits(&key))
+		work = keep_values_referred_to;
 	open_values(&v, key.target, key.refers, key.n, work == follow ? 2 * key.n : key.n);
 	go_through(&key, &v, data, false, work);
 	close_values(&v);
 	close_key(&key);
 	SPI_finish();
 	return PointerGetDatum(NULL);
+}
+
+void herd_far_key_look(Oid constraintid, bool refers, int n, const Datum *data)
+{
+	Key key;
+	Values v;
+
+	SPI_connect();
+	open_key(&key, constraintid);
+	open_values(&v, refers ? key.holder : key.target, refers ? key.holds : key.refers, key.n,
+		    key.n);
+	memcpy(v.data, data, n * key.n * sizeof(Datum));
+	v.n = n;
+	if (refers)
+		check_values_later(&key, &v);
+	else
+		no_action(&key, &v);
+	close_values(&v);
+	close_key(&key);
+	SPI_finish();
 }
 
 /* -- rows that are there already --------------------------------------------------------------- */

@@ -1,5 +1,7 @@
 #include "conn/settings.h"
 
+#include "attach/farkey_later.h"
+
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
@@ -427,6 +429,7 @@ static void check_constraints_now(void)
 /* Of single constraints shards have others, under names of their own. */
 static void saw_constraints(const ConstraintsSetStmt *stmt)
 {
+	herd_far_key_set(stmt);
 	if (stmt->constraints != NIL)
 		return;
 	note_local(NULL, stmt->deferred ? "SET CONSTRAINTS ALL DEFERRED"

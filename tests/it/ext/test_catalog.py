@@ -116,8 +116,6 @@ def test_reference_table_and_foreign_keys(herd, schema):
      "is generated"),
     ("a int", "create_distributed_table('t', 'a', shard_count => 0)", "between 1 and 64000"),
     ("a int, p int references other", "create_distributed_table('t', 'a')", "local table"),
-    ("a int primary key, p int references t deferrable", "create_distributed_table('t', 'a')",
-     "cannot be deferrable"),
 ])
 def test_what_cannot_be_distributed(herd, schema, ddl, call, words):
     refused(herd, 0, "set search_path = %s; create table other (x int primary key); "
