@@ -28,10 +28,11 @@
 #include "deparse/deparse.h"
 #include "deparse/from.h"
 #include "deparse/names.h"
+#include "deparse/rowid.h"
 #include "move/move.h"
 #include "plan/rights.h"
 
-/* Its third argument is the number of the shard, as in HERD_READ_RESULT. */
+/* Their third argument is the number of the shard, as in HERD_READ_RESULT. */
 #define SAMPLE_SEED "sample_seed"
 
 typedef struct ExtractContext {
@@ -110,7 +111,7 @@ int herd_eval_add(List **evals, Expr *expr)
  * A parameter of the text, under a cast that tells the other node its type: types have other OIDs
  * there, and an untyped parameter could be resolved otherwise than it was here.
  */
-static Node *make_text_param(List **evals, Expr *expr)
+Node *herd_eval_param(List **evals, Expr *expr)
 {
 	Param *param = makeNode(Param);
 	RelabelType *cast = makeNode(RelabelType);
@@ -190,11 +191,11 @@ static Node *extract_mutator(Node *node, void *context)
 
 		if (param->paramkind == PARAM_EXTERN ||
 		    (cxt->execparams && param->paramkind == PARAM_EXEC))
-			return make_text_param(cxt->evals, (Expr *)param);
+			return herd_eval_param(cxt->evals, (Expr *)param);
 		return node;
 	}
 	if (IsA(node, Var) && ((Var *)node)->varno == OUTER_VAR)
-		return make_text_param(cxt->evals, (Expr *)node);
+		return herd_eval_param(cxt->evals, (Expr *)node);
 	/* an expression, as far as exprType knows it */
 	switch (nodeTag(node)) {
 	case T_FuncExpr:
@@ -221,7 +222,7 @@ static Node *extract_mutator(Node *node, void *context)
 		if (contain_mutable_functions(node) && herd_expr_is_constant(node) &&
 		    (cxt->volatiles || !contain_volatile_functions(node)) &&
 		    type_can_travel(exprType(node)))
-			return make_text_param(cxt->evals, (Expr *)node);
+			return herd_eval_param(cxt->evals, (Expr *)node);
 		break;
 	default:
 		break;
@@ -243,8 +244,7 @@ Node *herd_evals_extract_expr(Node *expr, List **evals)
 	return extract_mutator(expr, &cxt);
 }
 
-/* value for a real row of the relation: a null one, of an outer join, has no ctid. */
-static Node *unless_null_row(Var *var, Expr *value)
+Node *herd_unless_null_row(Var *var, Expr *value)
 {
 	CaseExpr *expr = makeNode(CaseExpr);
 	CaseWhen *when = makeNode(CaseWhen);
@@ -291,43 +291,10 @@ static Node *expand_row(Var *var, Oid relid, bool real)
 	row->row_format = COERCE_EXPLICIT_CAST;
 	row->location = -1;
 	table_close(rel, NoLock);
-	return real ? unless_null_row(var, (Expr *)row) : (Node *)row;
+	return real ? herd_unless_null_row(var, (Expr *)row) : (Node *)row;
 }
 
-/* Rows of a partitioned table are in its partitions: the node of the shard knows in which. */
-static Node *partition_name(Var *var, Oid relid, Oid type)
-{
-	Oid types[1] = { OIDOID };
-
-	if (type != REGCLASSOID)
-		ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("tableoid of partitioned distributed table \"%s\" is not supported",
-				get_rel_name(relid)),
-			 errdetail("Its partitions have other OIDs on other nodes."),
-			 errhint("Use tableoid::regclass.")));
-	return (Node *)makeFuncExpr(LookupFuncName(list_make2(makeString("citus_internal"),
-							      makeString("table_of_shard")),
-						   1, types, false),
-				    REGCLASSOID, list_make1(var), InvalidOid, InvalidOid,
-				    COERCE_EXPLICIT_CALL);
-}
-
-/* The table, not its shard; as regclass its name, since other nodes have another OID for it. */
-static Node *table_oid(Var *var, Oid relid, Oid type)
-{
-	Expr *value = (Expr *)makeConst(type, -1, InvalidOid, sizeof(Oid), ObjectIdGetDatum(relid),
-					false, true);
-	Var typed = *var;
-
-	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
-		return partition_name(var, relid, type);
-	typed.vartype = type;
-	return unless_null_row(&typed, value);
-}
-
-/* The relation of a Var if it is in the metadata; queries: innermost first. */
-static RangeTblEntry *distributed_rte(Var *var, List *queries)
+RangeTblEntry *herd_distributed_rte(Var *var, List *queries)
 {
 	Query *query;
 	RangeTblEntry *rte;
@@ -341,51 +308,11 @@ static RangeTblEntry *distributed_rte(Var *var, List *queries)
 	return rte->rtekind == RTE_RELATION && herd_table_get(rte->relid) != NULL ? rte : NULL;
 }
 
-/* The row that EXCLUDED names was never stored; below a rule its relation does not tell. */
-static bool is_excluded(const Var *var, List *queries)
+bool herd_is_excluded(const Var *var, List *queries)
 {
 	const Query *query = list_nth(queries, var->varlevelsup);
 
 	return query->onConflict != NULL && query->onConflict->exclRelIndex == var->varno;
-}
-
-static bool is_table_oid(Node *node, List *queries)
-{
-	while (IsA(node, RelabelType))
-		node = (Node *)((RelabelType *)node)->arg;
-	return IsA(node, Var) && ((Var *)node)->varattno == TableOidAttributeNumber &&
-	       distributed_rte((Var *)node, queries) != NULL;
-}
-
-/*
- * tableoid = 't'::regclass: the name would be looked up on the node of the shard, where the table
- * has another OID, while tableoid is the one it has here.
- */
-static Node *oids_of_tables(OpExpr *op, List *queries)
-{
-	OpExpr *copy;
-	ListCell *lc;
-	bool found = false;
-
-	foreach (lc, op->args)
-		found = found || is_table_oid(lfirst(lc), queries);
-	if (!found)
-		return (Node *)op;
-	copy = copyObject(op);
-	foreach (lc, copy->args) {
-		Node *arg = lfirst(lc);
-
-		while (IsA(arg, RelabelType))
-			arg = (Node *)((RelabelType *)arg)->arg;
-		if (IsA(arg, Const) && ((Const *)arg)->consttype == REGCLASSOID &&
-		    !((Const *)arg)->constisnull) {
-			((Const *)arg)->consttype = OIDOID;
-			lfirst(lc) = arg;
-		} else if (is_table_oid(arg, queries)) {
-			lfirst(lc) = arg;
-		}
-	}
-	return (Node *)copy;
 }
 
 #if PG_VERSION_NUM >= 180000
@@ -402,7 +329,7 @@ static Node *of_returned_row(const ReturningExpr *expr, List *queries)
 							   : exprType((Node *)expr->retexpr),
 		    .varcollid = exprCollation((Node *)expr->retexpr) };
 
-	return unless_null_row(&row, expr->retexpr);
+	return herd_unless_null_row(&row, expr->retexpr);
 }
 #endif
 
@@ -418,8 +345,8 @@ static Node *expand_rows_mutator(Node *node, void *context)
 		query_tree_mutator((Query *)node, expand_rows_mutator, inner, QTW_DONT_COPY_QUERY);
 		return node;
 	}
-	if (IsA(node, OpExpr))
-		node = oids_of_tables((OpExpr *)node, queries);
+	if (IsA(node, OpExpr) || IsA(node, ScalarArrayOpExpr))
+		node = herd_compare_rows(node, queries);
 #if PG_VERSION_NUM >= 180000
 	if (IsA(node, ReturningExpr))
 		return expression_tree_mutator(of_returned_row((ReturningExpr *)node, queries),
@@ -428,22 +355,24 @@ static Node *expand_rows_mutator(Node *node, void *context)
 	if (IsA(node, RelabelType) && ((RelabelType *)node)->resulttype == REGCLASSOID &&
 	    IsA(((RelabelType *)node)->arg, Var)) {
 		Var *var = (Var *)((RelabelType *)node)->arg;
-		RangeTblEntry *rte = distributed_rte(var, queries);
+		RangeTblEntry *rte = herd_distributed_rte(var, queries);
 
 		if (rte != NULL && var->varattno == TableOidAttributeNumber)
-			return table_oid(var, rte->relid, REGCLASSOID);
+			return herd_table_oid(var, rte->relid, REGCLASSOID);
 	}
 	if (IsA(node, Var)) {
 		Var *var = (Var *)node;
-		RangeTblEntry *rte = distributed_rte(var, queries);
+		RangeTblEntry *rte = herd_distributed_rte(var, queries);
 
 		if (rte != NULL && var->varattno == TableOidAttributeNumber)
-			return table_oid(var, rte->relid, OIDOID);
+			return herd_table_oid(var, rte->relid, OIDOID);
+		if (rte != NULL && herd_is_row_id(var, queries))
+			return herd_row_id(var);
 		if (rte != NULL && var->varattno == 0 &&
 		    var->vartype == get_rel_type_id(rte->relid))
 			return expand_row(var, rte->relid,
 					  rte->relkind != RELKIND_COMPOSITE_TYPE &&
-						  !is_excluded(var, queries));
+						  !herd_is_excluded(var, queries));
 		return node;
 	}
 	if (IsA(node, RowExpr))
@@ -760,6 +689,8 @@ static void hole_of_call(FuncCall *call, List **holes)
 	    intVal(&shard->val) != HERD_MOVE_SHARD ||
 	    (strcmp(strVal(llast(call->funcname)), HERD_READ_RESULT) != 0 &&
 	     strcmp(strVal(llast(call->funcname)), HERD_IN_SHARD) != 0 &&
+	     strcmp(strVal(llast(call->funcname)), HERD_ROW_ID) != 0 &&
+	     strcmp(strVal(llast(call->funcname)), HERD_SHARD_TID) != 0 &&
 	     strcmp(strVal(llast(call->funcname)), SAMPLE_SEED) != 0))
 		return;
 	hole = palloc0(sizeof(Hole));

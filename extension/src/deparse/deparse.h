@@ -39,6 +39,15 @@ extern void herd_evals_extract(Query *query, List **evals);
 /* The same for one expression of a plan, where PARAM_EXEC counts as a parameter. */
 extern Node *herd_evals_extract_expr(Node *expr, List **evals);
 
+/*
+ * value for a real row of the relation of the Var: null for a null one, of an outer join, which has
+ * no ctid. Its type is that of the Var.
+ */
+extern Node *herd_unless_null_row(Var *var, Expr *value);
+
+/* The expression as a parameter of the text; the position in evals is found or made. */
+extern Node *herd_eval_param(List **evals, Expr *expr);
+
 /* References to CTEs from outside of the query, seen from one level further down. */
 extern void herd_deepen_ctes(Query *query);
 

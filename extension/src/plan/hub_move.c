@@ -297,7 +297,8 @@ static bool set_source(HerdMove *move, Query *query, const HerdHubItem *item, Li
 		move->local = herd_hub_plan_alone(
 			herd_hub_select_local(query, item->varno, tlist, own), planning);
 	else if (rte->rtekind == RTE_RELATION)
-		move->producer = herd_read_table(copyObject(rte), item->varno, tlist, own, NULL);
+		move->producer =
+			herd_read_table(copyObject(rte), item->varno, tlist, own, NULL, NIL);
 	return move->local != NULL || (move->producer != NULL && !move->producer->in_txn);
 }
 

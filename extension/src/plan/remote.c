@@ -242,11 +242,8 @@ int herd_remote_key_shard(const HerdRemote *remote, Datum *values, bool *isnull,
 			OidFunctionCall1Coll(lfirst_oid(proc), table->keycollation, values[i]));
 		index = herd_table_shard_index(table, hash);
 		if (found >= 0 && index != found)
-			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					errmsg("the values of the distribution columns belong to "
-					       "different shards"),
-					errhint("Execute the statement without a generic plan "
-						"(plan_cache_mode = force_custom_plan).")));
+			elog(ERROR, "the values of the distribution columns belong to different "
+				    "shards");
 		found = index;
 	}
 	return found;

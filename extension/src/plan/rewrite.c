@@ -24,6 +24,7 @@
 #include "plan/rewrite.h"
 #include "plan/route.h"
 #include "plan/security.h"
+#include "plan/sysattrs.h"
 #include "stats/stats.h"
 
 static Oid rows_function(void)
@@ -153,32 +154,26 @@ static List *columns_of_table(Oid relid)
 	return tlist;
 }
 
-typedef struct SystemContext {
-	int varno;
-	int depth;
-} SystemContext;
-
-static bool system_column_walker(Node *node, void *context)
+/* System columns of the relation that the query reads become columns behind the others. */
+static List *add_system_columns(Query *query, int varno, List *tlist, List **attnos)
 {
-	SystemContext *cxt = context;
+	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
+	int natts = list_length(tlist);
+	ListCell *lc;
 
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var)) {
-		Var *var = (Var *)node;
+	*attnos = herd_system_columns(query, varno);
+	herd_system_columns_behind(query, varno, *attnos, natts + 1);
+	foreach (lc, *attnos) {
+		const char *name;
+		Oid type = herd_system_column_type(lfirst_int(lc), &name);
+		int resno = list_length(tlist) + 1;
 
-		return var->varno == cxt->varno && var->varlevelsup == (Index)cxt->depth &&
-		       var->varattno < 0;
+		tlist = lappend(tlist,
+				makeTargetEntry((Expr *)makeVar(1, resno, type, -1, InvalidOid, 0),
+						resno, pstrdup(name), false));
+		rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(name)));
 	}
-	if (IsA(node, Query)) {
-		bool result;
-
-		cxt->depth++;
-		result = query_tree_walker((Query *)node, system_column_walker, context, 0);
-		cxt->depth--;
-		return result;
-	}
-	return expression_tree_walker(node, system_column_walker, context);
+	return tlist;
 }
 
 static bool param_walker(Node *node, void *context)
@@ -187,15 +182,49 @@ static bool param_walker(Node *node, void *context)
 				expression_tree_walker(node, param_walker, context));
 }
 
-static void check_sample(const RangeTblEntry *rte)
+/*
+ * A whole row as a column of the subquery: the planner would take it for the row that it keeps to
+ * evaluate conditions again, which is a record.
+ */
+static void add_whole_row(Query *query, int varno, Query *sub, int natts)
 {
+	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
+	int attno = list_length(sub->targetList) + 1;
+	Oid type = herd_whole_row_behind(query, varno, attno);
+	RowExpr *row = makeNode(RowExpr);
+	ListCell *lc;
+
+	if (!OidIsValid(type))
+		return;
+	foreach (lc, sub->targetList)
+		if (foreach_current_index(lc) < natts)
+			row->args =
+				lappend(row->args, copyObject(lfirst_node(TargetEntry, lc)->expr));
+	row->row_typeid = type;
+	row->row_format = COERCE_IMPLICIT_CAST;
+	row->location = -1;
+	sub->targetList = lappend(sub->targetList,
+				  makeTargetEntry((Expr *)row, attno, pstrdup("whole"), false));
+	rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup("whole")));
+}
+
+/*
+ * What TABLESAMPLE computes from parameters and columns of items around: arguments of the function
+ * in FROM, so that PostgreSQL sees to their values. plan/scan.c puts them back.
+ */
+static void take_sample(RangeTblEntry *rte, RangeTblEntry *rows)
+{
+	FuncExpr *func = (FuncExpr *)linitial_node(RangeTblFunction, rows->functions)->funcexpr;
+	List *args;
+
 	if (rte->tablesample == NULL || !param_walker((Node *)rte->tablesample, NULL))
 		return;
-	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			errmsg("TABLESAMPLE of distributed table \"%s\" with a parameter is not "
-			       "supported in this kind of query",
-			       get_rel_name(rte->relid)),
-			errhint("Write the number into the statement.")));
+	args = copyObject(rte->tablesample->args);
+	if (rte->tablesample->repeatable != NULL)
+		args = lappend(args, copyObject(rte->tablesample->repeatable));
+	IncrementVarSublevelsUp((Node *)args, 1, 0);
+	func->args = list_concat(func->args, args);
+	rte->lateral = true;
 }
 
 /*
@@ -222,24 +251,21 @@ static void rewrite_relation(Query *query, int varno, HerdPlanning *planning)
 {
 	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
 	const HerdTable *table = herd_table_get(rte->relid);
-	SystemContext cxt = { .varno = varno };
 	HerdRows *rows;
+	RangeTblEntry *function;
 	List *tlist;
 	Query *sub;
 
-	if (query_tree_walker(query, system_column_walker, &cxt, 0))
-		ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("system columns of distributed table \"%s\" cannot be read in "
-				"this kind of query",
-				get_rel_name(rte->relid))));
-	check_sample(rte);
 	rows = palloc0(sizeof(HerdRows));
 	rows->rte = copyObject(rte);
 	rows->lock = take_lock(query, varno);
 	rows->nrows = Max(herd_estimate_table_rows(table), 1);
-	tlist = columns_of_table(rte->relid);
-	sub = select_rows(herd_rows_rte(planning, rows, tlist), tlist);
+	tlist = add_system_columns(query, varno, columns_of_table(rte->relid), &rows->system);
+	function = herd_rows_rte(planning, rows, tlist);
+	take_sample(rte, function);
+	sub = select_rows(function, tlist);
+	if (planning->fence)
+		add_whole_row(query, varno, sub, list_length(tlist) - list_length(rows->system));
 	rte->rtekind = RTE_SUBQUERY;
 	rte->subquery = sub;
 	rte->tablesample = NULL;
@@ -449,8 +475,9 @@ Query *herd_select_from(const Query *query, int varno)
 }
 
 /* A reference table (or one of the coordinator, there) is read where the statement runs. */
-static bool read_here(Query *query, RangeTblEntry *rte, const HerdTable *table)
+static bool read_here(Query *query, int varno, const HerdTable *table)
 {
+	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
 	const HerdShard *shard = &table->shards[0];
 	char *relname;
 	Oid relid;
@@ -466,6 +493,8 @@ static bool read_here(Query *query, RangeTblEntry *rte, const HerdTable *table)
 		if (!OidIsValid(relid))
 			return false;
 		LockRelationOid(relid, rte->rellockmode);
+		herd_name_replica(query, varno, rte->relid);
+		rte = rt_fetch(varno, query->rtable);
 		rte->relid = relid;
 		herd_drop_permissions(query, rte); /* checked on the shell relation */
 		return true;
@@ -538,7 +567,7 @@ static void rewrite_items(Query *query, Node *jtnode, HerdPlanning *planning)
 			const HerdTable *table = herd_table_get(rte->relid);
 
 			if (table != NULL &&
-			    (query->rowMarks != NIL || !read_here(query, rte, table)))
+			    (query->rowMarks != NIL || !read_here(query, varno, table)))
 				rewrite_relation(query, varno, planning);
 		}
 	} else if (IsA(jtnode, FromExpr)) {
@@ -555,11 +584,14 @@ static void rewrite_items(Query *query, Node *jtnode, HerdPlanning *planning)
 
 void herd_rewrite(Query *query, HerdPlanning *planning)
 {
+	bool fence = planning->fence;
 	ListCell *lc;
 
 	if (herd_query_any_table(query) == NULL)
 		return;
 	if (!rewrite_whole(query, planning)) {
+		/* rows beside those that are locked here are kept, to be joined with newer ones */
+		planning->fence = fence || query->rowMarks != NIL;
 		if (!only_local_reads(query))
 			planning->tier = 2;
 		herd_inline_ctes(query);
@@ -576,6 +608,7 @@ void herd_rewrite(Query *query, HerdPlanning *planning)
 	foreach (lc, herd_sublinks_of_query(query))
 		herd_rewrite(castNode(Query, ((HerdSublink *)lfirst(lc))->sublink->subselect),
 			     planning);
+	planning->fence = fence;
 }
 
 static bool locks_or_writes_walker(Node *node, void *context)

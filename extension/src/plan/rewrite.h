@@ -21,6 +21,7 @@ typedef struct HerdRows {
 		*remote; /* complete; or NULL: the columns of a table, as the planner needs them */
 	RangeTblEntry *rte;  /* of the table */
 	RowMarkClause *lock; /* of the rows that are read, or NULL */
+	List *system;        /* of int: system columns, behind those of the table */
 	double nrows;
 	struct HerdRowsColumn *columns; /* of remote: what is known of their values; or NULL */
 	int ncolumns;
@@ -135,8 +136,11 @@ extern bool herd_split_aggregates(Query *query, HerdSplit *split, bool (*is_key)
 extern HerdRows *herd_rows_of_rte(RangeTblEntry *rte);
 extern HerdPlanning *herd_planning_current;
 extern void herd_scan_init(void);
-/* Reads columns (Vars of relid, or constants) of the rows of the table that pass the clauses. */
+/*
+ * Reads columns (Vars of relid, or constants) of the rows of the table that pass the clauses.
+ * sample: behind a first one, the arguments of its TABLESAMPLE when they are computed here.
+ */
 extern HerdRemote *herd_read_table(RangeTblEntry *rte, int relid, List *columns, List *clauses,
-				   const RowMarkClause *lock);
+				   const RowMarkClause *lock, List *sample);
 /* True if the condition can be checked where the rows of the relation are. */
 extern bool herd_can_push(Node *clause, int relid);

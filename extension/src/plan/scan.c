@@ -19,6 +19,7 @@
 #include "plan/remote.h"
 #include "plan/rewrite.h"
 #include "plan/route.h"
+#include "plan/sysattrs.h"
 
 /* A round trip to other nodes, in the planner's units: worth a hash or a materialized copy. */
 #define REMOTE_STARTUP_COST 100.0
@@ -70,8 +71,22 @@ bool herd_can_push(Node *clause, int relid)
 	return !herd_volatile(clause) && !unpushable_walker(clause, &relid);
 }
 
+/* The arguments of TABLESAMPLE, as they stand behind the first one of the function in FROM. */
+static void give_sample(TableSampleClause *sample, List *args, List **evals)
+{
+	ListCell *lc;
+	int i = 1;
+
+	if (list_length(args) <= i)
+		return;
+	foreach (lc, sample->args)
+		lfirst(lc) = herd_eval_param(evals, list_nth(args, i++));
+	if (sample->repeatable != NULL)
+		sample->repeatable = (Expr *)herd_eval_param(evals, list_nth(args, i));
+}
+
 HerdRemote *herd_read_table(RangeTblEntry *rte, int relid, List *columns, List *clauses,
-			    const RowMarkClause *lock)
+			    const RowMarkClause *lock, List *sample)
 {
 	HerdRemote *remote = palloc0(sizeof(HerdRemote));
 	const HerdTable *table = herd_table_get(rte->relid);
@@ -90,7 +105,10 @@ HerdRemote *herd_read_table(RangeTblEntry *rte, int relid, List *columns, List *
 	ref->rtindex = 1;
 	query->commandType = CMD_SELECT;
 	query->canSetTag = true;
-	query->rtable = list_make1(copyObject(rte));
+	rte = copyObject(rte);
+	if (rte->tablesample != NULL)
+		give_sample(rte->tablesample, sample, &remote->evals);
+	query->rtable = list_make1(rte);
 	query->jointree = makeFromExpr(list_make1(ref), quals);
 	foreach (lc, columns) {
 		TargetEntry *tle = copyObject(lfirst_node(TargetEntry, lc));
@@ -145,15 +163,27 @@ static List *scan_columns(PlannerInfo *root, RelOptInfo *rel, List *needed)
 		if (!IsA(var, Var) || var->varno != (int)rel->relid)
 			continue;
 		if (var->varattno <= 0)
-			ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("row locks or updates with rows of distributed tables "
-					"are not supported in this kind of query")));
+			elog(ERROR, "rows from shards have no system columns");
 		columns = lappend(
 			columns, makeTargetEntry((Expr *)copyObject(var), list_length(columns) + 1,
 						 psprintf("c%d", list_length(columns) + 1), false));
 	}
 	return columns;
+}
+
+static HerdRemote *read_rows(const HerdRows *rows, const RangeTblFunction *func, int relid,
+			     List *columns, List *clauses)
+{
+	AttrNumber first = func->funccolcount - list_length(rows->system) + 1;
+
+	HerdRemote *remote;
+
+	columns = (List *)herd_system_columns_again((Node *)columns, relid, rows->system, first);
+	clauses = (List *)herd_system_columns_again((Node *)clauses, relid, rows->system, first);
+	remote = herd_read_table(rows->rte, relid, columns, clauses, rows->lock,
+				 ((FuncExpr *)func->funcexpr)->args);
+	remote->unites = remote->unites && rows->system == NIL;
+	return remote;
 }
 
 static Plan *plan_rows(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *tlist,
@@ -200,7 +230,7 @@ static Plan *plan_rows(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, Lis
 							  Int32GetDatum(1), false, true),
 					1, "c1", false));
 	if (remote == NULL)
-		remote = herd_read_table(rows->rte, rel->relid, columns, pushed, rows->lock);
+		remote = read_rows(rows, linitial(rte->functions), rel->relid, columns, pushed);
 	remote->packs = (rel->tuples >= PACK_ROWS || herd_move_min_kb == 0) && !remote->in_txn &&
 			remote->command == CMD_SELECT && rows->lock == NULL;
 	scan = herd_remote_plan(remote, columns);
