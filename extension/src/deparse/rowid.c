@@ -207,6 +207,12 @@ static Node *places_in_shard(Node *value)
 	return value;
 }
 
+/* Of ctid IN (SELECT ..) the operator alone is printed, not what stands on its right side. */
+static bool is_of_sublink(Node *value)
+{
+	return IsA(value, Param) && ((Param *)value)->paramkind == PARAM_SUBLINK;
+}
+
 /* ctid = ANY (array), or ctid = value, either way around. */
 static Node *compare_rows(Node *node, List *args, List *queries)
 {
@@ -215,7 +221,7 @@ static Node *compare_rows(Node *node, List *args, List *queries)
 		Node *value = list_nth(args, 1 - i);
 		List **copied;
 
-		if (!IsA(var, Var) || !herd_is_row_id(var, queries))
+		if (!IsA(var, Var) || is_of_sublink(value) || !herd_is_row_id(var, queries))
 			continue;
 		node = copyObject(node);
 		copied = IsA(node, OpExpr) ? &((OpExpr *)node)->args

@@ -742,7 +742,7 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 	relations_walker((Node *)parse, &rels);
 	if (needs_steps(parse))
 		return plan_steps(parse, copyObject(parse), source, options, bound, &rels);
-	if (parse->hasModifyingCTE)
+	if (parse->hasModifyingCTE || (parse->resultRelation != 0 && herd_steps_lock(parse)))
 		original = copyObject(parse);
 	planning->rights = herd_rights_of(rels.rtes, rels.perms);
 	herd_prepare_security(parse);

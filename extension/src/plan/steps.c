@@ -7,6 +7,7 @@
 #include "parser/parse_func.h"
 
 #include "plan/bring.h"
+#include "plan/leaves.h"
 #include "plan/rewrite.h"
 
 /* Of rows that a step keeps: one that no other plan of this backend has, nor one around this. */
@@ -146,9 +147,36 @@ static bool is_read_by(const CommonTableExpr *cte, Node *query)
 	return references_walker(query, &cxt);
 }
 
-/* Those that write; those that one of these reads; with all, every one that is read. */
-static bool *choose(const List *ctes, bool all)
+/* It locks rows, and a subquery in an expression of the query reads it. */
+static bool locks_for_sublink(Query *query, const CommonTableExpr *cte)
 {
+	ListCell *lc;
+
+	if (castNode(Query, cte->ctequery)->rowMarks == NIL)
+		return false;
+	foreach (lc, herd_sublinks_of_query(query))
+		if (is_read_by(cte, ((HerdSublink *)lfirst(lc))->sublink->subselect))
+			return true;
+	return false;
+}
+
+bool herd_steps_lock(Query *query)
+{
+	ListCell *lc;
+
+	foreach (lc, query->cteList)
+		if (locks_for_sublink(query, lfirst(lc)))
+			return true;
+	return false;
+}
+
+/*
+ * Those that write, or lock for a subquery; those that one of these reads; with all, every one that
+ * is read.
+ */
+static bool *choose(Query *query, bool all)
+{
+	const List *ctes = query->cteList;
 	int n = list_length(ctes);
 	bool *held = palloc0(n * sizeof(bool));
 
@@ -157,7 +185,7 @@ static bool *choose(const List *ctes, bool all)
 		CommonTableExpr *cte = list_nth(ctes, i);
 
 		if (castNode(Query, cte->ctequery)->commandType != CMD_SELECT ||
-		    (all && cte->cterefcount > 0))
+		    (all && cte->cterefcount > 0) || locks_for_sublink(query, cte))
 			held[i] = true;
 		for (int k = i + 1; k < n && !held[i]; k++)
 			held[i] = held[k] &&
@@ -198,7 +226,7 @@ List *herd_steps_of(Query *query, bool all)
 
 	herd_inline_ctes(query);
 	ctes = query->cteList;
-	held = choose(ctes, all);
+	held = choose(query, all);
 	for (int i = 0; i < list_length(ctes); i++) {
 		CommonTableExpr *cte = list_nth(ctes, i);
 		References cxt = { .cte = cte, .become = select_held(cte, ++last_number) };

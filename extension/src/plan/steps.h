@@ -26,6 +26,12 @@ typedef struct HerdStep {
  */
 extern List *herd_steps_of(Query *query, bool all);
 
+/*
+ * True if a query in WITH locks rows for subqueries in expressions: it is to be run once, and to
+ * its end, before the rest.
+ */
+extern bool herd_steps_lock(Query *query);
+
 /* A CustomScan without targetlist, which runs the plans; columns: of the rows of the last. */
 extern CustomScan *herd_steps_plan(const List *steps, List *columns);
 

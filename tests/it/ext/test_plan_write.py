@@ -148,7 +148,6 @@ REFUSED = [
     ("insert into a (k, s) select x, s from a", "null value in column"),
     ("update r set name = random()::text", "cannot be sent to its shards"),
     ("select (select max(x) from a for update)", "FOR UPDATE is not allowed"),
-    ("select a.ctid from a join l on a.x = l.id", "system columns"),
 ]
 
 

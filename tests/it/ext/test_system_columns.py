@@ -196,6 +196,34 @@ update l set note = (select max(v)::text from c where c.k=a.x) from a where a.k=
 	returning l.*, a.*;
 update l set (id,note) = (select a.k, a.s from a where a.x=l.id order by n,k limit 1) returning *;
 """
+LOCKS_IN_WITH = """
+with q as materialized (select k, y from b where t='t1' order by y for update limit 3) update b
+	set t='q' where y in (select y from q) returning b.*;
+with q as (select k, y from b where t='t1' order by y for update limit 3) update b set t='q'
+	where y in (select y from q) returning b.*;
+with q as (select k, y from b where t='t1' order by y for update limit 3) delete from b where
+	(k,y) in (select k,y from q) returning b.*;
+with q as (select k, y from b where t='t1' order by y for update limit 3) delete from b where y
+	in (select y from q) returning b.*;
+with q as (select y from b where t='t1' order by y for update limit 1) delete from b where y =
+	(select y from q) returning b.*;
+with q as (select y from b where t='t1' order by y for update limit 1) delete from b where
+	exists (select 1 from q where q.y=b.y) returning b.*;
+with q as materialized (select y from b where t='t1' order by y limit 3) delete from b where y
+	in (select y from q) returning b.*;
+with q as (select ctid c from b where t='t1' order by y for update limit 3) delete from b where
+	ctid in (select c from q) returning b.*;
+with q as (select ctid c from b where t='t1' order by y for update limit 3) delete from b using
+	q where ctid = q.c returning b.*;
+delete from b where ctid = any(array(select ctid from b where t='t1' order by y limit 2 for
+	update)) returning *;
+update l set note='q' where ctid in (select ctid from l order by id limit 2 for update skip
+	locked) returning *;
+update o set w='q' where ctid in (select ctid from o order by k limit 2 for update skip locked)
+	returning *;
+update r set name='q' where ctid in (select ctid from r order by id limit 2 for update skip
+	locked) returning *;
+"""
 
 
 def load(h):
@@ -211,7 +239,7 @@ def listed(text):
 
 @pytest.mark.parametrize("sql", [s.rstrip(";\n") for text in
                                  (SYSTEM_COLUMNS, SAMPLES, LOCAL_TARGETS, QUEUES,
-                                  NESTED_LOCKS)
+                                  NESTED_LOCKS, LOCKS_IN_WITH)
                                  for s in listed(text)])
 def test_as_plain(con, sql):
     """The same rows as of plain tables; what is written is undone."""
