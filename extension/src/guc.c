@@ -160,11 +160,12 @@ static void define_behaviour(void)
 				"Smaller joins are computed on the node that plans.", NULL,
 				&herd_move_min_kb, 1024, 0, INT_MAX, PGC_USERSET, GUC_UNIT_KB, NULL,
 				NULL, NULL);
-	DefineCustomIntVariable("citus.max_tasks_per_node",
-				"Tasks into which a query of many shards is divided on each node.",
-				"0: as many as this server has processors. -1: one for each shard.",
-				&herd_tasks_per_node, 0, -1, INT_MAX, PGC_USERSET, 0, NULL, NULL,
-				NULL);
+	DefineCustomIntVariable(
+		"citus.max_tasks_per_node",
+		"Tasks into which a query of many shards is divided on each node.",
+		"0: as many as this server has processors, shared by nodes of one host. "
+		"-1: one for each shard.",
+		&herd_tasks_per_node, 0, -1, INT_MAX, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("citus.log_remote_commands", "Logs what is sent to other nodes.",
 				 NULL, &herd_log_remote_commands, false, PGC_USERSET, 0, NULL, NULL,
 				 NULL);

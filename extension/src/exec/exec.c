@@ -11,6 +11,7 @@
 #include "conn/settings.h"
 #include "exec/internal.h"
 #include "exec/run.h"
+#include "exec/serial.h"
 #include "exec/standby.h"
 #include "executor/executor.h"
 #include "guc.h"
@@ -202,19 +203,20 @@ void herd_exec_replace_worker(HerdExec *exec, Worker *w)
 	herd_exec_feed(exec, w);
 }
 
-static const char *text_of_task(HerdExec *exec, int task)
+static const char *text_of_task(const HerdExec *exec, const Pool *pool, int task)
 {
 	const char *sql = exec->job->tasks[task].sql;
 
-	if (!exec->packs)
-		return sql;
-	return psprintf("SELECT " HERD_PACK_ROWS "(q.*) FROM (%s) q", sql);
+	if (exec->packs)
+		sql = psprintf("SELECT " HERD_PACK_ROWS "(q.*) FROM (%s) q", sql);
+	return pool->serial ? herd_serial_text(sql) : sql;
 }
 
 static void send_task(HerdExec *exec, Worker *w, int task)
 {
 	const HerdJob *job = exec->job;
 	Pool *pool = &exec->pools[w->pool];
+	const char *sql = text_of_task(exec, pool, task);
 
 	exec->states[task] = (TaskState){ .worker = w - exec->workers };
 	if (job->stats)
@@ -226,10 +228,10 @@ static void send_task(HerdExec *exec, Worker *w, int task)
 	if (job->code)
 		herd_conn_send_adopt(w->conn);
 	if (job->rights != NULL)
-		herd_conn_send_rights(w->conn, job->rights, job->tasks[task].sql);
+		herd_conn_send_rights(w->conn, job->rights, sql);
 	if (pool->in_block && !job->holds)
 		w->conn->only_holds = false;
-	herd_conn_send(w->conn, text_of_task(exec, task), exec->params,
+	herd_conn_send(w->conn, sql, exec->params,
 		       exec->decoder && herd_decoder_binary(exec->decoder),
 		       job->reusable && job->rights == NULL, task, exec->decoder != NULL);
 	herd_conn_send_sync(w->conn);
@@ -250,6 +252,9 @@ void herd_exec_feed(HerdExec *exec, Worker *w)
 
 	if (!w->conn || w->conn->polling != PGRES_POLLING_OK)
 		return;
+	/* large ones, each for a processor: none waits behind another */
+	if (pool->serial && pool->ntasks <= AHEAD_SHARED)
+		limit = 1;
 	while (herd_pool_waiting(pool) > 0 && w->ahead < limit)
 		send_task(exec, w, next_task(pool));
 }
@@ -321,6 +326,8 @@ static void open_pools(HerdExec *exec, bool in_block, bool lone)
 
 		pool->in_block = in_block || in_use;
 		pool->parallel = !one_each && !in_use && pool->ntasks > 1;
+		pool->serial = (pool->parallel || pool->ntasks == 1) &&
+			       herd_task_is_serial(exec->job, &exec->job->tasks[pool->tasks[0]]);
 		herd_exec_add_worker(exec, i, c);
 	}
 	herd_exec_start_growing(exec);

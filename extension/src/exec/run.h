@@ -19,6 +19,7 @@ typedef struct Pool {
 	int32 groupid;
 	bool in_block; /* its tasks are part of the distributed transaction */
 	bool parallel; /* more than one connection may be used */
+	bool serial;   /* its tasks are planned without parallel workers: serial.h */
 	bool failed;   /* further connections cannot be had or are of no use */
 	int *tasks;
 	int ntasks, next;

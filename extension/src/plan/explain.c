@@ -2,6 +2,7 @@
 
 #include "catalog/pg_type.h"
 #include "commands/explain.h"
+#include "exec/serial.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
 #include "utils/builtins.h"
@@ -65,6 +66,8 @@ static List *explain_there(const HerdJob *job, const HerdTask *task, const char 
 	TupleDescInitEntry(desc, 1, "QUERY PLAN", TEXTOID, -1, 0);
 	*explain = *task;
 	explain->sql = psprintf("EXPLAIN (%s) %s", options, task->sql);
+	if (herd_task_is_serial(job, task))
+		explain->sql = herd_serial_text(explain->sql);
 	one->ntasks = 1;
 	one->tasks = explain;
 	one->params = job->params;

@@ -2,6 +2,7 @@
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
+#include "exec/serial.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -853,6 +854,8 @@ static PlannedStmt *herd_planner(Query *parse, const char *source, int options, 
 	if (herd_ddl_shells_only() || herd_query_any_table(parse) == NULL) {
 		Query *packed = herd_packed_query(parse);
 
+		if (herd_serial_is_wanted(source))
+			options &= ~CURSOR_OPT_PARALLEL_OK;
 		herd_hide_shards(parse, source);
 		herd_generic_saw(parse, source, bound);
 		if (packed != NULL)

@@ -1,10 +1,9 @@
 #include "postgres.h"
 
-#include <unistd.h>
-
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/explain.h"
+#include "exec/serial.h"
 #include "executor/executor.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
@@ -368,16 +367,10 @@ void herd_null_key_error(const HerdTable *table)
 			       get_rel_name(table->relid))));
 }
 
-/* A node is as well busy with as many tasks as it has processors: taken to be those of this one. */
-static int tasks_per_node(void)
+/* A node is as well busy with as many tasks as it has processors. */
+static int tasks_per_node(int32 groupid)
 {
-	static int processors;
-
-	if (herd_tasks_per_node > 0)
-		return herd_tasks_per_node;
-	if (processors == 0)
-		processors = Max((int)sysconf(_SC_NPROCESSORS_ONLN), 1);
-	return processors;
+	return herd_tasks_per_node > 0 ? herd_tasks_per_node : herd_node_processors(groupid);
 }
 
 /* The same for what repeats much of its work in each task. */
@@ -408,7 +401,7 @@ static void set_united_tasks(const HerdRemote *remote, HerdJob *job, const HerdT
 			shards[n++] = i;
 			groups[i] = HERD_INVALID_GROUP;
 		}
-		ntasks = Min(n, remote->unites_all ? one_task() : tasks_per_node());
+		ntasks = Min(n, remote->unites_all ? one_task() : tasks_per_node(group));
 		for (int i = 0; i < ntasks; i++) {
 			int from = i * n / ntasks, to = (i + 1) * n / ntasks;
 

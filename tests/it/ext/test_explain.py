@@ -1,5 +1,6 @@
 """EXPLAIN of distributed statements: tier, tasks, texts, remote plans, and what came from where."""
 import json
+import os
 import xml.etree.ElementTree
 
 import pytest
@@ -145,3 +146,34 @@ def test_write_in_function(con):
     con.execute("explain analyze insert into got select put(7000)")
     assert con.execute("select x from got").fetchall() == [(7001,)]
     con.execute("delete from e where k = 7000")
+
+
+def test_parallel_query(herd):
+    """Tasks that keep their node busy use none; one by itself on its node does."""
+    sql = "explain select x, count(*) from a group by x"
+    for node in (1, 2):
+        with herd.connect(node) as there:
+            name = "debug_parallel_query" if there.info.server_version >= 160000 else "force_parallel_mode"
+            there.execute("alter database %s set %s = on" % (there.info.dbname, name))
+    try:
+        with herd.connect() as con:
+            con.execute("set search_path = %s" % plan_herd.DISTRIBUTED)
+            con.execute("set citus.max_tasks_per_node = 1")
+            assert "Gather" in text(con, sql)
+            assert "Gather" in text(con, "explain select * from a where k = 7")
+            if os.cpu_count() > 8:
+                return
+            con.execute("set citus.max_tasks_per_node = 4")
+            for prefix in ("", "analyze, costs off"):
+                assert "Gather" not in text(con, sql.replace("explain", "explain (%s)" % prefix if prefix else "explain"))
+            plan_sql = "select sum(x) from a"
+            want = con.execute(plan_sql).fetchone()
+            for _ in range(8):
+                assert con.execute(plan_sql, prepare=True).fetchone() == want
+            con.execute("set citus.max_adaptive_executor_pool_size = 1")
+            if os.cpu_count() > 3:
+                assert "Gather" in text(con, sql)
+    finally:
+        for node in (1, 2):
+            with herd.connect(node) as there:
+                there.execute("alter database %s reset %s" % (there.info.dbname, name))

@@ -208,7 +208,9 @@ def test_explain(con):
     assert "(actual" in plan("explain (analyze) select count(*) from a")
     assert "Output" in plan("explain (verbose) select s, count(*) from a group by s")
     assert "Output" in plan("explain (verbose) select s from a where k = 7")
+    con.execute("set citus.max_tasks_per_node = 2")
     assert "Task Count: 2" in plan("explain select * from a where k in (7, 8)")
+    con.execute("reset citus.max_tasks_per_node")
     con.execute("begin")
     text = plan("explain analyze update a set x = 1 where k = 7")
     assert "Tier: router" in text
