@@ -185,7 +185,8 @@ CustomScan *herd_remote_plan(const HerdRemote *remote, List *scan_tlist)
 		moves = lappend(moves, move_to_list(lfirst(lc)));
 	scan->methods = &remote_methods;
 	scan->custom_scan_tlist = scan_tlist;
-	scan->custom_exprs = remote->evals;
+	/* arguments that are defaults or have names are put in their places by this only */
+	scan->custom_exprs = castNode(List, eval_const_expressions(NULL, (Node *)remote->evals));
 	scan->custom_private = list_make2(remote_to_list(remote), moves);
 	return scan;
 }
