@@ -5,6 +5,7 @@
 #include "attach/attach.h"
 
 #include "access/relation.h"
+#include "access/sysattr.h"
 #include "ddl/local.h"
 #include "ddl/shape.h"
 #include "nodes/makefuncs.h"
@@ -111,10 +112,23 @@ static bool stays_in_shard(Oid relid, Node *condition)
 	return true;
 }
 
+static bool tableoid_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+		return ((Var *)node)->varattno == TableOidAttributeNumber;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *)node, tableoid_walker, context, 0);
+	return expression_tree_walker(node, tableoid_walker, context);
+}
+
 static void check_condition(Oid relid, const char *name, Node *condition)
 {
 	const HerdTable *table = herd_table_get(relid);
 
+	if (tableoid_walker(condition, NULL))
+		refuse(relid, name, "It uses tableoid, and shards have tableoids of their own.");
 	if (table == NULL || table->kind != HERD_TABLE_HASH || !sharded_walker(condition, NULL))
 		return;
 	if (!stays_in_shard(relid, condition))
@@ -254,7 +268,7 @@ void herd_attach_check(Oid relid, HerdTableKind kind, uint32 colocationid)
 			       "It reads a table that is neither a reference table nor "
 			       "co-located.");
 	}
-	foreach (lc, herd_table_get(relid) ? policy_rows(relid, NULL) : NIL) {
+	foreach (lc, policy_rows(relid, NULL)) {
 		char **row = lfirst(lc);
 
 		for (int i = 5; i < 7; i++)

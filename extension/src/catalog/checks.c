@@ -1,7 +1,9 @@
 #include "catalog/tables.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "attach/attach.h"
 #include "attach/farkey.h"
@@ -11,6 +13,8 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "ddl/local.h"
+#include "nodes/nodes.h"
+#include "optimizer/optimizer.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -48,6 +52,41 @@ static void check_relation(Relation rel, HerdTableKind kind)
 		refuse(rel, "typed tables are not supported", NULL);
 }
 
+static bool uses_tableoid(char *expr)
+{
+	List *vars = pull_var_clause(stringToNode(expr), 0);
+	ListCell *lc;
+
+	foreach (lc, vars)
+		if (lfirst_node(Var, lc)->varattno == TableOidAttributeNumber)
+			return true;
+	return false;
+}
+
+static void refuse_tableoid(Relation rel, const char *what, const char *name)
+{
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			errmsg("tableoid in %s \"%s\" of distributed table \"%s\" is not supported",
+			       what, name, RelationGetRelationName(rel)),
+			errdetail("Rows are in shards, which have tableoids of their own.")));
+}
+
+static void check_expressions(Relation rel)
+{
+	TupleDesc desc = RelationGetDescr(rel);
+	TupleConstr *constr = desc->constr;
+
+	for (int i = 0; constr != NULL && i < constr->num_check; i++)
+		if (uses_tableoid(constr->check[i].ccbin))
+			refuse_tableoid(rel, "constraint", constr->check[i].ccname);
+	for (int i = 0; constr != NULL && i < constr->num_defval; i++) {
+		Form_pg_attribute att = TupleDescAttr(desc, constr->defval[i].adnum - 1);
+
+		if (att->attgenerated && uses_tableoid(constr->defval[i].adbin))
+			refuse_tableoid(rel, "generated column", NameStr(att->attname));
+	}
+}
+
 static void check_key_column(Relation rel, AttrNumber keyattno)
 {
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), keyattno - 1);
@@ -65,9 +104,24 @@ static void check_key_column(Relation rel, AttrNumber keyattno)
 					"class.")));
 }
 
+/* Is the column compared by = in the exclusion constraint? */
+static bool excludes_equal(Oid indexid, int column, Oid type)
+{
+	Relation index = index_open(indexid, AccessShareLock);
+	Oid *operators, *procs;
+	uint16 *strategies;
+	bool equal;
+
+	RelationGetExclusionInfo(index, &operators, &procs, &strategies);
+	equal = op_hashjoinable(operators[column], type);
+	index_close(index, AccessShareLock);
+	return equal;
+}
+
 /* Uniqueness is checked by each shard alone, so equal keys must meet in one shard. */
 static void check_unique(Relation rel, AttrNumber keyattno)
 {
+	Oid type = getBaseType(TupleDescAttr(RelationGetDescr(rel), keyattno - 1)->atttypid);
 	ListCell *lc;
 
 	foreach (lc, RelationGetIndexList(rel)) {
@@ -76,7 +130,9 @@ static void check_unique(Relation rel, AttrNumber keyattno)
 		bool found = !index->indisunique && !index->indisexclusion;
 
 		for (int i = 0; i < index->indnkeyatts; i++)
-			found = found || index->indkey.values[i] == keyattno;
+			found = found || (index->indkey.values[i] == keyattno &&
+					  (!index->indisexclusion ||
+					   excludes_equal(index->indexrelid, i, type)));
 		if (!found)
 			ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
@@ -84,7 +140,7 @@ static void check_unique(Relation rel, AttrNumber keyattno)
 					get_rel_name(lfirst_oid(lc)), RelationGetRelationName(rel)),
 				 errdetail("UNIQUE, PRIMARY KEY and EXCLUDE constraints of a "
 					   "distributed table must contain the distribution "
-					   "column \"%s\".",
+					   "column \"%s\", EXCLUDE with =.",
 					   get_attname(RelationGetRelid(rel), keyattno, false)),
 				 errhint("Add the column to the constraint.")));
 		ReleaseSysCache(tuple);
@@ -158,6 +214,7 @@ void herd_table_check(Oid relid, AttrNumber keyattno, HerdTableKind kind, uint32
 
 	check_relation(rel, kind);
 	herd_attach_check(relid, kind, colocationid);
+	check_expressions(rel);
 	if (kind == HERD_TABLE_HASH) {
 		check_key_column(rel, keyattno);
 		check_unique(rel, keyattno);

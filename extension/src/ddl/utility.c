@@ -153,6 +153,20 @@ static void refuse(const char *what, const char *name)
 			errmsg("%s on distributed table \"%s\" is not supported", what, name)));
 }
 
+/* in: which schemas, as a condition. */
+static void warn_publication(const char *in)
+{
+	if (herd_sql_int("SELECT count(*) FROM pg_catalog.pg_dist_partition p JOIN "
+			 "pg_catalog.pg_class c ON c.oid = p.logicalrelid WHERE %s",
+			 in) > 0)
+		ereport(WARNING,
+			(errmsg("rows of distributed tables are not published under the names of "
+				"the tables"),
+			 errdetail("They are in shards: a publication on the node of a shard has "
+				   "them under the name of the shard."),
+			 errhint("Publish the shards, on the node of each: see citus_shards.")));
+}
+
 static void refuse_publication(List *objects)
 {
 	ListCell *lc;
@@ -160,6 +174,13 @@ static void refuse_publication(List *objects)
 	foreach (lc, objects) {
 		PublicationObjSpec *object = lfirst(lc);
 
+		if (object->pubobjtype == PUBLICATIONOBJ_TABLES_IN_SCHEMA)
+			warn_publication(psprintf("c.relnamespace = %u",
+						  get_namespace_oid(object->name, false)));
+		if (object->pubobjtype == PUBLICATIONOBJ_TABLES_IN_CUR_SCHEMA)
+			warn_publication(
+				psprintf("c.relnamespace = %u",
+					 RangeVarGetCreationNamespace(makeRangeVar(NULL, "", -1))));
 		if (object->pubobjtype == PUBLICATIONOBJ_TABLE && object->pubtable != NULL &&
 		    herd_utility_table(object->pubtable->relation, NoLock))
 			ereport(ERROR,
@@ -180,6 +201,8 @@ static void check_refused(Node *stmt)
 
 	if (IsA(stmt, CreatePublicationStmt)) {
 		refuse_publication(castNode(CreatePublicationStmt, stmt)->pubobjects);
+		if (castNode(CreatePublicationStmt, stmt)->for_all_tables)
+			warn_publication("true");
 	} else if (IsA(stmt, AlterPublicationStmt)) {
 		if (castNode(AlterPublicationStmt, stmt)->action != AP_DropObjects)
 			refuse_publication(castNode(AlterPublicationStmt, stmt)->pubobjects);

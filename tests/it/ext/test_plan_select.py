@@ -464,6 +464,16 @@ def test_a_publication_would_be_empty(con):
     with pytest.raises(psycopg.errors.FeatureNotSupported, match='"b" cannot be published'):
         con.execute("alter publication p add table b")
     con.execute("drop publication p")
+    warnings = []
+    con.add_notice_handler(lambda diag: warnings.append(diag.message_primary))
+    con.execute("create schema bare; set client_min_messages = warning")
+    for of, warned in [("all tables", True), ("tables in schema current_schema", True),
+                       ("tables in schema bare", False)]:
+        del warnings[:]
+        con.execute("create publication p for " + of)
+        con.execute("drop publication p")
+        assert any("rows of distributed tables are not published" in w for w in warnings) == warned
+    con.execute("drop schema bare; reset client_min_messages")
 
 
 def test_columns_of_a_view_that_was_replaced(con):

@@ -189,6 +189,12 @@ def test_who_logs_in_to_a_worker(herd):
      "policy \"x\""),
     ("create policy x on docs using (id in (select id from plain))", "policy \"x\""),
     ("create policy x on kinds using (id in (select tenant from members))", "policy \"x\""),
+    ("create policy x on docs using (tableoid = 'docs'::regclass)", "policy \"x\""),
+    ("alter table docs add check (tableoid = 'docs'::regclass)", "tableoid in constraint"),
+    ("create table span (r int4range, exclude using gist (r with &&)); "
+     "select create_distributed_table('span', 'r')", "cannot create constraint"),
+    ("create table gen (tenant int, o oid generated always as (tableoid) stored); "
+     "select create_distributed_table('gen', 'tenant')", "tableoid in generated column \"o\""),
     (MEMBERS + "; select undistribute_table('members')", "cannot undistribute table \"members\""),
     (MEMBERS + "; select update_distributed_table_colocation('members', 'none')", "policy \"p\""),
     ("create table other (tenant int); alter table other enable row level security; "
@@ -199,6 +205,7 @@ def test_refused(herd, statement, message):
     with herd.connect(autocommit=False) as con:
         distributed(con, "refused")
         con.execute("create table plain (id int)")
-        with pytest.raises(psycopg.errors.FeatureNotSupported) as e:
+        with pytest.raises((psycopg.errors.FeatureNotSupported,
+                            psycopg.errors.InvalidTableDefinition)) as e:
             con.execute(statement)
         assert message in str(e.value)
