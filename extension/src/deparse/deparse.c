@@ -2,9 +2,11 @@
 
 #include "access/sysattr.h"
 #include "access/table.h"
+#include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -44,7 +46,7 @@ typedef struct ExtractContext {
 typedef struct Hole {
 	int location;
 	int length;
-	Oid relid; /* InvalidOid: the number of the shard, in a read_result */
+	Oid relid; /* a table, or an index; InvalidOid: the number of the shard, in a read_result */
 } Hole;
 
 static Node *extract_mutator(Node *node, void *context);
@@ -381,7 +383,22 @@ static Node *expand_rows_mutator(Node *node, void *context)
 	return expression_tree_mutator(node, expand_rows_mutator, context);
 }
 
-/* Constraints have other names on shards: name the columns of the constraint instead. */
+static bool is_exclusion(Oid indexid)
+{
+	HeapTuple tup = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(indexid));
+	bool result;
+
+	if (!HeapTupleIsValid(tup))
+		elog(ERROR, "cache lookup failed for index %u", indexid);
+	result = ((Form_pg_index)GETSTRUCT(tup))->indisexclusion;
+	ReleaseSysCache(tup);
+	return result;
+}
+
+/*
+ * Constraints have other names on shards: name the columns of the constraint instead. Those that
+ * exclude cannot be found by columns; their names become holes.
+ */
 static void name_conflict_columns(Query *query)
 {
 	OnConflictExpr *oc = query->onConflict;
@@ -399,10 +416,10 @@ static void name_conflict_columns(Query *query)
 	if (!HeapTupleIsValid(tup))
 		elog(ERROR, "cache lookup failed for constraint %u", oc->constraint);
 	con = (Form_pg_constraint)GETSTRUCT(tup);
-	if (con->contype != CONSTRAINT_PRIMARY && con->contype != CONSTRAINT_UNIQUE)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("ON CONFLICT ON CONSTRAINT with an exclusion constraint is "
-				       "not supported on distributed tables")));
+	if (is_exclusion(con->conindid)) {
+		ReleaseSysCache(tup);
+		return;
+	}
 	keys = SysCacheGetAttr(CONSTROID, tup, Anum_pg_constraint_conkey, &isnull);
 	deconstruct_array(DatumGetArrayTypeP(keys), INT2OID, 2, true, TYPALIGN_SHORT, &attnums,
 			  NULL, &natts);
@@ -699,6 +716,27 @@ static void hole_of_call(FuncCall *call, List **holes)
 	*holes = lappend(*holes, hole);
 }
 
+/* ON CONFLICT ON CONSTRAINT name: a hole for the name of the constraint's index. */
+static void hole_of_conflict(InsertStmt *stmt, List **holes)
+{
+	InferClause *infer = stmt->onConflictClause ? stmt->onConflictClause->infer : NULL;
+	Hole *hole;
+	Oid relid;
+
+	if (infer == NULL || infer->conname == NULL)
+		return;
+	relid = get_relname_relid(stmt->relation->relname,
+				  get_namespace_oid(stmt->relation->schemaname, false));
+	if (herd_table_get(relid) == NULL)
+		return;
+	hole = palloc(sizeof(Hole));
+	hole->relid =
+		get_constraint_index(get_relation_constraint_oid(relid, infer->conname, false));
+	hole->location = infer->location + strlen("ON CONSTRAINT ");
+	hole->length = strlen(quote_identifier(infer->conname));
+	*holes = lappend(*holes, hole);
+}
+
 static bool hole_walker(Node *node, void *context)
 {
 	List **holes = context;
@@ -724,6 +762,8 @@ static bool hole_walker(Node *node, void *context)
 	}
 	if (IsA(node, FuncCall))
 		hole_of_call((FuncCall *)node, holes);
+	if (IsA(node, InsertStmt))
+		hole_of_conflict((InsertStmt *)node, holes);
 	return raw_expression_tree_walker(node, hole_walker, context);
 }
 
@@ -814,6 +854,19 @@ static const char *shard_in_text(const HerdTable *table, int index)
 	return table->shards[index].name;
 }
 
+/* The name that the index has for the shard. */
+static const char *index_in_text(Oid indexid, int index)
+{
+	const HerdTable *table = table_of_hole(IndexGetRelation(indexid, false));
+
+	if (table->kind != HERD_TABLE_HASH)
+		index = 0;
+	if (index < 0 || index >= table->nshards)
+		elog(ERROR, "table \"%s\" has no shard %d", table->relname, index);
+	return quote_identifier(
+		herd_shard_name(get_rel_name(indexid), table->shards[index].shardid));
+}
+
 /* The schema stands before the hole already; it is needed before each shard. */
 static void append_union(StringInfo sql, const HerdTable *table, const int *shards, int nshards)
 {
@@ -848,6 +901,12 @@ char *herd_template_fill_many(const HerdTemplate *tmpl, const int *shards, int n
 		if (!OidIsValid(lfirst_oid(rel))) {
 			Assert(nshards == 1);
 			appendStringInfo(&sql, "%d", shards[0]);
+			continue;
+		}
+		if (get_rel_relkind(lfirst_oid(rel)) == RELKIND_INDEX ||
+		    get_rel_relkind(lfirst_oid(rel)) == RELKIND_PARTITIONED_INDEX) {
+			Assert(nshards == 1);
+			appendStringInfoString(&sql, index_in_text(lfirst_oid(rel), shards[0]));
 			continue;
 		}
 		table = table_of_hole(lfirst_oid(rel));

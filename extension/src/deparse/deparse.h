@@ -15,8 +15,8 @@
 typedef struct HerdTemplate {
 	char *text;    /* without the names of the relations */
 	List *offsets; /* of int, ascending: where in text a name belongs */
-	List *relids;  /* of Oid: the shell relation of each hole; InvalidOid: the number of the
-			  shard */
+	List *relids;  /* of Oid: the shell relation of each hole, or an index of one; InvalidOid:
+			  the number of the shard */
 	bool code;     /* it runs code of users on the shards: see deparse/code.h */
 } HerdTemplate;
 

@@ -653,6 +653,37 @@ select (c).zz from c where k = 98;
 """)
 
 
+def test_on_conflict_with_exclusion_constraints(same):
+    same("""
+create table ex (k int, v int, note text, constraint "Ex clude" exclude using btree (k with =, v with =));
+--herd select create_distributed_table('ex', 'k');
+create table rex (id int primary key, r int4range, constraint rex_r exclude using gist (r with &&));
+--herd select create_reference_table('rex');
+insert into ex values (1, 1, 'a'), (2, 1, 'b'), (3, 1, 'c');
+insert into ex values (1, 1, 'x') on conflict on constraint "Ex clude" do nothing;
+insert into ex values (1, 1, 'x'), (2, 2, 'x'), (7, 1, 'x'), (7, 1, 'y')
+  on conflict on constraint "Ex clude" do nothing returning k, v;
+insert into ex select g, 1, 's' from generate_series(1, 9) g
+  on conflict on constraint "Ex clude" do nothing;
+insert into ex select k, v, 't' from ex on conflict on constraint "Ex clude" do nothing;
+insert into ex values (1, 1, 'x') on conflict on constraint "Ex clude" do update set note = 'u';
+insert into ex values (1, 1, 'x');
+insert into rex values (1, '[1,5)'), (2, '[5,9)');
+insert into rex values (3, '[4,6)') on conflict on constraint rex_r do nothing;
+insert into rex values (4, '[8,10)'), (5, '[9,10)') on conflict on constraint rex_r do nothing returning id;
+insert into rex values (1, '[20,30)') on conflict on constraint rex_r do nothing;
+prepare p(int, int) as insert into ex values ($1, $2) on conflict on constraint "Ex clude" do nothing;
+execute p(1, 1);
+execute p(1, 5);
+execute p(1, 5);
+alter table ex rename constraint "Ex clude" to other;
+execute p(1, 5);
+insert into ex values (1, 1, 'x') on conflict on constraint other do nothing;
+select k, v from ex order by 1, 2;
+select * from rex order by 1;
+""")
+
+
 def test_lock_table_locks_on_every_node(herd):
     with herd.connect() as con, herd.connect(1) as worker:
         con.execute("create schema lt; create table lt.t (k int)")
