@@ -299,6 +299,12 @@ static char *text_of_params(ParamListInfo params)
 	return out.data;
 }
 
+/* The column as writers take it: negative when they must refuse a null, as no shard would. */
+static int cut_by(const HerdMove *move, const HerdTable *table)
+{
+	return move->null_fails && !herd_key_is_not_null(table) ? -move->key : move->key;
+}
+
 static HerdJob *producing_job(const HerdMove *move, const char *id, const HerdTable *table,
 			      ParamListInfo all)
 {
@@ -312,9 +318,8 @@ static HerdJob *producing_job(const HerdMove *move, const char *id, const HerdTa
 			"SELECT %d, part, rows, bytes FROM citus_internal.make_result(%s, %d, %d, "
 			"%s, %d, %s, %s, 0%s)",
 			job->tasks[i].groupid, quote_literal_cstr(id), move->number, i,
-			quote_literal_cstr(job->tasks[i].sql),
-			move->null_fails ? -move->key : move->key, quote_literal_cstr(move->hash),
-			quote_literal_cstr(mins), args);
+			quote_literal_cstr(job->tasks[i].sql), cut_by(move, table),
+			quote_literal_cstr(move->hash), quote_literal_cstr(mins), args);
 	job->reusable = false;
 	job->tupdesc = CreateTemplateTupleDesc(4);
 	TupleDescInitEntry(job->tupdesc, 1, "groupid", INT4OID, -1, 0);
@@ -457,7 +462,7 @@ static void produce_here(void *arg)
 {
 	Outgoing *out = arg;
 	const HerdMove *move = out->move;
-	HerdWriter *w = herd_writer_new(move->key, move->hash, mins_of(out->table),
+	HerdWriter *w = herd_writer_new(cut_by(move, out->table), move->hash, mins_of(out->table),
 					move->key > 0 ? out->table->nshards : 1);
 	QueryDesc *query;
 

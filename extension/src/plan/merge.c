@@ -258,22 +258,13 @@ static Oid internal_function(const char *name, int nargs, const Oid *types)
 			      nargs, types, false);
 }
 
-static bool key_is_not_null(const HerdTable *table)
-{
-	Relation rel = table_open(table->relid, NoLock);
-	bool result = TupleDescAttr(RelationGetDescr(rel), table->keyattno - 1)->attnotnull;
-
-	table_close(rel, NoLock);
-	return result;
-}
-
 /* No shard would mind a null in the distribution column. */
 static void require_keys(const HerdMergeParts *m)
 {
 	Oid types[2] = { ANYELEMENTOID, TEXTOID };
 	ListCell *lc;
 
-	if (m->table->kind != HERD_TABLE_HASH || key_is_not_null(m->table))
+	if (m->table->kind != HERD_TABLE_HASH || herd_key_is_not_null(m->table))
 		return;
 	foreach (lc, m->query->mergeActionList) {
 		MergeAction *action = lfirst(lc);

@@ -345,24 +345,25 @@ static ParamListInfo text_params(const HerdRemote *remote, ParamListInfo params)
 	return result;
 }
 
-void herd_null_key_error(const HerdTable *table)
+bool herd_key_is_not_null(const HerdTable *table)
 {
 	HeapTuple tup = SearchSysCache2(ATTNUM, ObjectIdGetDatum(table->relid),
 					Int16GetDatum(table->keyattno));
-	bool not_null;
-	char *column;
+	bool not_null = HeapTupleIsValid(tup) && ((Form_pg_attribute)GETSTRUCT(tup))->attnotnull;
 
-	if (!HeapTupleIsValid(tup))
-		elog(ERROR, "cache lookup failed for attribute %d of relation %u", table->keyattno,
-		     table->relid);
-	not_null = ((Form_pg_attribute)GETSTRUCT(tup))->attnotnull;
-	column = pstrdup(NameStr(((Form_pg_attribute)GETSTRUCT(tup))->attname));
-	ReleaseSysCache(tup);
-	if (not_null)
+	if (HeapTupleIsValid(tup))
+		ReleaseSysCache(tup);
+	return not_null;
+}
+
+void herd_null_key_error(const HerdTable *table)
+{
+	if (herd_key_is_not_null(table))
 		ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
 				errmsg("null value in column \"%s\" of relation \"%s\" violates "
 				       "not-null constraint",
-				       column, get_rel_name(table->relid))));
+				       get_attname(table->relid, table->keyattno, false),
+				       get_rel_name(table->relid))));
 	ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 			errmsg("the distribution column of table \"%s\" cannot be null",
 			       get_rel_name(table->relid))));

@@ -63,6 +63,8 @@ extern void herd_remote_plan_once(CustomScan *scan);
 extern int herd_remote_key_shard(const HerdRemote *remote, Datum *values, bool *isnull,
 				 bool *null_key);
 
+/* NOT NULL: a shard refuses a null itself, in PostgreSQL's words. */
+extern bool herd_key_is_not_null(const HerdTable *table);
 /* Raises the error of a row whose distribution column is null: PostgreSQL's when it is NOT NULL. */
 extern void herd_null_key_error(const HerdTable *table) HERD_NORETURN;
 
