@@ -36,30 +36,35 @@ static bool is_of(const Trigger *trigger, int16 event, const List *columns)
 	return false;
 }
 
-bool herd_before_wanted(Oid relid, int16 event, const List *columns)
+static HerdReach reach_of(Oid relid, int16 event, const List *columns)
 {
 	const HerdTable *table = herd_table_get(relid);
+	HerdReach reach = HERD_REACH_SHARD;
 	Relation rel;
-	bool found = false;
 	int n;
 
 	if (table == NULL || table->kind == HERD_TABLE_LOCAL)
-		return false;
+		return reach;
 	rel = table_open(relid, NoLock);
 	n = rel->trigdesc != NULL ? rel->trigdesc->numtriggers : 0;
 	/* those of a partition fire where rows are routed to it, on the shard */
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		n = 0;
-	for (int i = 0; i < n && !found; i++) {
+	for (int i = 0; i < n; i++) {
 		const Trigger *trigger = &rel->trigdesc->triggers[i];
 
-		found = !trigger->tgisinternal && trigger->tgenabled != TRIGGER_DISABLED &&
-			TRIGGER_FOR_ROW(trigger->tgtype) && TRIGGER_FOR_BEFORE(trigger->tgtype) &&
-			(trigger->tgtype & event) && is_of(trigger, event, columns) &&
-			herd_trigger_reaches(trigger, relid);
+		if (!trigger->tgisinternal && trigger->tgenabled != TRIGGER_DISABLED &&
+		    TRIGGER_FOR_ROW(trigger->tgtype) && TRIGGER_FOR_BEFORE(trigger->tgtype) &&
+		    (trigger->tgtype & event) && is_of(trigger, event, columns))
+			reach = Max(reach, herd_function_reaches(trigger->tgfoid, relid));
 	}
 	table_close(rel, NoLock);
-	return found;
+	return reach;
+}
+
+HerdReach herd_before_insert_reach(Oid relid)
+{
+	return reach_of(relid, TRIGGER_TYPE_INSERT, NIL);
 }
 
 bool herd_before_any(Oid relid, int16 event)
@@ -91,7 +96,7 @@ static int16 event_of(const Query *query)
 	}
 }
 
-bool herd_before_wanted_by(const Query *query)
+HerdReach herd_before_reach(const Query *query)
 {
 	List *columns = NIL;
 	int16 event = event_of(query);
@@ -99,14 +104,12 @@ bool herd_before_wanted_by(const Query *query)
 	ListCell *lc;
 
 	if (query->resultRelation == 0 || event == 0)
-		return false;
+		return HERD_REACH_SHARD;
 	relid = rt_fetch(query->resultRelation, query->rtable)->relid;
-	if (herd_table_get(relid) == NULL)
-		return false;
 	foreach (lc, query->commandType == CMD_UPDATE ? query->targetList : NIL)
 		if (!lfirst_node(TargetEntry, lc)->resjunk)
 			columns = lappend_int(columns, lfirst_node(TargetEntry, lc)->resno);
-	return herd_before_wanted(relid, event, columns);
+	return reach_of(relid, event, columns);
 }
 
 /* -- firing ------------------------------------------------------------------------------------ */

@@ -18,24 +18,25 @@
 
 /* -- attach/reach.c ---------------------------------------------------------------------------- */
 
+typedef enum HerdReach {
+	HERD_REACH_SHARD, /* it uses what is with the row, or on every node */
+	HERD_REACH_MAYBE, /* it names co-located tables: who knows which rows of them */
+	HERD_REACH_FAR    /* it names what may be on other nodes */
+} HerdReach;
+
 /*
- * True if the function of the trigger, which is on the distributed table, names what may have rows
- * on other nodes than that of the shard: a table that is not co-located with it, a reference table
- * that it may write, or a table that is not known before it runs.
+ * What the function of a trigger on a distributed table, or one that a statement on it calls, uses,
+ * by a look at its text. Far: a table that is not co-located, a reference table that it may write,
+ * or a table that is not known before it runs.
  */
-extern bool herd_trigger_reaches(const Trigger *trigger, Oid relid);
-/* The same of a function that a statement on the table calls. */
-extern bool herd_function_reaches(Oid function, Oid relid);
+extern HerdReach herd_function_reaches(Oid function, Oid relid);
 
 /* -- attach/before.c --------------------------------------------------------------------------- */
 
-/*
- * True if BEFORE row triggers of the distributed table fire here for the event (TRIGGER_TYPE_INSERT
- * ..). columns: of int, those that an UPDATE sets. The table is locked.
- */
-extern bool herd_before_wanted(Oid relid, int16 event, const List *columns);
-/* The same of what the query itself does, not its WITH. */
-extern bool herd_before_wanted_by(const Query *query);
+/* What BEFORE INSERT row triggers of the table reach. */
+extern HerdReach herd_before_insert_reach(Oid relid);
+/* What BEFORE row triggers that fire for the query itself, not its WITH, reach. */
+extern HerdReach herd_before_reach(const Query *query);
 
 /* True if there are BEFORE row triggers for the event: in a statement row by row all fire here. */
 extern bool herd_before_any(Oid relid, int16 event);

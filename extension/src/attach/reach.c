@@ -28,7 +28,7 @@ typedef struct Key {
 
 typedef struct Known {
 	Key key;
-	bool reaches;
+	HerdReach reach;
 } Known;
 
 static HTAB *known;
@@ -38,6 +38,7 @@ typedef struct Text {
 	List *seen;             /* of Oid: functions */
 	bool writes;
 	bool reference; /* names a reference table */
+	bool colocated; /* names such a table, or its own */
 	bool elsewhere;
 } Text;
 
@@ -47,18 +48,22 @@ static void look_at_relation(Text *t, Oid relid, char relkind)
 {
 	const HerdTable *table;
 
-	if (relid < FirstNormalObjectId || relid == t->table->relid)
+	if (relid < FirstNormalObjectId)
 		return;
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE &&
 	    relkind != RELKIND_VIEW && relkind != RELKIND_MATVIEW &&
 	    relkind != RELKIND_FOREIGN_TABLE)
 		return;
 	table = herd_table_get(relid);
-	if (table != NULL && table->kind == HERD_TABLE_REFERENCE)
+	if (relid == t->table->relid)
+		t->colocated = true;
+	else if (table != NULL && table->kind == HERD_TABLE_REFERENCE)
 		t->reference = true;
 	else if (table == NULL || table->colocationid != t->table->colocationid ||
 		 table->colocationid == 0)
 		t->elsewhere = true;
+	else
+		t->colocated = true;
 }
 
 static bool is_written_with(const char *word)
@@ -169,29 +174,33 @@ static void forget_relation(Datum arg, Oid relid)
 	forget();
 }
 
-static bool reaches(Oid function, Oid relid)
+static HerdReach reach_of(Oid function, Oid relid)
 {
 	Text t = { .table = herd_table_get(relid) };
 
 	if (t.table == NULL)
-		return false;
+		return HERD_REACH_SHARD;
 	look_at_function(&t, function, 0);
-	return t.elsewhere || (t.reference && t.writes);
+	if (t.elsewhere || (t.reference && t.writes))
+		return HERD_REACH_FAR;
+	/* all rows of a table without a distribution column are in one place */
+	return t.colocated && t.table->kind == HERD_TABLE_HASH ? HERD_REACH_MAYBE
+							       : HERD_REACH_SHARD;
 }
 
-bool herd_function_reaches(Oid function, Oid relid)
+HerdReach herd_function_reaches(Oid function, Oid relid)
 {
 	static bool registered;
 	Key key = { .function = function, .relid = relid };
 	HerdPlace place;
 	Known *entry;
-	bool result;
+	HerdReach result;
 
 	if (function < FirstNormalObjectId)
-		return false;
+		return HERD_REACH_SHARD;
 	place = herd_function_place(function);
 	if (place != HERD_PLACE_TRY)
-		return place == HERD_PLACE_HERE;
+		return place == HERD_PLACE_HERE ? HERD_REACH_FAR : HERD_REACH_SHARD;
 	if (!registered) {
 		CacheRegisterSyscacheCallback(PROCOID, forget_function, (Datum)0);
 		CacheRegisterRelcacheCallback(forget_relation, (Datum)0);
@@ -204,17 +213,12 @@ bool herd_function_reaches(Oid function, Oid relid)
 	}
 	entry = hash_search(known, &key, HASH_FIND, NULL);
 	if (entry != NULL)
-		return entry->reaches;
+		return entry->reach;
 	/* looking may make the table be forgotten */
-	result = reaches(function, relid);
+	result = reach_of(function, relid);
 	if (known != NULL) {
 		entry = hash_search(known, &key, HASH_ENTER, NULL);
-		entry->reaches = result;
+		entry->reach = result;
 	}
 	return result;
-}
-
-bool herd_trigger_reaches(const Trigger *trigger, Oid relid)
-{
-	return herd_function_reaches(trigger->tgfoid, relid);
 }

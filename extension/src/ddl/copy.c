@@ -20,6 +20,7 @@
 #include "parser/parse_node.h"
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
+#include "txn/internal.h"
 #include "utils/acl.h"
 #include "utils/backend_progress.h"
 #include "utils/builtins.h"
@@ -154,7 +155,7 @@ static void copy_from(HerdUtility *u, Relation rel)
 	cstate = BeginCopyFrom(pstate, rel, NULL, stmt->filename, stmt->is_program, NULL,
 			       stmt->attlist, stmt->options);
 	herd_fire_alone(&fire, true);
-	if (herd_copy_raw_possible(cstate, table, where))
+	if (!herd_copy_fires(fire.relid) && herd_copy_raw_possible(cstate, table, where))
 		rows = herd_copy_raw(cstate, table, where, &excluded);
 	else
 		rows = herd_copy_rows(cstate, table, where);
@@ -176,10 +177,21 @@ bool herd_utility_copy(HerdUtility *u)
 	if (!stmt->relation || !herd_utility_table(stmt->relation, lock))
 		return false;
 	rel = table_openrv(stmt->relation, lock);
-	if (stmt->is_from)
-		copy_from(u, rel);
-	else
+	if (stmt->is_from) {
+		int outer = herd_txn_command_begin();
+
+		PG_TRY();
+		{
+			copy_from(u, rel);
+		}
+		PG_FINALLY();
+		{
+			herd_txn_command_end(outer);
+		}
+		PG_END_TRY();
+	} else {
 		copy_to(u, rel);
+	}
 	table_close(rel, NoLock);
 	return true;
 }

@@ -1,25 +1,30 @@
 #include "ingest/rows.h"
 
+#include "attach/before.h"
 #include "commands/copyfrom_internal.h"
 #include "commands/progress.h"
 #include "exec/exec.h"
 #include "executor/executor.h"
 #include "ingest/raw.h"
 #include "miscadmin.h"
+#include "plan/row_insert.h"
+#include "plan/try.h"
 #include "utils/backend_progress.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
 typedef struct Rows {
 	CopyFromState cstate;
-	HerdShardWriter *writer;
+	HerdShardWriter *writer; /* or, */
+	HerdRowInsert *insert;   /* where triggers fire here */
+	uint64 inserted;         /* by it */
 } Rows;
 
 static void context_callback(void *arg)
 {
 	Rows *r = arg;
 
-	if (!herd_shard_writer_raising(r->writer))
+	if (r->writer == NULL || !herd_shard_writer_raising(r->writer))
 		CopyFromErrorCallback(r->cstate);
 }
 
@@ -80,6 +85,10 @@ static void put(Rows *r, List *attnums, TupleTableSlot *slot, Datum *values, boo
 	ListCell *lc;
 	int i = 0;
 
+	if (r->insert != NULL) {
+		r->inserted += herd_row_insert(r->insert, slot);
+		return;
+	}
 	foreach (lc, attnums) {
 		values[i] = slot->tts_values[lfirst_int(lc) - 1];
 		isnull[i++] = slot->tts_isnull[lfirst_int(lc) - 1];
@@ -127,6 +136,14 @@ static void copy_all(Rows *r, List *attnums, Node *where)
 	FreeExecutorState(estate);
 }
 
+/* What has been read from a client cannot be read again: shards that fail are not tried here. */
+bool herd_copy_fires(Oid relid)
+{
+	HerdReach reach = herd_before_insert_reach(relid);
+
+	return reach == HERD_REACH_FAR || (reach == HERD_REACH_MAYBE && herd_try_is_here(relid));
+}
+
 uint64 herd_copy_rows(CopyFromState cstate, const HerdTable *table, Node *where)
 {
 	List *attnums = stored_attnums(cstate->rel);
@@ -134,14 +151,22 @@ uint64 herd_copy_rows(CopyFromState cstate, const HerdTable *table, Node *where)
 	Rows r = { .cstate = cstate };
 	uint64 rows;
 
-	r.writer = herd_shard_writer_begin_copy(table->relid, attnums,
-						herd_copy_common_options(cstate),
-						RelationGetRelationName(cstate->rel));
+	if (herd_copy_fires(table->relid))
+		r.insert = herd_row_insert_begin(table->relid, attnums);
+	else
+		r.writer = herd_shard_writer_begin_copy(table->relid, attnums,
+							herd_copy_common_options(cstate),
+							RelationGetRelationName(cstate->rel));
 	context.callback = context_callback;
 	context.arg = &r;
 	error_context_stack = &context;
 	copy_all(&r, attnums, where);
-	rows = herd_shard_writer_end(r.writer);
+	if (r.insert != NULL) {
+		herd_row_insert_end(r.insert);
+		rows = r.inserted;
+	} else {
+		rows = herd_shard_writer_end(r.writer);
+	}
 	error_context_stack = context.previous;
 	report_skipped(cstate);
 	return rows;

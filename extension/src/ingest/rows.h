@@ -12,3 +12,5 @@
 
 /* where: the analysed condition or NULL. Returns the rows inserted. */
 extern uint64 herd_copy_rows(CopyFromState cstate, const HerdTable *table, Node *where);
+/* True if rows must go this way, to meet BEFORE row triggers here: attach/before.h. */
+extern bool herd_copy_fires(Oid relid);

@@ -17,11 +17,11 @@
 #include "attach/attach.h"
 #include "attach/before.h"
 #include "catalog/metadata.h"
-#include "catalog/pg_trigger.h"
 #include "conn/rights.h"
 #include "deparse/code.h"
 #include "plan/remote.h"
 #include "plan/rights.h"
+#include "plan/rowwise.h"
 #include "plan/security.h"
 #include "stats/queries.h"
 
@@ -62,7 +62,7 @@ static const CustomScanMethods insert_methods = {
 };
 
 /* The statement as INSERT .. SELECT columns FROM an empty VALUES list at the end of the rtable. */
-static int read_values(Query *insert, List *attnums)
+int herd_insert_read_values(Query *insert, List *attnums)
 {
 	Oid relid = rt_fetch(insert->resultRelation, insert->rtable)->relid;
 	RangeTblEntry *values = makeNode(RangeTblEntry);
@@ -128,13 +128,13 @@ CustomScan *herd_insert_plan(Query *insert, List *attnums, Plan *child, List *re
 	Oid relid = rt_fetch(insert->resultRelation, insert->rtable)->relid;
 	List *given = attnums;
 	List *evals = NIL;
-	bool fires = herd_before_wanted(relid, TRIGGER_TYPE_INSERT, NIL);
+	bool fires = herd_rowwise_wanted(insert);
 	int index;
 
 	/* a trigger may set any of them */
 	if (fires)
 		attnums = stored_columns(relid);
-	index = read_values(insert, attnums);
+	index = herd_insert_read_values(insert, attnums);
 
 	herd_evals_extract(insert, &evals);
 	scan->methods = &insert_methods;

@@ -44,6 +44,7 @@
 #include "plan/shardwise.h"
 #include "plan/srf.h"
 #include "plan/steps.h"
+#include "plan/try.h"
 #include "plan/update_here.h"
 #include "stats/stats.h"
 
@@ -208,7 +209,7 @@ static bool needs_steps(Query *query)
 		Query *sub = castNode(Query, ((CommonTableExpr *)lfirst(lc))->ctequery);
 
 		if (changes_key(sub) || (sub->commandType == CMD_MERGE && target_of(sub) != NULL) ||
-		    herd_rowwise_wanted(sub))
+		    herd_rowwise_wanted(sub) || herd_rowwise_tried(sub))
 			return true;
 	}
 	return false;
@@ -663,6 +664,38 @@ static PlannedStmt *plan_rowwise(Query *parse, const char *source, int options, 
 	return stmt;
 }
 
+/* original: parse with its WITH, if that writes. */
+static PlannedStmt *plan_try(Query *parse, Query *original, const char *source, int options,
+			     ParamListInfo bound, Relations *rels)
+{
+	Query *query = original != NULL ? original : copyObject(parse);
+	Oid relid = rt_fetch(parse->resultRelation, parse->rtable)->relid;
+	Oid outer = herd_try_shards(relid);
+	PlannedStmt *stmt = make_stmt(parse, NULL);
+	PlannedStmt *volatile first = NULL;
+	RangeTblEntry *names;
+	List *columns = row_columns(parse->returningList, 1, &names);
+	CustomScan *scan;
+
+	PG_TRY();
+	{
+		first = plan_inner(copyObject(query), source,
+				   options & ~(CURSOR_OPT_SCROLL | CURSOR_OPT_PARALLEL_OK), bound);
+	}
+	PG_FINALLY();
+	{
+		herd_try_end(outer);
+	}
+	PG_END_TRY();
+	scan = herd_try_plan(first, query, relid, columns);
+	scan->scan.plan.targetlist = output_columns(parse->returningList, columns);
+	stmt->planTree = &scan->scan.plan;
+	stmt->rtable = list_make1(names);
+	add_relations(stmt, rels);
+	add_inner(stmt, first);
+	return stmt;
+}
+
 static bool extern_param_walker(Node *node, void *context)
 {
 	if (node == NULL)
@@ -772,6 +805,8 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 		add_relations(stmt, &rels);
 		return stmt;
 	}
+	if (herd_rowwise_tried(parse))
+		return plan_try(parse, original, source, options, bound, &rels);
 	if (herd_rowwise_wanted(parse)) {
 		if (original != NULL)
 			return plan_steps(parse, original, source, options, bound, &rels);
@@ -820,7 +855,8 @@ static PlannedStmt *plan_router(Query *query, int options)
 
 	relations_walker((Node *)query, &rels);
 	check_walker((Node *)query, query);
-	if (herd_update_calls_session(query) || herd_rowwise_wanted(query))
+	if (herd_update_calls_session(query) || herd_rowwise_wanted(query) ||
+	    herd_rowwise_tried(query))
 		return NULL;
 	remote = herd_route(query, NULL, &needs_params);
 	return remote ? plan_remote(query, remote, &rels, options) : NULL;
@@ -906,6 +942,7 @@ void herd_plan_init(void)
 	herd_cursor_init();
 	herd_steps_init();
 	herd_rowwise_init();
+	herd_try_init();
 	herd_load_init();
 	herd_result_scan_init();
 	herd_pack_init();

@@ -89,6 +89,11 @@ extern void herd_remote_init(void);
 extern void herd_insert_init(void);
 
 /*
+ * plan/insert.c: makes an INSERT one of rows of a list of values, which is to be filled, for the
+ * columns attnums. Returns the list's number among its relations.
+ */
+extern int herd_insert_read_values(Query *insert, List *attnums);
+/*
  * plan/insert.c: a plan that inserts the rows of child. insert: the statement, which is changed;
  * attnums: the columns that child's target list gives, in order; returning: as in scan_tlist.
  */

@@ -13,45 +13,69 @@
 #include "attach/before.h"
 #include "catalog/metadata.h"
 #include "compat.h"
+#include "conn/adopt.h"
 #include "deparse/code.h"
 #include "deparse/deparse.h"
+#include "plan/try.h"
 
 /* -- what is wanted ---------------------------------------------------------------------------- */
 
-static bool reaches_checker(Oid func, void *context)
+typedef struct Reach {
+	Oid relid;
+	HerdReach reach;
+} Reach;
+
+static bool reach_checker(Oid func, void *context)
 {
-	return herd_function_reaches(func, *(Oid *)context);
+	Reach *r = context;
+
+	r->reach = Max(r->reach, herd_function_reaches(func, r->relid));
+	return false;
 }
 
-/* A function that uses rows of other nodes. */
-static bool reaches_walker(Node *node, void *context)
+/* What functions use, beside the row. */
+static bool reach_walker(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
-	if (check_functions_in_node(node, reaches_checker, context))
-		return true;
+	(void)check_functions_in_node(node, reach_checker, context);
 	if (IsA(node, Query))
-		return query_tree_walker((Query *)node, reaches_walker, context, 0);
-	return expression_tree_walker(node, reaches_walker, context);
+		return query_tree_walker((Query *)node, reach_walker, context, 0);
+	return expression_tree_walker(node, reach_walker, context);
+}
+
+static HerdReach reach_of(const Query *query)
+{
+	Reach r = { .reach = herd_before_reach(query) };
+	const HerdTable *table;
+
+	if (query->commandType != CMD_UPDATE && query->commandType != CMD_DELETE)
+		return r.reach;
+	r.relid = rt_fetch(query->resultRelation, query->rtable)->relid;
+	table = herd_table_get(r.relid);
+	if (table == NULL || table->kind == HERD_TABLE_LOCAL ||
+	    table->kind == HERD_TABLE_REFERENCE ||
+	    get_rel_relkind(r.relid) == RELKIND_PARTITIONED_TABLE)
+		return r.reach;
+	(void)reach_walker((Node *)query->targetList, &r);
+	(void)reach_walker((Node *)query->jointree, &r);
+	return r.reach;
 }
 
 bool herd_rowwise_wanted(const Query *query)
 {
-	const HerdTable *table;
-	Oid relid;
+	HerdReach reach = reach_of(query);
 
-	if (herd_before_wanted_by(query))
-		return true;
-	if (query->commandType != CMD_UPDATE && query->commandType != CMD_DELETE)
-		return false;
-	relid = rt_fetch(query->resultRelation, query->rtable)->relid;
-	table = herd_table_get(relid);
-	if (table == NULL || table->kind == HERD_TABLE_LOCAL ||
-	    table->kind == HERD_TABLE_REFERENCE ||
-	    get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
-		return false;
-	return reaches_walker((Node *)query->targetList, &relid) ||
-	       reaches_walker((Node *)query->jointree, &relid);
+	/* a session that works for another one can do nothing else */
+	return reach == HERD_REACH_FAR ||
+	       (reach == HERD_REACH_MAYBE && !herd_session_adopted() &&
+		herd_try_is_here(rt_fetch(query->resultRelation, query->rtable)->relid));
+}
+
+bool herd_rowwise_tried(const Query *query)
+{
+	return reach_of(query) == HERD_REACH_MAYBE && !herd_session_adopted() &&
+	       !herd_try_is_shard(rt_fetch(query->resultRelation, query->rtable)->relid);
 }
 
 /* -- the parts --------------------------------------------------------------------------------- */
@@ -131,10 +155,18 @@ static bool simple_walker(Node *node, void *context)
 	return expression_tree_walker(node, simple_walker, context);
 }
 
+static bool reaches(Node *expr, Oid relid)
+{
+	Reach r = { .relid = relid };
+
+	(void)reach_walker(expr, &r);
+	return r.reach != HERD_REACH_SHARD;
+}
+
 /* Calls a function that may look at tables, and can be computed from columns alone. */
 static bool is_by_row(Parts *p, Node *expr)
 {
-	return (herd_expr_stays_here(expr) || reaches_walker(expr, &p->out->relid)) &&
+	return (herd_expr_stays_here(expr) || reaches(expr, p->out->relid)) &&
 	       !simple_walker(expr, NULL);
 }
 

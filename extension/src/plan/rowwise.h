@@ -16,6 +16,9 @@
 /* True for a statement, without its WITH, that is to be run so; an INSERT: by plan/insert.c. */
 extern bool herd_rowwise_wanted(const Query *query);
 
+/* True for one that shards may be able to do: plan/try.h. */
+extern bool herd_rowwise_tried(const Query *query);
+
 /* An UPDATE or DELETE in parts. */
 typedef struct HerdRowwise {
 	Query *select; /* of the rows: to be planned, as a statement of its own */

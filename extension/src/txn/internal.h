@@ -54,3 +54,10 @@ extern void herd_deadlock_rename_cancel(void);
 extern void herd_deadlock_clear_mark(void);
 /* statement.c: hooks that watch where statements begin. */
 extern void herd_txn_statement_init(void);
+
+/*
+ * Around a utility command of ours that runs code of users: what that sends to nodes is a part of
+ * it, not a transaction by itself. To be ended after an error, too.
+ */
+extern int herd_txn_command_begin(void);
+extern void herd_txn_command_end(int outer);

@@ -71,6 +71,18 @@ static void enter(const PlannedStmt *stmt)
 	depth++;
 }
 
+int herd_txn_command_begin(void)
+{
+	if (depth == 0)
+		lone_plan = reading_plan = false;
+	return depth++;
+}
+
+void herd_txn_command_end(int outer)
+{
+	depth = outer;
+}
+
 static void executor_start(QueryDesc *query, int eflags)
 {
 	CommandId cid = 0;

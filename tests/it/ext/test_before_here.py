@@ -1,4 +1,5 @@
 """BEFORE row triggers that use rows of other nodes fire where a statement is planned: as on plain tables."""
+import psycopg
 import pytest
 
 import rules_herd
@@ -247,3 +248,100 @@ herd, same = rules_herd.fixtures(TABLES)
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_as_on_plain_tables(same, name):
     same(SCRIPTS[name])
+
+
+def test_copy(herd):
+    logs = []
+    for schema, distributed in (("copy_plain", False), ("copy_herd", True)):
+        with herd.connect() as con:
+            run = rules_herd.Run(con, schema)
+            for s in rules_herd.statements(TABLES + """
+create trigger a_limit before insert on t for each row execute function check_limit();
+create trigger b_log before insert on t for each row execute function log_it('arg');
+create trigger c_skip before insert on t for each row execute function skip_some();
+create trigger z_after after insert on t for each row execute function log_it('after');
+"""):
+                if not s.startswith("--herd "):
+                    con.execute(s)
+                elif distributed:
+                    con.execute(s[len("--herd "):])
+            log = []
+            with con.cursor() as cur:
+                with cur.copy("copy t (k, a, b) from stdin") as copy:
+                    for i in range(100, 160):
+                        copy.write_row((i, i % 11, "b%d" % (i % 5)))
+                log.append(cur.statusmessage)
+                with cur.copy("copy t (b, k) from stdin (format csv) where k <> 201") as copy:
+                    copy.write("b1,200\nb1,201\nb2,202\n")
+                log.append(cur.statusmessage)
+                with pytest.raises(psycopg.Error) as e:
+                    with cur.copy("copy t (b, k) from stdin (format csv)") as copy:
+                        copy.write("b1,300\nnothing,301\n")
+                log.append((e.value.sqlstate, e.value.diag.message_primary))
+            log += [run.one(s) for s in rules_herd.statements(SHOW)]
+            logs.append(log)
+            con.execute("drop schema %s cascade" % schema)
+    assert logs[0] == logs[1]
+
+
+COLOCATED = """
+create table orders (k int primary key, grp text, total int default 0);
+create table lines (k int, n int, v int, note text, primary key (k, n));
+--herd select create_distributed_table('orders', 'k');
+--herd select create_distributed_table('lines', 'k', colocate_with => 'orders');
+insert into orders select i, 'g' || i % 3 from generate_series(1, 20) i;
+create function add_up() returns trigger language plpgsql as $$
+begin
+  update orders set total = total + new.v where k = new.k;
+  return new;
+end $$;
+create trigger a before insert on lines for each row execute function add_up();
+insert into lines values (1, 1, 10), (2, 1, 20), (1, 2, 30);
+insert into lines select k, 3, k from orders returning k, n;
+select * from orders order by k;
+create function add_up_others() returns trigger language plpgsql as $$
+begin
+  update orders set total = total + 1 where k = new.k % 20 + 1;
+  new.note := (select count(*) from lines) || ' lines';
+  return new;
+end $$;
+create trigger b before insert or update on lines for each row execute function add_up_others();
+insert into lines values (5, 10, 10), (6, 10, 20) returning *;
+insert into lines values (7, 10, 10);
+update lines set v = v + 1 where n = 10 and k = 5 returning *;
+prepare p as insert into lines values ($1, $2, $3) returning note;
+execute p(8, 10, 1);
+execute p(9, 10, 1);
+begin;
+insert into lines values (10, 10, 10);
+savepoint s;
+insert into lines values (10, 11, 10);
+rollback to s;
+commit;
+with w as (insert into lines values (11, 10, 10) returning note) select * from w;
+create function total_of(text) returns bigint language plpgsql as $$
+begin return (select sum(total) from orders where grp = $1); end $$;
+update orders set total = total_of(grp) where k = 3 returning *;
+update orders set total = total_of(grp) where k = 3 returning *;
+delete from orders where total_of(grp) < 0;
+select * from orders order by k;
+select * from lines order by k, n;
+"""
+
+
+def test_colocated_tables(herd):
+    """Shards do it when they have the rows, else this node. Names count, so one after the other."""
+    logs = []
+    for schema, distributed in (("one_after", False), ("the_other", True)):
+        with herd.connect() as con:
+            run = rules_herd.Run(con, schema)
+            log = []
+            for s in rules_herd.statements(COLOCATED):
+                if not s.startswith("--herd "):
+                    log.append((s, run.one(s)))
+                elif distributed:
+                    con.execute(s[len("--herd "):])
+            logs.append(log)
+            con.execute("drop schema %s cascade" % schema)
+    for plain, other in zip(*logs):
+        assert plain == other
