@@ -303,17 +303,10 @@ static void plain_texts_begin_with_rows(void **state)
 					   "values (1)",
 					   "/* a */ Update t set a = 1",
 					   "DELETE from t" };
-	static const char *const no[] = { "",
-					  "s",
-					  "selectx",
-					  "selects 1",
-					  "set x = 1",
-					  "values1 ",
-					  "begin",
-					  "listen a",
-					  "SELEC\x14 1",
-					  "\x13"
-					  "elect 1" };
+	static const char *const no[] = { "",           "s",         "selectx",
+					  "selects 1",  "set x = 1", "values1 ",
+					  "begin",      "listen a",  "SELEC\x14 1",
+					  "\023elect 1" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++)
