@@ -79,6 +79,22 @@ def test_plan_cache_modes(con, mode):
     assert rows(con, "execute many(null)") == [(0,)]
 
 
+@pytest.mark.parametrize("expression", [
+    "jsonb_path_query_first($1::text::jsonb, '$')::int", "make_interval(days => $1)::text",
+    "jsonb_path_exists('[1, 2]', '$[*] ? (@ == $n)', jsonb_build_object('n', $1))"])
+def test_defaults_and_names_of_arguments_in_generic_plans(con, expression):
+    """They are computed here: only the planner knows the arguments that are left out."""
+    for n, where in enumerate(("k = $1", "x = $1", "k > $1 and x = length((%s)::text)")):
+        sql = "select %s, k, x from a where %s order by 1, 2, 3" % (
+            expression, where.replace("%s", expression))
+        con.execute("set plan_cache_mode = force_generic_plan")
+        con.execute("prepare left_out%d (int) as %s" % (n, sql))
+        got = [rows(con, "execute left_out%d (%d)" % (n, k)) for k in (1, 5)]
+        con.execute("deallocate left_out%d" % n)
+        con.execute("reset plan_cache_mode")
+        assert got == [rows(con, sql.replace("$1", str(k))) for k in (1, 5)]
+
+
 def test_untyped_parameters(con):
     con.execute("prepare untyped as select k, s from a where k = $1 and s = $2")
     assert rows(con, "execute untyped(7, 's7')") == rows(
