@@ -335,6 +335,15 @@ static Node *of_returned_row(const ReturningExpr *expr, List *queries)
 }
 #endif
 
+/* Wherever MERGE lets its target be read there is a row of it; and there ctid cannot be. */
+static bool is_merged(const Var *var, List *queries)
+{
+	const Query *query = list_nth(queries, var->varlevelsup);
+
+	return query->commandType == CMD_MERGE && query->resultRelation == var->varno &&
+	       !herd_returns_old(var);
+}
+
 static Node *expand_rows_mutator(Node *node, void *context)
 {
 	List *queries = context; /* innermost first */
@@ -360,21 +369,23 @@ static Node *expand_rows_mutator(Node *node, void *context)
 		RangeTblEntry *rte = herd_distributed_rte(var, queries);
 
 		if (rte != NULL && var->varattno == TableOidAttributeNumber)
-			return herd_table_oid(var, rte->relid, REGCLASSOID);
+			return herd_table_oid(var, rte->relid, REGCLASSOID,
+					      is_merged(var, queries));
 	}
 	if (IsA(node, Var)) {
 		Var *var = (Var *)node;
 		RangeTblEntry *rte = herd_distributed_rte(var, queries);
 
 		if (rte != NULL && var->varattno == TableOidAttributeNumber)
-			return herd_table_oid(var, rte->relid, OIDOID);
+			return herd_table_oid(var, rte->relid, OIDOID, is_merged(var, queries));
 		if (rte != NULL && herd_is_row_id(var, queries))
 			return herd_row_id(var);
 		if (rte != NULL && var->varattno == 0 &&
 		    var->vartype == get_rel_type_id(rte->relid))
 			return expand_row(var, rte->relid,
 					  rte->relkind != RELKIND_COMPOSITE_TYPE &&
-						  !herd_is_excluded(var, queries));
+						  !herd_is_excluded(var, queries) &&
+						  !is_merged(var, queries));
 		return node;
 	}
 	if (IsA(node, RowExpr))

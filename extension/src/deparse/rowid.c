@@ -147,7 +147,7 @@ static Node *partition_oid(Var *var, Oid relid, Oid type)
 		InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
 }
 
-Node *herd_table_oid(Var *var, Oid relid, Oid type)
+Node *herd_table_oid(Var *var, Oid relid, Oid type, bool there)
 {
 	Expr *value = (Expr *)makeConst(type, -1, InvalidOid, sizeof(Oid), ObjectIdGetDatum(relid),
 					false, true);
@@ -156,7 +156,7 @@ Node *herd_table_oid(Var *var, Oid relid, Oid type)
 	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
 		return partition_oid(var, relid, type);
 	typed.vartype = type;
-	return herd_unless_null_row(&typed, value);
+	return there ? (Node *)value : herd_unless_null_row(&typed, value);
 }
 
 static bool is_table_oid(Node *node, List *queries)

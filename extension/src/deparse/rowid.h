@@ -26,8 +26,11 @@ extern bool herd_is_row_id(Var *var, List *queries);
 /* What stands for it in the text. */
 extern Node *herd_row_id(Var *var);
 
-/* tableoid, as an OID of this node or (type) as regclass, whose name is the same everywhere. */
-extern Node *herd_table_oid(Var *var, Oid relid, Oid type);
+/*
+ * tableoid, as an OID of this node or (type) as regclass, whose name is the same everywhere. there:
+ * no outer join can have made the row null.
+ */
+extern Node *herd_table_oid(Var *var, Oid relid, Oid type, bool there);
 
 /*
  * ctid = value: the row can be found by its place in the shard. tableoid = 't'::regclass: the name

@@ -88,11 +88,32 @@ static bool bring_items(Bring *b, Node *jtnode)
 	return true;
 }
 
+/* Rows come in no order: an array of ordered ones is made before. */
+static void make_array_first(SubLink *sublink)
+{
+	Query *query = makeNode(Query);
+
+	query->commandType = CMD_SELECT;
+	query->canSetTag = true;
+	query->hasSubLinks = true;
+	query->jointree = makeFromExpr(NIL, NULL);
+	query->targetList = list_make1(
+		makeTargetEntry((Expr *)copyObject(sublink), 1, pstrdup("array"), false));
+	sublink->subLinkType = EXPR_SUBLINK;
+	sublink->subselect = (Node *)query;
+}
+
 bool herd_bring_sublink(SubLink *sublink, const HerdTable *target, HerdPlanning *planning,
 			List **moves)
 {
 	Query *sub = castNode(Query, sublink->subselect);
 	HerdMove *move;
+
+	if (sublink->subLinkType == ARRAY_SUBLINK && sub->sortClause != NIL &&
+	    herd_stands_alone(sub)) {
+		make_array_first(sublink);
+		sub = castNode(Query, sublink->subselect);
+	}
 
 	if (!herd_stands_alone(sub))
 		return herd_bring_tables(sub, target, planning, moves);

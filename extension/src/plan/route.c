@@ -230,6 +230,16 @@ static bool breadth_first_walker(Node *node, void *context)
 	return expression_tree_walker(node, breadth_first_walker, context);
 }
 
+/* An INSERT from a query, which may have no rows: its shard says so if there is one. */
+static bool shard_refuses_null(const Query *insert)
+{
+	const HerdTable *table =
+		herd_table_get(rt_fetch(insert->resultRelation, insert->rtable)->relid);
+
+	return insert->jointree->fromlist != NIL && table != NULL && table->keyattno != 0 &&
+	       herd_key_is_not_null(table);
+}
+
 HerdRemote *herd_route(const Query *original, ParamListInfo bound, bool *needs_params)
 {
 	HerdRemote *remote = palloc0(sizeof(HerdRemote));
@@ -285,7 +295,7 @@ HerdRemote *herd_route(const Query *original, ParamListInfo bound, bool *needs_p
 	if (remote->shards == HERD_SHARDS_KEY &&
 	    !herd_remote_keys_meet(remote, bound, needs_params))
 		return NULL;
-	remote->null_key_fails = query->commandType == CMD_INSERT;
+	remote->null_key_fails = query->commandType == CMD_INSERT && !shard_refuses_null(query);
 	remote->in_txn = locks || herd_query_may_write(query);
 	remote->volatile_evals = contain_volatile_functions((Node *)remote->evals);
 	remote->reusable = has_extern_param_walker((Node *)remote->evals, NULL);

@@ -67,6 +67,9 @@ insert into one select id, v from loc returning id
 insert into one select id, v from loc on conflict (id) do update set v = one.v || excluded.v
 insert into one select k, min(v) from ev group by k on conflict (id) do update set v = 'was'
 insert into one values (1, 'a'), (1, 'b') on conflict (id) do update set v = 'twice'
+insert into us (k, n) select null::int, g from (values (1), (2)) v(g) where g > 5
+insert into us (k, n) select null::int, g from (values (1), (2)) v(g)
+insert into us (k, n) select nullif(id, id), v::int from loc where id < 0
 insert into ser (k) select k from ev where id < 800
 insert into ser (k) select id from loc returning k, at = now(), u is not null
 insert into ser (k, at) select k, '2024-01-01'::timestamptz + k * interval '1 day' from us where k < 20 returning k, at

@@ -102,6 +102,8 @@ merge into t using src on false when not matched then insert (k, v) values (src.
 merge into t using src on t.k = src.k and false when matched then delete when not matched then insert (k, v) values (src.k, src.v + 100)
 merge into t using src on t.k = src.k or t.v = src.k when matched then update set s = 'or'
 merge into t using (select null::int as k, 5 as v) q on t.k = q.k when matched then delete
+merge into t using src on t.k = src.k when matched and ((t) is null) is not true then update set s = 'row' when matched then delete
+merge into t using ref on t.k = ref.id when matched and t.tableoid = 't'::regclass then update set s = 'oid'
 merge into pt using src on pt.k = src.k and pt.v > 3 when matched then update set d = '2024-02-20', v = src.v when not matched then insert values (src.k, '2024-01-28', src.v)
 merge into pt using far on pt.k = far.k when matched and far.v > 70 then delete when matched then update set v = 0 when not matched then insert values (far.k, '2024-02-28', far.v)
 merge into t using src on t.k = src.k when matched then update set k = t.k + 100, s = src.w

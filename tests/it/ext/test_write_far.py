@@ -36,6 +36,8 @@ update a set x = 0 where k < 9 returning k, (select count(*) from c where c.k = 
 update a set s = (select string_agg(c.ck, ',' order by c.ck) from c join b on b.y = c.k where b.k > a.x and c.v < 900)
 update a set s = 'union' where x in (select k from c where c.v > a.f union select y from b where b.y > a.x)
 update a set s = 'l' where exists (select 1 from l where l.id = a.x and l.note <> a.s)
+update a set s = array(select b.y from b order by 1)::text where (k, k) in (select z.k, z.x from a z) returning k, s
+update a set s = array(select c.v from c where c.k = a.x order by 1 desc)::text where k in (select y from b where y > 3)
 update a set s = 'o' where exists (select 1 from o where o.x = a.x and o.k < a.k)
 update a set s = 'p' where exists (select 1 from p where p.x = a.x and p.d > 3)
 update p set x = (select max(v) from c where c.k = p.x)
