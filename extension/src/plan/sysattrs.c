@@ -23,7 +23,7 @@ static bool is_system(const Var *var, const SystemContext *cxt)
 	       var->varattno < 0;
 }
 
-static bool walk(Node *node, bool (*walker)(), SystemContext *cxt)
+static bool walk(Node *node, bool (*walker)(Node *, void *), SystemContext *cxt)
 {
 	bool result;
 

@@ -9,6 +9,7 @@
 #pragma once
 #include "postgres.h"
 
+#include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
 
 /* What is to be planned for writes to this table, whatever is known of it. */
