@@ -71,6 +71,13 @@
 #define HERD_NAMED_NOT_NULL false
 #endif
 
+/* What ON DELETE RESTRICT says of rows that are referred to. */
+#if PG_VERSION_NUM >= 180000
+#define HERD_RESTRICT_VIOLATION true
+#else
+#define HERD_RESTRICT_VIOLATION false
+#endif
+
 /* RETURNING names the row before or after the write: PostgreSQL 18. */
 #if PG_VERSION_NUM >= 180000
 #define herd_returns_old(var) ((var)->varreturningtype == VAR_RETURNING_OLD)

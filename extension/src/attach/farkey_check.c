@@ -6,6 +6,7 @@
  * it, planned like any other.
  */
 #include "attach/farkey.h"
+#include "compat.h"
 
 #include "attach/farkey_later.h"
 
@@ -318,8 +319,19 @@ static void missing(const Key *key, const Values *v, int row)
 		 errtableconstraint(key->holder, NameStr(key->con->conname))));
 }
 
-static void still_referred(const Key *key, const Values *v, int row)
+/* RESTRICT has an error of its own since PostgreSQL 18. */
+static void still_referred(const Key *key, const Values *v, int row, bool restricts)
 {
+	if (HERD_RESTRICT_VIOLATION && restricts)
+		ereport(ERROR,
+			(errcode(ERRCODE_RESTRICT_VIOLATION),
+			 errmsg("update or delete on table \"%s\" violates RESTRICT setting of "
+				"foreign key constraint \"%s\" on table \"%s\"",
+				RelationGetRelationName(key->target), NameStr(key->con->conname),
+				RelationGetRelationName(key->holder)),
+			 errdetail("Key %s is referenced from table \"%s\".", shown(v, row),
+				   RelationGetRelationName(key->holder)),
+			 errtableconstraint(key->holder, NameStr(key->con->conname))));
 	ereport(ERROR, (errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 			errmsg("update or delete on table \"%s\" violates foreign key constraint "
 			       "\"%s\" on "
@@ -539,7 +551,7 @@ static void refuse_values(const Key *key, Values *v, bool again)
 			equals(key->target, "p", key->refers, key->same, false, key->n, "u.k"));
 	row = first_row(v, key->holder, condition);
 	if (row >= 0 || !again)
-		still_referred(key, v, Max(row, 0));
+		still_referred(key, v, Max(row, 0), !again);
 }
 
 static void no_action(const Key *key, Values *v)

@@ -111,7 +111,8 @@ void herd_names_rethrow(MemoryContext memory)
 	/* where PostgreSQL itself looks at catalogs for its message, no lock is held that we need
 	 */
 	if ((category != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION &&
-	     category != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION) ||
+	     category != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION &&
+	     geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE) ||
 	    !IsTransactionState())
 		PG_RE_THROW();
 	MemoryContextSwitchTo(memory);

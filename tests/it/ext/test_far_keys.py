@@ -97,7 +97,7 @@ delete from customer;
 """ + ALL,
     "values that follow": """
 update item set b = b + 10 where a = 4;
-update item set b = b + 10;
+update item set b = b + 10 where a = 2;
 delete from label where v = 4;
 update orders set note = null;
 delete from label where v = 3;
