@@ -58,6 +58,7 @@ typedef struct TableEntry {
 
 static HTAB *tables;
 static bool tables_valid = true; /* false: all entries are to be read again */
+static bool some_invalid;        /* entries, since the last transaction ended */
 static MemoryContext graveyard;  /* parent of replaced entries until the transaction ends */
 static List *cached_nodes;
 static MemoryContext nodes_memory;
@@ -93,6 +94,7 @@ static void relcache_changed(Datum arg, Oid relid)
 		local_group_valid = enabled_valid = false;
 	if (tables && (entry = hash_search(tables, &relid, HASH_FIND, NULL))) {
 		entry->valid = false;
+		some_invalid = true;
 		table_changes += entry->distributed;
 	}
 }
@@ -102,6 +104,23 @@ uint64 herd_table_changes(void)
 	return table_changes;
 }
 
+/* Of tables that are gone nobody asks again. */
+static void drop_invalid_entries(void)
+{
+	HASH_SEQ_STATUS seq;
+	TableEntry *entry;
+
+	hash_seq_init(&seq, tables);
+	while ((entry = hash_seq_search(&seq))) {
+		if (entry->valid)
+			continue;
+		if (entry->memory)
+			MemoryContextDelete(entry->memory);
+		(void)hash_search(tables, &entry->relid, HASH_REMOVE, NULL);
+	}
+	some_invalid = false;
+}
+
 static void transaction_ended(XactEvent event, void *arg)
 {
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
@@ -109,6 +128,8 @@ static void transaction_ended(XactEvent event, void *arg)
 	if (graveyard)
 		MemoryContextDelete(graveyard);
 	graveyard = NULL;
+	if (some_invalid)
+		drop_invalid_entries();
 }
 
 void herd_metadata_init(void)
@@ -221,8 +242,16 @@ static int32 hash_bound(HeapTuple tuple, int attno, TupleDesc desc)
 {
 	bool isnull;
 	Datum d = attr_or_zero(tuple, attno, desc, &isnull);
+	char *written;
+	int32 bound;
 
-	return isnull ? 0 : pg_strtoint32(text_to_cstring(DatumGetTextPP(d)));
+	if (isnull)
+		return 0;
+	/* the memory here lives as long as the table is known */
+	written = TextDatumGetCString(d);
+	bound = pg_strtoint32(written);
+	pfree(written);
+	return bound;
 }
 
 static void read_shards(HerdTable *table)
@@ -325,10 +354,16 @@ static HerdTableKind table_kind(const HerdTable *table)
 /* So that short statements do not make them up each time. */
 static void name_shards(HerdTable *table)
 {
+	char *name, *quoted;
+
 	table->relname = get_rel_name(table->relid);
-	for (int i = 0; table->relname && i < table->nshards; i++)
-		table->shards[i].name = pstrdup(quote_identifier(
-			herd_shard_name(table->relname, table->shards[i].shardid)));
+	for (int i = 0; table->relname && i < table->nshards; i++) {
+		name = herd_shard_name(table->relname, table->shards[i].shardid);
+		quoted = (char *)quote_identifier(name);
+		if (quoted != name)
+			pfree(name);
+		table->shards[i].name = quoted;
+	}
 }
 
 /* Reads pg_dist_partition's row of relid into the current memory context; NULL when none. */
@@ -432,6 +467,7 @@ const HerdTable *herd_table_get(Oid relid)
 		hash_seq_init(&seq, tables);
 		while ((entry = hash_seq_search(&seq)))
 			entry->valid = false;
+		some_invalid = true;
 	}
 	entry = hash_search(tables, &relid, HASH_ENTER, &found);
 	if (!found) {
@@ -500,8 +536,8 @@ bool herd_shard_find(uint64 shardid, const HerdTable **table, int *index)
 
 char *herd_shard_name(const char *relname, uint64 shardid)
 {
-	char *suffix = psprintf("_" UINT64_FORMAT, shardid);
-	int room = NAMEDATALEN - 1 - (int)strlen(suffix);
+	char suffix[24];
+	int room = NAMEDATALEN - 1 - snprintf(suffix, sizeof(suffix), "_" UINT64_FORMAT, shardid);
 	int len = (int)strlen(relname);
 	uint32 hash;
 

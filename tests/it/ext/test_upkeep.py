@@ -143,3 +143,25 @@ def test_renamed_roles_and_constraints(herd):
         con.execute("create domain d as int constraint old check (value > 0); alter domain d rename constraint old to young")
         assert everywhere(herd, "select conname from pg_constraint where contypid = 'rn.d'::regtype") == [("young",)]
         con.execute("drop schema rn cascade; drop owned by rn_new; drop role rn_new")
+
+
+def test_a_session_forgets_tables_that_are_gone(herd):
+    """What is known of a table stays in memory, of one that was dropped it does not."""
+    def remembered(con):
+        return con.execute("select count(*), sum(total_bytes) from pg_backend_memory_contexts "
+                           "where name = 'herd table'").fetchone()
+
+    with herd.connect() as con, herd.connect() as other:
+        for session in (con, other):
+            con.execute("create table kept (k int); select create_distributed_table('kept', 'k')")
+            session.execute("select * from kept")
+            before = remembered(session)
+            assert before[0] > 0
+            for _ in range(4):
+                con.execute("create table gone (k int)")
+                con.execute("select create_distributed_table('gone', 'k')")
+                session.execute("insert into gone values (1), (2), (3)")
+                con.execute("drop table gone")
+            assert session.execute("select count(*) from kept").fetchone() == (0,)
+            assert remembered(session) == before
+            con.execute("drop table kept")
