@@ -8,6 +8,8 @@ CREATE FUNCTION citus_internal.adopt_session(started bigint) RETURNS void
 	LANGUAGE C STRICT VOLATILE AS 'MODULE_PATHNAME', 'herd_adopt_session';
 CREATE FUNCTION citus_internal.check_option(view text, condition bool, checked record, given text[])
 	RETURNS bool LANGUAGE C IMMUTABLE AS 'MODULE_PATHNAME', 'herd_check_option';
+CREATE FUNCTION citus_internal.check_policy(kind int, policy text, relation text, condition bool, value "any")
+	RETURNS bool LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'herd_check_policy';
 
 CREATE FUNCTION citus_internal.missing_rule(rule text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

@@ -27,11 +27,11 @@ extern List *herd_attach_shape(Oid relid, uint64 shardid);
 extern List *herd_attach_triggers(Oid relid, uint64 shardid, const char *only);
 extern List *herd_attach_policies(Oid relid, uint64 shardid);
 
-/*
- * Raises when the table has policies that cannot work over shards. With what it is, or will be; if
- * it is not yet, making its shards raises too.
- */
-extern void herd_attach_check(Oid relid, HerdTableKind kind, uint32 colocationid);
+/* Raises when the table has policies that cannot work over shards. */
+extern void herd_attach_check(Oid relid);
+
+/* True if shards lack rows that one of the table's policies reads: there these are false. */
+extern bool herd_attach_policies_far(Oid relid);
 
 /* Of char *[2]: what drops and what makes policies of other tables that read these ("1, 2"). */
 extern List *herd_attach_policies_reading(const char *oids);
@@ -39,8 +39,11 @@ extern List *herd_attach_policies_reading(const char *oids);
 /* Raises when policies of other distributed tables would lose what they read. */
 extern void herd_attach_check_undistribute(Oid relid);
 
-/* Raises when policies that read the table, or its own, need a colocation it no longer has. */
-extern void herd_attach_check_colocation(Oid relid);
+/* The table's colocation has changed on all nodes: what shards can check of policies has, too. */
+extern void herd_attach_new_colocation(Oid relid);
+
+/* Policies of all shards of the table are made anew, on all nodes. */
+extern void herd_attach_policies_anew(const HerdTable *table);
 
 /* CREATE, ALTER and DROP of them: true when the statement has been run. */
 extern bool herd_attach_utility(HerdUtility *u);

@@ -1,6 +1,8 @@
 /*
  * Policies: those of a table are made anew for each of its shards. What they read is on every node
- * (reference tables), or in the shard of a co-located table beside it.
+ * (reference tables), or in the shard of a co-located table beside it. Others are false there, so
+ * that who reads a shard himself sees rather too little; statements on the table itself have their
+ * conditions from the node that plans: plan/policies.h.
  */
 #include "attach/attach.h"
 
@@ -12,6 +14,7 @@
 #include "nodes/nodeFuncs.h"
 #include "plan/leaves.h"
 #include "plan/part.h"
+#include "rewrite/rowsecurity.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -23,8 +26,7 @@ static void refuse(Oid relid, const char *name, const char *why)
 			errmsg("%s \"%s\" on distributed table \"%s\" is not supported", "policy",
 			       name, get_rel_name(relid)),
 			errdetail("%s", why),
-			errhint("Policies may read reference tables, and co-located tables by the "
-				"distribution column of both.")));
+			errhint("Policies may read distributed and reference tables.")));
 }
 
 /*
@@ -123,17 +125,62 @@ static bool tableoid_walker(Node *node, void *context)
 	return expression_tree_walker(node, tableoid_walker, context);
 }
 
-static void check_condition(Oid relid, const char *name, Node *condition)
+static bool elsewhere_walker(Node *node, void *context)
+{
+	const HerdTable *table = context;
+	ListCell *lc;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, elsewhere_walker, context);
+	foreach (lc, ((Query *)node)->rtable) {
+		RangeTblEntry *rte = lfirst(lc);
+		const HerdTable *other;
+
+		if (rte->rtekind != RTE_RELATION)
+			continue;
+		other = herd_table_get(rte->relid);
+		if (other == NULL ||
+		    (other->kind != HERD_TABLE_REFERENCE && other->relid != table->relid &&
+		     (other->kind != table->kind || table->colocationid == 0 ||
+		      other->colocationid != table->colocationid)))
+			return true;
+	}
+	return query_tree_walker((Query *)node, elsewhere_walker, context, 0);
+}
+
+/* True if a shard of the table lacks rows that the condition reads. */
+static bool is_far(const HerdTable *table, Node *condition)
+{
+	if (elsewhere_walker(condition, (void *)table))
+		return true;
+	return table->kind == HERD_TABLE_HASH && sharded_walker(condition, NULL) &&
+	       !stays_in_shard(table->relid, condition);
+}
+
+bool herd_attach_policies_far(Oid relid)
 {
 	const HerdTable *table = herd_table_get(relid);
+	Relation rel = relation_open(relid, NoLock);
+	bool far = false;
+	ListCell *lc;
 
+	foreach (lc, rel->rd_rsdesc ? rel->rd_rsdesc->policies : NIL) {
+		const RowSecurityPolicy *policy = lfirst(lc);
+
+		far = far ||
+		      (policy->hassublinks && (is_far(table, (Node *)policy->qual) ||
+					       is_far(table, (Node *)policy->with_check_qual)));
+	}
+	relation_close(rel, NoLock);
+	return far;
+}
+
+static void check_condition(Oid relid, const char *name, Node *condition)
+{
 	if (tableoid_walker(condition, NULL))
 		refuse(relid, name, "It uses tableoid, and shards have tableoids of their own.");
-	if (table == NULL || table->kind != HERD_TABLE_HASH || !sharded_walker(condition, NULL))
-		return;
-	if (!stays_in_shard(relid, condition))
-		refuse(relid, name,
-		       "It reads rows of a distributed table that can be in other shards.");
 }
 
 /* Tables of the query become the shards beside this one. context: the index of it. */
@@ -172,6 +219,8 @@ static char *condition(Oid relid, uint64 shardid, const char *name, const char *
 		check_condition(relid, name, node);
 		if (!herd_shard_find(shardid, &table, &index))
 			elog(ERROR, "shard " UINT64_FORMAT " is not known", shardid);
+		if (is_far(table, node))
+			return psprintf(" %s (false)", clause);
 		relid = shard_of(relid, shardid);
 		to_shards_walker(node, &index);
 	}
@@ -249,7 +298,7 @@ List *herd_attach_policies(Oid relid, uint64 shardid)
 	return out;
 }
 
-void herd_attach_check(Oid relid, HerdTableKind kind, uint32 colocationid)
+void herd_attach_check(Oid relid)
 {
 	ListCell *lc;
 
@@ -259,14 +308,9 @@ void herd_attach_check(Oid relid, HerdTableKind kind, uint32 colocationid)
 				   "<> %u WHERE polrelid = %u",
 				   relid, relid)) {
 		char **row = lfirst(lc);
-		const HerdTable *other = herd_table_get(atooid(row[1]));
 
-		if (other == NULL || (other->kind != HERD_TABLE_REFERENCE &&
-				      (other->kind != kind || colocationid == 0 ||
-				       other->colocationid != colocationid)))
-			refuse(relid, row[0],
-			       "It reads a table that is neither a reference table nor "
-			       "co-located.");
+		if (herd_table_get(atooid(row[1])) == NULL)
+			refuse(relid, row[0], "It reads a local table or a view.");
 	}
 	foreach (lc, policy_rows(relid, NULL)) {
 		char **row = lfirst(lc);
@@ -328,14 +372,15 @@ void herd_attach_check_undistribute(Oid relid)
 				 errhint("Undistribute that table before, or drop the policies.")));
 }
 
-void herd_attach_check_colocation(Oid relid)
+void herd_attach_new_colocation(Oid relid)
 {
 	ListCell *lc;
 
 	foreach (lc, lcons_oid(relid, readers_of(psprintf("%u", relid)))) {
 		const HerdTable *table = herd_table_get(lfirst_oid(lc));
 
-		if (table != NULL)
-			herd_attach_check(table->relid, table->kind, table->colocationid);
+		if (table == NULL || policy_rows(table->relid, NULL) == NIL)
+			continue;
+		herd_attach_policies_anew(table);
 	}
 }

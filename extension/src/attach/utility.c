@@ -23,8 +23,8 @@ bool herd_attach_on_shards(Oid relid, const char *trigger)
 			    relid, quote_literal_cstr(trigger)) > 0;
 }
 
-/* A new trigger, or all policies anew. */
-static List *for_shards(const HerdTable *table, Node *stmt)
+/* A new trigger, or (NULL) all policies anew. */
+static List *for_shards(const HerdTable *table, const char *trigger)
 {
 	List *out = NIL;
 	ListCell *lc;
@@ -32,14 +32,23 @@ static List *for_shards(const HerdTable *table, Node *stmt)
 	foreach (lc, herd_utility_local_shards(table)) {
 		uint64 shardid = *(uint64 *)lfirst(lc);
 
-		if (IsA(stmt, CreateTrigStmt))
-			out = list_concat(out, herd_attach_triggers(
-						       table->relid, shardid,
-						       castNode(CreateTrigStmt, stmt)->trigname));
+		if (trigger != NULL)
+			out = list_concat(out,
+					  herd_attach_triggers(table->relid, shardid, trigger));
 		else
 			out = list_concat(out, herd_attach_policies(table->relid, shardid));
 	}
 	return out;
+}
+
+void herd_attach_policies_anew(const HerdTable *table)
+{
+	Oid relid = table->relid;
+	List *own = for_shards(table, NULL);
+
+	if (own != NIL)
+		herd_ddl_run(namespace_search_path, own);
+	herd_ddl_send(namespace_search_path, herd_attach_policies(relid, 0));
 }
 
 /* What the statement names: its table, or NULL. */
@@ -200,14 +209,16 @@ static bool create_or_alter(HerdUtility *u, const HerdTable *table)
 	herd_utility_run_shell(u);
 	CommandCounterIncrement();
 	table = herd_table_get(relid);
-	herd_attach_check(relid, table->kind, table->colocationid);
+	herd_attach_check(relid);
 	table = herd_table_get(relid);
 	if (rule || IsA(u->stmt, CreateTrigStmt))
 		others = created(u->stmt, relid);
 	else
 		others = herd_attach_policies(relid, 0);
 	if (!rule)
-		own = for_shards(table, u->stmt);
+		own = for_shards(table, IsA(u->stmt, CreateTrigStmt)
+						? castNode(CreateTrigStmt, u->stmt)->trigname
+						: NULL);
 	herd_utility_spread(u, others, own);
 	return true;
 }

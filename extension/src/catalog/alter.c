@@ -291,7 +291,7 @@ PGDLLEXPORT Datum herd_update_colocation(PG_FUNCTION_ARGS)
 	sql = psprintf("SELECT citus_internal.set_colocation(%s, " INT64_FORMAT ")",
 		       quote_literal_cstr(herd_shape_name(table->relid, 0)), id);
 	herd_sql_exec("%s", sql);
-	herd_attach_check_colocation(relid);
 	herd_ddl_send(NULL, list_make1(sql));
+	herd_attach_new_colocation(relid);
 	PG_RETURN_VOID();
 }

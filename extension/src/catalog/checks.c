@@ -213,7 +213,7 @@ void herd_table_check(Oid relid, AttrNumber keyattno, HerdTableKind kind, uint32
 	Relation rel = relation_open(relid, NoLock);
 
 	check_relation(rel, kind);
-	herd_attach_check(relid, kind, colocationid);
+	herd_attach_check(relid);
 	check_expressions(rel);
 	if (kind == HERD_TABLE_HASH) {
 		check_key_column(rel, keyattno);

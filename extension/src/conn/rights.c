@@ -6,6 +6,7 @@
 #include "access/xact.h"
 #include "catalog/metadata.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "common/hmac.h"
@@ -27,7 +28,10 @@
 
 /* -- the message ------------------------------------------------------------------------------- */
 
-/* An array as text: words ("usage", "fired") or "", then schema, table and role of each. */
+/*
+ * An array as text: words ("usage", "fired") or "", then schema, table and role of each (the first
+ * superuser: "").
+ */
 static char *message_of(const List *relids, const List *roles, bool fired)
 {
 	Datum *parts = palloc((list_length(relids) * 3 + 1) * sizeof(Datum));
@@ -50,7 +54,11 @@ static char *message_of(const List *relids, const List *roles, bool fired)
 			usage = fired ? "usage fired" : "usage";
 		parts[n++] = CStringGetTextDatum(get_namespace_name(schema));
 		parts[n++] = CStringGetTextDatum(get_rel_name(lfirst_oid(rel)));
-		parts[n++] = CStringGetTextDatum(GetUserNameFromId(lfirst_oid(role), false));
+		/* nodes may call their first superuser otherwise */
+		parts[n++] =
+			CStringGetTextDatum(lfirst_oid(role) == BOOTSTRAP_SUPERUSERID
+						    ? ""
+						    : GetUserNameFromId(lfirst_oid(role), false));
 	}
 	parts[0] = CStringGetTextDatum(usage);
 	array = construct_array(parts, n, TEXTOID, -1, false, TYPALIGN_INT);
@@ -225,6 +233,11 @@ static void lend(void)
 	rights.lent = true;
 }
 
+static Oid role_of(const char *name)
+{
+	return name[0] == '\0' ? BOOTSTRAP_SUPERUSERID : get_role_oid(name, true);
+}
+
 static void announce(const char *message)
 {
 	Datum *parts;
@@ -251,7 +264,7 @@ static void announce(const char *message)
 			OidIsValid(schema)
 				? get_relname_relid(TextDatumGetCString(parts[i + 1]), schema)
 				: InvalidOid;
-		rights.roles[rights.n++] = get_role_oid(TextDatumGetCString(parts[i + 2]), true);
+		rights.roles[rights.n++] = role_of(TextDatumGetCString(parts[i + 2]));
 	}
 	MemoryContextSwitchTo(old);
 	rights.fired = n > 0 && strstr(TextDatumGetCString(parts[0]), "fired") != NULL;

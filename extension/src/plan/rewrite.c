@@ -131,8 +131,7 @@ static List *visible_columns(List *tlist)
 	return result;
 }
 
-/* The columns of a table by attribute number; dropped ones are null. */
-static List *columns_of_table(Oid relid)
+List *herd_columns_of_table(Oid relid)
 {
 	Relation rel = table_open(relid, NoLock);
 	TupleDesc desc = RelationGetDescr(rel);
@@ -227,11 +226,7 @@ static void take_sample(RangeTblEntry *rte, RangeTblEntry *rows)
 	rte->lateral = true;
 }
 
-/*
- * The lock that the query asks for on rows of the relation, which is taken from it: the shards lock
- * the rows that they send, those that a join does not need among them.
- */
-static RowMarkClause *take_lock(Query *query, int varno)
+RowMarkClause *herd_take_lock(Query *query, int varno)
 {
 	RowMarkClause *lock = NULL;
 	ListCell *lc;
@@ -258,9 +253,9 @@ static void rewrite_relation(Query *query, int varno, HerdPlanning *planning)
 
 	rows = palloc0(sizeof(HerdRows));
 	rows->rte = copyObject(rte);
-	rows->lock = take_lock(query, varno);
+	rows->lock = herd_take_lock(query, varno);
 	rows->nrows = Max(herd_estimate_table_rows(table), 1);
-	tlist = add_system_columns(query, varno, columns_of_table(rte->relid), &rows->system);
+	tlist = add_system_columns(query, varno, herd_columns_of_table(rte->relid), &rows->system);
 	function = herd_rows_rte(planning, rows, tlist);
 	take_sample(rte, function);
 	sub = select_rows(function, tlist);

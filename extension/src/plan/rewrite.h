@@ -95,6 +95,13 @@ extern void herd_insert_condition(Query *insert);
  * (attribute numbers, a list of int) that they are for, in their order.
  */
 extern List *herd_insert_to_select(Query *insert);
+/* The columns of a table, as relation 1, by attribute number; dropped ones are null. */
+extern List *herd_columns_of_table(Oid relid);
+/*
+ * The lock that the query asks for on rows of the relation, which is taken from it (NULL: none):
+ * the shards lock the rows that they send, those that a join does not need among them.
+ */
+extern RowMarkClause *herd_take_lock(Query *query, int varno);
 /* A new SELECT from this one relation of the query, with no columns and conditions yet. */
 extern Query *herd_select_from(const Query *query, int varno);
 extern const struct HerdMove *herd_planning_move(int number);

@@ -2,6 +2,7 @@
 
 #include "access/table.h"
 #include "access/transam.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -10,9 +11,11 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 #include "utils/syscache.h"
 
 #include "access/htup_details.h"
+#include "attach/attach.h"
 #include "catalog/metadata.h"
 #include "compat.h"
 #include "plan/rewrite.h"
@@ -75,68 +78,85 @@ static void add(HerdRights *rights, Oid relid, Oid role)
 	rights->roles = lappend_oid(rights->roles, role);
 }
 
-/*
- * On a table that several roles use in the statement the owner's rights count in shards, as this
- * node has checked those of each; but not where policies tell roles apart.
- */
-static void look_at_table(HerdRights *rights, const List *rtes, const List *perms, Oid relid)
+/* How the roles of a statement use a table. */
+typedef struct Use {
+	bool foreign; /* one is not the user */
+	bool same;    /* all are one role, which is: */
+	Oid role;
+	bool may;     /* the user may do all of it by himself */
+	bool checked; /* policies count for one of them */
+} Use;
+
+static Use use_of(const List *rtes, const List *perms, Oid relid, bool policies)
 {
-	bool policies = has_policies(relid), foreign = false, same = true, may = true;
-	Oid role = InvalidOid;
-	ListCell *lc;
+	Use use = { .same = true, .may = true };
+	const ListCell *lc;
 
 	foreach (lc, rtes) {
-		RangeTblEntry *rte = lfirst(lc);
+		const RangeTblEntry *rte = lfirst(lc);
 		Oid as;
 
 		if (rte->relid != relid)
 			continue;
 		as = counts_as(perms, rte);
+		use.checked = use.checked ||
+			      (policies && check_enable_rls(relid, as, true) == RLS_ENABLED);
 		if (!OidIsValid(as))
 			as = GetUserId();
-		foreign = foreign || as != GetUserId();
-		same = same && (role == InvalidOid || role == as);
-		role = as;
-		may = may && user_may(perms, rte);
+		use.foreign = use.foreign || as != GetUserId();
+		use.same = use.same && (use.role == InvalidOid || use.role == as);
+		use.role = as;
+		use.may = use.may && user_may(perms, rte);
 	}
-	if (!foreign || (may && !policies))
+	return use;
+}
+
+/*
+ * On a table that several roles use in the statement the owner's rights count in shards, as this
+ * node has checked those of each; where policies tell roles apart, this node has to apply them.
+ */
+static void look_at_table(HerdRights *rights, const List *rtes, const List *perms, Oid relid)
+{
+	bool policies = has_policies(relid);
+	Use use = use_of(rtes, perms, relid, policies);
+
+	if (use.checked && (!use.same || herd_attach_policies_far(relid))) {
+		rights->here = lappend_oid(rights->here, relid);
+		add(rights, relid, BOOTSTRAP_SUPERUSERID);
 		return;
-	if (same)
-		add(rights, relid, role);
-	else if (!policies)
-		add(rights, relid, herd_relation_owner(relid));
-	else
-		ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("row-level security of distributed table \"%s\" is not supported "
-				"for several roles in one statement",
-				get_rel_name(relid)),
-			 errdetail("A view or rule uses the table with the rights of its owner, "
-				   "and the statement also uses it otherwise."),
-			 errhint("Create the view with security_invoker.")));
+	}
+	if (!use.foreign || (use.may && !policies))
+		return;
+	add(rights, relid, use.same ? use.role : herd_relation_owner(relid));
 }
 
 HerdRights herd_rights_of(const List *rtes, const List *perms)
 {
 	HerdRights rights = { 0 };
-	List *seen = NIL;
+	List *seen = NIL, *tables = NIL;
 	bool foreign = false;
 	ListCell *lc;
 
 	foreach (lc, rtes) {
 		RangeTblEntry *rte = lfirst(lc);
 
-		foreign = foreign || OidIsValid(counts_as(perms, rte));
-	}
-	foreach (lc, foreign ? rtes : NIL) {
-		RangeTblEntry *rte = lfirst(lc);
-
-		if (list_member_oid(seen, rte->relid) || herd_table_get(rte->relid) == NULL)
+		if (list_member_oid(seen, rte->relid))
 			continue;
 		seen = lappend_oid(seen, rte->relid);
-		look_at_table(&rights, rtes, perms, rte->relid);
+		if (herd_table_get(rte->relid) != NULL)
+			tables = lappend_oid(tables, rte->relid);
 	}
+	foreach (lc, rtes)
+		foreign = foreign || OidIsValid(counts_as(perms, lfirst(lc)));
+	foreach (lc, tables)
+		if (foreign || has_policies(lfirst_oid(lc)))
+			look_at_table(&rights, rtes, perms, lfirst_oid(lc));
 	return rights;
+}
+
+bool herd_rights_here(Oid relid)
+{
+	return herd_planning_current && list_member_oid(herd_planning_current->rights.here, relid);
 }
 
 List *herd_rights_relids(void)

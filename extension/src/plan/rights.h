@@ -13,17 +13,21 @@
 typedef struct HerdRights {
 	List *relids; /* of Oid: tables (shells), */
 	List *roles;  /* of Oid: and whose rights count on each instead of the user's */
+	List *here;   /* of Oid: those of them whose policies are checked by the statement itself */
 } HerdRights;
 
 /*
- * rtes, perms: all relations of the statement (perms: 16 and later). Raises when one table with
- * policies is used on behalf of several roles.
+ * rtes, perms: all relations of the statement (perms: 16 and later). Policies of a table that is
+ * used on behalf of several roles, and those that shards cannot check, are for plan/policies.h.
  */
 extern HerdRights herd_rights_of(const List *rtes, const List *perms);
 
 /* Of the statement that is being planned: lists, one for one. */
 extern List *herd_rights_relids(void);
 extern List *herd_rights_roles(void);
+
+/* True if the statement that is being planned checks the policies of the table itself. */
+extern bool herd_rights_here(Oid relid);
 
 /* True if shards let the statement read all columns of the table, whether it wants them or not. */
 extern bool herd_rights_on_all_columns(Oid relid);

@@ -20,6 +20,7 @@
 #if PG_VERSION_NUM >= 160000
 #include "parser/parse_relation.h"
 #endif
+#include "rewrite/rewriteManip.h"
 #include "rewrite/rowsecurity.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -30,6 +31,8 @@
 #include "utils/typcache.h"
 
 #include "catalog/metadata.h"
+#include "plan/policies.h"
+#include "plan/rights.h"
 
 /* Values of a failing row are shown up to this length, as PostgreSQL does. */
 #define SHOWN_LENGTH 64
@@ -79,14 +82,14 @@ static int count_policies(Query *query, RangeTblEntry *rte)
 	List *quals, *checks;
 	bool enabled, sublinks;
 
-	if (!has_policies(rte->relid))
+	if (!has_policies(rte->relid) || herd_rights_here(rte->relid))
 		return 0;
 	get_row_security_policies(query, rte, query->resultRelation, &quals, &checks, &enabled,
 				  &sublinks);
 	return list_length(quals);
 }
 
-/* What shards do not know of: not the policies, they have these. */
+/* What shards do not know of: not the policies, if they have these. */
 static void security_of_target(Query *query, RangeTblEntry *rte)
 {
 	int policies = count_policies(query, rte);
@@ -107,6 +110,7 @@ static void security_of_target(Query *query, RangeTblEntry *rte)
 	rte->securityQuals = NIL;
 	if (first == NULL)
 		return;
+	query->hasSubLinks = query->hasSubLinks || checkExprHasSubLink(first);
 	query->jointree->quals = guarded(first, query->jointree->quals);
 }
 
@@ -218,6 +222,8 @@ static void check_merge(Query *query, RangeTblEntry *rte)
 		why = "a view with a check option";
 	if (list_length(rte->securityQuals) > count_policies(query, rte))
 		why = "a security barrier view";
+	if (herd_rights_here(rte->relid))
+		why = "policies that shards cannot check";
 	if (why != NULL)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("MERGE into distributed table \"%s\" is not supported with "
@@ -244,13 +250,19 @@ static void prepare_query(Query *query)
 				check_merge(query, rte);
 			if (rte->securityQuals != NIL)
 				security_of_target(query, rte);
+		} else if (herd_rights_here(rte->relid)) {
+			if (rte->securityQuals != NIL)
+				herd_policies_read(query, foreach_current_index(lc) + 1);
 		} else if (table->kind == HERD_TABLE_HASH ||
 			   table->kind == HERD_TABLE_SINGLE_SHARD) {
 			rte->securityQuals = NIL;
 		}
 	}
-	if (written)
-		checks_of_target(query);
+	if (!written)
+		return;
+	if (herd_rights_here(rt_fetch(query->resultRelation, query->rtable)->relid))
+		herd_policies_check(query);
+	checks_of_target(query);
 }
 
 static bool prepare_walker(Node *node, void *context)

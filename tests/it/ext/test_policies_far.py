@@ -1,0 +1,330 @@
+"""Policies that shards cannot check: they read rows of other nodes. The same as on one PostgreSQL."""
+import psycopg
+import pytest
+
+import rules_herd
+
+ROLES = ["far_a", "far_b", "far_boss"]
+TABLES = """
+create table docs (id int primary key, team int, body text, n int default 7);
+create table members (team int, usr text, level int default 1);
+create table kinds (id int primary key, usr text);
+create table one (id int primary key, team int);
+--herd select create_distributed_table('docs', 'id');
+--herd select create_distributed_table('members', 'usr', colocate_with => 'none');
+--herd select create_reference_table('kinds');
+--herd select create_distributed_table('one', null);
+insert into docs select i, i % 6, 'd' || i from generate_series(1, 24) i;
+insert into members select t, 'far_' || chr(97 + t % 3), t from generate_series(0, 5) t;
+insert into kinds values (0, 'far_a'), (1, 'far_b'), (2, 'far_b'), (3, 'far_a');
+insert into one select i, i % 6 from generate_series(1, 12) i;
+grant all on docs, members, kinds, one to far_a, far_b, far_boss;
+alter table docs enable row level security;
+"""
+MEMBERS = """
+create policy p on docs using (exists
+  (select 1 from members m where m.team = docs.team and m.usr = current_user));
+"""
+
+herd, same = rules_herd.fixtures(TABLES, ROLES)
+
+
+def test_reads(same):
+    same(MEMBERS + """
+select count(*) from docs;
+set role far_a;
+select * from docs order by id;
+select * from docs where id = 3;
+select * from docs where id = 4;
+select count(*), sum(id) from docs;
+select d, d.tableoid::regclass from docs d where id < 10 order by id;
+select team, count(*), max(body) from docs group by team order by team;
+select d.body, k.usr from docs d join kinds k on k.id = d.team order by 1;
+select d.id, m.usr from docs d left join members m on m.team = d.team order by 1;
+select m.team, d.id from members m left join docs d on d.team = m.team order by 1, 2;
+select m.team, d is null from members m left join docs d on d.team = m.team order by 1, 2;
+select count(*) from docs a join docs b on a.id = b.team;
+select count(*) from members m where exists (select from docs d where d.team = m.level);
+select id, (select count(*) from docs e where e.team = d.team) from docs d order by id;
+select id from docs where team = 3 order by id for update;
+select id from docs where team = 3 order by id limit 2 for share skip locked;
+select id, row_number() over (partition by team order by id) from docs order by id;
+select id from docs union select team from members order by 1;
+with x as materialized (select * from docs) select count(*) from x a join x b using (team);
+prepare q(int) as select id, body from docs where id = $1 or team = $1 order by id;
+execute q(3);
+execute q(4);
+set plan_cache_mode = force_generic_plan;
+execute q(3);
+execute q(4);
+reset plan_cache_mode;
+reset role;
+execute q(4);
+set role far_b;
+execute q(4);
+set row_security = off;
+select count(*) from docs;
+reset row_security;
+reset role;
+revoke select on members from far_b;
+set role far_b;
+select count(*) from docs;
+reset role;
+alter table docs owner to far_boss;
+set role far_boss;
+select count(*) from docs;
+alter table docs force row level security;
+select count(*) from docs;
+reset role;
+alter role far_boss bypassrls;
+set role far_boss;
+select count(*) from docs;
+reset role;
+alter role far_boss nobypassrls;
+alter table docs disable row level security;
+set role far_a;
+select count(*) from docs;
+""")
+
+
+def test_writes(same):
+    same(MEMBERS + """
+set role far_a;
+insert into docs values (101, 3, 'mine');
+insert into docs values (102, 4, 'not mine');
+insert into docs values (103, 0, 'mine'), (104, 3, 'mine');
+insert into docs values (105, 3, 'mine'), (106, 4, 'not mine');
+insert into docs (id, body) values (107, 'nobody''s');
+insert into docs select team + 200, team, 'copy' from members where usr = current_user;
+insert into docs select team + 300, team, 'copy' from members;
+insert into docs select team + 310, 4, 'none' from members where team > 100;
+insert into docs (id, team) values (401, 3) returning *;
+insert into docs (team, id) select 0, id + 500 from docs returning id, n;
+insert into docs values (3, 3, 'again') on conflict (id) do update set body = excluded.body returning *;
+insert into docs values (3, 3, 'again') on conflict do nothing;
+insert into docs values (4, 3, 'other''s') on conflict (id) do update set body = excluded.body;
+insert into docs values (4, 3, 'other''s') on conflict do nothing;
+insert into docs values (4, 4, 'other''s') on conflict do nothing;
+insert into docs values (3, 3, 'away') on conflict (id) do update set team = 4;
+insert into docs values (6, 3, 'x'), (9, 0, 'y') on conflict (id) do update set n = docs.n + 1, body = excluded.body;
+update docs set body = body || '!';
+update docs set body = 'none' where team = 4;
+update docs set team = 0 where team = 3;
+update docs set team = 4 where id = 6;
+update docs set team = 4 where id = 4;
+update docs set team = 3 - team, n = n + 1 where id < 10 returning *;
+update docs set team = null where id = 6;
+update docs set body = body || k.usr from kinds k where k.id = docs.team;
+update docs set body = m.usr from members m where m.team = docs.team returning docs.id, m.usr;
+update docs set n = (select count(*) from members m where m.team = docs.team);
+delete from docs where id = 3 returning id, team;
+delete from docs where id = 4;
+delete from docs using members m where m.team = docs.team and docs.id in (6, 7);
+with d as (delete from docs where id > 400 returning *) select count(*), max(id) from d;
+with i as (insert into docs values (601, 3, 'w') returning *) select i.id, i.team from i;
+with i as (insert into docs values (602, 4, 'w') returning *) select i.id, i.team from i;
+prepare u(int, int) as update docs set team = $2 where id = $1;
+execute u(9, 0);
+execute u(9, 4);
+reset role;
+select * from docs order by id;
+set role far_b;
+select count(*), min(team) from docs;
+delete from docs;
+reset role;
+select count(*) from docs;
+""")
+
+
+def test_policies_of_several_kinds(same):
+    same(MEMBERS + """
+create policy r on docs as restrictive using (not exists
+  (select from members m where m.usr <> current_user and m.level = docs.id % 7));
+create policy w on docs for insert to far_b with check (n < (select max(level) from members));
+create policy u on docs for update to far_b using (true) with check (team in (select team from members where level > 2));
+set role far_a;
+select id, team from docs order by id;
+reset role;
+set role far_b;
+select id, team from docs order by id;
+update docs set n = n + 1 returning id, n;
+update docs set team = 1 where id = 20;
+insert into docs values (701, 1, 'r', 4);
+insert into docs values (709, 4, 'r', 4);
+insert into docs values (713, 4, 'r', 9);
+reset role;
+alter policy p on docs using (team in (select team from members where usr = current_user and level > 1));
+alter policy r on docs rename to rr;
+set role far_a;
+select id, team from docs order by id;
+reset role;
+drop policy rr on docs;
+drop policy w on docs;
+drop policy u on docs;
+set role far_a;
+select id, team from docs order by id;
+reset role;
+alter table members enable row level security;
+create policy m on members using (level < 3);
+set role far_a;
+select id, team from docs order by id;
+select count(*) from members m join docs using (team);
+reset role;
+alter table kinds enable row level security;
+create policy k on kinds using (exists (select from members m where m.team = kinds.id and m.usr = kinds.usr));
+alter table one enable row level security;
+create policy o on one using (exists (select from members m where m.team = one.team and m.usr = current_user));
+set role far_a;
+select * from kinds order by id;
+select * from one order by id;
+update one set team = 0 where team = 0;
+update one set team = 4;
+insert into one values (50, 4);
+insert into one values (51, 0) returning *;
+insert into kinds values (9, 'x');
+update kinds set usr = usr;
+delete from one where id > 3;
+select one.id, d.id from one join docs d using (team) order by 1, 2;
+reset role;
+select * from one order by id;
+create policy loop on members using (exists (select from docs d where d.team = members.team));
+set role far_a;
+select * from docs;
+""")
+
+
+def test_leaks_triggers_and_functions(same):
+    same(MEMBERS + """
+create function leak(text) returns bool stable language plpgsql cost 0.0001 as $$
+begin if $1 not like 'd%' or $1 in ('d1', 'd4') then raise notice 'saw %', $1; end if; return true; end $$;
+create function teams() returns bigint language sql security definer as 'select count(*) from docs';
+create function mine() returns bigint language sql stable as 'select count(*) from docs';
+create view theirs as select * from docs;
+create view own with (security_invoker) as select * from docs;
+create view barred with (security_barrier) as select * from docs where n = 7;
+alter view theirs owner to far_b;
+grant select, update on theirs, own, barred to far_a;
+set role far_a;
+select id from docs where leak(body) order by id;
+select teams(), mine();
+select count(*) from theirs;
+select count(*) from own;
+select count(*) from barred;
+select t.id, d.id from theirs t join docs d on t.team = d.team + 1 order by 1, 2;
+select count(*) from theirs t, own o where t.id = o.id;
+update own set n = 9 where id = 12 returning id;
+update theirs set n = 9 where id = 13 returning id;
+reset role;
+create function stamp() returns trigger language plpgsql as $$
+begin new.body := new.body || '+'; if new.id = 803 then new.team := 4; end if; return new; end $$;
+create trigger stamp before insert or update on docs for each row execute function stamp();
+set role far_a;
+insert into docs values (801, 3, 's');
+insert into docs values (802, 4, 's');
+insert into docs values (803, 3, 's');
+update docs set team = 0 where id = 801 returning *;
+update docs set team = 4 where id = 801;
+reset role;
+select * from docs where id > 700 order by id;
+""")
+
+
+def test_colocation_makes_them_near_and_far(same):
+    same("""
+create table notes (team int, note text);
+insert into notes select t, 'n' || t from generate_series(0, 5) t;
+create table crew (team int, usr text);
+insert into crew select t, 'far_' || chr(97 + t % 3) from generate_series(0, 5) t;
+--herd select create_distributed_table('notes', 'team', colocate_with => 'none');
+--herd select create_distributed_table('crew', 'team', colocate_with => 'none');
+grant all on notes, crew to far_a;
+alter table notes enable row level security;
+create policy p on notes using (exists (select from crew c where c.team = notes.team and c.usr = current_user));
+set role far_a;
+select * from notes order by team;
+reset role;
+--herd select update_distributed_table_colocation('crew', colocate_with => 'notes');
+set role far_a;
+select * from notes order by team;
+insert into notes values (3, 'x');
+insert into notes values (4, 'x');
+reset role;
+--herd select update_distributed_table_colocation('crew', colocate_with => 'none');
+set role far_a;
+select * from notes order by team, note;
+insert into notes values (4, 'x');
+reset role;
+--herd select alter_distributed_table('notes', shard_count => 4);
+set role far_a;
+select * from notes order by team, note;
+reset role;
+--herd select undistribute_table('notes');
+set role far_a;
+select * from notes order by team, note;
+""")
+
+
+def test_who_logs_in_to_a_worker(herd):
+    with herd.connect() as con:
+        con.execute("create schema direct; set search_path = direct")
+        con.execute("grant usage on schema direct to public")
+        for s in rules_herd.statements(TABLES + MEMBERS):
+            con.execute(s[len("--herd "):] if s.startswith("--herd ") else s)
+        con.execute("create policy r on docs as restrictive using "
+                    "(not exists (select from members where level = docs.id))")
+        con.execute("create policy all_team_2 on docs using (team = 2)")
+        shards = con.execute(
+            "select shard_name('docs', shardid) from pg_dist_shard_placement "
+            "join pg_dist_shard using (shardid) where logicalrelid = 'docs'::regclass "
+            "and nodeport = %s", (herd.cluster.ports[1],)).fetchall()
+        con.execute("set role far_a")
+        rows = con.execute("select id from docs order by 1").fetchall()
+        with con.cursor().copy("copy docs to stdout") as out:
+            assert len(list(out.rows())) == len(rows) > 3
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="COPY FROM"):
+            with con.cursor().copy("copy docs from stdin") as out:
+                out.write("901\t3\tx\t1\n")
+        con.execute("reset role")
+        with herd.connect(1, user="far_a") as worker:
+            assert shards
+            assert worker.execute("select id from direct.docs order by 1").fetchall() == rows
+            for (shard,) in shards:
+                assert worker.execute("select * from " + shard).fetchall() == []
+                with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+                    worker.execute("insert into %s values (1, 2, 'x')" % shard)
+        con.execute("drop schema direct cascade")
+
+
+def test_several_roles_in_one_statement(same):
+    same("""
+create policy a on docs to far_a using (team in (0, 3)) with check (team < 4);
+create policy b on docs to far_b using (team = 1);
+create policy boss on docs to far_boss using (true);
+create view theirs as select * from docs;
+create view boss as select team, count(*) n from docs group by team;
+create view own with (security_invoker) as select * from docs;
+create view barred with (security_barrier) as select * from docs where n > 0;
+alter view theirs owner to far_b;
+alter view boss owner to far_boss;
+alter view barred owner to far_b;
+grant all on theirs, boss, own, barred to far_a;
+create function teams() returns bigint language sql security definer as 'select count(*) from docs d join own using (id)';
+set role far_a;
+select d.id, t.id from docs d full join theirs t using (id) order by 1, 2;
+select d.id, t.id from docs d join theirs t on t.id = d.id + 1 order by 1;
+select id, (select n from boss b where b.team = d.team) from docs d order by id;
+select count(*) from docs where team in (select team from boss where n > 3);
+select count(*) from docs a, own b, theirs c, barred d where a.id = b.id and c.id = d.id;
+select d, t from docs d, theirs t where d.id = 3 and t.id = 7;
+select id from docs union all select id from theirs order by 1;
+select id from docs where id = 3 union all select id from theirs where id in (3, 7) order by 1;
+update docs set body = 't' from theirs t where t.id = docs.id + 4 returning docs.id;
+update docs set team = 5 where id in (select id - 1 from theirs);
+update docs set team = 2 where id in (select id - 1 from theirs) returning *;
+update theirs set n = 5 where exists (select from docs) returning id;
+update barred set n = 6 where id in (select id + 4 from docs) returning id;
+with d as (delete from docs where id = 3 returning id) select d.id, t.id from d, theirs t order by 2;
+select teams();
+reset role;
+select * from docs order by id;
+""")
