@@ -1,9 +1,7 @@
 #include "attach/farkey_later.h"
 
 #include "access/xact.h"
-#include "catalog/namespace.h"
-#include "ddl/local.h"
-#include "utils/builtins.h"
+#include "attach/named.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -99,25 +97,6 @@ static void note(Oid constraintid, bool deferred)
 	MemoryContextSwitchTo(old);
 }
 
-/* Those of the first schema that has one of the name, as PostgreSQL has found them. */
-static List *constraints_named(const RangeVar *name)
-{
-	List *schemas = name->schemaname
-				? list_make1_oid(LookupExplicitNamespace(name->schemaname, false))
-				: fetch_search_path(true);
-	List *rows = NIL;
-	ListCell *lc;
-
-	foreach (lc, schemas) {
-		rows = herd_sql_rows("SELECT oid FROM pg_constraint WHERE conname = %s AND "
-				     "connamespace = %u",
-				     quote_literal_cstr(name->relname), lfirst_oid(lc));
-		if (rows != NIL)
-			break;
-	}
-	return rows;
-}
-
 void herd_far_key_set(const ConstraintsSetStmt *stmt)
 {
 	ListCell *lc, *lr;
@@ -127,8 +106,8 @@ void herd_far_key_set(const ConstraintsSetStmt *stmt)
 	if (stmt->constraints == NIL)
 		note(InvalidOid, stmt->deferred);
 	foreach (lc, stmt->constraints)
-		foreach (lr, constraints_named(lfirst_node(RangeVar, lc)))
-			note(atooid(((char **)lfirst(lr))[0]), stmt->deferred);
+		foreach (lr, herd_constraints_named(lfirst_node(RangeVar, lc)))
+			note(lfirst_oid(lr), stmt->deferred);
 	if (!stmt->deferred)
 		look(false);
 }

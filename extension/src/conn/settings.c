@@ -1,6 +1,8 @@
 #include "conn/settings.h"
 
 #include "attach/farkey_later.h"
+#include "attach/named.h"
+#include "catalog/metadata.h"
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
@@ -359,11 +361,12 @@ void herd_settings_forget(HerdConn *c)
 		c->moment = PG_UINT64_MAX;
 }
 
-/* -- SET LOCAL and SET CONSTRAINTS ALL --------------------------------------------------------- */
+/* -- SET LOCAL and SET CONSTRAINTS ------------------------------------------------------------- */
 
 typedef struct Local {
 	char *name;      /* of the setting; NULL: */
 	const char *sql; /* the statement that goes to the nodes as it is */
+	int32 group;     /* to this one only, or HERD_INVALID_GROUP */
 	int level;       /* of the transaction in which it was set */
 } Local;
 
@@ -396,13 +399,14 @@ static bool travels(const char *name)
 	return true;
 }
 
-static void note_local(const char *name, const char *sql)
+static void note_local(const char *name, const char *sql, int32 group)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 	Local *local = palloc(sizeof(*local));
 
 	local->name = name ? pstrdup(name) : NULL;
-	local->sql = sql;
+	local->sql = sql ? pstrdup(sql) : NULL;
+	local->group = group;
 	local->level = GetCurrentTransactionNestLevel();
 	locals = lappend(locals, local);
 	MemoryContextSwitchTo(old);
@@ -427,13 +431,35 @@ static void check_constraints_now(void)
 }
 
 /* Of single constraints shards have others, under names of their own. */
+static void saw_named_constraints(const ConstraintsSetStmt *stmt)
+{
+	ListCell *lc;
+
+	foreach (lc, herd_constraints_groups(stmt)) {
+		int32 group = lfirst_int(lc);
+		List *names = herd_constraints_of_shards(stmt, group);
+
+		if (group == herd_local_group()) {
+			ConstraintsSetStmt own = *stmt;
+
+			own.constraints = names;
+			AfterTriggerSetState(&own);
+		} else {
+			note_local(NULL, herd_constraints_text(names, stmt->deferred), group);
+		}
+	}
+}
+
 static void saw_constraints(const ConstraintsSetStmt *stmt)
 {
 	herd_far_key_set(stmt);
 	if (stmt->constraints != NIL)
-		return;
-	note_local(NULL, stmt->deferred ? "SET CONSTRAINTS ALL DEFERRED"
-					: "SET CONSTRAINTS ALL IMMEDIATE");
+		saw_named_constraints(stmt);
+	else
+		note_local(NULL,
+			   stmt->deferred ? "SET CONSTRAINTS ALL DEFERRED"
+					  : "SET CONSTRAINTS ALL IMMEDIATE",
+			   HERD_INVALID_GROUP);
 	if (!stmt->deferred)
 		check_constraints_now();
 }
@@ -457,7 +483,7 @@ void herd_settings_saw(Node *stmt)
 	     set->kind != VAR_SET_CURRENT) ||
 	    !travels(set->name))
 		return;
-	note_local(set->name, NULL);
+	note_local(set->name, NULL, HERD_INVALID_GROUP);
 }
 
 void herd_settings_send_local(HerdConn *c)
@@ -468,6 +494,9 @@ void herd_settings_send_local(HerdConn *c)
 		bool list;
 		char *sql;
 
+		if (local->name == NULL && local->group != HERD_INVALID_GROUP &&
+		    local->group != c->groupid)
+			continue;
 		if (local->name == NULL) {
 			herd_conn_send_plain(c, local->sql);
 			continue;

@@ -6,6 +6,7 @@
 #include "access/xact.h"
 #include "conn/adopt.h"
 #include "conn/moment.h"
+#include "conn/names.h"
 #include "conn/settings.h"
 #include "executor/executor.h"
 #include "guc.h"
@@ -218,16 +219,34 @@ static void wrapped_utility(UTILITY_PARAMS)
 	PG_END_TRY();
 }
 
+/* What waits for it on shards of this node fails with their names. */
+static void set_constraints(UTILITY_PARAMS)
+{
+	MemoryContext memory = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		counted_utility(UTILITY_ARGS);
+		herd_settings_saw(pstmt->utilityStmt);
+	}
+	PG_CATCH();
+	{
+		herd_names_rethrow(memory);
+	}
+	PG_END_TRY();
+}
+
 static void process_utility(UTILITY_PARAMS)
 {
 	Node *stmt = pstmt->utilityStmt;
-	bool sets = IsA(stmt, VariableSetStmt) || IsA(stmt, DiscardStmt) ||
-		    IsA(stmt, ConstraintsSetStmt);
+	bool sets = IsA(stmt, VariableSetStmt) || IsA(stmt, DiscardStmt);
 
 	if (context == PROCESS_UTILITY_TOPLEVEL)
 		herd_maintenance_leave_database(stmt);
 	if (depth == 0 && !wrapped && (IsA(stmt, ExecuteStmt) || IsA(stmt, ExplainStmt)))
 		wrapped_utility(UTILITY_ARGS);
+	else if (IsA(stmt, ConstraintsSetStmt))
+		set_constraints(UTILITY_ARGS);
 	else
 		counted_utility(UTILITY_ARGS);
 	if (sets)
