@@ -6,14 +6,17 @@
  */
 #include "attach/attach.h"
 
+#include "access/attmap.h"
 #include "access/relation.h"
 #include "access/sysattr.h"
 #include "ddl/local.h"
 #include "ddl/shape.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parsetree.h"
 #include "plan/leaves.h"
 #include "plan/part.h"
+#include "rewrite/rewriteManip.h"
 #include "rewrite/rowsecurity.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -29,36 +32,63 @@ static void refuse(Oid relid, const char *name, const char *why)
 			errhint("Policies may read distributed and reference tables.")));
 }
 
-/*
- * PostgreSQL prints the columns of an expression with a subquery, and whole rows, under the name of
- * their table, so it is printed for the shard itself, which is on this node and has the same
- * columns.
- */
 static Oid shard_of(Oid relid, uint64 shardid)
 {
-	Oid shard;
-	Relation a, b;
-	bool alike;
+	Oid shard = get_relname_relid(herd_shard_name(get_rel_name(relid), shardid),
+				      get_rel_namespace(relid));
 
-	shard = get_relname_relid(herd_shard_name(get_rel_name(relid), shardid),
-				  get_rel_namespace(relid));
 	if (!OidIsValid(shard))
 		elog(ERROR, "shard " UINT64_FORMAT " of table \"%s\" is not on this node", shardid,
 		     get_rel_name(relid));
-	a = relation_open(relid, NoLock);
-	b = relation_open(shard, AccessShareLock);
-	alike = RelationGetNumberOfAttributes(a) == RelationGetNumberOfAttributes(b);
+	return shard;
+}
+
+static void refuse_join(Oid relid)
+{
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			errmsg("policies with joins are not supported on distributed table \"%s\"",
+			       get_rel_name(relid)),
+			errdetail("Columns were dropped before it was distributed."),
+			errhint("Undistribute and distribute it again, or use IN or EXISTS.")));
+}
+
+/*
+ * PostgreSQL prints the columns of an expression with a subquery, and whole rows, under the name of
+ * their table, so it is printed for the shard itself, which is on this node. Columns that had been
+ * dropped before a table was distributed are not in its shards, and later ones have other numbers.
+ */
+static Node *columns_of_shard(Node *node, int varno, Oid relid, Oid shard, bool joins)
+{
+	Relation a = relation_open(relid, AccessShareLock);
+	Relation b = relation_open(shard, AccessShareLock);
+	TupleDesc table = RelationGetDescr(a), own = RelationGetDescr(b);
+	AttrMap *map = make_attrmap(table->natts);
+	bool whole, differs = table->natts != own->natts;
+
+	for (int i = 0; differs && i < table->natts; i++) {
+		Form_pg_attribute att = TupleDescAttr(table, i);
+
+		if (!att->attisdropped)
+			map->attnums[i] = get_attnum(shard, NameStr(att->attname));
+	}
+	if (differs && joins)
+		refuse_join(relid);
+	if (differs)
+		node = map_variable_attnos(node, varno, 0, map, InvalidOid, &whole);
+	free_attrmap(map);
 	relation_close(b, NoLock);
 	relation_close(a, NoLock);
-	if (!alike)
-		ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("policies with subqueries are not supported on distributed table "
-				"\"%s\"",
-				get_rel_name(relid)),
-			 errdetail("Columns were dropped before it was distributed."),
-			 errhint("Undistribute and distribute it again.")));
-	return shard;
+	return node;
+}
+
+static bool has_join(const Query *query)
+{
+	const ListCell *lc;
+
+	foreach (lc, query->rtable)
+		if (lfirst_node(RangeTblEntry, lc)->rtekind == RTE_JOIN)
+			return true;
+	return false;
 }
 
 static bool is_sharded(Oid relid)
@@ -186,22 +216,26 @@ static void check_condition(Oid relid, const char *name, Node *condition)
 /* Tables of the query become the shards beside this one. context: the index of it. */
 static bool to_shards_walker(Node *node, void *context)
 {
-	ListCell *lc;
+	Query *query = (Query *)node;
 
 	if (node == NULL)
 		return false;
 	if (!IsA(node, Query))
 		return expression_tree_walker(node, to_shards_walker, context);
-	foreach (lc, ((Query *)node)->rtable) {
-		RangeTblEntry *rte = lfirst(lc);
+	for (int varno = 1; varno <= list_length(query->rtable); varno++) {
+		RangeTblEntry *rte = rt_fetch(varno, query->rtable);
 		const HerdTable *table;
+		Oid relid = rte->relid, shard;
 
-		if (rte->rtekind != RTE_RELATION || !is_sharded(rte->relid))
+		if (rte->rtekind != RTE_RELATION || !is_sharded(relid))
 			continue;
-		table = herd_table_get(rte->relid);
-		rte->relid = shard_of(rte->relid, table->shards[*(int *)context].shardid);
+		table = herd_table_get(relid);
+		shard = shard_of(relid, table->shards[*(int *)context].shardid);
+		rte->relid = shard;
+		*query = *(Query *)columns_of_shard((Node *)query, varno, relid, shard,
+						    has_join(query));
 	}
-	return query_tree_walker((Query *)node, to_shards_walker, context, 0);
+	return query_tree_walker(query, to_shards_walker, context, 0);
 }
 
 /* " USING (..)", or nothing. tree: as pg_policy has it, or NULL. */
@@ -211,6 +245,7 @@ static char *condition(Oid relid, uint64 shardid, const char *name, const char *
 	Node *node;
 	const HerdTable *table;
 	int index;
+	Oid shard;
 
 	if (tree == NULL)
 		return "";
@@ -221,7 +256,9 @@ static char *condition(Oid relid, uint64 shardid, const char *name, const char *
 			elog(ERROR, "shard " UINT64_FORMAT " is not known", shardid);
 		if (is_far(table, node))
 			return psprintf(" %s (false)", clause);
-		relid = shard_of(relid, shardid);
+		shard = shard_of(relid, shardid);
+		node = columns_of_shard(node, 1, relid, shard, false);
+		relid = shard;
 		to_shards_walker(node, &index);
 	}
 	return psprintf(" %s (%s)", clause,

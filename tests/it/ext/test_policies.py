@@ -160,6 +160,43 @@ insert into late values (4, 'y');
 """)
 
 
+def test_columns_dropped_before(same):
+    same("""
+create table notes (gone int, tenant int, lost text, note text);
+alter table notes drop column gone, drop column lost;
+create table crew (x text, y int, usr text, tenant int, level int);
+alter table crew drop column x, drop column y;
+create table mixed (a int, tenant int, b text);
+alter table mixed drop column a;
+--herd select create_distributed_table('notes', 'tenant', colocate_with => 'docs');
+--herd select create_distributed_table('crew', 'tenant', colocate_with => 'docs');
+--herd select create_distributed_table('mixed', 'tenant', colocate_with => 'docs');
+insert into notes select t, 'n' || t from generate_series(1, 12) t;
+insert into crew select 'policy_' || chr(97 + t % 3), t, t % 4 from generate_series(1, 12) t;
+insert into mixed select t, 'm' from generate_series(1, 12) t;
+grant all on notes, crew, mixed to policy_a;
+alter table notes enable row level security;
+create policy p on notes using (exists (select from crew c where c.tenant = notes.tenant and c.usr = current_user));
+create policy r on notes as restrictive using (tenant in (select c.tenant from crew c where
+  c.tenant = notes.tenant and (select max(d.level) from crew d where d.tenant = c.tenant) < 3) and notes is not null);
+alter table mixed enable row level security;
+create policy q on mixed using (exists (select from crew c, notes n where c.tenant = mixed.tenant
+  and n.tenant = c.tenant and n.note > 'n3' and c.level > 0));
+set role policy_a;
+select * from notes order by tenant;
+select * from mixed order by tenant;
+insert into notes values (9, 'mine');
+insert into notes values (4, 'not mine');
+update notes set note = note || '!' returning *;
+reset role;
+alter table crew add column more int default 5;
+alter table crew drop column level cascade;
+alter policy p on notes using (exists (select from crew c where c.tenant = notes.tenant and c.usr = current_user and c.more = 5));
+set role policy_a;
+select * from notes order by tenant, note;
+""")
+
+
 def distributed(con, schema, extra=""):
     con.execute("create schema %s; set search_path = %s" % (schema, schema))
     con.execute("grant usage on schema %s to public" % schema)
