@@ -15,6 +15,7 @@ char *herd_node_conninfo;
 char *herd_local_hostname;
 bool herd_enable_ddl_propagation = true;
 bool herd_enable_local_execution = true;
+bool herd_enable_local_reference_keys = true;
 bool herd_enable_moves = true;
 int herd_move_min_kb = 1024;
 int herd_tasks_per_node;
@@ -151,6 +152,10 @@ static void define_behaviour(void)
 				 "Runs tasks on shards of this node without a connection.", NULL,
 				 &herd_enable_local_execution, true, PGC_USERSET, 0, NULL, NULL,
 				 NULL);
+	DefineCustomBoolVariable(
+		"citus.enable_local_reference_table_foreign_keys",
+		"Adds local tables that reference tables refer to to the metadata.", NULL,
+		&herd_enable_local_reference_keys, true, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("citus.enable_repartition_joins",
 				 "Moves rows between nodes for joins of tables that do not meet in "
 				 "their shards.",

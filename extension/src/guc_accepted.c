@@ -55,7 +55,6 @@ struct accepted_enum {
 /* clang-format off */
 static const struct accepted_bool bools[] = {
 	{ "citus.enable_metadata_sync", true, ALWAYS },
-	{ "citus.enable_local_reference_table_foreign_keys", true, ALWAYS },
 	{ "citus.use_citus_managed_tables", false, NOT_THERE },
 	{ "citus.writable_standby_coordinator", false, NOT_THERE },
 	{ "citus.all_modifications_commutative", false, ITSELF },

@@ -163,8 +163,11 @@ static void check_foreign_key(HeapTuple tuple, const HerdKeyHolder *holder)
 	const char *why, *refusal;
 
 	if (con->confrelid != con->conrelid && !herd_table_get(con->confrelid))
-		refuse_key(tuple, "The referenced table is a local table.",
-			   "Make the referenced table a reference or a distributed table first.");
+		refuse_key(
+			tuple, "The referenced table is a local table.",
+			"Make the referenced table a reference or a distributed table first, or, "
+			"if it is to stay on the coordinator, use "
+			"citus_add_local_table_to_metadata.");
 	why = herd_far_key_why(tuple, holder);
 	refusal = why ? herd_far_key_refusal(tuple) : NULL;
 	if (refusal != NULL)

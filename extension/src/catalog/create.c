@@ -11,6 +11,7 @@
 #include "catalog/partition.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/tied.h"
 #include "commands/sequence.h"
 #include "compat.h"
 #include "conn/conn.h"
@@ -398,6 +399,7 @@ PGDLLEXPORT Datum herd_create_distributed_table(PG_FUNCTION_ARGS)
 			    .partmethod = HERD_METHOD_NONE,
 			    .repmodel = HERD_REPMODEL_STREAMING };
 	int shard_count = PG_ARGISNULL(4) ? 0 : PG_GETARG_INT32(4);
+	HerdKept kept = { 0 };
 	Relation rel;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
@@ -409,6 +411,8 @@ PGDLLEXPORT Datum herd_create_distributed_table(PG_FUNCTION_ARGS)
 				errmsg("shard_count must be between 1 and 64000")));
 	require_hash(PG_GETARG_OID(2));
 	table.relid = PG_GETARG_OID(0);
+	herd_tied_begin(table.relid, PG_ARGISNULL(1) ? HERD_TABLE_SINGLE_SHARD : HERD_TABLE_HASH,
+			&kept);
 	rel = open_for_distribution(table.relid);
 	if (!PG_ARGISNULL(1))
 		set_key(&table, text_to_cstring(PG_GETARG_TEXT_PP(1)));
@@ -416,6 +420,7 @@ PGDLLEXPORT Datum herd_create_distributed_table(PG_FUNCTION_ARGS)
 	herd_table_check(table.relid, table.keyattno, table.kind, table.colocationid);
 	distribute(&table, &table);
 	relation_close(rel, NoLock);
+	herd_kept_put_back(&kept);
 	PG_RETURN_VOID();
 }
 
@@ -446,9 +451,11 @@ PGDLLEXPORT Datum herd_create_reference_table(PG_FUNCTION_ARGS)
 	HerdTable table = { .kind = HERD_TABLE_REFERENCE,
 			    .partmethod = HERD_METHOD_NONE,
 			    .repmodel = HERD_REPMODEL_2PC };
+	HerdKept kept = { 0 };
 	Relation rel;
 
 	table.relid = PG_GETARG_OID(0);
+	herd_tied_begin(table.relid, table.kind, &kept);
 	rel = open_for_distribution(table.relid);
 	herd_table_check(table.relid, 0, table.kind, 0);
 	table.colocationid = find_colocation(1, REFERENCE_REPLICATION, InvalidOid, InvalidOid);
@@ -457,6 +464,7 @@ PGDLLEXPORT Datum herd_create_reference_table(PG_FUNCTION_ARGS)
 	layout_reference(&table);
 	distribute(&table, &table);
 	relation_close(rel, NoLock);
+	herd_kept_put_back(&kept);
 	PG_RETURN_VOID();
 }
 

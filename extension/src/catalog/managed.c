@@ -5,32 +5,12 @@
 #include "catalog/kept.h"
 #include "catalog/metadata.h"
 #include "catalog/tables.h"
+#include "catalog/tied.h"
 #include "ddl/local.h"
 #include "fmgr.h"
 #include "utils/lsyscache.h"
 
 #define NO_COLOCATION 0
-
-/* Local tables that foreign keys connect with those of the list. */
-static List *neighbours(List *tables)
-{
-	char *oids = herd_kept_with_partitions(tables);
-	List *out = NIL;
-	ListCell *lc;
-
-	foreach (lc,
-		 herd_sql_rows("SELECT confrelid::oid::text FROM pg_constraint WHERE contype = 'f' "
-			       "AND conparentid = 0 AND conrelid IN (%s) UNION SELECT "
-			       "conrelid::oid::text FROM pg_constraint WHERE contype = 'f' AND "
-			       "conparentid = 0 AND confrelid IN (%s)",
-			       oids, oids)) {
-		Oid other = atooid(((char **)lfirst(lc))[0]);
-
-		if (herd_table_get(other) == NULL && !list_member_oid(tables, other))
-			out = lappend_oid(out, other);
-	}
-	return out;
-}
 
 /* citus_add_local_table_to_metadata(table, cascade_via_foreign_keys) */
 PG_FUNCTION_INFO_V1(herd_add_local_table);
@@ -43,7 +23,7 @@ PGDLLEXPORT Datum herd_add_local_table(PG_FUNCTION_ARGS)
 
 	herd_require_coordinator("add a local table");
 	herd_changes_lock(true);
-	while ((more = neighbours(kept.tables)) != NIL) {
+	while ((more = herd_tied_neighbours(kept.tables)) != NIL) {
 		if (!PG_GETARG_BOOL(1))
 			ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),

@@ -13,6 +13,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/tables.h"
+#include "catalog/tied.h"
 #include "conn/conn.h"
 #include "ddl/local.h"
 #include "ddl/partition.h"
@@ -428,6 +429,24 @@ static bool new_defaults(const AlterTableStmt *stmt)
 	return false;
 }
 
+/* The tables that new foreign keys refer to are to be in the metadata. */
+static void bring_tied(const HerdTable *table, const AlterTableCmd *cmd)
+{
+	List *constraints = NIL;
+	ListCell *lc;
+
+	if (cmd->subtype == AT_AddConstraint)
+		constraints = list_make1(cmd->def);
+	else if (cmd->subtype == AT_AddColumn)
+		constraints = castNode(ColumnDef, cmd->def)->constraints;
+	foreach (lc, constraints) {
+		const Constraint *con = lfirst_node(Constraint, lc);
+
+		if (con->contype == CONSTR_FOREIGN)
+			herd_tied_refer(table, RangeVarGetRelid(con->pktable, NoLock, true));
+	}
+}
+
 bool herd_utility_alter_table(HerdUtility *u)
 {
 	AlterTableStmt *stmt = castNode(AlterTableStmt, u->stmt);
@@ -451,6 +470,10 @@ bool herd_utility_alter_table(HerdUtility *u)
 		return true;
 	}
 	how = how_to(table, linitial(stmt->cmds));
+	if (!u->applying)
+		foreach (lc, stmt->cmds)
+			bring_tied(table, lfirst(lc));
+	table = herd_utility_table(stmt->relation, NoLock);
 	if (how == HOW_SERIAL) {
 		herd_serial_add(table, linitial(stmt->cmds));
 		return true;

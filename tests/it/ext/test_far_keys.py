@@ -254,6 +254,104 @@ reset role;
 """,
 }
 
+SCRIPTS["tables that refer to each other"] = """
+create table person (id int primary key, team int);
+create table team (id int primary key, lead int references person deferrable initially deferred);
+create table badge (id int primary key, team int references team on delete cascade);
+alter table person add foreign key (team) references team on delete set null;
+insert into team values (1), (2), (3);
+insert into person select i, 1 + i % 3 from generate_series(1, 12) i;
+insert into badge select i, 1 + i % 3 from generate_series(1, 6) i;
+update team set lead = id + 3;
+--herd select create_distributed_table('person', 'id');
+insert into person values (20, 9);
+insert into badge values (20, 9);
+delete from person where id = 4;
+delete from team where id = 1;
+insert into team values (4, 40);
+begin;
+insert into team values (4, 40);
+insert into person values (40, 4);
+commit;
+select * from person order by 1;
+select * from team order by 1;
+select * from badge order by 1;
+--herd select create_distributed_table('team', 'id');
+insert into person values (20, 9);
+delete from person where id = 5;
+delete from team where id = 2;
+insert into team values (5, 50);
+begin;
+insert into team values (5, 50);
+insert into person values (50, 5);
+commit;
+--herd select create_distributed_table('badge', 'id');
+insert into badge values (20, 9);
+delete from team where id = 3;
+select * from person order by 1;
+select * from team order by 1;
+select * from badge order by 1;
+--herd select undistribute_table('person', cascade_via_foreign_keys => true);
+insert into person values (20, 9);
+delete from person where id = 50;
+"""
+SCRIPTS["a circle of three, one of them a reference table"] = """
+create table sun (id int primary key, next int);
+create table earth (id int primary key, next int references sun);
+create table moon (id int primary key, next int references earth on delete cascade);
+alter table sun add foreign key (next) references moon on update cascade;
+insert into sun values (1), (2), (3);
+insert into earth select id, id from sun;
+insert into moon select id, id from earth;
+update sun set next = id;
+--herd select create_reference_table('sun');
+delete from earth where id = 1;
+delete from sun where id = 1;
+--herd select create_distributed_table('moon', 'id');
+update moon set next = 7 where id = 1;
+--herd select create_distributed_table('earth', 'id');
+delete from earth where id = 1;
+insert into earth values (4, 5);
+insert into moon values (4, 5);
+update sun set next = 5 where id = 2;
+update sun set next = 3 where id = 2;
+delete from earth where id = 2;
+select * from sun order by 1;
+select * from earth order by 1;
+select * from moon order by 1;
+"""
+SCRIPTS["a reference table that refers to local tables"] = """
+create table base (id int primary key);
+create table place (id int primary key, base int references base on delete cascade);
+create table town (id int primary key, place int references place);
+insert into base select generate_series(1, 5);
+insert into place select id, id from base;
+--herd select create_reference_table('town');
+insert into town values (1, 1), (2, 2);
+insert into town values (3, 9);
+delete from base where id = 1;
+delete from base where id = 5;
+--herd set client_min_messages = warning;
+create table far (id int primary key);
+insert into far values (1);
+alter table town add column far int references far;
+update town set far = 1 where id = 1;
+update town set far = 2 where id = 1;
+delete from far;
+create table near (id int primary key);
+insert into near values (1);
+alter table town add column near int;
+alter table town add foreign key (near) references near on delete set null;
+update town set near = 1;
+delete from near;
+--herd select create_reference_table('near');
+insert into near values (3);
+update town set near = 3 where id = 2;
+update town set near = 4 where id = 2;
+select * from town order by 1;
+select * from place order by 1;
+"""
+
 herd, same = rules_herd.fixtures(TABLES, ["far_other"])
 
 
@@ -391,3 +489,14 @@ def test_refused(herd):
         with pytest.raises(psycopg.errors.FeatureNotSupported, match="cannot keep foreign key"):
             con.execute("select create_distributed_table('c', 'k')")
         con.execute("drop table c")
+        con.execute("create table l (k int primary key); create table c (k int, p int references l)")
+        for call, setting in (("create_distributed_table('c', 'k')", "on"),
+                              ("create_reference_table('c')", "off")):
+            con.execute("set citus.enable_local_reference_table_foreign_keys = " + setting)
+            with pytest.raises(psycopg.errors.FeatureNotSupported, match="cannot keep foreign key") as e:
+                con.execute("select " + call)
+            assert "citus_add_local_table_to_metadata" in e.value.diag.message_hint
+        con.execute("drop table c; select citus_add_local_table_to_metadata('l');"
+                    "create table c (k int, p int references l); select create_distributed_table('c', 'k')")
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):
+            con.execute("insert into c values (1, 1)")
