@@ -828,24 +828,34 @@ static void set_for_print(void)
 					GUC_ACTION_SAVE, true, 0, false);
 }
 
-HerdTemplate *herd_deparse(Query *query)
+static HerdTemplate *deparse(Query *query, bool foreign)
 {
 	int nest;
 	char *sql;
 	HerdTemplate *tmpl;
 
-	if (herd_rights_relids() != NIL)
-		herd_rights_check_values(query);
 	query = (Query *)expand_rows_mutator((Node *)query, NIL);
 	prepare_walker((Node *)query, NULL);
 	herd_qualify_order(query);
 	nest = NewGUCNestLevel();
 	set_for_print();
+	if (foreign)
+		query = herd_rights_spell_values(query);
 	sql = pg_get_querydef(query, false);
 	AtEOXact_GUC(true, nest);
 	tmpl = cut_holes(sql);
 	tmpl->code = herd_query_has_code(query);
 	return tmpl;
+}
+
+HerdTemplate *herd_deparse(Query *query)
+{
+	return deparse(query, herd_rights_relids() != NIL);
+}
+
+HerdTemplate *herd_deparse_foreign(Query *query)
+{
+	return deparse(query, true);
 }
 
 static const HerdTable *table_of_hole(Oid relid)

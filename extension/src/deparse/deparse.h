@@ -53,6 +53,8 @@ extern void herd_deepen_ctes(Query *query);
 
 /* Prints the query, which is changed in place (aliases). Every relation must be distributed. */
 extern HerdTemplate *herd_deparse(Query *query);
+/* The same of a statement with the rights of others, when it runs: plan/rights.h. */
+extern HerdTemplate *herd_deparse_foreign(Query *query);
 
 /* The text for the shard with this index of every hash or single-shard table in it. */
 extern char *herd_template_fill(const HerdTemplate *tmpl, int shardindex);

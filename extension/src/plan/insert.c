@@ -243,9 +243,9 @@ static char *shard_sql(InsertState *state, int shard)
 	Query *query = copyObject(state->insert);
 
 	rt_fetch(state->values_index, query->rtable)->values_lists = state->rows[shard];
-	if (state->rights_relids != NIL)
-		herd_rights_check_values(query);
-	return herd_template_fill(herd_deparse(query), shard);
+	return herd_template_fill(state->rights_relids != NIL ? herd_deparse_foreign(query)
+							      : herd_deparse(query),
+				  shard);
 }
 
 /* The row as triggers leave it, or NULL: it is to be skipped. */

@@ -4,10 +4,13 @@
 #include "access/transam.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -220,6 +223,15 @@ static bool is_plain(Oid type)
 	return get_typtype(type) == TYPTYPE_BASE || get_typtype(type) == TYPTYPE_ENUM;
 }
 
+/* May the value be text in the statement, which becomes the type when the statement runs? */
+static bool comes_from_text(Oid type)
+{
+	Oid func;
+
+	return find_coercion_pathway(type, TEXTOID, COERCION_EXPLICIT, &func) ==
+	       COERCION_PATH_COERCEVIAIO;
+}
+
 static bool values_walker(Node *node, void *context)
 {
 	if (node == NULL)
@@ -227,7 +239,8 @@ static bool values_walker(Node *node, void *context)
 	if (IsA(node, Const) || IsA(node, Param)) {
 		Oid type = exprType(node);
 
-		if ((IsA(node, Const) && ((Const *)node)->constisnull) || is_plain(type))
+		if ((IsA(node, Const) && (((Const *)node)->constisnull || comes_from_text(type))) ||
+		    is_plain(type))
 			return false;
 		ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -245,6 +258,38 @@ static bool values_walker(Node *node, void *context)
 void herd_rights_check_values(Query *query)
 {
 	values_walker((Node *)query, NULL);
+}
+
+static Node *spell_mutator(Node *node, void *context)
+{
+	Const *value = (Const *)node;
+	CoerceViaIO *cast;
+	Oid output;
+	bool varlena;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Query))
+		return (Node *)query_tree_mutator((Query *)node, spell_mutator, context, 0);
+	if (!IsA(node, Const) || value->constisnull || is_plain(value->consttype))
+		return expression_tree_mutator(node, spell_mutator, context);
+	getTypeOutputInfo(value->consttype, &output, &varlena);
+	cast = makeNode(CoerceViaIO);
+	cast->arg = (Expr *)makeConst(
+		TEXTOID, -1, DEFAULT_COLLATION_OID, -1,
+		CStringGetTextDatum(OidOutputFunctionCall(output, value->constvalue)), false,
+		false);
+	cast->resulttype = value->consttype;
+	cast->resultcollid = value->constcollid;
+	cast->coerceformat = COERCE_EXPLICIT_CAST;
+	cast->location = -1;
+	return (Node *)cast;
+}
+
+Query *herd_rights_spell_values(Query *query)
+{
+	herd_rights_check_values(query);
+	return castNode(Query, spell_mutator((Node *)query, NULL));
 }
 
 bool herd_rights_foreign(const Query *query, RangeTblEntry *rte)

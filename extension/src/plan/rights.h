@@ -38,6 +38,11 @@ extern bool herd_rights_read(Query *query);
 
 /* Raises when the text of the query would have values that run code of users when they are read. */
 extern void herd_rights_check_values(Query *query);
+/*
+ * The same, and a copy of the query in which constants of such types are made from text when it
+ * runs. For the settings that are in force, DateStyle for one.
+ */
+extern Query *herd_rights_spell_values(Query *query);
 
 /* The role that owns the relation. */
 extern Oid herd_relation_owner(Oid relid);
