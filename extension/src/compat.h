@@ -118,6 +118,15 @@ static inline void herd_drop_permissions(Query *query, RangeTblEntry *rte)
 #endif
 }
 
+/* ALTER TABLE ONLY .. ENABLE or DISABLE TRIGGER. */
+#if PG_VERSION_NUM >= 160000
+#define herd_enable_trigger(rel, name, state, lock)                                                \
+	EnableDisableTrigger((rel), (name), InvalidOid, (state), false, false, (lock))
+#else
+#define herd_enable_trigger(rel, name, state, lock)                                                \
+	EnableDisableTriggerNew2((rel), (name), InvalidOid, (state), false, false, (lock))
+#endif
+
 /* BEFORE row triggers of a row that is no tuple of a table here. */
 #if PG_VERSION_NUM >= 180000
 #define herd_exec_before_update(estate, epq, info, old, row)                                       \

@@ -4,6 +4,7 @@
 #include "ddl/utility.h"
 
 #include "access/xact.h"
+#include "attach/truncate.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "catalog/schemas.h"
@@ -101,7 +102,7 @@ PGDLLEXPORT Datum herd_truncate_shards(PG_FUNCTION_ARGS)
 bool herd_utility_truncate(HerdUtility *u)
 {
 	TruncateStmt *stmt = castNode(TruncateStmt, u->stmt);
-	List *tables, *groups;
+	List *tables, *groups, *waiting;
 	StringInfoData sql;
 	ListCell *lc;
 
@@ -117,12 +118,15 @@ bool herd_utility_truncate(HerdUtility *u)
 			quote_literal_cstr(herd_shape_name(((HerdTable *)lfirst(lc))->relid, 0)));
 	groups = groups_of(tables);
 	/* The shells are empty, but rights, foreign keys and RESTART IDENTITY are theirs. */
+	waiting = herd_truncate_begin(stmt);
 	herd_utility_run(u);
+	herd_truncate_restore(waiting);
 	sql.data = psprintf("SELECT citus_internal.truncate_shards(ARRAY[%s]::regclass[], %s)",
 			    sql.data, stmt->behavior == DROP_CASCADE ? "true" : "false");
 	herd_sql_exec("%s", sql.data);
 	if (groups != NIL)
 		herd_remote_exec_groups(groups, sql.data);
+	herd_truncate_fire(waiting);
 	return true;
 }
 
