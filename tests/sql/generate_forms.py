@@ -30,6 +30,8 @@ insert into j select i % 40, case when i % 9 > 0 then jsonb_build_object('i', i 
 """
 LITERALS = {"j": ["'{\"i\": 3}'::jsonb", "'[1, 2]'::jsonb", "null::jsonb"], "A": ["array[1, 2, null]", "'{}'::int[]"],
             "T": ["array['s1', 't2']", "'{}'::text[]"], "R": ["int4range(3, 9)", "'empty'::int4range"]}
+# an array is an error for some functions, and which rows get as far as that depends on the plan
+NO_OBJECT = ", '[1, 2]')"
 FRAMES = ["", " range between unbounded preceding and unbounded following", " groups between 1 preceding and 1 following",
           " range between 2 preceding and 3 following", " groups between current row and 2 following",
           " range between current row and unbounded following"]
@@ -165,9 +167,9 @@ class Forms(Maker):
             lambda: (Item(name, {"g": "i", "h": "i"}), Node("unnest(", v("A"), ") with ordinality %s (g, h)" % name)),
             lambda: (Item(name, {"g": "i", "h": "s", "m": "i"}),
                      Node("rows from (unnest(", v("A"), "), unnest(", v("T"), ")) with ordinality %s (g, h, m)" % name)),
-            lambda: (Item(name, {"g": "s", "h": "s"}), Node("jsonb_each_text(", v("j"), ") %s (g, h)" % name)),
+            lambda: (Item(name, {"g": "s", "h": "s"}), Node("jsonb_each_text(nullif(", v("j"), NO_OBJECT, ") %s (g, h)" % name)),
             lambda: (Item(name, {"g": "s"}), Node("jsonb_array_elements_text(", v("j"), " -> 'l') %s (g)" % name)),
-            lambda: (Item(name, {"i": "i", "s": "s"}), Node("jsonb_to_record(", v("j"), ") %s (i int, s text)" % name)),
+            lambda: (Item(name, {"i": "i", "s": "s"}), Node("jsonb_to_record(nullif(", v("j"), NO_OBJECT, ") %s (i int, s text)" % name)),
             lambda: (Item(name, {"g": "i"}), Node("generate_series(1, least(", v("i"), ", 4)) %s (g)" % name)),
             lambda: (Item(name, {"g": "i", "h": "s"}), Node("(values (", v("i"), ", ", v("s"), "), (1, 's1')) %s (g, h)" % name)))()
 

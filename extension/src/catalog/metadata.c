@@ -382,6 +382,7 @@ static HerdTable *read_table(Oid relid)
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple)) {
 		Datum partkey;
+		char *written;
 
 		table = palloc0(sizeof(HerdTable));
 		table->relid = relid;
@@ -394,7 +395,9 @@ static HerdTable *read_table(Oid relid)
 		if (table->kind == HERD_TABLE_HASH) {
 			if (isnull)
 				elog(ERROR, "pg_dist_partition.partkey of table %u is null", relid);
-			read_key(table, TextDatumGetCString(partkey));
+			written = TextDatumGetCString(partkey);
+			read_key(table, written);
+			pfree(written);
 		}
 	}
 	systable_endscan(scan);

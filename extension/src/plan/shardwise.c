@@ -264,16 +264,35 @@ static void pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntr
 }
 
 /* All paths are there: for the rest of the planner it is a subquery, with no bounds to look up. */
+static void drop_schemes(PlannerInfo *root)
+{
+	for (int i = 1; i < root->simple_rel_array_size; i++)
+		if (is_ours(root->simple_rel_array[i]))
+			root->simple_rel_array[i]->part_scheme = NULL;
+}
+
+/* The queries that look for a min or max in an index have no stage of their own. */
+static void drop_schemes_of_minmax(RelOptInfo *grouped)
+{
+	ListCell *lc, *agg;
+
+	foreach (lc, grouped->pathlist) {
+		if (!IsA(lfirst(lc), MinMaxAggPath))
+			continue;
+		foreach (agg, ((MinMaxAggPath *)lfirst(lc))->mmaggregates)
+			drop_schemes(lfirst_node(MinMaxAggInfo, agg)->subroot);
+	}
+}
+
 static void upper(PlannerInfo *root, UpperRelationKind stage, RelOptInfo *input, RelOptInfo *output,
 		  void *extra)
 {
 	if (next_upper)
 		next_upper(root, stage, input, output, extra);
-	if (!active || stage != UPPERREL_FINAL)
-		return;
-	for (int i = 1; i < root->simple_rel_array_size; i++)
-		if (is_ours(root->simple_rel_array[i]))
-			root->simple_rel_array[i]->part_scheme = NULL;
+	if (active && stage == UPPERREL_GROUP_AGG)
+		drop_schemes_of_minmax(output);
+	if (active && stage == UPPERREL_FINAL)
+		drop_schemes(root);
 }
 
 void herd_shardwise_init(void)

@@ -62,6 +62,8 @@ select distinct s from big join side on big.k = side.k where y = 9
 select count(*) from big join side on big.k = side.k where big.k in (1, 2, 3, 17, 200)
 select sum(x) from (select k, x from big union all select k, y from side) u join ref on ref.id = u.x where grp = 3
 select count(*), max(d.y) from big b left join side d on d.k = b.k left join ref on ref.id = d.y where ref.id is null
+select max(array['s1', 't2']), max(k) from big where (s > s) is not true and k = any (array[4, 30, 17])
+select min(x), max(x) from big where k in (4, 30, 17, 200)
 """
 # one task for each shard, or something else
 APART = """
