@@ -62,6 +62,7 @@ typedef struct HerdFire {
 	Oid relid;
 	CmdType command;
 	bool upserts;  /* INSERT .. ON CONFLICT DO UPDATE */
+	bool moves;    /* UPDATE: rows may leave their shards (attach/leaving.h) */
 	int16 merges;  /* MERGE: what its actions do, TRIGGER_TYPE_INSERT | .. */
 	List *columns; /* of int: those that UPDATE sets */
 } HerdFire;

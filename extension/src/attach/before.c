@@ -194,12 +194,12 @@ bool herd_before_done(const TriggerData *data)
 								    : CMD_DELETE;
 
 	return estate != NULL && estate->es_plannedstmt->commandType == command &&
-	       herd_rights_fired(estate->es_sourceText);
+	       herd_rights_part(estate->es_sourceText) != HERD_ROW_WHOLE;
 }
 
 bool herd_before_row_by_row(void)
 {
 	const EState *estate = herd_txn_running();
 
-	return estate != NULL && herd_rights_fired(estate->es_sourceText);
+	return estate != NULL && herd_rights_part(estate->es_sourceText) != HERD_ROW_WHOLE;
 }

@@ -4,7 +4,7 @@
  * A function that uses rows of other nodes cannot run on a shard, and what it returns decides what
  * is written. So each row is computed on the node that plans and meets the triggers of the table
  * there, all of them, in the order of their names; what remains of it is written to its shard,
- * whose BEFORE row triggers leave it alone (herd_rights_message_fired), before the next row is
+ * whose BEFORE row triggers leave it alone (herd_rights_message_part), before the next row is
  * looked at: a function sees what the statement has done so far, as in PostgreSQL.
  */
 #pragma once

@@ -5,6 +5,7 @@
 #include "access/tupconvert.h"
 #include "access/xact.h"
 #include "attach/farkey.h"
+#include "attach/leaving.h"
 #include "catalog/metadata.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -262,6 +263,22 @@ static void append_row(StringInfo out, TupleDesc desc, HeapTuple before, HeapTup
 		append_tuple(out, desc, after);
 }
 
+void herd_capture_moved(Relation table, uint64 shardid, HeapTuple before, HeapTuple after)
+{
+	StringInfoData out;
+	int level;
+
+	if (!herd_capture_in_process())
+		return;
+	level = herd_capture_modes();
+	initStringInfo(&out);
+	start_message(&out, shardid, TRIGGER_EVENT_UPDATE, HERD_CAPTURE_SET, "");
+	append_row(&out, RelationGetDescr(table), before, after);
+	send_message(&out);
+	pfree(out.data);
+	AtEOXact_GUC(true, level);
+}
+
 void herd_capture_row(const TriggerData *data, uint64 shardid)
 {
 	bool inserted = TRIGGER_FIRED_BY_INSERT(data->tg_event);
@@ -407,7 +424,8 @@ PGDLLEXPORT Datum herd_shard_transition(PG_FUNCTION_ARGS)
 			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 			 errmsg("citus_internal.shard_transition is for triggers of shards")));
 	relid = herd_table_of_shard(data->tg_relation, &shardid);
-	if (!OidIsValid(relid) || !herd_capture_possible() || !is_first(data->tg_relation, data))
+	if (!OidIsValid(relid) || !herd_capture_possible() || herd_leaving_runs() ||
+	    !is_first(data->tg_relation, data))
 		PG_RETURN_POINTER(NULL);
 	table = table_open(relid, AccessShareLock);
 	if (is_needed(table, data)) {

@@ -43,6 +43,8 @@ typedef struct HerdCaptured HerdCaptured;
 
 /* What comes from now on belongs to a statement on the table. Goes with the (sub)transaction. */
 extern void herd_capture_begin(Oid relid);
+/* A row of the table that has left its shard, if a statement waits: attach/leaving.h. */
+extern void herd_capture_moved(Relation table, uint64 shardid, HeapTuple before, HeapTuple after);
 /* No more comes: what came. NULL: it was not begun. */
 extern HerdCaptured *herd_capture_end(Oid relid);
 /* The next message, palloc'd, and the group that it is from; false at the end. */

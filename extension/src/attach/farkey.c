@@ -137,11 +137,15 @@ static bool acts(Oid function)
 	}
 }
 
-bool herd_far_key_trigger(const Trigger *trigger)
+bool herd_far_key_any(const Trigger *trigger)
 {
 	return trigger->tgisinternal && trigger->tgenabled != TRIGGER_DISABLED &&
-	       (checks(trigger->tgfoid) || acts(trigger->tgfoid)) &&
-	       herd_far_key_is(trigger->tgconstraint);
+	       (checks(trigger->tgfoid) || acts(trigger->tgfoid));
+}
+
+bool herd_far_key_trigger(const Trigger *trigger)
+{
+	return herd_far_key_any(trigger) && herd_far_key_is(trigger->tgconstraint);
 }
 
 static Oid function_named(char *name)
@@ -150,12 +154,12 @@ static Oid function_named(char *name)
 			      false);
 }
 
-void herd_far_key_prepare(TriggerDesc *desc)
+void herd_far_key_prepare(TriggerDesc *desc, bool all)
 {
 	for (int i = 0; desc != NULL && i < desc->numtriggers; i++) {
 		Trigger *trigger = &desc->triggers[i];
 
-		if (!herd_far_key_trigger(trigger))
+		if (all ? !herd_far_key_any(trigger) : !herd_far_key_trigger(trigger))
 			continue;
 		trigger->tgfoid =
 			function_named(checks(trigger->tgfoid) ? "far_key_check" : "far_key_act");

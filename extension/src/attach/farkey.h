@@ -41,8 +41,13 @@ extern bool herd_far_key_is(Oid constraintid);
 /* A trigger of such one that is enabled. */
 extern bool herd_far_key_trigger(const Trigger *trigger);
 
-/* Makes the triggers of far keys in desc, a copy, into triggers of statements. */
-extern void herd_far_key_prepare(TriggerDesc *desc);
+/*
+ * Makes the triggers of far keys in desc, a copy, into triggers of statements; all: of all foreign
+ * keys, for rows that have left their shard (attach/leaving.h).
+ */
+extern void herd_far_key_prepare(TriggerDesc *desc, bool all);
+/* True for a trigger of any foreign key that is enabled. */
+extern bool herd_far_key_any(const Trigger *trigger);
 
 /*
  * Commands (char *) for a shard of the table on this node so that it gives back what the far keys

@@ -144,8 +144,10 @@ bool herd_attach_has_code(Oid relid)
 
 bool herd_fire_wanted(const HerdFire *fire)
 {
-	return OidIsValid(fire->relid) &&
-	       any_trigger(fire->relid, events_of(fire), fires_here, NIL);
+	if (!OidIsValid(fire->relid))
+		return false;
+	return any_trigger(fire->relid, events_of(fire), fires_here, NIL) ||
+	       (fire->moves && any_trigger(fire->relid, events_of(fire), herd_far_key_any, NIL));
 }
 
 static void fire_before(EState *estate, ResultRelInfo *target, int16 events)
@@ -220,7 +222,7 @@ void herd_fire(const HerdFire *fire, bool before)
 	if (before) {
 		fire_before(estate, target, events_of(fire));
 	} else {
-		replay = herd_replay_begin(estate, target);
+		replay = herd_replay_begin(estate, target, fire->moves);
 		if (captured != NULL)
 			herd_replay_rows(replay, captured);
 		fire_after(estate, target, events_of(fire), herd_replay_tables(replay));

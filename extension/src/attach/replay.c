@@ -45,13 +45,13 @@ struct HerdReplay {
 
 /* -- the tables -------------------------------------------------------------------------------- */
 
-static Target *add_target(HerdReplay *replay, ResultRelInfo *info)
+static Target *add_target(HerdReplay *replay, ResultRelInfo *info, bool moves)
 {
 	MemoryContext old = MemoryContextSwitchTo(replay->memory);
 	Target *t = palloc0(sizeof(Target));
 	TupleDesc desc = RelationGetDescr(info->ri_RelationDesc);
 
-	herd_far_key_prepare(info->ri_TrigDesc);
+	herd_far_key_prepare(info->ri_TrigDesc, moves);
 	t->rel = info->ri_RelationDesc;
 	t->info = info;
 	t->group = HERD_INVALID_GROUP;
@@ -79,7 +79,7 @@ static Target *target_of(HerdReplay *replay, Oid relid)
 	info = makeNode(ResultRelInfo);
 	InitResultRelInfo(info, table_open(relid, RowExclusiveLock), 0, NULL, 0);
 	MemoryContextSwitchTo(old);
-	return add_target(replay, info);
+	return add_target(replay, info, false);
 }
 
 /* Rows of a foreign table are kept with the events; of any other they would be looked up. */
@@ -310,7 +310,7 @@ static void replay_message(HerdReplay *replay, int32 groupid, const char *p)
 
 /* -- the whole --------------------------------------------------------------------------------- */
 
-HerdReplay *herd_replay_begin(EState *estate, ResultRelInfo *info)
+HerdReplay *herd_replay_begin(EState *estate, ResultRelInfo *info, bool moves)
 {
 	MemoryContext memory =
 		AllocSetContextCreate(estate->es_query_cxt, "herd replay", ALLOCSET_DEFAULT_SIZES);
@@ -319,7 +319,7 @@ HerdReplay *herd_replay_begin(EState *estate, ResultRelInfo *info)
 	replay->estate = estate;
 	replay->memory = memory;
 	replay->row = AllocSetContextCreate(memory, "herd replayed row", ALLOCSET_DEFAULT_SIZES);
-	(void)add_target(replay, info);
+	(void)add_target(replay, info, moves);
 	return replay;
 }
 

@@ -17,9 +17,9 @@ typedef struct HerdReplay HerdReplay;
 
 /*
  * After AfterTriggerBeginQuery: for the statement's target, whose ResultRelInfo is info; it is
- * added to what estate has opened.
+ * added to what estate has opened. moves: rows may have left their shards.
  */
-extern HerdReplay *herd_replay_begin(EState *estate, ResultRelInfo *info);
+extern HerdReplay *herd_replay_begin(EState *estate, ResultRelInfo *info, bool moves);
 /* Its transition tables, or NULL: it has none. */
 extern TransitionCaptureState *herd_replay_tables(HerdReplay *replay);
 /* Fills the transition tables, and queues the row triggers, of what came. Frees captured. */

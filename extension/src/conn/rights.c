@@ -28,14 +28,17 @@
 
 /* -- the message ------------------------------------------------------------------------------- */
 
+/* Words of a message, by HerdRowPart. */
+static const char *const part_words[] = { "", "fired", "leaving", "moved" };
+
 /*
- * An array as text: words ("usage", "fired") or "", then schema, table and role of each (the first
- * superuser: "").
+ * An array as text: words ("usage", one of part_words), then schema, table and role of each (the
+ * first superuser: "").
  */
-static char *message_of(const List *relids, const List *roles, bool fired)
+static char *message_of(const List *relids, const List *roles, HerdRowPart part)
 {
 	Datum *parts = palloc((list_length(relids) * 3 + 1) * sizeof(Datum));
-	const char *usage = fired ? "fired" : "";
+	bool usage = false;
 	ArrayType *array;
 	ListCell *rel, *role;
 	Oid output;
@@ -51,7 +54,7 @@ static char *message_of(const List *relids, const List *roles, bool fired)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", lfirst_oid(rel))));
 		if (!herd_may_use_schema(schema, GetUserId()))
-			usage = fired ? "usage fired" : "usage";
+			usage = true;
 		parts[n++] = CStringGetTextDatum(get_namespace_name(schema));
 		parts[n++] = CStringGetTextDatum(get_rel_name(lfirst_oid(rel)));
 		/* nodes may call their first superuser otherwise */
@@ -60,7 +63,7 @@ static char *message_of(const List *relids, const List *roles, bool fired)
 						    ? ""
 						    : GetUserNameFromId(lfirst_oid(role), false));
 	}
-	parts[0] = CStringGetTextDatum(usage);
+	parts[0] = CStringGetTextDatum(psprintf("%s%s", usage ? "usage " : "", part_words[part]));
 	array = construct_array(parts, n, TEXTOID, -1, false, TYPALIGN_INT);
 	getTypeOutputInfo(TEXTARRAYOID, &output, &varlena);
 	return OidOutputFunctionCall(output, PointerGetDatum(array));
@@ -68,12 +71,12 @@ static char *message_of(const List *relids, const List *roles, bool fired)
 
 char *herd_rights_message(const List *relids, const List *roles)
 {
-	return message_of(relids, roles, false);
+	return message_of(relids, roles, HERD_ROW_WHOLE);
 }
 
-char *herd_rights_message_fired(const List *relids, const List *roles)
+char *herd_rights_message_part(const List *relids, const List *roles, HerdRowPart part)
 {
-	return message_of(relids, roles, true);
+	return message_of(relids, roles, part);
 }
 
 /* Read below SQL: only superusers may look at it. */
@@ -195,14 +198,15 @@ static struct {
 	int n;
 	Oid *relids, *roles; /* of shells */
 	bool found;          /* the text was met; it is planned next */
-	bool fired;          /* the triggers of its target have, before */
+	HerdRowPart part;    /* what the statement leaves alone */
 	bool lent;           /* names are looked up as superuser, until the text has been met */
 	Oid user;
 	int context;
 } rights;
 
-/* The last text that was met whose triggers have fired; NULL: none in this transaction. */
-static char *fired_text;
+/* The last text that was met of which that was said; NULL: none in this transaction. */
+static char *part_text;
+static HerdRowPart part_of_text;
 
 static post_parse_analyze_hook_type next_hook;
 
@@ -267,21 +271,24 @@ static void announce(const char *message)
 		rights.roles[rights.n++] = role_of(TextDatumGetCString(parts[i + 2]));
 	}
 	MemoryContextSwitchTo(old);
-	rights.fired = n > 0 && strstr(TextDatumGetCString(parts[0]), "fired") != NULL;
+	for (int part = HERD_ROW_FIRED; n > 0 && part <= HERD_ROW_MOVED; part++)
+		if (strstr(TextDatumGetCString(parts[0]), part_words[part]) != NULL)
+			rights.part = part;
 	if (n > 0 && strncmp(TextDatumGetCString(parts[0]), "usage", 5) == 0)
 		lend();
 }
 
-static void forget_fired(void)
+static void forget_part(void)
 {
-	if (fired_text != NULL)
-		pfree(fired_text);
-	fired_text = NULL;
+	if (part_text != NULL)
+		pfree(part_text);
+	part_text = NULL;
 }
 
-bool herd_rights_fired(const char *sql)
+HerdRowPart herd_rights_part(const char *sql)
 {
-	return fired_text != NULL && sql != NULL && strcmp(fired_text, sql) == 0;
+	return part_text != NULL && sql != NULL && strcmp(part_text, sql) == 0 ? part_of_text
+									       : HERD_ROW_WHOLE;
 }
 
 void herd_rights_begin(const char *message, const char *sql)
@@ -337,21 +344,26 @@ static Oid table_of_shard(Oid shard)
 	return table->relid;
 }
 
+static void check_as(Query *query, RangeTblEntry *rte, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex != 0)
+		getRTEPermissionInfo(query->rteperminfos, rte)->checkAsUser = role;
+#else
+	rte->checkAsUser = role;
+#endif
+}
+
 static void set_rights(Query *query, RangeTblEntry *rte)
 {
 	Oid table = table_of_shard(rte->relid);
 
-	for (int i = 0; OidIsValid(table) && i < rights.n; i++) {
-		if (rights.relids[i] != table || !OidIsValid(rights.roles[i]))
-			continue;
-#if PG_VERSION_NUM >= 160000
-		if (rte->perminfoindex != 0)
-			getRTEPermissionInfo(query->rteperminfos, rte)->checkAsUser =
-				rights.roles[i];
-#else
-		rte->checkAsUser = rights.roles[i];
-#endif
-	}
+	for (int i = 0; OidIsValid(table) && i < rights.n; i++)
+		if (rights.relids[i] == table && OidIsValid(rights.roles[i]))
+			check_as(query, rte, rights.roles[i]);
+	/* whether the user may change the row was asked when it got its new values */
+	if (OidIsValid(table) && rights.part == HERD_ROW_MOVED)
+		check_as(query, rte, BOOTSTRAP_SUPERUSERID);
 }
 
 static bool rights_walker(Node *node, void *context)
@@ -389,9 +401,10 @@ static void after_analysis(ParseState *pstate, Query *query, JumbleState *jstate
 	if (query->utilityStmt != NULL && IsA(query->utilityStmt, ExplainStmt))
 		query = castNode(Query, ((ExplainStmt *)query->utilityStmt)->query);
 	rights.found = true;
-	forget_fired();
-	if (rights.fired)
-		fired_text = MemoryContextStrdup(TopMemoryContext, pstate->p_sourcetext);
+	forget_part();
+	if (rights.part != HERD_ROW_WHOLE)
+		part_text = MemoryContextStrdup(TopMemoryContext, pstate->p_sourcetext);
+	part_of_text = rights.part;
 	rights_walker((Node *)query, NULL);
 }
 
@@ -458,7 +471,7 @@ static void end_of_transaction(XactEvent event, void *arg)
 	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
 		rights.lent = acting = false;
 	forget();
-	forget_fired();
+	forget_part();
 	/* also before PREPARE: the session's own role is to finish it */
 	if (acting)
 		SetUserIdAndSecContext(session_role, session_context);

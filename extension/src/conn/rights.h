@@ -26,10 +26,21 @@
  * when the user lacks it on one.
  */
 extern char *herd_rights_message(const List *relids, const List *roles);
-/* The same, and that the BEFORE row triggers of the table have fired already: attach/before.h. */
-extern char *herd_rights_message_fired(const List *relids, const List *roles);
-/* On the node of the shard: was that said of this text? */
-extern bool herd_rights_fired(const char *sql);
+/*
+ * What a statement of one row is to leave alone, because it is done where the whole was planned.
+ */
+typedef enum HerdRowPart {
+	HERD_ROW_WHOLE,   /* nothing */
+	HERD_ROW_FIRED,   /* BEFORE row triggers */
+	HERD_ROW_LEAVING, /* these, foreign keys and transition tables: the row, which gets its new
+			     values, is going to leave the shard; attach/leaving.h */
+	HERD_ROW_MOVED    /* all triggers, rights and policies: it leaves, or comes */
+} HerdRowPart;
+
+/* The message above, which says that, too. */
+extern char *herd_rights_message_part(const List *relids, const List *roles, HerdRowPart part);
+/* On the node of the shard: what was said of this text. */
+extern HerdRowPart herd_rights_part(const char *sql);
 
 /* Sends it, signed for the text, which must be the next that is sent, and unprepared. */
 extern void herd_conn_send_rights(HerdConn *c, const char *message, const char *sql);

@@ -358,7 +358,7 @@ HerdExec *herd_exec_begin(const HerdJob *job)
 		herd_exec_before_write();
 	exec->cxt = cxt;
 	exec->job = job;
-	exec->moment = herd_moment_current();
+	exec->moment = job->apart ? 0 : herd_moment_current();
 	exec->resowner = CurrentResourceOwner;
 	exec->row_cxt = AllocSetContextCreate(cxt, "pgherd row", ALLOCSET_SMALL_SIZES);
 	exec->first_reference_group = HERD_INVALID_GROUP;

@@ -37,6 +37,7 @@ typedef struct HerdJob {
 			       */
 	bool all_in_txn;      /* open a transaction block on the nodes even for a single read */
 	bool holds;           /* all_in_txn, but other connections may go on reading beside it */
+	bool apart;           /* sees what other parts of the statement did: conn/moment.h */
 	bool code;            /* the shards run code of users: conn/adopt.h */
 	char *rights;         /* message of conn/rights.h for every task, or NULL */
 	int64 max_bytes; /* of all rows from other nodes together, more is an error; 0: no limit */

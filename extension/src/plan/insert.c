@@ -304,7 +304,8 @@ static void send_batch(InsertState *state)
 	job->code = herd_attach_has_code(state->table->relid) || herd_query_has_code(state->insert);
 	job->tupdesc = desc->natts > 0 ? desc : NULL;
 	if (state->before != NULL)
-		job->rights = herd_rights_message_fired(state->rights_relids, state->rights_roles);
+		job->rights = herd_rights_message_part(state->rights_relids, state->rights_roles,
+						       HERD_ROW_FIRED);
 	else if (state->rights_relids != NIL)
 		job->rights = herd_rights_message(state->rights_relids, state->rights_roles);
 	if (table->kind == HERD_TABLE_REFERENCE) {

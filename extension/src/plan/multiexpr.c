@@ -28,7 +28,8 @@ bool herd_multiexpr_any(List *tlist)
 /* Other columns have a say in how many rows there are. */
 static bool columns_count(const Query *sub)
 {
-	return sub->setOperations != NULL || sub->distinctClause != NIL || sub->hasTargetSRFs;
+	return sub->setOperations != NULL || sub->distinctClause != NIL || sub->hasTargetSRFs ||
+	       (sub->hasAggs && sub->groupClause == NIL);
 }
 
 /* SELECT of the subquery, below another one. */

@@ -788,6 +788,11 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 		Query *insert;
 
 		split_values(parse);
+		if (original == NULL && herd_rekey_by_row(parse, target)) {
+			stmt = plan_rowwise(parse, source, options, bound, &rels);
+			if (stmt != NULL)
+				return stmt;
+		}
 		if (herd_volatile((Node *)parse->targetList) || herd_update_calls_session(parse)) {
 			remote = herd_update_here(parse, planning);
 			if (remote != NULL)

@@ -7,19 +7,20 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "commands/trigger.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "attach/attach.h"
 #include "attach/farkey.h"
 #include "compat.h"
+#include "deparse/code.h"
 #include "plan/multiexpr.h"
 #include "plan/rekey.h"
 
@@ -52,18 +53,17 @@ bool herd_changes_key(const Query *query, List *tlist, const HerdTable *table)
 	return false;
 }
 
-/* Would the end of a row change rows that refer to it? */
-static bool deletes_more(Oid relid)
+/* Would the end of a row be noticed by rows that refer to it? */
+static bool is_referred_to(Oid relid)
 {
 	Relation rel = table_open(relid, NoLock);
 	bool found = false;
 
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++) {
-		Oid func = rel->trigdesc->triggers[i].tgfoid;
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
 
-		found = found || func == F_RI_FKEY_CASCADE_DEL || func == F_RI_FKEY_SETNULL_DEL ||
-			func == F_RI_FKEY_SETDEFAULT_DEL ||
-			herd_far_key_trigger(&rel->trigdesc->triggers[i]);
+		found = found || RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_PK ||
+			herd_far_key_trigger(trigger);
 	}
 	table_close(rel, NoLock);
 	return found;
@@ -81,12 +81,22 @@ static bool foreign_var_walker(Node *node, void *context)
 
 void herd_rekey_check(const HerdTable *table)
 {
-	if (deletes_more(table->relid))
+	if (is_referred_to(table->relid))
 		refuse(table, "A foreign key acts, or is checked, when a row of the table is "
 			      "deleted.");
 	if (herd_attach_has_code(table->relid))
 		refuse(table, "The table has triggers or row-level security, for which a row that "
 			      "moves would be deleted and inserted.");
+}
+
+bool herd_rekey_by_row(const Query *update, const HerdTable *table)
+{
+	int target = update->resultRelation;
+
+	return herd_multiexpr_any(update->targetList) ||
+	       herd_volatile((Node *)update->targetList) ||
+	       foreign_var_walker((Node *)update->returningList, &target) ||
+	       is_referred_to(table->relid) || herd_attach_has_code(table->relid);
 }
 
 static void check(const Query *update, const HerdTable *table)

@@ -10,6 +10,8 @@
 
 /* True if the target list of the query gives the distribution column another value. */
 extern bool herd_changes_key(const Query *query, List *tlist, const HerdTable *table);
+/* True if only row by row (plan/rowwise.h) it is what an UPDATE does. */
+extern bool herd_rekey_by_row(const Query *update, const HerdTable *table);
 /* The INSERT over a DELETE that does it. Raises when that would be something else. */
 extern Query *herd_rekey(const Query *update, const HerdTable *table);
 

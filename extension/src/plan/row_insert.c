@@ -1,5 +1,6 @@
 #include "plan/row_insert.h"
 
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
@@ -21,9 +22,9 @@ struct HerdRowInsert {
 	Oid relid;
 	List *columns;
 	Query *query;
-	int values; /* its relation that is a list of values */
-	HerdBefore *before;
-	TupleTableSlot *none; /* of no columns: what comes back */
+	int values;           /* its relation that is a list of values */
+	HerdBefore *before;   /* NULL: rows that come from other shards */
+	TupleTableSlot *back; /* what comes back: nothing, or all columns that are not dropped */
 	MemoryContext memory; /* of one row */
 };
 
@@ -56,7 +57,7 @@ static Query *query_of(Oid relid)
 	return query;
 }
 
-HerdRowInsert *herd_row_insert_begin(Oid relid, List *columns)
+static HerdRowInsert *begin(Oid relid, List *columns)
 {
 	HerdRowInsert *insert = palloc0(sizeof(HerdRowInsert));
 
@@ -64,10 +65,50 @@ HerdRowInsert *herd_row_insert_begin(Oid relid, List *columns)
 	insert->columns = columns;
 	insert->query = query_of(relid);
 	insert->values = herd_insert_read_values(insert->query, columns);
-	insert->before = herd_before_begin(relid, NIL);
-	insert->none = MakeSingleTupleTableSlot(CreateTemplateTupleDesc(0), &TTSOpsVirtual);
 	insert->memory = AllocSetContextCreate(CurrentMemoryContext, "herd inserted row",
 					       ALLOCSET_DEFAULT_SIZES);
+	return insert;
+}
+
+HerdRowInsert *herd_row_insert_begin(Oid relid, List *columns)
+{
+	HerdRowInsert *insert = begin(relid, columns);
+
+	insert->before = herd_before_begin(relid, NIL);
+	insert->back = MakeSingleTupleTableSlot(CreateTemplateTupleDesc(0), &TTSOpsVirtual);
+	return insert;
+}
+
+HerdRowInsert *herd_row_insert_begin_moved(Oid relid)
+{
+	Relation rel = table_open(relid, NoLock);
+	TupleDesc desc = RelationGetDescr(rel), back;
+	List *stored = NIL, *returning = NIL;
+	HerdRowInsert *insert;
+	ListCell *lc;
+
+	for (int i = 0; i < desc->natts; i++) {
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped)
+			continue;
+		if (!att->attgenerated)
+			stored = lappend_int(stored, att->attnum);
+		returning = lappend(
+			returning,
+			makeTargetEntry((Expr *)makeVar(1, att->attnum, att->atttypid,
+							att->atttypmod, att->attcollation, 0),
+					list_length(returning) + 1, pstrdup(NameStr(att->attname)),
+					false));
+	}
+	insert = begin(relid, stored);
+	insert->query->returningList = returning;
+	back = CreateTemplateTupleDesc(list_length(returning));
+	foreach (lc, returning)
+		TupleDescCopyEntry(back, foreach_current_index(lc) + 1, desc,
+				   ((Var *)lfirst_node(TargetEntry, lc)->expr)->varattno);
+	insert->back = MakeSingleTupleTableSlot(back, &TTSOpsVirtual);
+	table_close(rel, NoLock);
 	return insert;
 }
 
@@ -101,21 +142,43 @@ static int shard_of(const HerdTable *table, TupleTableSlot *row)
 	return herd_table_shard_index(table, herd_table_hash(table, row->tts_values[key]));
 }
 
-/* To the one shard, or all copies of it. */
-static void write_row(const HerdRowInsert *insert, TupleTableSlot *row)
+static HeapTuple tuple_of(const HerdRowInsert *insert, TupleDesc desc)
+{
+	Datum *values = palloc0(desc->natts * sizeof(Datum));
+	bool *isnull = palloc(desc->natts * sizeof(bool));
+	HeapTuple tuple;
+	ListCell *lc;
+
+	memset(isnull, true, desc->natts * sizeof(bool));
+	foreach (lc, insert->query->returningList) {
+		int to = ((Var *)lfirst_node(TargetEntry, lc)->expr)->varattno - 1;
+
+		values[to] = slot_getattr(insert->back, foreach_current_index(lc) + 1, &isnull[to]);
+	}
+	tuple = heap_form_tuple(desc, values, isnull);
+	tuple->t_tableOid = insert->relid;
+	return tuple;
+}
+
+/* To the one shard, or all copies of it. Returns the row that comes back, or NULL. */
+static HeapTuple write_row(const HerdRowInsert *insert, TupleTableSlot *row)
 {
 	const HerdTable *table = herd_table_get(insert->relid);
 	int shard = shard_of(table, row);
 	const HerdShard *place = &table->shards[shard];
 	Query *query = copyObject(insert->query);
 	HerdJob *job = palloc0(sizeof(HerdJob));
+	HeapTuple tuple = NULL;
 	HerdExec *exec;
 	char *sql;
 
 	rt_fetch(insert->values, query->rtable)->values_lists = list_make1(values_of(insert, row));
 	sql = herd_template_fill(herd_deparse(query), shard);
 	job->modifies = job->all_in_txn = job->code = true;
-	job->rights = herd_rights_message_fired(NIL, NIL);
+	job->rights = herd_rights_message_part(NIL, NIL,
+					       insert->before ? HERD_ROW_FIRED : HERD_ROW_MOVED);
+	job->tupdesc =
+		insert->query->returningList != NIL ? insert->back->tts_tupleDescriptor : NULL;
 	job->reference_write = table->kind == HERD_TABLE_REFERENCE;
 	job->tasks = palloc0(place->ngroups * sizeof(HerdTask));
 	for (int i = 0; i < (job->reference_write ? place->ngroups : 1); i++) {
@@ -128,9 +191,13 @@ static void write_row(const HerdRowInsert *insert, TupleTableSlot *row)
 							.sql = sql };
 	}
 	exec = herd_exec_begin(job);
-	while (herd_exec_next(exec, insert->none))
+	while (herd_exec_next(exec, insert->back)) {
 		CHECK_FOR_INTERRUPTS();
+		if (job->tupdesc != NULL)
+			tuple = tuple_of(insert, row->tts_tupleDescriptor);
+	}
 	herd_exec_end(exec);
+	return tuple;
 }
 
 bool herd_row_insert(HerdRowInsert *insert, TupleTableSlot *row)
@@ -140,16 +207,28 @@ bool herd_row_insert(HerdRowInsert *insert, TupleTableSlot *row)
 
 	if (wanted) {
 		slot_getallattrs(row);
-		write_row(insert, row);
+		(void)write_row(insert, row);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(insert->memory);
 	return wanted;
 }
 
+HeapTuple herd_row_insert_moved(HerdRowInsert *insert, TupleTableSlot *row)
+{
+	MemoryContext old = MemoryContextSwitchTo(insert->memory);
+	HeapTuple tuple = write_row(insert, row);
+
+	MemoryContextSwitchTo(old);
+	tuple = heap_copytuple(tuple);
+	MemoryContextReset(insert->memory);
+	return tuple;
+}
+
 void herd_row_insert_end(HerdRowInsert *insert)
 {
-	herd_before_end(insert->before);
-	ExecDropSingleTupleTableSlot(insert->none);
+	if (insert->before)
+		herd_before_end(insert->before);
+	ExecDropSingleTupleTableSlot(insert->back);
 	MemoryContextDelete(insert->memory);
 }

@@ -16,6 +16,7 @@
 #include "conn/adopt.h"
 #include "deparse/code.h"
 #include "deparse/deparse.h"
+#include "plan/rekey.h"
 #include "plan/try.h"
 
 /* -- what is wanted ---------------------------------------------------------------------------- */
@@ -136,7 +137,8 @@ static void start_select(Parts *p, const Query *query)
 	(void)add_column(p, (Expr *)makeVar(p->target, SelfItemPointerAttributeNumber, TIDOID, -1,
 					    InvalidOid, 0));
 	mark->rti = p->target;
-	mark->strength = query->commandType == CMD_DELETE ? LCS_FORUPDATE : LCS_FORNOKEYUPDATE;
+	mark->strength = query->commandType == CMD_DELETE || p->out->moves ? LCS_FORUPDATE
+									   : LCS_FORNOKEYUPDATE;
 	mark->waitPolicy = LockWaitBlock;
 	select->rowMarks = list_make1(mark);
 	select->hasForUpdate = true;
@@ -312,6 +314,10 @@ bool herd_rowwise(const Query *query, HerdRowwise *parts)
 	parts->command = query->commandType;
 	table = herd_table_get(parts->relid);
 	if (table->kind == HERD_TABLE_REFERENCE || query->withCheckOptions != NIL)
+		return false;
+	parts->moves = query->commandType == CMD_UPDATE &&
+		       herd_changes_key(query, query->targetList, table);
+	if (parts->moves && get_rel_relkind(parts->relid) == RELKIND_PARTITIONED_TABLE)
 		return false;
 	parts->joins = list_length(query->jointree->fromlist) > 1 ||
 		       !IsA(linitial(query->jointree->fromlist), RangeTblRef);

@@ -27,6 +27,7 @@ typedef struct HerdRowwise {
 	Oid relid;
 	CmdType command;
 	bool joins;      /* a row may come several times */
+	bool moves;      /* the distribution column is set */
 	List *atts;      /* of int: columns of the table, the first of the SELECT; ctid is next */
 	List *sets;      /* of int: columns that are set */
 	List *positions; /* of int: of the SELECT, whose value each gets; 0: that of the next of

@@ -8,10 +8,12 @@
 #include "plan/rowwise.h"
 
 #include "access/sysattr.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "parser/parse_relation.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 
@@ -46,7 +48,9 @@ static bool others_walker(Node *node, void *context)
 			const RangeTblEntry *rte = lfirst(lc);
 			const HerdTable *table;
 
-			if (rte->rtekind != RTE_RELATION || rte == o->target)
+			/* a view that was updated is there for its rights only */
+			if (rte->rtekind != RTE_RELATION || rte == o->target ||
+			    rte->relkind == RELKIND_VIEW)
 				continue;
 			table = herd_table_get(rte->relid);
 			o->found = o->found || table == NULL || table->kind != HERD_TABLE_REFERENCE;
@@ -134,7 +138,13 @@ static Query *target_query(Query *select, int target, const List *atts)
 	query->commandType = CMD_SELECT;
 	query->canSetTag = true;
 	query->rtable = list_make1(rte);
-	herd_drop_permissions(query, rte);
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex != 0) {
+		query->rteperminfos =
+			list_make1(copyObject(getRTEPermissionInfo(select->rteperminfos, rte)));
+		rte->perminfoindex = 1;
+	}
+#endif
 	ref->rtindex = mark->rti = 1;
 	query->jointree = makeFromExpr(list_make1(ref), own);
 	/* the SELECT begins with these columns */

@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -25,6 +26,7 @@
 
 #include "attach/attach.h"
 #include "attach/before.h"
+#include "attach/capture.h"
 #include "compat.h"
 #include "conn/moment.h"
 #include "conn/rights.h"
@@ -32,6 +34,8 @@
 #include "deparse/deparse.h"
 #include "exec/exec.h"
 #include "plan/remote.h"
+#include "plan/rights.h"
+#include "plan/row_insert.h"
 #include "plan/rowwise.h"
 
 /* Which row of which shard: of a join each counts once. */
@@ -44,13 +48,16 @@ typedef struct RowwiseState {
 	CustomScanState css;
 	HerdRowwise parts; /* without select and exprs */
 	PlannedStmt *select;
-	HerdRemote remote;            /* for the parameters of the text */
-	List *evals, *quals, *values; /* of ExprState */
+	List *rights_relids, *rights_roles; /* of Oid: plan/rights.h */
+	HerdRemote remote;                  /* for the parameters of the text */
+	List *evals, *quals, *values;       /* of ExprState */
 	const HerdTable *table;
 	Relation rel;
 	HerdBefore *before; /* triggers, or NULL */
 	HerdFire fire;      /* of the statement */
 	bool fires, counts, started, ended;
+	HerdRowInsert *arrivals; /* of rows that have left their shards; NULL: none yet */
+	TupleTableSlot *left;    /* RETURNING and ctid of one that leaves */
 	Tuplestorestate *rows;
 	TupleTableSlot *row, *whole; /* of rows; of the table */
 	HTAB *seen;                  /* of RowKey, or NULL */
@@ -80,16 +87,18 @@ CustomScan *herd_rowwise_plan(const HerdRowwise *parts, PlannedStmt *select, Lis
 					  parts->sets, parts->positions);
 	scan->custom_private = lappend(scan->custom_private, parts->sent);
 	scan->custom_private = lappend(scan->custom_private, parts->returning);
-	scan->custom_private =
-		lappend(scan->custom_private,
-			list_make4_int(parts->nevals, parts->nquals, parts->command, parts->joins));
+	scan->custom_private = lappend(scan->custom_private, herd_rights_relids());
+	scan->custom_private = lappend(scan->custom_private, herd_rights_roles());
+	scan->custom_private = lappend(scan->custom_private,
+				       list_make5_int(parts->nevals, parts->nquals, parts->command,
+						      parts->joins, parts->moves));
 	return scan;
 }
 
 static void read_plan(RowwiseState *state, const CustomScan *scan)
 {
 	List *private = scan->custom_private;
-	List *numbers = list_nth(private, 7);
+	List *numbers = list_nth(private, 9);
 	HerdRowwise *parts = &state->parts;
 
 	state->select = linitial(private);
@@ -99,10 +108,13 @@ static void read_plan(RowwiseState *state, const CustomScan *scan)
 	parts->positions = list_nth(private, 4);
 	parts->sent = list_nth(private, 5);
 	parts->returning = list_nth(private, 6);
+	state->rights_relids = list_nth(private, 7);
+	state->rights_roles = list_nth(private, 8);
 	parts->nevals = linitial_int(numbers);
 	parts->nquals = lsecond_int(numbers);
 	parts->command = lthird_int(numbers);
 	parts->joins = lfourth_int(numbers);
+	parts->moves = list_nth_int(numbers, 4);
 }
 
 static void init_exprs(RowwiseState *state, CustomScan *scan)
@@ -180,11 +192,13 @@ static void start(RowwiseState *state)
 
 	state->started = true;
 	state->rel = table_open(parts->relid, NoLock);
+	if (herd_before_any(parts->relid, event))
+		state->before = herd_before_begin(parts->relid, parts->sets);
+	/* a trigger may change the distribution column, too */
+	state->fire.moves = parts->moves || (parts->command == CMD_UPDATE && state->before != NULL);
 	state->fires = herd_fire_wanted(&state->fire);
 	if (state->fires)
 		herd_fire(&state->fire, true);
-	if (herd_before_any(parts->relid, event))
-		state->before = herd_before_begin(parts->relid, parts->sets);
 	state->params =
 		herd_remote_params(&state->remote, state->evals, state->css.ss.ps.ps_ExprContext);
 	state->whole = MakeSingleTupleTableSlot(
@@ -304,23 +318,35 @@ static List *columns_to_set(const RowwiseState *state, HeapTuple old)
 	return columns;
 }
 
-static void check_shard(const RowwiseState *state, int shard)
+/* Where the row belongs with its new values. */
+static int shard_wanted(const RowwiseState *state, int shard)
 {
 	AttrNumber key = state->table->keyattno;
 
-	if (key == 0 || shard == shard_of(state, state->whole->tts_values[key - 1],
-					  state->whole->tts_isnull[key - 1]))
-		return;
-	ereport(ERROR,
-		(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-		 errmsg("the distribution column \"%s\" of table \"%s\" cannot be updated here",
-			get_attname(state->table->relid, key, false),
-			RelationGetRelationName(state->rel)),
-		 errdetail("A trigger has given it a value of another shard."),
-		 errhint("Delete the row and insert it with its new value.")));
+	if (state->table->kind != HERD_TABLE_HASH ||
+	    state->rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		return shard;
+	/* the shard refuses it */
+	if (state->whole->tts_isnull[key - 1] &&
+	    TupleDescAttr(RelationGetDescr(state->rel), key - 1)->attnotnull)
+		return shard;
+	return shard_of(state, state->whole->tts_values[key - 1],
+			state->whole->tts_isnull[key - 1]);
 }
 
 /* -- writing ----------------------------------------------------------------------------------- */
+
+/* The row was locked, so nobody else can have changed it. */
+static void row_gone(const RowwiseState *state)
+{
+	ereport(ERROR,
+		(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+		 errmsg("tuple to be %s was already modified by an operation triggered by the "
+			"current command",
+			state->parts.command == CMD_UPDATE ? "updated" : "deleted"),
+		 errhint("Consider using an AFTER trigger instead of a BEFORE trigger to propagate "
+			 "changes to other rows.")));
+}
 
 static Query *text_for(RowwiseState *state, List *columns)
 {
@@ -377,22 +403,16 @@ static List *values_of(const RowwiseState *state, const List *columns)
 	return values;
 }
 
-static void send_row(RowwiseState *state, int shard, List *columns)
+/* A job for one shard. */
+static HerdJob *job_of(const RowwiseState *state, int shard, Query *query)
 {
-	TupleDesc desc = state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor;
 	const HerdShard *place = &state->table->shards[shard];
-	Query *query = text_for(state, columns);
 	HerdJob *job = palloc0(sizeof(HerdJob));
 	HerdTask *task = palloc0(sizeof(HerdTask));
 	uint64 *id = palloc(sizeof(uint64));
 
-	*herd_row_write_values(query) = list_make1(values_of(state, columns));
 	job->modifies = job->all_in_txn = true;
 	job->code = herd_attach_has_code(state->parts.relid) || herd_query_has_code(query);
-	job->params = state->params;
-	job->tupdesc = desc->natts > 0 ? desc : NULL;
-	if (state->before != NULL)
-		job->rights = herd_rights_message_fired(NIL, NIL);
 	job->tasks = task;
 	job->ntasks = 1;
 	*id = place->shardid;
@@ -400,17 +420,143 @@ static void send_row(RowwiseState *state, int shard, List *columns)
 	task->groupid = place->groups[0];
 	task->lock_shards = list_make1(id);
 	task->sql = herd_template_fill(herd_deparse(query), shard);
+	return job;
+}
+
+static char *rights_of(const RowwiseState *state, HerdRowPart part)
+{
+	return herd_rights_message_part(state->rights_relids, state->rights_roles, part);
+}
+
+static void send_row(RowwiseState *state, int shard, List *columns)
+{
+	TupleDesc desc = state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor;
+	Query *query = text_for(state, columns);
+	HerdJob *job;
+
+	*herd_row_write_values(query) = list_make1(values_of(state, columns));
+	job = job_of(state, shard, query);
+	job->params = state->params;
+	job->tupdesc = desc->natts > 0 ? desc : NULL;
+	if (state->before != NULL || state->rights_relids != NIL)
+		job->rights =
+			rights_of(state, state->before != NULL ? HERD_ROW_FIRED : HERD_ROW_WHOLE);
 	state->exec = herd_exec_begin(job);
 }
 
-/* Sends the next row that is to be written; false: there is none. */
-static bool next_row(RowwiseState *state)
+/* -- rows that leave their shard (attach/leaving.h) ----------------------------------------------
+ */
+
+static void begin_moves(RowwiseState *state)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->css.ss.ps.state->es_query_cxt);
+	TupleDesc desc = state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor;
+	TupleDesc left = CreateTemplateTupleDesc(desc->natts + 1);
+
+	for (int i = 1; i <= desc->natts; i++)
+		TupleDescCopyEntry(left, i, desc, i);
+	TupleDescInitEntry(left, desc->natts + 1, "ctid", TIDOID, -1, 0);
+	state->left = MakeSingleTupleTableSlot(left, &TTSOpsVirtual);
+	state->arrivals = herd_row_insert_begin_moved(state->parts.relid);
+	MemoryContextSwitchTo(old);
+}
+
+/* Keeps RETURNING of the row in the node's slot; its ctid. */
+static ItemPointer store_returned(RowwiseState *state)
+{
+	TupleTableSlot *slot = state->css.ss.ss_ScanTupleSlot;
+	ItemPointer tid = palloc(sizeof(ItemPointerData));
+
+	ExecClearTuple(slot);
+	slot_getallattrs(state->left);
+	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++) {
+		slot->tts_values[i] = state->left->tts_values[i];
+		slot->tts_isnull[i] = state->left->tts_isnull[i];
+	}
+	ExecStoreVirtualTuple(slot);
+	ExecMaterializeSlot(slot);
+	*tid = *(ItemPointer)DatumGetPointer(
+		state->left->tts_values[slot->tts_tupleDescriptor->natts]);
+	return tid;
+}
+
+/* It gets its new values where it is. Returns where that is now. */
+static ItemPointer write_leaving(RowwiseState *state, int shard, List *columns)
+{
+	Query *query = text_for(state, columns);
+	Var *ctid = makeVar(1, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0);
+	ItemPointer tid = NULL;
+	HerdExec *exec;
+	HerdJob *job;
+
+	query->returningList =
+		lappend(query->returningList,
+			makeTargetEntry((Expr *)ctid, list_length(query->returningList) + 1,
+					pstrdup("ctid"), false));
+	*herd_row_write_values(query) = list_make1(values_of(state, columns));
+	job = job_of(state, shard, query);
+	job->params = state->params;
+	job->tupdesc = state->left->tts_tupleDescriptor;
+	job->rights = rights_of(state, HERD_ROW_LEAVING);
+	exec = herd_exec_begin(job);
+	while (herd_exec_next(exec, state->left))
+		tid = store_returned(state);
+	if (tid == NULL)
+		row_gone(state);
+	herd_exec_end(exec);
+	return tid;
+}
+
+static void delete_left(RowwiseState *state, int shard, ItemPointer tid)
+{
+	HerdRowWrite write = { .relid = state->parts.relid, .command = CMD_DELETE };
+	Query *query = herd_row_write_query(&write);
+	TupleTableSlot *none = MakeSingleTupleTableSlot(CreateTemplateTupleDesc(0), &TTSOpsVirtual);
+	HerdExec *exec;
+	HerdJob *job;
+
+	*herd_row_write_values(query) =
+		list_make1(list_make1(value_const(TIDOID, PointerGetDatum(tid), false)));
+	job = job_of(state, shard, query);
+	job->code = true;
+	/* the row has only just come to where it is now */
+	job->apart = true;
+	job->rights = herd_rights_message_part(NIL, NIL, HERD_ROW_MOVED);
+	exec = herd_exec_begin(job);
+	while (herd_exec_next(exec, none))
+		CHECK_FOR_INTERRUPTS();
+	if (herd_exec_processed(exec) == 0)
+		row_gone(state);
+	herd_exec_end(exec);
+	ExecDropSingleTupleTableSlot(none);
+}
+
+static void move_row(RowwiseState *state, int shard, HeapTuple before, List *columns)
+{
+	HeapTuple after;
+
+	if (state->arrivals == NULL)
+		begin_moves(state);
+	delete_left(state, shard, write_leaving(state, shard, columns));
+	after = herd_row_insert_moved(state->arrivals, state->whole);
+	if (state->fires)
+		herd_capture_moved(state->rel, state->table->shards[shard].shardid, before, after);
+	if (state->counts)
+		state->css.ss.ps.state->es_processed++;
+}
+
+/*
+ * Sends the next row that is to be written; or has written it, moved: what it returns is in the
+ * node's slot. False: there is none.
+ */
+static bool next_row(RowwiseState *state, bool *moved)
 {
 	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
 	const HerdRowwise *parts = &state->parts;
 	int keypos = -1;
 	ListCell *lc;
 
+	*moved = false;
 	foreach (lc, parts->atts)
 		if (lfirst_int(lc) == state->table->keyattno)
 			keypos = foreach_current_index(lc);
@@ -447,33 +593,25 @@ static bool next_row(RowwiseState *state)
 			}
 			slot_getallattrs(state->whole);
 			columns = columns_to_set(state, before);
-			check_shard(state, shard);
+			*moved = shard_wanted(state, shard) != shard;
 		} else if (state->before != NULL && !herd_before_delete(state->before, before)) {
 			MemoryContextSwitchTo(old);
 			continue;
 		}
-		send_row(state, shard, columns);
+		if (*moved)
+			move_row(state, shard, before, columns);
+		else
+			send_row(state, shard, columns);
 		MemoryContextSwitchTo(old);
 		return true;
 	}
-}
-
-/* The row was locked, so nobody else can have changed it. */
-static void row_gone(const RowwiseState *state)
-{
-	ereport(ERROR,
-		(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-		 errmsg("tuple to be %s was already modified by an operation triggered by the "
-			"current command",
-			state->parts.command == CMD_UPDATE ? "updated" : "deleted"),
-		 errhint("Consider using an AFTER trigger instead of a BEFORE trigger to propagate "
-			 "changes to other rows.")));
 }
 
 static TupleTableSlot *rowwise_next(ScanState *ss)
 {
 	RowwiseState *state = (RowwiseState *)ss;
 	TupleTableSlot *slot = ss->ss_ScanTupleSlot;
+	bool moved;
 
 	ExecClearTuple(slot);
 	if (state->ended)
@@ -491,12 +629,14 @@ static TupleTableSlot *rowwise_next(ScanState *ss)
 			herd_exec_end(state->exec);
 			state->exec = NULL;
 		}
-		if (!next_row(state)) {
+		if (!next_row(state, &moved)) {
 			state->ended = true;
 			if (state->fires)
 				herd_fire(&state->fire, false);
 			return ExecClearTuple(slot);
 		}
+		if (moved && state->parts.returning != NIL)
+			return slot;
 	}
 }
 
@@ -521,6 +661,10 @@ static void rowwise_end(CustomScanState *node)
 		return;
 	if (state->before != NULL)
 		herd_before_end(state->before);
+	if (state->arrivals != NULL) {
+		herd_row_insert_end(state->arrivals);
+		ExecDropSingleTupleTableSlot(state->left);
+	}
 	ExecDropSingleTupleTableSlot(state->row);
 	ExecDropSingleTupleTableSlot(state->whole);
 	tuplestore_end(state->rows);

@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "attach/leaving.h"
 #include "conn/adopt.h"
 #include "conn/moment.h"
 #include "conn/names.h"
@@ -106,6 +107,7 @@ static void executor_start(QueryDesc *query, int eflags)
 	PG_END_TRY();
 	if (part)
 		herd_moment_started(query, cid);
+	herd_leaving_started(query);
 	/* rows that a lone scan has not given yet can be kept by itself */
 	if (query->operation == CMD_SELECT && !is_lone_plan(query->plannedstmt))
 		herd_ahead_opened(query);
