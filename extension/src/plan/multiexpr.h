@@ -17,3 +17,11 @@ extern bool herd_multiexpr_any(List *tlist);
  * a volatile function or a LIMIT, so that it could give another row the second time.
  */
 extern List *herd_multiexpr_split(List *tlist);
+
+/*
+ * For values that are computed row by row: adds each subquery as a value of its own, the texts of
+ * its columns in an array, to what add takes (which returns the number of the column), and gives
+ * the list with expressions over these columns of the rows, which are Vars of varno.
+ */
+extern List *herd_multiexpr_bring(List *tlist, int varno, int (*add)(void *context, Expr *expr),
+				  void *context);

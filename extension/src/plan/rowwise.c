@@ -16,6 +16,7 @@
 #include "conn/adopt.h"
 #include "deparse/code.h"
 #include "deparse/deparse.h"
+#include "plan/multiexpr.h"
 #include "plan/rekey.h"
 #include "plan/try.h"
 
@@ -210,27 +211,60 @@ static void take_quals(Parts *p)
 	from->quals = stay == NIL ? NULL : (Node *)make_ands_explicit(stay);
 }
 
+static int add_brought(void *context, Expr *expr)
+{
+	return add_column(context, expr);
+}
+
+/* Lists of columns from a subquery: it is asked once for a row, in the SELECT. */
+static List *values_of_lists(Parts *p, List *tlist)
+{
+	List *values = NIL;
+	ListCell *lc;
+
+	foreach (lc, tlist) {
+		TargetEntry *tle = lfirst(lc);
+
+		if (!tle->resjunk) {
+			tle = flatCopyTargetEntry(tle);
+			tle->expr = (Expr *)by_row_mutator((Node *)tle->expr, p);
+		}
+		values = lappend(values, tle);
+	}
+	return herd_multiexpr_bring(values, OUTER_VAR, add_brought, p);
+}
+
+static void take_value(Parts *p, const TargetEntry *tle, bool of_list)
+{
+	p->out->sets = lappend_int(p->out->sets, tle->resno);
+	if (of_list || is_by_row(p, (Node *)tle->expr)) {
+		p->out->positions = lappend_int(p->out->positions, 0);
+		p->out->exprs =
+			lappend(p->out->exprs,
+				of_list ? (Node *)tle->expr : by_row_mutator((Node *)tle->expr, p));
+	} else {
+		p->out->positions =
+			lappend_int(p->out->positions, add_column(p, copyObject(tle->expr)));
+	}
+}
+
 static void take_values(Parts *p, const Query *query)
 {
+	List *plain = NIL, *lists = NIL;
 	ListCell *lc;
 
 	foreach (lc, query->commandType == CMD_UPDATE ? query->targetList : NIL) {
 		TargetEntry *tle = lfirst(lc);
 
-		if (tle->resjunk) {
-			p->failed = true; /* a list of columns from a subquery */
-			continue;
-		}
-		p->out->sets = lappend_int(p->out->sets, tle->resno);
-		if (is_by_row(p, (Node *)tle->expr)) {
-			p->out->positions = lappend_int(p->out->positions, 0);
-			p->out->exprs =
-				lappend(p->out->exprs, by_row_mutator((Node *)tle->expr, p));
-		} else {
-			p->out->positions = lappend_int(p->out->positions,
-							add_column(p, copyObject(tle->expr)));
-		}
+		if (tle->resjunk || herd_multiexpr_any(list_make1(tle)))
+			lists = lappend(lists, tle);
+		else
+			plain = lappend(plain, tle);
 	}
+	foreach (lc, plain)
+		take_value(p, lfirst(lc), false);
+	foreach (lc, lists == NIL ? NIL : values_of_lists(p, lists))
+		take_value(p, lfirst(lc), true);
 }
 
 /* -- RETURNING --------------------------------------------------------------------------------- */
