@@ -7,6 +7,7 @@
 #include "catalog/pg_trigger.h"
 #include "compat.h"
 #include "ddl/local.h"
+#include "ddl/partition.h"
 #include "ddl/shape.h"
 #include "ddl/utility.h"
 #include "parser/parse_func.h"
@@ -71,20 +72,10 @@ const char *herd_far_key_why(HeapTuple constraint, const HerdKeyHolder *holder)
 	return NULL;
 }
 
-static bool is_partitioned(Oid relid)
-{
-	return get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE || get_rel_relispartition(relid);
-}
-
 const char *herd_far_key_refusal(HeapTuple constraint)
 {
-	const FormData_pg_constraint *con = (Form_pg_constraint)GETSTRUCT(constraint);
-
-	if (is_partitioned(con->conrelid) || is_partitioned(con->confrelid))
-		return "A partitioned table can have no foreign key between rows of different "
-		       "nodes.";
 #if PG_VERSION_NUM >= 180000
-	if (con->conperiod)
+	if (((Form_pg_constraint)GETSTRUCT(constraint))->conperiod)
 		return "A foreign key between rows of different nodes cannot have a PERIOD.";
 #endif
 	return NULL;
@@ -242,8 +233,8 @@ List *herd_far_key_tables(List *constraints)
 		if (!HeapTupleIsValid(tuple))
 			elog(ERROR, "cache lookup failed for constraint %u", lfirst_oid(lc));
 		con = (Form_pg_constraint)GETSTRUCT(tuple);
-		out = list_append_unique_oid(out, con->conrelid);
-		out = list_append_unique_oid(out, con->confrelid);
+		out = list_concat_unique_oid(out, herd_partition_tree(con->conrelid));
+		out = list_concat_unique_oid(out, herd_partition_tree(con->confrelid));
 		ReleaseSysCache(tuple);
 	}
 	return out;

@@ -10,7 +10,8 @@
  *
  * There is nothing of it in the catalogs but the constraint of the table and PostgreSQL's own
  * triggers of it, which never fire on a table without rows: for a statement they are made into
- * triggers of it with transition tables.
+ * triggers of it with transition tables. A partition has a constraint and triggers of its own, for
+ * the statements that name it; those of the partitioned table act for all partitions.
  */
 #pragma once
 #include "postgres.h"
@@ -59,8 +60,11 @@ extern List *herd_far_key_shapes(List *tables);
 /* For those of the tables that foreign keys connect with the table, which is new. */
 extern List *herd_far_key_shapes_around(Oid relid);
 
-/* The tables (of Oid) of far keys (of Oid). */
+/* The tables (of Oid) of far keys (of Oid), and their partitions. */
 extern List *herd_far_key_tables(List *constraints);
 
 /* Raises when rows that are there do not match. */
 extern void herd_far_key_validate(Oid constraintid);
+
+/* The same for all far keys that the table has. */
+extern void herd_far_key_validate_table(Oid relid);

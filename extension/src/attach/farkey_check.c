@@ -16,6 +16,8 @@
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_operator.h"
 #include "commands/trigger.h"
+#include "ddl/local.h"
+#include "ddl/partition.h"
 #include "ddl/shape.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -308,49 +310,149 @@ static char *shown(const Values *v, int row)
 	return psprintf("(%s)=(%s)", names.data, texts.data);
 }
 
+/* The first row of the piece that the condition, about u, picks; -1: none. */
+static int first_row(const Values *v, Relation rel, const char *condition)
+{
+	char *sql = psprintf("SELECT i FROM %s WHERE %s LIMIT 1", rows_from(v), condition);
+	bool isnull;
+
+	if (run(sql, v, true, rel, true) == 0)
+		return -1;
+	return (int)DatumGetInt64(
+		       SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) -
+	       1;
+}
+
+/* PostgreSQL names the partition that has the row, not the table of the statement. */
+static Relation holding_partition(const Key *key, const Values *v, const char *condition)
+{
+	bool isnull;
+
+	if (key->holder->rd_rel->relkind != RELKIND_PARTITIONED_TABLE ||
+	    run(psprintf("SELECT f.tableoid FROM %s f WHERE %s LIMIT 1", table_name(key->holder),
+			 condition),
+		v, true, key->holder, true) == 0)
+		return key->holder;
+	return table_open(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
+							 SPI_tuptable->tupdesc, 1, &isnull)),
+			  AccessShareLock);
+}
+
+/* What a query of one row and column gives, NULL for none. */
+static char *text_of(List *rows)
+{
+	return rows == NIL ? NULL : ((char **)linitial(rows))[0];
+}
+
+/* Would the partition have the row? The key that is referred to has all that this depends on. */
+static bool partition_takes(const Key *key, const Values *v, Oid partition)
+{
+	StringInfoData columns;
+	char *bound = text_of(
+		herd_sql_rows("SELECT pg_catalog.pg_get_partition_constraintdef(%u)", partition));
+
+	initStringInfo(&columns);
+	for (int i = 0; i < key->n; i++)
+		appendStringInfo(&columns, "%s$%d AS %s", i > 0 ? ", " : "", i + 1,
+				 column(key->target, key->refers[i]));
+	return bound == NULL ||
+	       run(psprintf("SELECT 1 FROM (SELECT %s) r WHERE %s", columns.data, bound), v, false,
+		   key->target, true) > 0;
+}
+
+static Oid partition_for(const Key *key, const Values *v, int row)
+{
+	Oid relid = RelationGetRelid(key->target);
+	Values one = *v;
+	ListCell *lc;
+
+	one.data = &v->data[row * v->width];
+	one.n = 1;
+	foreach (lc, herd_partition_tree(relid))
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION &&
+		    partition_takes(key, &one, lfirst_oid(lc)))
+			return lfirst_oid(lc);
+	return relid;
+}
+
+/* The constraint has another name for each partition that it refers to. */
+static const char *constraint_towards(const Key *key, Oid partition)
+{
+	char *name = NULL;
+
+	if (partition != key->con->confrelid)
+		name = text_of(herd_sql_rows(
+			"WITH RECURSIVE c AS (SELECT oid, conname, confrelid FROM "
+			"pg_catalog.pg_constraint WHERE oid = %u UNION ALL SELECT p.oid, "
+			"p.conname, p.confrelid FROM c JOIN pg_catalog.pg_constraint p ON "
+			"p.conparentid = c.oid AND p.conrelid = %u) SELECT conname::text FROM c "
+			"WHERE confrelid = %u LIMIT 1",
+			key->con->oid, key->con->conrelid, partition));
+	return name ? name : NameStr(key->con->conname);
+}
+
 static void missing(const Key *key, const Values *v, int row)
 {
+	Relation holder = holding_partition(
+		key, v,
+		psprintf("EXISTS (SELECT FROM %s WHERE u.i = %d AND %s)", rows_from(v), row + 1,
+			 equals(key->holder, "f", key->holds, key->own, false, key->n, "u.k")));
+
 	ereport(ERROR,
 		(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 		 errmsg("insert or update on table \"%s\" violates foreign key constraint \"%s\"",
-			RelationGetRelationName(key->holder), NameStr(key->con->conname)),
+			RelationGetRelationName(holder), NameStr(key->con->conname)),
 		 errdetail("Key %s is not present in table \"%s\".", shown(v, row),
 			   RelationGetRelationName(key->target)),
-		 errtableconstraint(key->holder, NameStr(key->con->conname))));
+		 errtableconstraint(holder, NameStr(key->con->conname))));
 }
 
 /* RESTRICT has an error of its own since PostgreSQL 18. */
 static void still_referred(const Key *key, const Values *v, int row, bool restricts)
 {
+	Oid target = partition_for(key, v, row);
+	const char *table = get_rel_name(target), *name = constraint_towards(key, target);
+
 	if (HERD_RESTRICT_VIOLATION && restricts)
 		ereport(ERROR,
 			(errcode(ERRCODE_RESTRICT_VIOLATION),
 			 errmsg("update or delete on table \"%s\" violates RESTRICT setting of "
 				"foreign key constraint \"%s\" on table \"%s\"",
-				RelationGetRelationName(key->target), NameStr(key->con->conname),
-				RelationGetRelationName(key->holder)),
+				table, name, RelationGetRelationName(key->holder)),
 			 errdetail("Key %s is referenced from table \"%s\".", shown(v, row),
 				   RelationGetRelationName(key->holder)),
-			 errtableconstraint(key->holder, NameStr(key->con->conname))));
+			 errtableconstraint(key->holder, name)));
 	ereport(ERROR, (errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 			errmsg("update or delete on table \"%s\" violates foreign key constraint "
 			       "\"%s\" on "
 			       "table \"%s\"",
-			       RelationGetRelationName(key->target), NameStr(key->con->conname),
-			       RelationGetRelationName(key->holder)),
+			       table, name, RelationGetRelationName(key->holder)),
 			errdetail("Key %s is still referenced from table \"%s\".", shown(v, row),
 				  RelationGetRelationName(key->holder)),
-			errtableconstraint(key->holder, NameStr(key->con->conname))));
+			errtableconstraint(key->holder, name)));
 }
 
-static void mixed_nulls(const Key *key)
+/* Rows of which MATCH FULL does not allow the nulls. */
+static const char *has_mixed_nulls(const Key *key)
 {
+	StringInfoData out;
+
+	initStringInfo(&out);
+	for (int i = 0; i < key->n; i++)
+		appendStringInfo(&out, ", f.%s", column(key->holder, key->holds[i]));
+	return psprintf("pg_catalog.num_nulls(%s) NOT IN (0, %d)", out.data + 2, key->n);
+}
+
+static void mixed_nulls(const Key *key, const Values *v)
+{
+	Relation holder = holding_partition(key, v, has_mixed_nulls(key));
+
 	ereport(ERROR,
 		(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 		 errmsg("insert or update on table \"%s\" violates foreign key constraint \"%s\"",
-			RelationGetRelationName(key->holder), NameStr(key->con->conname)),
+			RelationGetRelationName(holder), NameStr(key->con->conname)),
 		 errdetail("MATCH FULL does not allow mixing of null and nonnull key values."),
-		 errtableconstraint(key->holder, NameStr(key->con->conname))));
+		 errtableconstraint(holder, NameStr(key->con->conname))));
 }
 
 /* Rows that others have made to refer since the snapshot was taken could not be seen. */
@@ -366,19 +468,6 @@ static void require_new_snapshots(const Key *key)
 								  : "REPEATABLE READ"),
 			 errdetail("Its tables have their rows on different nodes."),
 			 errhint("Use READ COMMITTED.")));
-}
-
-/* The first row of the piece that the condition, about u, picks; -1: none. */
-static int first_row(const Values *v, Relation rel, const char *condition)
-{
-	char *sql = psprintf("SELECT i FROM %s WHERE %s LIMIT 1", rows_from(v), condition);
-	bool isnull;
-
-	if (run(sql, v, true, rel, true) == 0)
-		return -1;
-	return (int)DatumGetInt64(
-		       SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) -
-	       1;
 }
 
 /* -- new rows that refer ----------------------------------------------------------------------- */
@@ -460,7 +549,7 @@ static void go_through(const Key *key, Values *v, const TriggerData *data, bool 
 		CHECK_FOR_INTERRUPTS();
 		if (refers && nulls > 0 && nulls < v->columns &&
 		    key->con->confmatchtype == FKCONSTR_MATCH_FULL)
-			mixed_nulls(key);
+			mixed_nulls(key, v);
 		if (nulls > 0 || (before && after && oldnulls + newnulls == 0 &&
 				  compare_values(v, old, new) == 0))
 			continue;
@@ -732,9 +821,8 @@ void herd_far_key_validate(Oid constraintid)
 		appendStringInfo(&complete, "f.%s IS NOT NULL AND ", name);
 	}
 	if (key.con->confmatchtype == FKCONSTR_MATCH_FULL &&
-	    find_one(psprintf("SELECT 1 FROM %s f WHERE pg_catalog.num_nulls(%s) NOT IN (0, %d)",
-			      holder, columns.data, key.n)))
-		mixed_nulls(&key);
+	    find_one(psprintf("SELECT 1 FROM %s f WHERE %s", holder, has_mixed_nulls(&key))))
+		mixed_nulls(&key, &v);
 	if (find_one(psprintf("SELECT %s FROM %s f WHERE %s NOT EXISTS (SELECT 1 FROM %s p "
 			      "WHERE %s) LIMIT 1",
 			      columns.data, holder, complete.data, table_name(key.target),
@@ -745,9 +833,27 @@ void herd_far_key_validate(Oid constraintid)
 			v.data[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
 						  i + 1, &isnull);
 		}
+		v.n = 1;
 		missing(&key, &v, 0);
 	}
 	close_values(&v);
 	close_key(&key);
 	SPI_finish();
+}
+
+void herd_far_key_validate_table(Oid relid)
+{
+	ListCell *lc;
+
+	foreach (lc, herd_sql_rows("SELECT oid::text FROM pg_catalog.pg_constraint WHERE conrelid "
+				   "= %u AND contype = 'f' AND convalidated AND (confrelid = %u "
+				   "OR NOT EXISTS (SELECT FROM pg_catalog.pg_constraint p WHERE "
+				   "p.oid = pg_constraint.conparentid AND p.conrelid = %u)) ORDER "
+				   "BY oid",
+				   relid, relid, relid)) {
+		Oid oid = atooid(((char **)lfirst(lc))[0]);
+
+		if (herd_far_key_is(oid))
+			herd_far_key_validate(oid);
+	}
 }

@@ -5,6 +5,7 @@
 
 #include "access/xact.h"
 #include "attach/truncate.h"
+#include "catalog/kept.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "catalog/schemas.h"
@@ -99,6 +100,29 @@ PGDLLEXPORT Datum herd_truncate_shards(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* For CASCADE: with those that refer to them, of which shards do not know all. */
+static List *with_referring(List *tables)
+{
+	List *oids = NIL, *out = NIL;
+	ListCell *lc;
+
+	foreach (lc, tables)
+		oids = lappend_oid(oids, ((HerdTable *)lfirst(lc))->relid);
+	for (int i = 0; i < list_length(oids); i++)
+		foreach (lc, herd_sql_rows("SELECT DISTINCT conrelid::oid::text FROM pg_constraint "
+					   "WHERE contype = 'f' AND confrelid IN (%s)",
+					   herd_kept_with_partitions(
+						   list_make1_oid(list_nth_oid(oids, i)))))
+			oids = list_append_unique_oid(oids, atooid(((char **)lfirst(lc))[0]));
+	foreach (lc, oids) {
+		const HerdTable *table = herd_table_get(lfirst_oid(lc));
+
+		if (table != NULL)
+			out = lappend(out, (void *)table);
+	}
+	return out;
+}
+
 bool herd_utility_truncate(HerdUtility *u)
 {
 	TruncateStmt *stmt = castNode(TruncateStmt, u->stmt);
@@ -111,6 +135,8 @@ bool herd_utility_truncate(HerdUtility *u)
 	tables = distributed_of(stmt->relations);
 	if (tables == NIL)
 		return false;
+	if (stmt->behavior == DROP_CASCADE)
+		tables = with_referring(tables);
 	initStringInfo(&sql);
 	foreach (lc, tables)
 		appendStringInfo(

@@ -3,6 +3,7 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "attach/farkey.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
@@ -168,6 +169,7 @@ static void attach(HerdUtility *u, const HerdTable *parent, PartitionCmd *cmd)
 	Oid relid = RangeVarGetRelid(cmd->name, AccessExclusiveLock, false);
 	const HerdTable *child = herd_table_get(relid);
 	const char *name = get_rel_name(parent->relid);
+	List *shards;
 
 	if (child == NULL && u->applying) {
 		herd_utility_run(u);
@@ -195,8 +197,11 @@ static void attach(HerdUtility *u, const HerdTable *parent, PartitionCmd *cmd)
 		       "Run undistribute_table on the partition, then attach it.");
 	herd_utility_run_shell(u);
 	CommandCounterIncrement();
+	shards = for_local_shards(herd_table_get(relid), herd_partition_attach);
 	herd_utility_spread(u, list_make1(herd_partition_attach(relid, 0)),
-			    for_local_shards(herd_table_get(relid), herd_partition_attach));
+			    list_concat(shards, herd_far_key_shapes(herd_partition_tree(relid))));
+	if (!u->applying)
+		herd_far_key_validate_table(relid);
 }
 
 static char *detach_text(Oid relid, uint64 shardid)
