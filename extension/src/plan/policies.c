@@ -247,10 +247,9 @@ static void check_in_returning(Query *query, List *checks)
 }
 
 /* Could the row that is stored be another than the statement says? */
-static bool changes_on_the_way(const Query *query)
+static bool changes_on_the_way(const Query *query, int16 events)
 {
 	Oid relid = rt_fetch(query->resultRelation, query->rtable)->relid;
-	int16 event = query->commandType == CMD_INSERT ? TRIGGER_TYPE_INSERT : TRIGGER_TYPE_UPDATE;
 	Relation rel = table_open(relid, NoLock);
 	TupleDesc desc = RelationGetDescr(rel);
 	bool found = desc->constr != NULL && desc->constr->has_generated_stored;
@@ -258,7 +257,7 @@ static bool changes_on_the_way(const Query *query)
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers && !found; i++) {
 		int16 type = rel->trigdesc->triggers[i].tgtype;
 
-		found = TRIGGER_FOR_ROW(type) && TRIGGER_FOR_BEFORE(type) && (type & event);
+		found = TRIGGER_FOR_ROW(type) && TRIGGER_FOR_BEFORE(type) && (type & events);
 	}
 	table_close(rel, NoLock);
 	return found;
@@ -323,13 +322,30 @@ static void insert_from_subquery(Query *insert)
 	insert->jointree = makeFromExpr(list_make1(ref), NULL);
 }
 
+/* The check would see the row before these: it could let one pass that they change. */
+static void refuse_conflict(const Query *query)
+{
+	ereport(ERROR,
+		(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		 errmsg("INSERT with ON CONFLICT into distributed table \"%s\" is not supported",
+			get_rel_name(rt_fetch(query->resultRelation, query->rtable)->relid)),
+		 errdetail("Its policies are checked where the statement is planned, and it has "
+			   "BEFORE row triggers or generated columns."),
+		 errhint("Use UPDATE, and INSERT without ON CONFLICT.")));
+}
+
 static void check_insert(Query *query)
 {
 	OnConflictExpr *conflict = query->onConflict;
 	Expr *key = (Expr *)key_of_target(query);
 	List *checks, *tlist;
 
-	if (changes_on_the_way(query) && conflict == NULL) {
+	if (conflict != NULL &&
+	    changes_on_the_way(query, conflict->action == ONCONFLICT_UPDATE
+					      ? TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE
+					      : TRIGGER_TYPE_INSERT))
+		refuse_conflict(query);
+	if (changes_on_the_way(query, TRIGGER_TYPE_INSERT)) {
 		check_in_returning(query, calls(query, INSERTS, NIL, 0, key));
 		return;
 	}
@@ -351,8 +367,8 @@ static void check_update(Query *query)
 	Expr *key = (Expr *)key_of_target(query);
 	List *tlist = copyObject(query->targetList);
 
-	if (changes_on_the_way(query) || contain_volatile_functions((Node *)tlist) ||
-	    herd_multiexpr_any(tlist))
+	if (changes_on_the_way(query, TRIGGER_TYPE_UPDATE) ||
+	    contain_volatile_functions((Node *)tlist) || herd_multiexpr_any(tlist))
 		check_in_returning(query, calls(query, UPDATES, NIL, 0, key));
 	else
 		check_in(query, query->targetList,

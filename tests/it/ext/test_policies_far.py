@@ -328,3 +328,18 @@ select teams();
 reset role;
 select * from docs order by id;
 """)
+
+
+def test_on_conflict_of_rows_that_change_on_the_way(herd):
+    with herd.connect() as con:
+        con.execute("drop schema if exists onway cascade; create schema onway; grant usage on schema onway to public;"
+                    "set search_path = onway;" + TABLES.replace("--herd ", "") + MEMBERS)
+        con.execute("alter table docs add g int generated always as (team) stored")
+        con.execute("set role far_a")
+        con.execute("insert into docs values (100, 3, 'mine')")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            con.execute("insert into docs values (101, 4, 'not mine')")
+        with pytest.raises(psycopg.errors.FeatureNotSupported) as e:
+            con.execute("insert into docs values (100, 3, 'mine') on conflict (id) do update set body = 'x'")
+        assert "generated columns" in e.value.diag.message_detail
+        con.execute("reset role; set client_min_messages = error; drop schema onway cascade")
