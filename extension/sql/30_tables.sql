@@ -41,6 +41,15 @@ CREATE FUNCTION pg_catalog.create_distributed_table(table_name regclass, distrib
 	distribution_type citus.distribution_type DEFAULT 'hash',
 	colocate_with text DEFAULT 'default', shard_count int DEFAULT NULL) RETURNS void
 	LANGUAGE C AS 'MODULE_PATHNAME', 'herd_create_distributed_table';
+CREATE FUNCTION pg_catalog.create_distributed_table_concurrently(table_name regclass,
+	distribution_column text, distribution_type citus.distribution_type DEFAULT 'hash',
+	colocate_with text DEFAULT 'default', shard_count int DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE NOTICE 'statements on table "%" wait until its rows have moved', table_name
+		USING DETAIL = 'It is distributed as by create_distributed_table.';
+	PERFORM pg_catalog.create_distributed_table($1, $2, $3, $4, $5);
+END $$;
 CREATE FUNCTION pg_catalog.create_reference_table(table_name regclass) RETURNS void
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_create_reference_table';
 CREATE FUNCTION pg_catalog.undistribute_table(table_name regclass,

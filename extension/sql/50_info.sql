@@ -152,6 +152,9 @@ CREATE FUNCTION citus_internal.shard_is_hidden(oid) RETURNS bool
 CREATE FUNCTION pg_catalog.recover_prepared_transactions() RETURNS int
 	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_recover_prepared_sql';
 REVOKE EXECUTE ON FUNCTION pg_catalog.recover_prepared_transactions() FROM public;
+CREATE FUNCTION pg_catalog.citus_create_restore_point(text) RETURNS pg_lsn
+	LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'herd_create_restore_point';
+REVOKE EXECUTE ON FUNCTION pg_catalog.citus_create_restore_point(text) FROM public;
 
 -- Every node asked to reach every other: a matrix of who sees whom.
 CREATE FUNCTION pg_catalog.citus_check_connection_to_node(nodename text, nodeport int DEFAULT 5432)
@@ -312,6 +315,16 @@ ALTER VIEW citus.citus_nodes SET SCHEMA pg_catalog;
 ALTER VIEW citus.pg_dist_shard_placement SET SCHEMA pg_catalog;
 ALTER VIEW citus.citus_shards SET SCHEMA pg_catalog;
 ALTER VIEW citus.citus_tables SET SCHEMA pg_catalog;
+-- Of all rows of a table, as ANALYZE has found them: src/stats/stats.h.
+CREATE VIEW citus.citus_stats AS
+	SELECT s.schemaname, s.tablename, s.attname, s.null_frac,
+		s.most_common_vals::text AS most_common_vals, s.most_common_freqs
+	FROM pg_catalog.pg_stats s
+	JOIN pg_catalog.pg_namespace n ON n.nspname = s.schemaname
+	JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename
+	JOIN pg_catalog.pg_dist_partition p ON p.logicalrelid = c.oid;
+ALTER VIEW citus.citus_stats SET SCHEMA pg_catalog;
+GRANT SELECT ON pg_catalog.citus_stats TO public;
 ALTER VIEW citus.citus_schemas SET SCHEMA pg_catalog;
 GRANT SELECT ON pg_catalog.citus_nodes, pg_catalog.pg_dist_shard_placement,
 	pg_catalog.citus_shards, pg_catalog.citus_tables, pg_catalog.citus_schemas TO public;

@@ -1,6 +1,7 @@
 """Settings that limit, switch or do nothing, and the views that count statements and connections."""
 import contextlib
 import re
+import subprocess
 
 import psycopg2
 import pytest
@@ -182,3 +183,48 @@ def test_aggregates(session):
     assert run(session, "select any_value(7) from t where a in (1, 2, 3)") == [(7,)]
     assert run(session, "select any_value(a), array_cat_agg(array[a]) from t where a < 0") == [(None, None)]
     assert run(session, "select count(*) from (select any_value(b) v, a from t group by a) s where v = 'x' || a") == [(1000,)]
+
+
+def test_restore_point(nodes, session):
+    """A restore point on every node, and no commit over several nodes decided meanwhile."""
+    for node in (0, 1):
+        name = "herd_point_%d" % node
+        lsn = nodes.value(node, "select citus_create_restore_point('%s')" % name)
+        assert nodes.value(node, "select '%s'::pg_lsn <= pg_current_wal_insert_lsn()" % lsn)
+        for other in range(3):
+            wal = nodes.data(other) + "/pg_wal"
+            first = nodes.value(other, "select pg_walfile_name(pg_current_wal_flush_lsn())")
+            nodes.rows(other, "checkpoint")
+            found = subprocess.run([nodes.bin + "/pg_waldump", "-r", "XLOG", "-p", wal, first],
+                                   capture_output=True, text=True).stdout
+            assert "RESTORE_POINT " + name in found, other
+    with contextlib.closing(nodes.session(1, autocommit=False)) as deciding:
+        run(deciding, "lock table pg_dist_transaction in row exclusive mode")
+        run(session, "set lock_timeout = '500ms'")
+        with pytest.raises(psycopg2.Error, match="lock timeout"):
+            run(session, "select citus_create_restore_point('never')")
+    with contextlib.closing(nodes.session(0, autocommit=False)) as holding:
+        run(holding, "select citus_create_restore_point('held')")
+        run(session, "begin")
+        run(session, "update t set b = b")
+        with pytest.raises(psycopg2.Error):
+            run(session, "set local statement_timeout = '500ms'; commit")
+        holding.rollback()
+    run(session, "rollback")
+    assert run(session, "update t set b = b") > 0
+    with pytest.raises(psycopg2.Error, match="permission denied"):
+        run(session, "create role restorer; set role restorer; select citus_create_restore_point('no')")
+
+
+def test_statistics_of_columns(nodes, session):
+    run(session, "create table counted (k int primary key, v int);"
+                 "insert into counted select i, case when mod(i, 4) > 0 then mod(i, 2) end from generate_series(1, 1000) i")
+    run(session, "select create_distributed_table_concurrently('counted', 'k')")
+    assert "wait until its rows have moved" in session.notices[-1]
+    assert run(session, "select count(*) from counted") == [(1000,)]
+    assert run(session, "select citus_table_type from citus_tables where table_name = 'counted'::regclass"
+               ) == [("distributed",)]
+    run(session, "analyze counted")
+    assert run(session, "select null_frac, most_common_vals, most_common_freqs from citus_stats "
+                        "where tablename = 'counted' and attname = 'v'") == [(0.25, "{1,0}", [0.5, 0.25])]
+    run(session, "drop table counted")
