@@ -41,6 +41,45 @@ static const Constraint *identity_of(const ColumnDef *column)
 	return NULL;
 }
 
+static char *option_text(const DefElem *option)
+{
+	static const struct {
+		const char *name, *set, *unset;
+	} known[] = { { "start", "START WITH", NULL },
+		      { "increment", "INCREMENT BY", NULL },
+		      { "cache", "CACHE", NULL },
+		      { "minvalue", "MINVALUE", "NO MINVALUE" },
+		      { "maxvalue", "MAXVALUE", "NO MAXVALUE" } };
+
+	if (strcmp(option->defname, "cycle") == 0)
+		return boolVal(option->arg) ? "CYCLE" : "NO CYCLE";
+	for (size_t i = 0; i < lengthof(known); i++) {
+		if (strcmp(option->defname, known[i].name) != 0)
+			continue;
+		return option->arg != NULL
+			       ? psprintf("%s %s", known[i].set, defGetString((DefElem *)option))
+			       : (char *)known[i].unset;
+	}
+	return NULL;
+}
+
+/* What makes the sequence of an identity column; NULL: there is one that is not known. */
+static char *options_text(const Constraint *identity)
+{
+	StringInfoData out;
+	ListCell *lc;
+
+	initStringInfo(&out);
+	foreach (lc, identity->options) {
+		char *option = option_text(lfirst(lc));
+
+		if (option == NULL)
+			return NULL;
+		appendStringInfo(&out, "%s%s", out.len ? " " : "", option);
+	}
+	return out.data;
+}
+
 bool herd_serial_is(const AlterTableCmd *cmd)
 {
 	const ColumnDef *column = (const ColumnDef *)cmd->def;
@@ -55,8 +94,8 @@ const char *herd_serial_refusal(const AlterTableCmd *cmd)
 	const Constraint *identity = identity_of(column);
 	ListCell *lc;
 
-	if (identity && identity->options != NIL)
-		return "identity columns with options cannot be added";
+	if (identity && options_text(identity) == NULL)
+		return "identity columns with this option cannot be added";
 	foreach (lc, column->constraints) {
 		ConstrType type = lfirst_node(Constraint, lc)->contype;
 
@@ -135,15 +174,17 @@ static void add_identity(const HerdTable *table, const char *plain, const Constr
 {
 	const char *column = quote_identifier(plain);
 	char *name = herd_shape_name(table->relid, 0), *add, *serial;
+	char *options = options_text(identity);
 	bool filled;
 
-	herd_sql_exec("CREATE TEMPORARY SEQUENCE herd_numbers AS %s", type);
+	herd_sql_exec("CREATE TEMPORARY SEQUENCE herd_numbers AS %s %s", type, options);
 	herd_sql_exec("ALTER TABLE %s ADD COLUMN %s %s", name, column, type);
 	filled = fill(table, column, "pg_temp.herd_numbers");
 	herd_sql_exec("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL", name, column);
-	add = psprintf("ALTER TABLE %s ALTER COLUMN %s ADD GENERATED %s AS IDENTITY", name, column,
-		       identity->generated_when == ATTRIBUTE_IDENTITY_ALWAYS ? "ALWAYS"
-									     : "BY DEFAULT");
+	add = psprintf(
+		"ALTER TABLE %s ALTER COLUMN %s ADD GENERATED %s AS IDENTITY%s", name, column,
+		identity->generated_when == ATTRIBUTE_IDENTITY_ALWAYS ? "ALWAYS" : "BY DEFAULT",
+		options[0] ? psprintf(" (%s)", options) : "");
 	on_shells(add, list_make2(add, herd_serial_localize(table->relid, plain)));
 	serial = psprintf("pg_get_serial_sequence(%s, %s)", quote_literal_cstr(name),
 			  quote_literal_cstr(plain));
