@@ -85,8 +85,10 @@
 #define herd_copy_returning_names(to, from)                                                        \
 	((to)->returningOldAlias = (from)->returningOldAlias,                                      \
 	 (to)->returningNewAlias = (from)->returningNewAlias)
+#define herd_return_plain(var) ((var)->varreturningtype = VAR_RETURNING_DEFAULT)
 #else
 #define herd_returns_old(var) false
+#define herd_return_plain(var) ((void)0)
 #define herd_copy_returned_row(to, from) ((void)0)
 #define herd_copy_returning_names(to, from) ((void)0)
 #endif

@@ -2,11 +2,13 @@
 
 #include "access/sysattr.h"
 #include "access/table.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -84,7 +86,9 @@ bool herd_rowwise_tried(const Query *query)
 
 typedef struct Parts {
 	HerdRowwise *out;
+	const Query *query;
 	int target; /* relation of the query */
+	int depth;  /* in a subquery of RETURNING */
 	bool failed;
 } Parts;
 
@@ -103,9 +107,7 @@ static int column_of(Parts *p, const Var *var)
 	Var *plain = copyObject((Var *)var);
 	ListCell *lc;
 
-#if PG_VERSION_NUM >= 180000
-	plain->varreturningtype = VAR_RETURNING_DEFAULT;
-#endif
+	herd_return_plain(plain);
 	foreach (lc, p->out->select->targetList)
 		if (equal(lfirst_node(TargetEntry, lc)->expr, plain))
 			return lfirst_node(TargetEntry, lc)->resno;
@@ -283,6 +285,79 @@ static int sent_of(Parts *p, int pos)
 	return 1 + list_length(p->out->sent);
 }
 
+/* What the statement makes of a column of the target, as the SELECT can say it; or NULL. */
+static Node *new_value(const Parts *p, const Var *var)
+{
+	Node *value = NULL;
+	ListCell *lc;
+
+	if (var->varattno <= 0)
+		return NULL;
+	foreach (lc, p->out->command == CMD_UPDATE && !herd_returns_old(var) ? p->query->targetList
+									     : NIL) {
+		const TargetEntry *tle = lfirst(lc);
+
+		if (!tle->resjunk && tle->resno == var->varattno)
+			value = copyObject((Node *)tle->expr);
+	}
+	if (value == NULL) {
+		Var *plain = copyObject((Var *)var);
+
+		herd_return_plain(plain);
+		return (Node *)plain;
+	}
+	/* asked twice, it could be something else the second time */
+	if (herd_volatile(value) || herd_multiexpr_any(list_make1(value)))
+		return NULL;
+	IncrementVarSublevelsUp(value, p->depth, 0);
+	return value;
+}
+
+static bool is_generated(const Parts *p, const Var *var)
+{
+	return p->out->command == CMD_UPDATE && !herd_returns_old(var) && var->varattno > 0 &&
+	       get_attgenerated(p->out->relid, var->varattno) != '\0';
+}
+
+static Node *asked_mutator(Node *node, void *context)
+{
+	Parts *p = context;
+	Node *result;
+	Query *query;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var) && ((Var *)node)->varno == p->target &&
+	    ((Var *)node)->varlevelsup == (Index)p->depth) {
+		result = is_generated(p, (Var *)node) ? NULL : new_value(p, (Var *)node);
+		p->failed = p->failed || result == NULL;
+		return result != NULL ? result : node;
+	}
+	if (!IsA(node, Query))
+		return expression_tree_mutator(node, asked_mutator, context);
+	p->depth++;
+	query = query_tree_mutator((Query *)node, asked_mutator, context, 0);
+	p->depth--;
+	/* new values may be subqueries themselves */
+	query->hasSubLinks |= p->query->hasSubLinks;
+	return (Node *)query;
+}
+
+/*
+ * A subquery sees rows as they were before the statement, so the SELECT can ask it, of the new row:
+ * a column of its rows. Unless a trigger has its say in what the new row is.
+ */
+static int ask_before(Parts *p, Node *sublink)
+{
+	if (herd_volatile(sublink) || get_typtype(exprType(sublink)) == TYPTYPE_PSEUDO ||
+	    (p->out->command == CMD_UPDATE &&
+	     herd_before_any(p->out->relid, TRIGGER_TYPE_UPDATE))) {
+		p->failed = true;
+		return 0;
+	}
+	return sent_of(p, add_column(p, (Expr *)asked_mutator(sublink, p)));
+}
+
 /* Columns of the target are those of the row that is written, others come with it. */
 static Node *returning_mutator(Node *node, void *context)
 {
@@ -291,7 +366,8 @@ static Node *returning_mutator(Node *node, void *context)
 	if (node == NULL)
 		return NULL;
 	if (IsA(node, SubLink))
-		p->failed = true;
+		return (Node *)makeVar(2, ask_before(p, node), exprType(node), exprTypmod(node),
+				       exprCollation(node), 0);
 	if (IsA(node, Var)) {
 		Var *var = copyObject((Var *)node);
 		int pos = 0;
@@ -339,7 +415,7 @@ static void take_returning(Parts *p, const Query *query)
 
 bool herd_rowwise(const Query *query, HerdRowwise *parts)
 {
-	Parts p = { .out = parts, .target = query->resultRelation };
+	Parts p = { .out = parts, .query = query, .target = query->resultRelation };
 	const HerdTable *table;
 	ListCell *lc;
 

@@ -144,6 +144,21 @@ create trigger a before update on t for each row execute function log_it();
 update t set (k, a) = (select o.id + 800, o.v from o where o.t = t.k order by o.id limit 1) where k = 24 returning *;
 select * from t order by k;
 """,
+    "returning_subqueries": """
+create table o (id int primary key, t int, v int, w text);
+--herd select create_distributed_table('o', 'id', colocate_with => 'none');
+insert into o select i, i % 30, i * 3, 'w' || i from generate_series(1, 60) i;
+update t set k = k + 100, a = a + 1 where k < 4 returning k, a, (select max(w) from o), (select count(*) from t x where x.k > 100), (select name from ref where id = t.a);
+update t set k = k + 100 where k between 4 and 6 returning k, (select sum(v) from o where o.t = t.k), (select sum(v) from o where o.t = t.k - 100), exists (select from o where o.id = t.a), t.a in (select v from o);
+update t set k = t.k + 200, b = o.w from o where o.id = t.k and t.k between 7 and 9 returning t.*, (select t.b || o.w || x.w from o x where x.id = o.id + 1), (select array_agg(id) from ref where id = t.a);
+update t set k = (select max(v) + t.k + 1000 from o) where k = 10 returning k, (select t.k + count(*) from o where v < t.k);
+update t set k = k + 1, a = (select count(*) from o) where k = 16 returning k, a, (select w from o where o.id = t.a), (select count(*) from (select v from o where o.t < (select t.a)) y);
+update t set k = k + 300 where k = 11 returning (select t.k + x.k from t x where x.k = t.k - 300), k + (select count(*) from t x where x.k = t.k);
+create trigger z after update on t for each row execute function log_it();
+update t set k = k + 300 where k in (12, 13) returning k, (select count(*) from o where o.t < t.k);
+with u as (update t set k = k + 300 where k in (14, 15) returning k, (select w from o where o.id = t.k - 300) w) select * from u order by k;
+select * from t order by k;
+""",
     "returning": """
 update t set k = t.k + 100 from ref where ref.id = t.a and t.k < 6 returning ref.*, t.*, t.k + ref.id;
 update t set k = t.k + 200 from ref r join audit on true where r.id = t.a returning r.id;
