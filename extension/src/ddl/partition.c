@@ -213,21 +213,63 @@ static char *detach_text(Oid relid, uint64 shardid)
 			herd_shape_name(relid, shardid));
 }
 
+/*
+ * DETACH PARTITION .. CONCURRENTLY: the nodes have to do it in one transaction, so statements wait.
+ * What PostgreSQL leaves on the partition, a constraint that says what it was, is made as well.
+ */
+static void detach_at_once(HerdUtility *u, Oid relid, Oid parent)
+{
+	List *bound = herd_sql_rows("SELECT pg_get_partition_constraintdef(%u)", relid);
+	PartitionCmd *cmd;
+
+	PreventInTransactionBlock(u->context == PROCESS_UTILITY_TOPLEVEL,
+				  "ALTER TABLE ... DETACH CONCURRENTLY");
+	if (OidIsValid(get_default_partition_oid(parent)))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("cannot detach partitions concurrently when a default "
+				       "partition exists")));
+	ereport(NOTICE,
+		(errmsg("statements on table \"%s\" wait until partition \"%s\" is detached",
+			get_rel_name(parent), get_rel_name(relid)),
+		 errdetail("Partitions of distributed tables are detached on all nodes in "
+			   "one transaction.")));
+	herd_sql_exec("ALTER TABLE %s ADD CHECK (%s)", herd_shape_name(relid, 0),
+		      ((char **)linitial(bound))[0]);
+	CommandCounterIncrement();
+	u->pstmt = copyObject(u->pstmt);
+	u->stmt = u->pstmt->utilityStmt;
+	u->read_only_tree = false;
+	cmd = castNode(PartitionCmd,
+		       linitial_node(AlterTableCmd, castNode(AlterTableStmt, u->stmt)->cmds)->def);
+	cmd->concurrent = false;
+}
+
+/* Its constraint names the table by its oid, which is another for each shard. */
+static bool is_hash_partitioned(Oid relid)
+{
+	return herd_sql_int("SELECT count(*) FROM pg_partitioned_table WHERE partrelid = %u AND "
+			    "partstrat = 'h'",
+			    relid) > 0;
+}
+
 static void detach(HerdUtility *u, const HerdTable *parent, PartitionCmd *cmd)
 {
 	Oid relid = RangeVarGetRelid(cmd->name, AccessExclusiveLock, false);
 	const HerdTable *child = herd_table_get(relid);
 	List *others, *shards;
 
-	if (cmd->concurrent)
-		refuse(get_rel_name(parent->relid),
-		       "DETACH PARTITION .. CONCURRENTLY is not supported on distributed tables",
-		       "Use DETACH PARTITION without CONCURRENTLY.");
 	/* what is no partition of it is for PostgreSQL to report */
 	if (child == NULL || !get_rel_relispartition(relid) || parent_of(relid) != parent->relid) {
 		herd_utility_run_shell(u);
 		return;
 	}
+	if (cmd->concurrent && is_hash_partitioned(parent->relid))
+		refuse(get_rel_name(parent->relid),
+		       "DETACH PARTITION .. CONCURRENTLY is not supported for partitions by hash",
+		       "Use DETACH PARTITION without CONCURRENTLY.");
+	if (cmd->concurrent)
+		detach_at_once(u, relid, parent->relid);
+	child = herd_table_get(relid);
 	others = list_make1(detach_text(relid, 0));
 	shards = for_local_shards(child, detach_text);
 	herd_utility_run_shell(u);
@@ -311,8 +353,7 @@ bool herd_utility_alter_partition(HerdUtility *u)
 		attach(u, parent, castNode(PartitionCmd, cmd->def));
 	else if (cmd->subtype == AT_DetachPartition)
 		detach(u, parent, castNode(PartitionCmd, cmd->def));
-	else
-		refuse(get_rel_name(parent->relid), "there is no unfinished DETACH PARTITION",
-		       "Use DETACH PARTITION without CONCURRENTLY and FINALIZE.");
+	else /* there is none: PostgreSQL says so */
+		herd_utility_run_shell(u);
 	return true;
 }

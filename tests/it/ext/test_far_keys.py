@@ -439,6 +439,30 @@ insert into full_part values (3, 1, 1), (12, null, 1);
 insert into full_part values (3, 1, 1), (12, 1, 9);
 select * from full_part order by 1;
 """
+SCRIPTS["partitions that are detached concurrently"] = """
+--herd set client_min_messages = warning;
+create table m (k int, t int, p int references customer) partition by range (t);
+create table m_1 partition of m for values from (0) to (10);
+create table m_2 partition of m for values from (10) to (20);
+--herd select create_distributed_table('m', 'k');
+insert into m select i, i, 1 + i % 5 from generate_series(0, 19) i;
+begin;
+alter table m detach partition m_1 concurrently;
+rollback;
+alter table m detach partition m_1 concurrently;
+alter table m detach partition m_1 concurrently;
+alter table m detach partition m_1 finalize;
+select conname, pg_get_constraintdef(oid) from pg_constraint where conrelid = 'm_1'::regclass and contype = 'c';
+select count(*) from m;
+select count(*) from m_1;
+insert into m_1 values (1, 50, 1);
+insert into m_1 values (1, 5, 99);
+insert into m_1 values (1, 5, 9);
+create table m_d partition of m default;
+alter table m detach partition m_2 concurrently;
+alter table m attach partition m_1 for values from (0) to (10);
+select * from m order by 1, 2, 3;
+"""
 SCRIPTS["truncate cascade"] = """
 --herd set client_min_messages = warning;
 truncate customer;
