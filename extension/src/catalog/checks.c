@@ -202,12 +202,15 @@ static void check_foreign_keys(Oid relid, AttrNumber keyattno, HerdTableKind kin
 		char **row = lfirst(lc);
 
 		if (atooid(row[2]) != relid && !herd_table_get(atooid(row[2])))
-			ereport(NOTICE,
-				(errmsg("foreign key \"%s\" of local table %s can no longer be "
-					"satisfied",
-					row[0], row[1]),
-				 errhint("Distribute %s as well, or drop the foreign key.",
-					 row[1])));
+			ereport(NOTICE, (errmsg("foreign key \"%s\" of local table %s does not see "
+						"changes of "
+						"table \"%s\"",
+						row[0], row[1], get_rel_name(relid)),
+					 errdetail("Rows that it refers to can be deleted."),
+					 errhint("Distribute %s as well, use "
+						 "citus_add_local_table_to_metadata, or drop the "
+						 "foreign key.",
+						 row[1])));
 	}
 }
 

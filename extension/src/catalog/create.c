@@ -417,7 +417,6 @@ PGDLLEXPORT Datum herd_create_distributed_table(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(1))
 		set_key(&table, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	plan_layout(&table, text_to_cstring(PG_GETARG_TEXT_PP(3)), shard_count);
-	herd_table_check(table.relid, table.keyattno, table.kind, table.colocationid);
 	distribute(&table, &table);
 	relation_close(rel, NoLock);
 	herd_kept_put_back(&kept);
@@ -440,7 +439,6 @@ void herd_table_distribute_single(Oid relid, uint32 colocationid, int32 group)
 		layout_single(&table);
 	if (model == NULL && group >= 0)
 		set_group(&table.shards[0], group);
-	herd_table_check(relid, 0, table.kind, colocationid);
 	distribute(&table, &table);
 	relation_close(rel, NoLock);
 }
@@ -457,7 +455,6 @@ PGDLLEXPORT Datum herd_create_reference_table(PG_FUNCTION_ARGS)
 	table.relid = PG_GETARG_OID(0);
 	herd_tied_begin(table.relid, table.kind, &kept);
 	rel = open_for_distribution(table.relid);
-	herd_table_check(table.relid, 0, table.kind, 0);
 	table.colocationid = find_colocation(1, REFERENCE_REPLICATION, InvalidOid, InvalidOid);
 	if (!table.colocationid)
 		table.colocationid = (uint32)next_id("pg_dist_colocationid_seq");
