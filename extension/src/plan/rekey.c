@@ -14,6 +14,7 @@
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -53,20 +54,30 @@ bool herd_changes_key(const Query *query, List *tlist, const HerdTable *table)
 	return false;
 }
 
-/* Would the end of a row be noticed by rows that refer to it? */
-static bool is_referred_to(Oid relid)
+static bool any_trigger(Oid relid, bool (*test)(const Trigger *trigger))
 {
 	Relation rel = table_open(relid, NoLock);
 	bool found = false;
 
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++) {
-		const Trigger *trigger = &rel->trigdesc->triggers[i];
-
-		found = found || RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_PK ||
-			herd_far_key_trigger(trigger);
-	}
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+		found = found || test(&rel->trigdesc->triggers[i]);
 	table_close(rel, NoLock);
 	return found;
+}
+
+/* Would the end of a row be noticed by rows that refer to it? */
+static bool is_referred_to(const Trigger *trigger)
+{
+	return RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_PK ||
+	       herd_far_key_trigger(trigger);
+}
+
+/* Would it change rows that refer to it, or be noticed elsewhere? */
+static bool deletes_more(const Trigger *trigger)
+{
+	return trigger->tgfoid == F_RI_FKEY_CASCADE_DEL ||
+	       trigger->tgfoid == F_RI_FKEY_SETNULL_DEL ||
+	       trigger->tgfoid == F_RI_FKEY_SETDEFAULT_DEL || herd_far_key_trigger(trigger);
 }
 
 static bool foreign_var_walker(Node *node, void *context)
@@ -81,7 +92,7 @@ static bool foreign_var_walker(Node *node, void *context)
 
 void herd_rekey_check(const HerdTable *table)
 {
-	if (is_referred_to(table->relid))
+	if (any_trigger(table->relid, deletes_more))
 		refuse(table, "A foreign key acts, or is checked, when a row of the table is "
 			      "deleted.");
 	if (herd_attach_has_code(table->relid))
@@ -96,7 +107,7 @@ bool herd_rekey_by_row(const Query *update, const HerdTable *table)
 	return herd_multiexpr_any(update->targetList) ||
 	       herd_volatile((Node *)update->targetList) ||
 	       foreign_var_walker((Node *)update->returningList, &target) ||
-	       is_referred_to(table->relid) || herd_attach_has_code(table->relid);
+	       any_trigger(table->relid, is_referred_to) || herd_attach_has_code(table->relid);
 }
 
 static void check(const Query *update, const HerdTable *table)
