@@ -82,6 +82,8 @@
 #if PG_VERSION_NUM >= 180000
 #define herd_returns_old(var) ((var)->varreturningtype == VAR_RETURNING_OLD)
 #define herd_copy_returned_row(to, from) ((to)->varreturningtype = (from)->varreturningtype)
+#define herd_name_returned_rows(query)                                                             \
+	((query)->returningOldAlias = "old", (query)->returningNewAlias = "new")
 #define herd_copy_returning_names(to, from)                                                        \
 	((to)->returningOldAlias = (from)->returningOldAlias,                                      \
 	 (to)->returningNewAlias = (from)->returningNewAlias)
@@ -90,6 +92,7 @@
 #define herd_returns_old(var) false
 #define herd_return_plain(var) ((void)0)
 #define herd_copy_returned_row(to, from) ((void)0)
+#define herd_name_returned_rows(query) ((void)0)
 #define herd_copy_returning_names(to, from) ((void)0)
 #endif
 

@@ -9,6 +9,7 @@
 #include "compat.h"
 
 #include "attach/farkey_later.h"
+#include "attach/farkey_wait.h"
 
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -310,6 +311,15 @@ static char *shown(const Values *v, int row)
 	return psprintf("(%s)=(%s)", names.data, texts.data);
 }
 
+/* Of others, that have been committed on the node of the row they refer to. */
+static void wait_for_new_rows(const Key *key)
+{
+	const HerdTable *table = herd_table_get(RelationGetRelid(key->holder));
+
+	if (table != NULL)
+		herd_far_key_wait(table);
+}
+
 /* The first row of the piece that the condition, about u, picks; -1: none. */
 static int first_row(const Values *v, Relation rel, const char *condition)
 {
@@ -540,6 +550,7 @@ static void go_through(const Key *key, Values *v, const TriggerData *data, bool 
 	TupleTableSlot *before = rescan(data->tg_oldtable, v->rel);
 	TupleTableSlot *after = rescan(data->tg_newtable, v->rel);
 	Datum old[INDEX_MAX_KEYS], new[INDEX_MAX_KEYS];
+	bool waited = false;
 
 	while (next_row(data->tg_oldtable, before) && next_row(data->tg_newtable, after)) {
 		int oldnulls = before ? read_row(v, before, old) : 0;
@@ -553,8 +564,11 @@ static void go_through(const Key *key, Values *v, const TriggerData *data, bool 
 		if (nulls > 0 || (before && after && oldnulls + newnulls == 0 &&
 				  compare_values(v, old, new) == 0))
 			continue;
-		if (!refers)
+		if (!refers && !waited) {
 			require_new_snapshots(key);
+			wait_for_new_rows(key);
+			waited = true;
+		}
 		add_value(v, &v->data[v->n * v->width], refers ? new : old);
 		if (v->width > v->columns)
 			add_value(v, &v->data[v->n * v->width + v->columns], new);
@@ -768,10 +782,12 @@ void herd_far_key_look(Oid constraintid, bool refers, int n, const Datum *data)
 		    key.n);
 	memcpy(v.data, data, n * key.n * sizeof(Datum));
 	v.n = n;
-	if (refers)
+	if (refers) {
 		check_values_later(&key, &v);
-	else
+	} else {
+		wait_for_new_rows(&key);
 		no_action(&key, &v);
+	}
 	close_values(&v);
 	close_key(&key);
 	SPI_finish();

@@ -363,6 +363,7 @@ static Query *text_for(RowwiseState *state, List *columns)
 	write.columns = state->columns = list_copy(columns);
 	state->text = herd_row_write_query(&write);
 	state->text->returningList = copyObject(state->parts.returning);
+	herd_name_returned_rows(state->text);
 	MemoryContextSwitchTo(old);
 	return copyObject(state->text);
 }
