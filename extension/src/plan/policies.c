@@ -72,27 +72,6 @@ static void name_dropped(RangeTblEntry *rte)
 				makeString(psprintf("dropped_%d", foreach_current_index(lc) + 1));
 }
 
-static void become_subquery(RangeTblEntry *rte, Query *sub)
-{
-	rte->rtekind = RTE_SUBQUERY;
-	rte->subquery = sub;
-	rte->security_barrier = true;
-	rte->securityQuals = NIL;
-	rte->lateral = rte->lateral || rte->tablesample != NULL;
-	rte->tablesample = NULL;
-	rte->relid = InvalidOid;
-	rte->relkind = 0;
-	rte->rellockmode = 0;
-	rte->inh = false;
-#if PG_VERSION_NUM >= 160000
-	rte->perminfoindex = 0;
-#else
-	rte->requiredPerms = 0;
-	rte->checkAsUser = InvalidOid;
-	rte->selectedCols = rte->insertedCols = rte->updatedCols = NULL;
-#endif
-}
-
 void herd_policies_read(Query *query, int varno)
 {
 	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
@@ -117,7 +96,9 @@ void herd_policies_read(Query *query, int varno)
 	name_dropped(rte);
 	keep_system_columns(query, varno, sub);
 	keep_whole_row(query, varno, sub);
-	become_subquery(rte, sub);
+	rte->securityQuals = NIL;
+	rte->lateral = rte->lateral || rte->tablesample != NULL;
+	herd_become_subquery(rte, sub, true);
 }
 
 /* Kinds of checks. */
@@ -158,8 +139,7 @@ static Expr *check_call(const WithCheckOption *check, Node *qual, Expr *key)
 				    InvalidOid, COERCE_EXPLICIT_CALL);
 }
 
-/* The value, of a row that has passed the checks. */
-static Expr *when_checked(List *checks, Expr *value)
+Expr *herd_when_checked(List *checks, Expr *value)
 {
 	CaseExpr *choice = makeNode(CaseExpr);
 	CaseWhen *when = makeNode(CaseWhen);
@@ -227,7 +207,7 @@ static void check_in(Query *query, List *tlist, List *checks)
 	}
 	if (checks == NIL || chosen == NULL)
 		return;
-	chosen->expr = when_checked(checks, chosen->expr);
+	chosen->expr = herd_when_checked(checks, chosen->expr);
 	query->hasSubLinks = query->hasSubLinks || checkExprHasSubLink((Node *)checks);
 }
 
@@ -239,7 +219,7 @@ static void check_in_returning(Query *query, List *checks)
 	if (checks == NIL)
 		return;
 	if (first != NULL)
-		first->expr = when_checked(checks, first->expr);
+		first->expr = herd_when_checked(checks, first->expr);
 	else
 		query->returningList = list_make1(
 			makeTargetEntry(make_ands_explicit(checks), 1, "check_policy", true));

@@ -19,5 +19,8 @@
 /* The relation in FROM, with conditions, becomes a subquery that has them, in place. */
 extern void herd_policies_read(Query *query, int varno);
 
+/* An expression: the value, of a row that has passed the checks (of Expr). */
+extern Expr *herd_when_checked(List *checks, Expr *value);
+
 /* Checks of new rows of the target move from the list beside the statement into it, in place. */
 extern void herd_policies_check(Query *query);

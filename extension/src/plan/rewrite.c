@@ -241,6 +241,25 @@ RowMarkClause *herd_take_lock(Query *query, int varno)
 	return lock;
 }
 
+void herd_become_subquery(RangeTblEntry *rte, Query *sub, bool barrier)
+{
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = sub;
+	rte->security_barrier = barrier;
+	rte->tablesample = NULL;
+	rte->relid = InvalidOid;
+	rte->relkind = 0;
+	rte->rellockmode = 0;
+	rte->inh = false;
+#if PG_VERSION_NUM >= 160000
+	rte->perminfoindex = 0;
+#else
+	rte->requiredPerms = 0;
+	rte->checkAsUser = InvalidOid;
+	rte->selectedCols = rte->insertedCols = rte->updatedCols = NULL;
+#endif
+}
+
 /* The relation in FROM becomes a subquery over its rows, or over the replica that is here. */
 static void rewrite_relation(Query *query, int varno, HerdPlanning *planning)
 {
@@ -261,22 +280,8 @@ static void rewrite_relation(Query *query, int varno, HerdPlanning *planning)
 	sub = select_rows(function, tlist);
 	if (planning->fence)
 		add_whole_row(query, varno, sub, list_length(tlist) - list_length(rows->system));
-	rte->rtekind = RTE_SUBQUERY;
-	rte->subquery = sub;
-	rte->tablesample = NULL;
-	rte->relid = InvalidOid;
-	rte->relkind = 0;
-	rte->rellockmode = 0;
-	rte->inh = false;
 	/* rows of the function itself cannot be marked for EvalPlanQual, those of a subquery can */
-	rte->security_barrier = planning->fence;
-#if PG_VERSION_NUM >= 160000
-	rte->perminfoindex = 0;
-#else
-	rte->requiredPerms = 0;
-	rte->checkAsUser = InvalidOid;
-	rte->selectedCols = rte->insertedCols = rte->updatedCols = NULL;
-#endif
+	herd_become_subquery(rte, sub, planning->fence);
 }
 
 typedef struct InlineContext {

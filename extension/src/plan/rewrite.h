@@ -54,6 +54,8 @@ extern bool herd_query_is_local_read(Query *query);
 
 /* Only what plan/split.c, plan/tier1.c and plan.c share. */
 extern RangeTblEntry *herd_rows_rte(HerdPlanning *planning, HerdRows *rows, List *tlist);
+/* The relation's rows are those of the subquery from now on. */
+extern void herd_become_subquery(RangeTblEntry *rte, Query *sub, bool barrier);
 extern void herd_inline_ctes(Query *query);
 /* Takes SELECTs in WITH that nothing refers to out of the query and those in it: they never run. */
 extern void herd_drop_unused_ctes(Query *query);

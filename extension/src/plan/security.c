@@ -166,24 +166,6 @@ static Expr *check_call(Query *query, const WithCheckOption *check)
 	return (Expr *)call;
 }
 
-/* The value, of a row that has passed. */
-static Expr *when_checked(Expr *check, Expr *value)
-{
-	CaseExpr *choice = makeNode(CaseExpr);
-	CaseWhen *when = makeNode(CaseWhen);
-
-	when->expr = check;
-	when->result = value;
-	when->location = -1;
-	choice->casetype = exprType((Node *)value);
-	choice->casecollid = exprCollation((Node *)value);
-	choice->args = list_make1(when);
-	choice->defresult = (Expr *)makeNullConst(choice->casetype, exprTypmod((Node *)value),
-						  choice->casecollid);
-	choice->location = -1;
-	return (Expr *)choice;
-}
-
 /* RETURNING sees the row as it was stored, as a check option does. */
 static void checks_of_target(Query *query)
 {
@@ -196,7 +178,8 @@ static void checks_of_target(Query *query)
 		if (!is_view_check(check))
 			continue;
 		if (first != NULL)
-			first->expr = when_checked(check_call(query, check), first->expr);
+			first->expr = herd_when_checked(list_make1(check_call(query, check)),
+							first->expr);
 		else
 			query->returningList = list_make1(
 				makeTargetEntry(check_call(query, check), 1, "check_option", true));
