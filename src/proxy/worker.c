@@ -292,30 +292,13 @@ static void gather_events(struct herd_worker *w)
 		judge_yield(w, yielded_us, w->crowd);
 }
 
-static bool of_server(const struct epoll_event *ev)
-{
-	const struct herd_conn *c = ev->data.ptr;
-
-	return c->kind == HERD_CONN_SERVER;
-}
-
-/*
- * In a crowd the servers' events first: the clients' then find the servers that have just become
- * free, whose processes are warm in the caches, and leave the others asleep.
- */
 static void work_off(struct herd_worker *w, struct herd_linger *linger)
 {
 	int n = w->nevents;
 
 	w->nevents = 0;
-	for (int i = 0; i < n; i++) {
-		if (of_server(&w->events[i]))
-			dispatch(w, w->events[i].data.ptr, w->events[i].events, linger);
-	}
-	for (int i = 0; i < n; i++) {
-		if (!of_server(&w->events[i]))
-			dispatch(w, w->events[i].data.ptr, w->events[i].events, linger);
-	}
+	for (int i = 0; i < n; i++)
+		dispatch(w, w->events[i].data.ptr, w->events[i].events, linger);
 	run_ready(w);
 }
 
