@@ -209,6 +209,7 @@ static bool needs_steps(Query *query)
 		Query *sub = castNode(Query, ((CommonTableExpr *)lfirst(lc))->ctequery);
 
 		if (changes_key(sub) || (sub->commandType == CMD_MERGE && target_of(sub) != NULL) ||
+		    (target_of(sub) != NULL && herd_update_calls_session(sub)) ||
 		    herd_rowwise_wanted(sub) || herd_rowwise_tried(sub))
 			return true;
 	}
@@ -256,8 +257,7 @@ static bool check_walker(Node *node, void *context)
 	if (target != NULL) {
 		if ((query->commandType == CMD_UPDATE || query->commandType == CMD_DELETE) &&
 		    (herd_expr_of_session((Node *)query->returningList) ||
-		     (herd_update_calls_session(query) &&
-		      (context != query || target->kind == HERD_TABLE_REFERENCE))))
+		     (herd_update_calls_session(query) && context != query)))
 			refuse_session(target);
 		if (query->commandType == CMD_UPDATE)
 			check_key_unchanged(query, query->targetList, target);
@@ -540,14 +540,17 @@ static PlannedStmt *plan_lifted(Query *parse, const char *source, int options, P
 	return stmt;
 }
 
+static PlannedStmt *plan_rowwise(Query *parse, const char *source, int options, ParamListInfo bound,
+				 Relations *rels);
+
 static PlannedStmt *plan_write(Query *parse, const char *source, int options, ParamListInfo bound,
 			       HerdPlanning *planning, Relations *rels, const HerdTable *table)
 {
-	HerdRemote *remote;
+	Query *whole = parse->commandType == CMD_INSERT ? NULL : copyObject(parse);
+	HerdRemote *remote = NULL;
 	PlannedStmt *stmt;
 	const char *why = "rows to be computed on this node";
 
-	remote = NULL;
 	if (!long_values(parse)) {
 		remote = herd_tier1_write(parse, bound, &why);
 		if (remote == NULL)
@@ -573,6 +576,9 @@ static PlannedStmt *plan_write(Query *parse, const char *source, int options, Pa
 		remote = herd_update_here(parse, planning);
 	if (remote != NULL)
 		return plan_remote(parse, remote, rels, options);
+	stmt = plan_rowwise(whole, source, options, bound, rels);
+	if (stmt != NULL)
+		return stmt;
 	if (table->kind == HERD_TABLE_REFERENCE)
 		why = "a volatile function, or a table that is not on every node";
 	refuse_write(parse, table, why);
@@ -824,10 +830,14 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 	if (target != NULL && herd_update_calls_session(parse)) {
 		if (original != NULL)
 			return plan_steps(parse, original, source, options, bound, &rels);
+		original = copyObject(parse);
 		remote = herd_update_here(parse, planning);
-		if (remote == NULL)
+		if (remote != NULL)
+			return plan_remote(parse, remote, &rels, options);
+		stmt = plan_rowwise(original, source, options, bound, &rels);
+		if (stmt == NULL)
 			refuse_session(target);
-		return plan_remote(parse, remote, &rels, options);
+		return stmt;
 	}
 	remote = target != NULL && (parse->commandType == CMD_MERGE || long_values(parse))
 			 ? NULL

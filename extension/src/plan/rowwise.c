@@ -58,11 +58,13 @@ static HerdReach reach_of(const Query *query)
 	r.relid = rt_fetch(query->resultRelation, query->rtable)->relid;
 	table = herd_table_get(r.relid);
 	if (table == NULL || table->kind == HERD_TABLE_LOCAL ||
-	    table->kind == HERD_TABLE_REFERENCE ||
 	    get_rel_relkind(r.relid) == RELKIND_PARTITIONED_TABLE)
 		return r.reach;
 	(void)reach_walker((Node *)query->targetList, &r);
 	(void)reach_walker((Node *)query->jointree, &r);
+	/* copies are not asked whether they can */
+	if (table->kind == HERD_TABLE_REFERENCE && r.reach == HERD_REACH_MAYBE)
+		r.reach = HERD_REACH_FAR;
 	return r.reach;
 }
 
@@ -404,6 +406,8 @@ static void take_returning(Parts *p, const Query *query)
 	if (list == NIL || p->failed)
 		return;
 	write.sent = p->out->sent;
+	write.keys = p->out->keys;
+	write.unique = p->out->unique;
 	written = herd_row_write_query(&write);
 	written->returningList = list;
 	herd_copy_returning_names(written, query);
@@ -411,6 +415,26 @@ static void take_returning(Parts *p, const Query *query)
 	p->out->returning = written->returningList;
 	p->out->nevals = list_length(evals);
 	p->out->exprs = list_concat(evals, p->out->exprs);
+}
+
+/* Rows of a reference table are in other places in its copies. */
+static void take_keys(Parts *p)
+{
+	Relation rel = table_open(p->out->relid, NoLock);
+	Bitmapset *primary = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+	ListCell *lc;
+
+	p->out->unique = !bms_is_empty(primary);
+	foreach (lc, p->out->atts) {
+		int attno = lfirst_int(lc);
+
+		if (p->out->unique &&
+		    !bms_is_member(attno - FirstLowInvalidHeapAttributeNumber, primary))
+			continue;
+		p->out->keys = lappend_int(p->out->keys, attno);
+		(void)sent_of(p, foreach_current_index(lc) + 1);
+	}
+	table_close(rel, NoLock);
 }
 
 bool herd_rowwise(const Query *query, HerdRowwise *parts)
@@ -423,15 +447,17 @@ bool herd_rowwise(const Query *query, HerdRowwise *parts)
 	parts->relid = rt_fetch(p.target, query->rtable)->relid;
 	parts->command = query->commandType;
 	table = herd_table_get(parts->relid);
-	if (table->kind == HERD_TABLE_REFERENCE || query->withCheckOptions != NIL)
+	/* the ctid of a row is that of others in other partitions */
+	if (query->withCheckOptions != NIL ||
+	    get_rel_relkind(parts->relid) == RELKIND_PARTITIONED_TABLE)
 		return false;
 	parts->moves = query->commandType == CMD_UPDATE &&
 		       herd_changes_key(query, query->targetList, table);
-	if (parts->moves && get_rel_relkind(parts->relid) == RELKIND_PARTITIONED_TABLE)
-		return false;
 	parts->joins = list_length(query->jointree->fromlist) > 1 ||
 		       !IsA(linitial(query->jointree->fromlist), RangeTblRef);
 	start_select(&p, query);
+	if (table->kind == HERD_TABLE_REFERENCE)
+		take_keys(&p);
 	take_quals(&p);
 	take_values(&p, query);
 	take_returning(&p, query);

@@ -2,7 +2,8 @@
  * plan/rowwise.h - UPDATE and DELETE row by row from the node that plans.
  *
  * For what shards cannot do because it uses rows of other nodes: BEFORE row triggers
- * (attach/before.h), and functions in SET and WHERE. The rows that may be changed are read and
+ * (attach/before.h), and functions in SET and WHERE; and for what the copies of a reference table
+ * would each do otherwise. The rows that may be changed are read and
  * locked first, by a SELECT FOR UPDATE, with the ctid that they have in their shards. Then each one
  * has the functions in WHERE asked, its new values computed, its triggers fired, and is written to
  * its shard before the next: functions see what the statement has done so far, as in PostgreSQL.
@@ -32,7 +33,9 @@ typedef struct HerdRowwise {
 	List *sets;      /* of int: columns that are set */
 	List *positions; /* of int: of the SELECT, whose value each gets; 0: that of the next of
 			    exprs */
-	List *sent;      /* of TargetEntry, of the SELECT: what RETURNING needs of other tables */
+	List *sent;  /* of TargetEntry, of the SELECT: keys, what RETURNING needs of other tables */
+	List *keys;  /* of int: columns that say which row of a copy it is; NIL: ctid does */
+	bool unique; /* they are a primary key */
 	List *returning;
 } HerdRowwise;
 
@@ -60,11 +63,17 @@ extern bool herd_rowwise_far(Query *select, int target, const List *atts);
 typedef struct HerdRowWrite {
 	Oid relid;
 	CmdType command;
-	List *sent;    /* of TargetEntry: what RETURNING needs of other tables, columns 2.. */
+	List *sent; /* of TargetEntry: those of keys, what RETURNING needs, columns 2.. */
+	List *keys; /* of int: as above */
+	bool unique;
 	List *columns; /* of int: attribute numbers, that an UPDATE sets, columns after these */
 } HerdRowWrite;
 
-/* UPDATE or DELETE of the row with the ctid in column 1, without RETURNING. */
+/*
+ * UPDATE or DELETE of the row with the ctid in column 1, without RETURNING. With keys, for the
+ * copies of a reference table: of the row with these, or, unless they are unique, of any that is
+ * the same.
+ */
 extern Query *herd_row_write_query(const HerdRowWrite *write);
 /* The list to be filled with a row of Const. */
 extern List **herd_row_write_values(Query *query);

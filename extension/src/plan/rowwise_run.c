@@ -69,6 +69,9 @@ typedef struct RowwiseState {
 	HerdExec *exec;
 } RowwiseState;
 
+/* In the plan. */
+enum { MOVES = 1, UNIQUE = 2 };
+
 static Node *rowwise_create_state(CustomScan *scan);
 
 static const CustomScanMethods rowwise_methods = {
@@ -89,16 +92,18 @@ CustomScan *herd_rowwise_plan(const HerdRowwise *parts, PlannedStmt *select, Lis
 	scan->custom_private = lappend(scan->custom_private, parts->returning);
 	scan->custom_private = lappend(scan->custom_private, herd_rights_relids());
 	scan->custom_private = lappend(scan->custom_private, herd_rights_roles());
-	scan->custom_private = lappend(scan->custom_private,
-				       list_make5_int(parts->nevals, parts->nquals, parts->command,
-						      parts->joins, parts->moves));
+	scan->custom_private = lappend(scan->custom_private, parts->keys);
+	scan->custom_private =
+		lappend(scan->custom_private,
+			list_make5_int(parts->nevals, parts->nquals, parts->command, parts->joins,
+				       (parts->moves ? MOVES : 0) | (parts->unique ? UNIQUE : 0)));
 	return scan;
 }
 
 static void read_plan(RowwiseState *state, const CustomScan *scan)
 {
 	List *private = scan->custom_private;
-	List *numbers = list_nth(private, 9);
+	List *numbers = list_nth(private, 10);
 	HerdRowwise *parts = &state->parts;
 
 	state->select = linitial(private);
@@ -110,11 +115,13 @@ static void read_plan(RowwiseState *state, const CustomScan *scan)
 	parts->returning = list_nth(private, 6);
 	state->rights_relids = list_nth(private, 7);
 	state->rights_roles = list_nth(private, 8);
+	parts->keys = list_nth(private, 9);
 	parts->nevals = linitial_int(numbers);
 	parts->nquals = lsecond_int(numbers);
 	parts->command = lthird_int(numbers);
 	parts->joins = lfourth_int(numbers);
-	parts->moves = list_nth_int(numbers, 4);
+	parts->moves = (list_nth_int(numbers, 4) & MOVES) != 0;
+	parts->unique = (list_nth_int(numbers, 4) & UNIQUE) != 0;
 }
 
 static void init_exprs(RowwiseState *state, CustomScan *scan)
@@ -353,6 +360,8 @@ static Query *text_for(RowwiseState *state, List *columns)
 	HerdRowWrite write = { .relid = state->parts.relid,
 			       .command = state->parts.command,
 			       .sent = state->parts.sent,
+			       .keys = state->parts.keys,
+			       .unique = state->parts.unique,
 			       .columns = columns };
 	MemoryContext old;
 
@@ -404,23 +413,26 @@ static List *values_of(const RowwiseState *state, const List *columns)
 	return values;
 }
 
-/* A job for one shard. */
+/* A job for one shard, or all copies of it. */
 static HerdJob *job_of(const RowwiseState *state, int shard, Query *query)
 {
 	const HerdShard *place = &state->table->shards[shard];
+	const char *sql = herd_template_fill(herd_deparse(query), shard);
 	HerdJob *job = palloc0(sizeof(HerdJob));
-	HerdTask *task = palloc0(sizeof(HerdTask));
-	uint64 *id = palloc(sizeof(uint64));
 
 	job->modifies = job->all_in_txn = true;
 	job->code = herd_attach_has_code(state->parts.relid) || herd_query_has_code(query);
-	job->tasks = task;
-	job->ntasks = 1;
-	*id = place->shardid;
-	task->shardid = place->shardid;
-	task->groupid = place->groups[0];
-	task->lock_shards = list_make1(id);
-	task->sql = herd_template_fill(herd_deparse(query), shard);
+	job->reference_write = state->table->kind == HERD_TABLE_REFERENCE;
+	job->tasks = palloc0(place->ngroups * sizeof(HerdTask));
+	for (int i = 0; i < (job->reference_write ? place->ngroups : 1); i++) {
+		uint64 *id = palloc(sizeof(uint64));
+
+		*id = place->shardid;
+		job->tasks[job->ntasks++] = (HerdTask){ .shardid = place->shardid,
+							.groupid = place->groups[i],
+							.lock_shards = list_make1(id),
+							.sql = sql };
+	}
 	return job;
 }
 

@@ -1,5 +1,7 @@
 #include "plan/rowwise.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
@@ -7,6 +9,8 @@
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
 
 static const char *type_name(Oid type)
 {
@@ -39,6 +43,57 @@ static void append_row(StringInfo out, const HerdRowWrite *write)
 	appendStringInfo(out, ")) AS herd_rows(%s)", names.data);
 }
 
+/* A primary key has the default operators of its types. */
+static char *equals_operator(Oid type)
+{
+	Oid eq = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+	HeapTuple tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(eq));
+	Form_pg_operator op;
+	char *result;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "no equality operator for type %u", type);
+	op = (Form_pg_operator)GETSTRUCT(tuple);
+	result = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(op->oprnamespace)),
+			  NameStr(op->oprname));
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+static void append_unique_key(StringInfo out, const HerdRowWrite *write)
+{
+	ListCell *lc;
+
+	foreach (lc, write->keys)
+		appendStringInfo(out, "%sherd_target.%s %s herd_rows.c%d",
+				 foreach_current_index(lc) ? " AND " : "",
+				 quote_identifier(get_attname(write->relid, lfirst_int(lc), false)),
+				 equals_operator(get_atttype(write->relid, lfirst_int(lc))),
+				 foreach_current_index(lc) + 2);
+}
+
+/* One of several that are the same, bit by bit, whichever it is in a copy. */
+static void append_same_row(StringInfo out, const HerdRowWrite *write, const char *name)
+{
+	StringInfoData theirs, ours;
+	ListCell *lc;
+
+	initStringInfo(&theirs);
+	initStringInfo(&ours);
+	foreach (lc, write->keys) {
+		const char *comma = foreach_current_index(lc) ? ", " : "";
+
+		appendStringInfo(
+			&theirs, "%sherd_copy.%s", comma,
+			quote_identifier(get_attname(write->relid, lfirst_int(lc), false)));
+		appendStringInfo(&ours, "%sherd_rows.c%d", comma, foreach_current_index(lc) + 2);
+	}
+	appendStringInfo(out,
+			 "herd_target.ctid OPERATOR(pg_catalog.=) (SELECT herd_copy.ctid FROM %s "
+			 "AS herd_copy WHERE pg_catalog.record_image_eq(ROW(%s), ROW(%s)) LIMIT 1)",
+			 name, theirs.data, ours.data);
+}
+
 Query *herd_row_write_query(const HerdRowWrite *write)
 {
 	char *name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(write->relid)),
@@ -61,7 +116,14 @@ Query *herd_row_write_query(const HerdRowWrite *write)
 		appendStringInfoString(&out, " FROM ");
 	}
 	append_row(&out, write);
-	appendStringInfoString(&out, " WHERE herd_target.ctid OPERATOR(pg_catalog.=) herd_rows.c1");
+	appendStringInfoString(&out, " WHERE ");
+	if (write->keys == NIL)
+		appendStringInfoString(&out,
+				       "herd_target.ctid OPERATOR(pg_catalog.=) herd_rows.c1");
+	else if (write->unique)
+		append_unique_key(&out, write);
+	else
+		append_same_row(&out, write, name);
 	raw = linitial_node(RawStmt, raw_parser(out.data, RAW_PARSE_DEFAULT));
 	return parse_analyze_fixedparams(raw, out.data, NULL, 0, NULL);
 }
