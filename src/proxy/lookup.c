@@ -58,8 +58,10 @@ static void message(struct herd_client *ic, char type, const void *body, size_t 
 		return;
 	uint32_t len = herd_rd_u32(&r);
 
-	if (len != UINT32_MAX)
-		herd_rd_bytes(&r, len);
+	/* A query that always has a row says so that there is no such user. */
+	if (len == UINT32_MAX)
+		return;
+	herd_rd_bytes(&r, len);
 	len = herd_rd_u32(&r);
 	const char *v = len == UINT32_MAX ? NULL : herd_rd_bytes(&r, len);
 

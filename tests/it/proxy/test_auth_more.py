@@ -327,6 +327,16 @@ def test_databases(make, box, server):
             px.sql("select 1", user="u_trust", password="t", db="forced")
 
 
+def test_a_row_without_a_name_is_none(make, box, server):
+    """An auth_query that always has a row, a function say, tells by NULL that there is no such user."""
+    px = make(auth="plain", more="auth_user = postgres\n"
+              "auth_query = select case when $1 = 'u_plain' then $1 end, 'secret'")
+    box.write("users.txt", '"postgres" ""\n"admin" "adm"\n')
+    px.signal(signal.SIGHUP)
+    wait_for(lambda: login(px, "u_plain"))
+    fails(px, "authentication failed", user="u_md5", password="secret")
+
+
 def raw(px, packet):
     with socket.create_connection(("127.0.0.1", px.port), timeout=20) as s:
         s.sendall(packet)
