@@ -67,29 +67,59 @@ static int include(struct reader *r, const char *path, struct herd_err *err)
 	return rc;
 }
 
+/* Moves *line behind the header. */
+static int take_header(struct reader *r, char **line, struct herd_err *err)
+{
+	char *end = strchr(*line, ']');
+
+	if (!end)
+		return herd_err_set(err, -EINVAL, "section header \"%s\" has no end", *line);
+	*end = '\0';
+	if (!herd_str_set(&r->section, *line + 1))
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	*line = herd_str_trim(end + 1);
+	return r->fn(r->arg, r->section, NULL, NULL, err);
+}
+
+/* "..." with doubled quotes inside becomes what it means. Returns what follows, NULL: no end. */
+static char *unquote_key(char *line)
+{
+	char *to = line, *p = line + 1;
+
+	for (; *p && (*p != '"' || p[1] == '"'); p++) {
+		p += *p == '"';
+		*to++ = *p;
+	}
+	if (*p == '\0')
+		return NULL;
+	p++;
+	*to = '\0';
+	while (isspace((unsigned char)*p))
+		p++;
+	return p;
+}
+
 static int parse_line(struct reader *r, char *line, struct herd_err *err)
 {
 	line = herd_str_trim(line);
+	/* As with PgBouncer a comment, or even a key, may stand behind a header. */
+	while (*line == '[') {
+		int rc = take_header(r, &line, err);
+
+		if (rc < 0)
+			return rc;
+	}
 	if (*line == '\0' || *line == ';' || *line == '#')
 		return 0;
 	if (herd_str_starts(line, "%include") && isspace((unsigned char)line[8]))
 		return include(r, herd_str_trim(line + 8), err);
-	if (*line == '[') {
-		char *end = strchr(line, ']');
+	bool quoted = *line == '"';
+	char *eq = quoted ? unquote_key(line) : strchr(line, '=');
 
-		if (!end || end[1] != '\0')
-			return herd_err_set(err, -EINVAL, "section header \"%s\" has no end", line);
-		*end = '\0';
-		if (!herd_str_set(&r->section, herd_str_trim(line + 1)))
-			return herd_err_set(err, -ENOMEM, "out of memory");
-		return 0;
-	}
-	char *eq = strchr(line, '=');
-
-	if (!eq || eq == line)
+	if (!eq || *eq != '=' || eq == line || *line == '\0')
 		return herd_err_set(err, -EINVAL, "line is neither a section nor \"key = value\"");
 	*eq = '\0';
-	return r->fn(r->arg, r->section ? r->section : "", herd_str_trim(line),
+	return r->fn(r->arg, r->section ? r->section : "", quoted ? line : herd_str_trim(line),
 		     herd_str_trim(eq + 1), err);
 }
 
@@ -133,7 +163,9 @@ int herd_ini_parse(const char *name, const char *text, herd_ini_fn fn, void *arg
 	return rc;
 }
 
-/* Copies one value into b and moves *p behind it; false when a quote is not closed. */
+/*
+ * Copies one value into b and moves *p behind it; false when a quote is not closed, or
+ * something stands right behind it. */
 static bool take_value(const char **p, struct herd_buf *b)
 {
 	const char *s = *p;
@@ -147,7 +179,7 @@ static bool take_value(const char **p, struct herd_buf *b)
 	for (s++; *s; s++) {
 		if (*s == '\'' && *++s != '\'') {
 			*p = s;
-			return true;
+			return *s == '\0' || isspace((unsigned char)*s);
 		}
 		herd_buf_addc(b, *s);
 	}
@@ -179,10 +211,15 @@ int herd_ini_conninfo(const char *text, herd_ini_fn fn, void *arg, struct herd_e
 		while (isspace((unsigned char)*p))
 			p++;
 		if (!take_value(&p, &value))
-			rc = herd_err_set(err, -EINVAL, "quoted value of \"%s\" has no end",
-					  herd_buf_str(&key));
+			rc = herd_err_set(
+				err, -EINVAL,
+				"quoted value of \"%s\" has no end, or no blank behind it",
+				herd_buf_str(&key));
 		else if (!herd_buf_ok(&key) || !herd_buf_ok(&value))
 			rc = herd_err_set(err, -ENOMEM, "out of memory");
+		else if (value.len == 0)
+			rc = herd_err_set(err, -EINVAL, "value of \"%s\" is empty",
+					  herd_buf_str(&key));
 		else
 			rc = fn(arg, NULL, herd_buf_str(&key), herd_buf_str(&value), err);
 	}

@@ -577,7 +577,11 @@ int herd_admin_reload(struct herd_px *px, struct herd_err *err)
 	struct herd_pconf *config = NULL;
 
 	pthread_mutex_lock(&px->reload_lock);
-	int rc = herd_pconf_reload(atomic_load(&px->live)->config, px->config_path, &config, err);
+	const struct herd_pconf *running = atomic_load(&px->live)->config;
+	/* SET conffile, or the file itself, may name another one for this moment. */
+	char *path = herd_str_dup(running->s.conffile);
+	int rc = path ? herd_pconf_reload(running, path, &config, err)
+		      : herd_err_set(err, -ENOMEM, "out of memory");
 
 	for (int i = 0; rc == 0 && i < herd_pconf_nsettings(); i++) {
 		if (config->later[i] && strcmp(herd_pconf_setting(i).name, "conffile") != 0)
@@ -586,6 +590,13 @@ int herd_admin_reload(struct herd_px *px, struct herd_err *err)
 	}
 	if (rc == 0)
 		rc = herd_live_replace(px, config, false, err);
+	if (rc == 0) {
+		char *before = px->config_path;
+
+		px->config_path = path;
+		path = before;
+	}
+	free(path);
 	pthread_mutex_unlock(&px->reload_lock);
 	return rc;
 }

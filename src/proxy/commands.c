@@ -267,13 +267,10 @@ static void find_paused(struct herd_pool *p, void *arg)
 	*(bool *)arg |= atomic_load(&p->db->paused);
 }
 
-static int cmd_suspend(struct herd_client *c, const struct herd_command *cmd, struct herd_err *err)
+static int cmd_suspend(struct herd_client *c, struct herd_err *err)
 {
 	bool paused = false;
 
-	if (cmd->n > 1)
-		return herd_err_set(err, -ENOSYS, "invalid command '%s', use SHOW HELP;",
-				    cmd->text);
 	if (suspended_or_paused(c->w->px))
 		return herd_err_set(err, -EALREADY, "already suspended/paused");
 	herd_pools_each(c->w->px, find_paused, &paused);
@@ -316,6 +313,11 @@ static int cmd_allow(struct herd_client *c, const char *db, bool disable, struct
 	return flag_db(c->w, db, DISABLED, disable, err);
 }
 
+static int no_such_command(const struct herd_command *cmd, struct herd_err *err)
+{
+	return herd_err_set(err, -ENOSYS, "invalid command '%s', use SHOW HELP;", cmd->text);
+}
+
 static int cmd_shutdown(struct herd_client *c, const struct herd_command *cmd, struct herd_err *err)
 {
 	enum herd_stop how = HERD_STOP_NOW;
@@ -325,7 +327,7 @@ static int cmd_shutdown(struct herd_client *c, const struct herd_command *cmd, s
 	else if (cmd->n > 1 && strcasecmp(cmd->word[1], "wait_for_clients") == 0)
 		how = HERD_STOP_CLIENTS;
 	else if (cmd->n > 1)
-		return herd_err_set(err, -EINVAL, "invalid shutdown mode \"%s\"", cmd->word[1]);
+		return no_such_command(cmd, err);
 	log_command(c->w,
 		    how == HERD_STOP_SERVERS   ? "SHUTDOWN WAIT_FOR_SERVERS"
 		    : how == HERD_STOP_CLIENTS ? "SHUTDOWN WAIT_FOR_CLIENTS"
@@ -343,14 +345,14 @@ static int cmd_set(struct herd_client *c, struct herd_command *cmd, struct herd_
 	struct herd_px *px = c->w->px;
 	struct herd_pconf *config = NULL;
 
-	if (cmd->n < 2)
-		return herd_err_set(err, -EINVAL, "SET needs a setting and a value");
+	if (cmd->n < 3)
+		return no_such_command(cmd, err);
 	/* Drivers say how they want their session; the console has none. */
 	if (herd_var_names_find(&px->vars, cmd->word[1]) >= 0 ||
 	    strcasecmp(cmd->word[1], "extra_float_digits") == 0 ||
 	    strcasecmp(cmd->word[1], "session") == 0)
 		return 0;
-	const char *value = cmd->n > 2 ? cmd->word[2] : "";
+	const char *value = cmd->word[2];
 
 	if (cmd->n > 3 && strcasecmp(value, "to") == 0)
 		value = cmd->word[3];
@@ -435,14 +437,15 @@ int herd_command_run(struct herd_client *c, struct herd_command *cmd, const char
 					     "SET",      "RECONNECT", "KILL",       "KILL_CLIENT",
 					     "DISABLE",  "ENABLE",    "WAIT_CLOSE", "SUSPEND",
 					     "TAKEOVER", "RESTART",   NULL };
+	/* Words at most. */
+	static const int most[] = { 2, 2, 1, 2, 4, 2, 2, 2, 2, 2, 2, 1, 1, 1 };
 	const char *arg = cmd->n > 1 ? cmd->word[1] : NULL;
 	int i = 0, rc;
 
 	while (verbs[i] && strcasecmp(verbs[i], cmd->word[0]) != 0)
 		i++;
-	if (!verbs[i] || cmd->more)
-		return herd_err_set(err, -ENOSYS, "invalid command '%s', use SHOW HELP;",
-				    cmd->text);
+	if (!verbs[i] || cmd->more || cmd->n > most[i])
+		return no_such_command(cmd, err);
 	if (!c->console->full)
 		return herd_err_set(err, -EPERM, "admin access needed");
 	*tag = verbs[i];
@@ -474,7 +477,7 @@ int herd_command_run(struct herd_client *c, struct herd_command *cmd, const char
 	case 10:
 		return cmd_wait_close(c, arg, err);
 	case 11:
-		return cmd_suspend(c, cmd, err);
+		return cmd_suspend(c, err);
 	case 12:
 		return herd_leave_begin(c, err);
 	default:

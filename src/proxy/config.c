@@ -74,6 +74,15 @@ static struct herd_database *new_database(const char *name)
 	return d;
 }
 
+static void no_own_values(struct herd_user *u)
+{
+	u->pool_size = u->reserve_pool_size = -1;
+	u->pool_mode = HERD_MODE_UNSET;
+	u->max_user_connections = u->max_user_client_connections = -1;
+	u->query_timeout = u->query_wait_timeout = u->idle_transaction_timeout = -1;
+	u->transaction_timeout = u->client_idle_timeout = -1;
+}
+
 static struct herd_user *get_user(struct herd_pconf *c, const char *name)
 {
 	struct herd_user *u = herd_map_get(c->users, name);
@@ -84,11 +93,7 @@ static struct herd_user *get_user(struct herd_pconf *c, const char *name)
 	if (!u)
 		return NULL;
 	u->name = strdup(name);
-	u->pool_size = u->reserve_pool_size = -1;
-	u->pool_mode = HERD_MODE_UNSET;
-	u->max_user_connections = u->max_user_client_connections = -1;
-	u->query_timeout = u->query_wait_timeout = u->idle_transaction_timeout = -1;
-	u->transaction_timeout = u->client_idle_timeout = -1;
+	no_own_values(u);
 	if (!u->name || herd_map_put(c->users, name, u) < 0) {
 		free_user(u);
 		return NULL;
@@ -111,6 +116,36 @@ static int to_int(const char *text, int max, int *ret)
 	return 0;
 }
 
+static int to_port(const char *text, int *ret)
+{
+	int v;
+
+	if (to_int(text, 65535, &v) < 0 || v == 0)
+		return -EINVAL;
+	*ret = v;
+	return 0;
+}
+
+/* One's own in place of the setting; as with PgBouncer what is below zero means that there is none.
+ */
+static int own_int(const char *text, int *ret)
+{
+	int64_t v;
+
+	if (herd_str_to_i64(text, &v) == 0 && v < 0)
+		return *ret = -1, 0;
+	return to_int(text, 1 << 30, ret);
+}
+
+static int own_time(const char *text, int64_t *ret)
+{
+	int64_t v;
+
+	if (herd_str_to_i64(text, &v) == 0 && v < 0)
+		return *ret = -1, 0;
+	return herd_settings_time(text, ret);
+}
+
 /* Numbers, times and words of a database; -ENOENT when the key is none of them. */
 static int database_value(struct herd_database *d, const char *key, const char *value)
 {
@@ -118,7 +153,6 @@ static int database_value(struct herd_database *d, const char *key, const char *
 		const char *key;
 		int *slot;
 	} numbers[] = {
-		{ "port", &d->port },
 		{ "pool_size", &d->pool_size },
 		{ "min_pool_size", &d->min_pool_size },
 		{ "reserve_pool", &d->reserve_pool_size },
@@ -130,8 +164,10 @@ static int database_value(struct herd_database *d, const char *key, const char *
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		if (strcmp(key, numbers[i].key) == 0)
-			return to_int(value, 1 << 30, numbers[i].slot);
+			return own_int(value, numbers[i].slot);
 	}
+	if (strcmp(key, "port") == 0)
+		return to_port(value, &d->port);
 	if (strcmp(key, "pool_mode") == 0)
 		return herd_settings_mode(value, &d->pool_mode);
 	if (strcmp(key, "session_state") == 0)
@@ -139,9 +175,9 @@ static int database_value(struct herd_database *d, const char *key, const char *
 	if (strcmp(key, "split") == 0)
 		return herd_settings_split(value, &d->split);
 	if (strcmp(key, "query_wait_timeout") == 0)
-		return herd_settings_time(value, &d->query_wait_timeout);
+		return own_time(value, &d->query_wait_timeout);
 	if (strcmp(key, "server_lifetime") == 0)
-		return herd_settings_time(value, &d->server_lifetime);
+		return own_time(value, &d->server_lifetime);
 	if (strcmp(key, "role") == 0)
 		return herd_route_role_parse(value, &d->route.role);
 	if (strcmp(key, "max_lag") == 0)
@@ -305,9 +341,9 @@ static int on_peer_word(void *arg, const char *section, const char *key, const c
 		return herd_str_set(&p->host, value) ? 0
 						     : herd_err_set(err, -ENOMEM, "out of memory");
 	if (strcmp(key, "port") == 0)
-		rc = to_int(value, 65535, &p->port);
+		rc = to_port(value, &p->port);
 	else if (strcmp(key, "pool_size") == 0)
-		rc = to_int(value, 1 << 30, &p->pool_size);
+		rc = own_int(value, &p->pool_size);
 	if (rc == -ENOENT)
 		return herd_err_set(err, -EINVAL, "unrecognized connection parameter: %s", key);
 	return rc < 0 ? bad_value(err, key, value) : 0;
@@ -342,25 +378,25 @@ static int on_user_word(void *arg, const char *section, const char *key, const c
 
 	(void)section;
 	if (strcmp(key, "pool_size") == 0)
-		rc = to_int(value, 1 << 30, &u->pool_size);
+		rc = own_int(value, &u->pool_size);
 	else if (strcmp(key, "reserve_pool_size") == 0)
-		rc = to_int(value, 1 << 30, &u->reserve_pool_size);
+		rc = own_int(value, &u->reserve_pool_size);
 	else if (strcmp(key, "pool_mode") == 0)
 		rc = herd_settings_mode(value, &u->pool_mode);
 	else if (strcmp(key, "max_user_connections") == 0)
-		rc = to_int(value, 1 << 30, &u->max_user_connections);
+		rc = own_int(value, &u->max_user_connections);
 	else if (strcmp(key, "max_user_client_connections") == 0)
-		rc = to_int(value, 1 << 30, &u->max_user_client_connections);
+		rc = own_int(value, &u->max_user_client_connections);
 	else if (strcmp(key, "query_timeout") == 0)
-		rc = herd_settings_time(value, &u->query_timeout);
+		rc = own_time(value, &u->query_timeout);
 	else if (strcmp(key, "query_wait_timeout") == 0)
-		rc = herd_settings_time(value, &u->query_wait_timeout);
+		rc = own_time(value, &u->query_wait_timeout);
 	else if (strcmp(key, "idle_transaction_timeout") == 0)
-		rc = herd_settings_time(value, &u->idle_transaction_timeout);
+		rc = own_time(value, &u->idle_transaction_timeout);
 	else if (strcmp(key, "transaction_timeout") == 0)
-		rc = herd_settings_time(value, &u->transaction_timeout);
+		rc = own_time(value, &u->transaction_timeout);
 	else if (strcmp(key, "client_idle_timeout") == 0)
-		rc = herd_settings_time(value, &u->client_idle_timeout);
+		rc = own_time(value, &u->client_idle_timeout);
 	if (rc == -ENOENT)
 		return herd_err_set(err, -EINVAL, "unrecognized user parameter: %s", key);
 	return rc < 0 ? bad_value(err, key, value) : 0;
@@ -383,11 +419,38 @@ static int set_setting(struct herd_pconf *c, const char *key, const char *value,
 	return 0;
 }
 
+/* A second line for a user takes the first one's place, as it does for a database. */
+static int add_user(struct herd_pconf *c, const char *name, const char *value, struct herd_err *err)
+{
+	struct herd_user *u = get_user(c, name);
+
+	if (!u)
+		return herd_err_set(err, -ENOMEM, "out of memory");
+	no_own_values(u);
+	return herd_ini_conninfo(value, on_user_word, u, err);
+}
+
+static int on_section(struct herd_pconf *c, const char *name, struct herd_err *err)
+{
+	static const char *const known[] = { "pgbouncer", "pgherd", "databases",
+					     "listeners", "peers",  "users" };
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (strcmp(name, known[i]) != 0)
+			continue;
+		c->has_main |= i < 2;
+		return 0;
+	}
+	return herd_err_set(err, -EINVAL, "unknown section \"%s\"", name);
+}
+
 static int on_key(void *arg, const char *section, const char *key, const char *value,
 		  struct herd_err *err)
 {
 	struct herd_pconf *c = arg;
 
+	if (!key)
+		return on_section(c, section, err);
 	if (strcmp(section, "pgbouncer") == 0)
 		return set_setting(c, key, value, false, err);
 	if (strcmp(section, "pgherd") == 0)
@@ -398,13 +461,9 @@ static int on_key(void *arg, const char *section, const char *key, const char *v
 		return add_listener(c, key, value, err);
 	if (strcmp(section, "peers") == 0)
 		return add_peer(c, key, value, err);
-	if (strcmp(section, "users") == 0) {
-		struct herd_user *u = get_user(c, key);
-
-		return u ? herd_ini_conninfo(value, on_user_word, u, err)
-			 : herd_err_set(err, -ENOMEM, "out of memory");
-	}
-	return herd_err_set(err, -EINVAL, "unknown section \"%s\"", section);
+	if (strcmp(section, "users") == 0)
+		return add_user(c, key, value, err);
+	return herd_err_set(err, -EINVAL, "setting \"%s\" stands before the first section", key);
 }
 
 /* "..." with doubled quotes inside; moves *p behind it. NULL when there is none. */
@@ -500,6 +559,9 @@ static int check_config(struct herd_pconf *c, struct herd_err *err)
 		return herd_err_set(err, -EINVAL,
 				    "to allow TLS connections from clients, client_tls_key_file "
 				    "and client_tls_cert_file must be set");
+	if (s->auth_type == HERD_AUTH_CERT && s->client_tls_sslmode != HERD_SSL_VERIFY_FULL)
+		return herd_err_set(err, -EINVAL,
+				    "auth_type cert needs client_tls_sslmode verify-full");
 	if (herd_log_facility(s->syslog_facility) < 0)
 		return herd_err_set(err, -EINVAL, "invalid value \"%s\" for setting \"%s\"",
 				    s->syslog_facility, "syslog_facility");
@@ -535,8 +597,10 @@ static int keep_fixed(struct herd_pconf *c, const struct herd_pconf *running, st
 {
 	for (int i = 0; i < herd_pconf_nsettings(); i++) {
 		struct herd_setting_info info = herd_pconf_setting(i);
+		char was[32], is[32];
 
-		if (!info.restart || herd_str_eq(running->text[i], c->text[i]))
+		if (!info.restart || strcmp(herd_settings_show(&running->s, i, was, sizeof(was)),
+					    herd_settings_show(&c->s, i, is, sizeof(is))) == 0)
 			continue;
 		int rc = set_setting(c, info.name, running->text[i], info.ours, err);
 
@@ -558,6 +622,8 @@ static int load(const char *path, const struct herd_pconf *running, bool keep, c
 		return -ENOMEM;
 	int rc = herd_ini_read(path, on_key, c, err);
 
+	if (rc == 0 && !c->has_main)
+		rc = herd_err_set(err, -EINVAL, "file \"%s\" has no section [pgbouncer]", path);
 	/* What SET changed before stays changed. */
 	for (int i = 0; rc == 0 && old && i < herd_pconf_nsettings(); i++) {
 		struct herd_setting_info info = herd_pconf_setting(i);
@@ -569,7 +635,7 @@ static int load(const char *path, const struct herd_pconf *running, bool keep, c
 		rc = keep_fixed(c, running, err);
 	if (rc == 0 && key)
 		rc = set_setting(c, key, value, herd_settings_find(key, true) >= 0, err);
-	if (rc == 0)
+	if (rc == 0 && !*c->s.conffile)
 		rc = set_setting(c, "conffile", path, false, err);
 	if (rc == 0)
 		rc = check_config(c, err);

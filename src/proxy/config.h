@@ -163,9 +163,10 @@ struct herd_ldap;
 
 struct herd_pconf {
 	_Atomic int refs;
-	char **text; /* by setting, as written or the default */
-	bool *given; /* by setting: in the file or by SET */
-	bool *later; /* by setting: the file says otherwise, which takes a restart */
+	char **text;   /* by setting, as written or the default */
+	bool *given;   /* by setting: in the file or by SET */
+	bool has_main; /* there is a section [pgbouncer] or [pgherd] */
+	bool *later;   /* by setting: the file says otherwise, which takes a restart */
 	struct herd_settings s;
 	struct herd_map *databases; /* name -> struct herd_database; "*" is the fallback */
 	struct herd_map *users;     /* name -> struct herd_user */

@@ -125,10 +125,22 @@ static int seteuid_of(const char *user, struct herd_err *err)
 	return 0;
 }
 
+/* Who is not root cannot become another one, and should not serve as somebody unexpected. */
+static int check_user(const char *user, struct herd_err *err)
+{
+	struct passwd *pw = user && *user ? getpwnam(user) : NULL;
+
+	if (!user || !*user || (pw && pw->pw_uid == geteuid()))
+		return 0;
+	if (!pw)
+		return herd_err_set(err, -ENOENT, "could not find user \"%s\"", user);
+	return herd_err_set(err, -EPERM, "could not become user \"%s\": %s", user, strerror(EPERM));
+}
+
 static int drop_privileges(const char *user, struct herd_err *err)
 {
 	if (getuid() != 0)
-		return 0;
+		return check_user(user, err);
 	if (!user || !*user) {
 		herd_err_set(err, -EPERM, "will not run as root");
 		herd_err_hint(err, "Name a user by -u or by the setting \"user\".");

@@ -52,7 +52,7 @@ static const struct setting table[] = {
 	TXT(auth_file, "", NULLABLE),
 	TXT(auth_hba_file, "", 0),
 	TXT(auth_ident_file, "", NULLABLE),
-	TXT(auth_ldap_options, "", 0),
+	TXT(auth_ldap_options, "", NULLABLE),
 	TXT(auth_query, AUTH_QUERY, 0),
 	{ "auth_type", AUTH, AT(auth_type), "md5", 0, 0 },
 	TXT(auth_user, "", NULLABLE),
@@ -60,7 +60,7 @@ static const struct setting table[] = {
 	TIM(cancel_wait_timeout, "10", 0),
 	TIM(client_idle_timeout, "0", 0),
 	TIM(client_login_timeout, "60", 0),
-	TXT(client_tls13_ciphers, "", 0),
+	TXT(client_tls13_ciphers, "", NULLABLE),
 	TXT(client_tls_ca_file, "", 0),
 	TXT(client_tls_cert_file, "", 0),
 	TXT(client_tls_ciphers, "default", 0),
@@ -118,7 +118,7 @@ static const struct setting table[] = {
 	TXT(server_reset_query, "DISCARD ALL", 0),
 	FLG(server_reset_query_always, "0", 0),
 	FLG(server_round_robin, "0", 0),
-	TXT(server_tls13_ciphers, "", 0),
+	TXT(server_tls13_ciphers, "", NULLABLE),
 	TXT(server_tls_ca_file, "", 0),
 	TXT(server_tls_cert_file, "", 0),
 	TXT(server_tls_ciphers, "default", 0),
@@ -146,7 +146,7 @@ static const struct setting table[] = {
 	TXT(unix_socket_group, "", RESTART),
 	{ "unix_socket_mode", OCTAL, AT(unix_socket_mode), "0777", RESTART, 07777 },
 	{ "user", TEXT, AT(run_as), "", RESTART | NULLABLE, 0 },
-	NUM(verbose, "0", 0),
+	NUM(verbose, "0", NULLABLE),
 	{ "dcs", TEXT, AT(dcs), "", OURS | RESTART, 0 },
 	{ "namespace", TEXT, AT(nspace), "service", OURS | RESTART, 0 },
 	TXT(zone, "", OURS),
@@ -216,6 +216,10 @@ int herd_settings_time(const char *text, int64_t *ret)
 	return 0;
 }
 
+/*
+ * As C reads them, 010 is 8 and 0x10 is 16, for a file means the same to PgBouncer. What is below
+ * zero is refused: there some of it means "no limit", and with other settings nobody gets a server.
+ */
 static int parse_number(const char *text, int base, long max, int *ret)
 {
 	char *end;
@@ -226,6 +230,18 @@ static int parse_number(const char *text, int base, long max, int *ret)
 	if (end == text || *end || errno || v < 0 || v > max)
 		return -EINVAL;
 	*ret = (int)v;
+	return 0;
+}
+
+/* Any number, zero is no; or a word. */
+static int parse_bool(const char *text, bool *ret)
+{
+	char *end;
+	long v = strtol(text, &end, 0);
+
+	if (end == text || *end)
+		return herd_str_to_bool(text, ret);
+	*ret = v != 0;
 	return 0;
 }
 
@@ -275,6 +291,26 @@ int herd_settings_auth(const char *text, int *ret)
 	return parse_word(text, auth_words, ret);
 }
 
+static const char *const *words_of(enum kind kind)
+{
+	switch (kind) {
+	case MODE:
+		return mode_words;
+	case AUTH:
+		return auth_words;
+	case SESSION:
+		return session_words;
+	case SPLIT:
+		return split_words;
+	case SSLMODE:
+		return ssl_words;
+	case BINDING:
+		return binding_words;
+	default:
+		return uring_words;
+	}
+}
+
 int herd_settings_store(struct herd_settings *s, int i, const char *text, struct herd_err *err)
 {
 	const struct setting *d = &table[i];
@@ -287,43 +323,63 @@ int herd_settings_store(struct herd_settings *s, int i, const char *text, struct
 			rc = -ENOMEM;
 		break;
 	case INT:
-		rc = parse_number(text, 10, d->max, (int *)(void *)at);
+		rc = parse_number(text, 0, d->max, (int *)(void *)at);
 		break;
 	case OCTAL:
 		rc = parse_number(text, 8, d->max, (int *)(void *)at);
 		break;
 	case BOOL:
-		rc = herd_str_to_bool(text, (bool *)at);
+		rc = parse_bool(text, (bool *)at);
 		break;
 	case TIME:
 		rc = herd_settings_time(text, (int64_t *)(void *)at);
 		break;
-	case MODE:
-		rc = parse_word(text, mode_words, (int *)(void *)at);
-		break;
-	case AUTH:
-		rc = parse_word(text, auth_words, (int *)(void *)at);
-		break;
-	case SESSION:
-		rc = parse_word(text, session_words, (int *)(void *)at);
-		break;
-	case SPLIT:
-		rc = parse_word(text, split_words, (int *)(void *)at);
-		break;
-	case SSLMODE:
-		rc = parse_word(text, ssl_words, (int *)(void *)at);
-		break;
-	case BINDING:
-		rc = parse_word(text, binding_words, (int *)(void *)at);
-		break;
-	case URING:
-		rc = parse_word(text, uring_words, (int *)(void *)at);
+	default:
+		rc = parse_word(text, words_of(d->kind), (int *)(void *)at);
 		break;
 	}
 	if (rc < 0)
 		return herd_err_set(err, rc, "invalid value \"%s\" for setting \"%s\"", text,
 				    d->name);
 	return 0;
+}
+
+/* Seconds, with as many digits behind the point as it takes. */
+static void show_time(int64_t us, char *buf, size_t size)
+{
+	int n = snprintf(buf, size, "%lld.%06lld", (long long)(us / 1000000),
+			 (long long)(us % 1000000));
+
+	while (buf[n - 1] == '0')
+		buf[--n] = '\0';
+	if (buf[n - 1] == '.')
+		buf[n - 1] = '\0';
+}
+
+const char *herd_settings_show(const struct herd_settings *s, int i, char *buf, size_t size)
+{
+	const struct setting *d = &table[i];
+	const char *at = (const char *)s + d->offset;
+
+	switch (d->kind) {
+	case TEXT:
+		return *(char *const *)(const void *)at;
+	case INT:
+		snprintf(buf, size, "%d", *(const int *)(const void *)at);
+		break;
+	case OCTAL:
+		snprintf(buf, size, "%04o", (unsigned)*(const int *)(const void *)at);
+		break;
+	case BOOL:
+		snprintf(buf, size, "%d", *(const bool *)at);
+		break;
+	case TIME:
+		show_time(*(const int64_t *)(const void *)at, buf, size);
+		break;
+	default:
+		return words_of(d->kind)[*(const int *)(const void *)at];
+	}
+	return buf;
 }
 
 void herd_settings_free(struct herd_settings *s)

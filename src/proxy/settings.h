@@ -10,6 +10,8 @@ enum { HERD_MAX_WORKERS = 16, HERD_MAX_PEER_ID = 16383 };
 int herd_settings_find(const char *name, bool ours);
 /* Checks and stores. 0 or -EINVAL with err. */
 int herd_settings_store(struct herd_settings *s, int i, const char *text, struct herd_err *err);
+/* The value as it is in force, for people and for SET. Uses buf (32 bytes) if need be. */
+const char *herd_settings_show(const struct herd_settings *s, int i, char *buf, size_t size);
 void herd_settings_free(struct herd_settings *s);
 /* Seconds with fractions -> microseconds. 0 or -EINVAL. */
 int herd_settings_time(const char *text, int64_t *ret);

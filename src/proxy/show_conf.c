@@ -4,6 +4,7 @@
 
 #include "base/str.h"
 #include "proxy/console.h"
+#include "proxy/settings.h"
 
 static const char *const databases_columns[] = { "name",
 						 "host",
@@ -151,29 +152,48 @@ static int by_name(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* px->pools_lock is held. The names of all users, each once, in order; NULL: out of memory. */
-static const char **user_names(struct herd_worker *w, size_t *n)
+/* The users that a map has by name, or that its databases name. */
+static size_t add_names(const char **names, const struct herd_map *m, bool databases)
 {
-	const struct herd_map *listed = w->live->config->users;
-	const char **names =
-		calloc(herd_map_size(listed) + herd_map_size(w->px->users) + 1, sizeof(*names));
-	size_t pos = 0;
+	size_t pos = 0, n = 0;
 	const char *name;
 	void *value;
 
-	*n = 0;
-	while (names && herd_map_next(listed, &pos, &name, &value))
-		names[(*n)++] = name;
-	pos = 0;
-	while (names && herd_map_next(w->px->users, &pos, &name, &value)) {
-		if (!herd_map_get(listed, name) && strcmp(name, "pgbouncer") != 0)
-			names[(*n)++] = name;
+	while (herd_map_next(m, &pos, &name, &value)) {
+		const struct herd_database *d = value;
+
+		if (!databases)
+			names[n++] = name;
+		if (databases && d->user)
+			names[n++] = d->user;
+		if (databases && d->auth_user)
+			names[n++] = d->auth_user;
 	}
+	return n;
+}
+
+/* px->pools_lock is held. The names of all users, each once, in order; NULL: out of memory. */
+static const char **user_names(struct herd_worker *w, size_t *n)
+{
+	const struct herd_map *listed = w->live->config->users, *dbs = w->live->config->databases;
+	const char **names = calloc(herd_map_size(listed) + herd_map_size(w->px->users) +
+					    2 * herd_map_size(dbs) + 1,
+				    sizeof(*names));
+	size_t all = 0;
+
+	*n = 0;
+	if (!names)
+		return NULL;
+	all += add_names(names, listed, false);
+	all += add_names(names + all, w->px->users, false);
+	all += add_names(names + all, dbs, true);
 	/* Who the console's databases belong to. */
-	if (names && !herd_map_get(listed, "pgbouncer"))
-		names[(*n)++] = "pgbouncer";
-	if (names)
-		qsort(names, *n, sizeof(*names), by_name);
+	names[all++] = "pgbouncer";
+	qsort(names, all, sizeof(*names), by_name);
+	for (size_t i = 0; i < all; i++) {
+		if (i == 0 || strcmp(names[i], names[i - 1]) != 0)
+			names[(*n)++] = names[i];
+	}
 	return names;
 }
 
@@ -204,7 +224,9 @@ static void show_config(struct herd_worker *w, struct herd_result *r)
 	for (int i = 0; i < herd_pconf_nsettings(); i++) {
 		struct herd_setting_info info = herd_pconf_setting(i);
 		struct herd_row row = herd_row_begin(r);
-		const char *value = w->live->config->text[i];
+		char buf[32];
+		const char *value =
+			herd_settings_show(herd_worker_settings(w), i, buf, sizeof(buf));
 
 		herd_row_text(&row, info.name);
 		herd_row_text(&row, info.null_if_empty && !*value ? NULL : value);

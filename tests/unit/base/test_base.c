@@ -132,12 +132,16 @@ static void str_numbers_and_booleans(void **state)
 static int collect(void *arg, const char *section, const char *key, const char *value,
 		   struct herd_err *err)
 {
+	if (!key)
+		return strcmp(section, "no") == 0 ? herd_err_set(err, -EINVAL, "refused") : 0;
 	herd_buf_printf(arg, "[%s]%s=%s;", section ? section : "-", key, value);
 	return strcmp(key, "bad") == 0 ? herd_err_set(err, -EINVAL, "refused") : 0;
 }
 
 static void ini_reads_sections(void **state)
 {
+	static const char *const broken[] = { "[no]", "\"a = 1", "\"\" = 1", "\"a\" b = 1",
+					      "\"a\"" };
 	struct herd_err err = HERD_ERR_INIT;
 	struct herd_buf b = { 0 };
 
@@ -145,6 +149,13 @@ static void ini_reads_sections(void **state)
 		herd_ini_parse("x", "a = 1\n; note\n[s t]\n b=x = y \n\n#c\n", collect, &b, &err),
 		0);
 	assert_string_equal(herd_buf_str(&b), "[]a=1;[s t]b=x = y;");
+	herd_buf_reset(&b);
+	assert_int_equal(herd_ini_parse("x", "[ s ] ; note\n[t] a=1\n\"b \"\"=c\" = d\n[u][v]\ne=",
+					collect, &b, &err),
+			 0);
+	assert_string_equal(herd_buf_str(&b), "[t]a=1;[t]b \"=c=d;[v]e=;");
+	for (size_t i = 0; i < sizeof(broken) / sizeof(*broken); i++)
+		assert_int_equal(herd_ini_parse("x", broken[i], collect, &b, &err), -EINVAL);
 	assert_int_equal(herd_ini_parse("x", "[s\n", collect, &b, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "x:1: "));
 	assert_int_equal(herd_ini_parse("x", "\nbad=1\n", collect, &b, &err), -EINVAL);
@@ -161,9 +172,12 @@ static void ini_splits_conninfo(void **state)
 	struct herd_err err = HERD_ERR_INIT;
 	struct herd_buf b = { 0 };
 
-	assert_int_equal(herd_ini_conninfo(" host=h  password = 'it''s a' x=", collect, &b, &err),
-			 0);
-	assert_string_equal(herd_buf_str(&b), "[-]host=h;[-]password=it's a;[-]x=;");
+	assert_int_equal(
+		herd_ini_conninfo(" host=h  password = 'it''s a' x= y=1", collect, &b, &err), 0);
+	assert_string_equal(herd_buf_str(&b), "[-]host=h;[-]password=it's a;[-]x=y=1;");
+	assert_int_equal(herd_ini_conninfo("a='b'c=d", collect, &b, &err), -EINVAL);
+	assert_int_equal(herd_ini_conninfo("a='' b=c", collect, &b, &err), -EINVAL);
+	assert_int_equal(herd_ini_conninfo("a=", collect, &b, &err), -EINVAL);
 	assert_int_equal(herd_ini_conninfo("host", collect, &b, &err), -EINVAL);
 	assert_int_equal(herd_ini_conninfo("a='b", collect, &b, &err), -EINVAL);
 	herd_err_clear(&err);
