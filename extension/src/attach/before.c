@@ -26,9 +26,9 @@ struct HerdBefore {
 /* -- which ------------------------------------------------------------------------------------- */
 
 /* UPDATE OF columns. */
-static bool is_of(const Trigger *trigger, int16 event, const List *columns)
+static bool is_of(const Trigger *trigger, int16 events, const List *columns)
 {
-	if (event != TRIGGER_TYPE_UPDATE || trigger->tgnattr == 0)
+	if (trigger->tgnattr == 0 || (trigger->tgtype & events & ~TRIGGER_TYPE_UPDATE))
 		return true;
 	for (int i = 0; i < trigger->tgnattr; i++)
 		if (list_member_int(columns, trigger->tgattr[i]))
@@ -36,7 +36,7 @@ static bool is_of(const Trigger *trigger, int16 event, const List *columns)
 	return false;
 }
 
-static HerdReach reach_of(Oid relid, int16 event, const List *columns)
+static HerdReach reach_of(Oid relid, int16 events, const List *columns)
 {
 	const HerdTable *table = herd_table_get(relid);
 	HerdReach reach = HERD_REACH_SHARD;
@@ -55,7 +55,7 @@ static HerdReach reach_of(Oid relid, int16 event, const List *columns)
 
 		if (!trigger->tgisinternal && trigger->tgenabled != TRIGGER_DISABLED &&
 		    TRIGGER_FOR_ROW(trigger->tgtype) && TRIGGER_FOR_BEFORE(trigger->tgtype) &&
-		    (trigger->tgtype & event) && is_of(trigger, event, columns))
+		    (trigger->tgtype & events) && is_of(trigger, events, columns))
 			reach = Max(reach, herd_function_reaches(trigger->tgfoid, relid));
 	}
 	table_close(rel, NoLock);
@@ -82,9 +82,9 @@ bool herd_before_any(Oid relid, int16 event)
 	return found;
 }
 
-static int16 event_of(const Query *query)
+static int16 event_of(CmdType command)
 {
-	switch (query->commandType) {
+	switch (command) {
 	case CMD_INSERT:
 		return TRIGGER_TYPE_INSERT;
 	case CMD_UPDATE:
@@ -96,20 +96,35 @@ static int16 event_of(const Query *query)
 	}
 }
 
-HerdReach herd_before_reach(const Query *query)
+static List *columns_of(const List *tlist)
 {
 	List *columns = NIL;
-	int16 event = event_of(query);
+	const ListCell *lc;
+
+	foreach (lc, tlist)
+		if (!lfirst_node(TargetEntry, lc)->resjunk)
+			columns = lappend_int(columns, lfirst_node(TargetEntry, lc)->resno);
+	return columns;
+}
+
+HerdReach herd_before_reach(const Query *query)
+{
+	List *columns = query->commandType == CMD_UPDATE ? columns_of(query->targetList) : NIL;
+	int16 events = event_of(query->commandType);
 	Oid relid;
 	ListCell *lc;
 
-	if (query->resultRelation == 0 || event == 0)
+	foreach (lc, query->mergeActionList) {
+		const MergeAction *action = lfirst(lc);
+
+		events |= event_of(action->commandType);
+		if (action->commandType == CMD_UPDATE)
+			columns = list_concat(columns, columns_of(action->targetList));
+	}
+	if (query->resultRelation == 0 || events == 0)
 		return HERD_REACH_SHARD;
 	relid = rt_fetch(query->resultRelation, query->rtable)->relid;
-	foreach (lc, query->commandType == CMD_UPDATE ? query->targetList : NIL)
-		if (!lfirst_node(TargetEntry, lc)->resjunk)
-			columns = lappend_int(columns, lfirst_node(TargetEntry, lc)->resno);
-	return reach_of(relid, event, columns);
+	return reach_of(relid, events, columns);
 }
 
 /* -- firing ------------------------------------------------------------------------------------ */
@@ -193,7 +208,9 @@ bool herd_before_done(const TriggerData *data)
 			  : TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? CMD_UPDATE
 								    : CMD_DELETE;
 
-	return estate != NULL && estate->es_plannedstmt->commandType == command &&
+	return estate != NULL &&
+	       (estate->es_plannedstmt->commandType == command ||
+		estate->es_plannedstmt->commandType == CMD_MERGE) &&
 	       herd_rights_part(estate->es_sourceText) != HERD_ROW_WHOLE;
 }
 

@@ -1,6 +1,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -513,11 +514,6 @@ static HerdRemote *to_all_shards(HerdMergeParts *m)
 		drop_inserts(m->query);
 	if (!does_something(m->query))
 		return NULL;
-	if (contain_volatile_functions((Node *)herd_merge_on(m->query)) ||
-	    (m->table->kind == HERD_TABLE_REFERENCE &&
-	     contain_volatile_functions((Node *)m->query->mergeActionList)))
-		herd_merge_refuse(m, "It has a volatile function.",
-				  "Compute its values in the source of the MERGE.");
 	choose_shards(remote, m);
 	move_sublinks(m);
 	if (m->table->kind != HERD_TABLE_HASH) {
@@ -575,15 +571,62 @@ static Query *insert_query(const Query *parse)
 	return insert;
 }
 
+/* Would somebody notice if rows were deleted in one shard and inserted in another? */
+static bool moves_by_row(const HerdMergeParts *m)
+{
+	return get_rel_relkind(m->table->relid) != RELKIND_PARTITIONED_TABLE &&
+	       herd_rekey_is_noticed(m->table);
+}
+
+void herd_merge_look(HerdMergeParts *m)
+{
+	look_at_actions(m);
+	look_at_source(m);
+}
+
+/* Could the copies of a reference table come to different rows? */
+static bool copies_differ(const HerdMergeParts *m, const Query *parse)
+{
+	ListCell *lc;
+
+	foreach (lc, m->query->mergeActionList) {
+		MergeAction *action = lfirst(lc);
+
+		if (!(m->away && herd_merge_is_insert(action)) &&
+		    contain_volatile_functions((Node *)action))
+			return true;
+	}
+	return (m->away && herd_fire_of(parse) != NULL) || !shards_can_do(m);
+}
+
+/* Rows of the source would have to go where they must not or cannot. */
+static bool only_by_row(const HerdMergeParts *m, bool beside, const Query *parse)
+{
+	bool moves = !beside || m->away || !shards_can_do(m);
+
+	if (m->table->kind == HERD_TABLE_REFERENCE && copies_differ(m, parse))
+		return true;
+	if (m->table->kind == HERD_TABLE_HASH && m->part.kind == HERD_PART_RECURRING &&
+	    !contain_volatile_functions((Node *)m->source) && !m->away && shards_can_do(m))
+		moves = false;
+	return moves && !m->source->hasModifyingCTE &&
+	       (herd_rights_read(m->source) ||
+		!herd_columns_can_travel(m->source->targetList, false));
+}
+
 HerdMerge herd_merge(const Query *parse, HerdPlanning *planning)
 {
 	HerdMerge result = { 0 };
 	HerdMergeParts m = herd_merge_parts(parse, planning);
+	bool beside;
 
-	look_at_actions(&m);
-	look_at_source(&m);
+	herd_merge_look(&m);
 	if (m.table->kind == HERD_TABLE_HASH) {
 		if (changes_keys(&m)) {
+			if (moves_by_row(&m)) {
+				result.by_row = true;
+				return result;
+			}
 			herd_rekey_check(m.table);
 			result.remote = herd_merge_here(&m);
 			return result;
@@ -597,15 +640,16 @@ HerdMerge herd_merge(const Query *parse, HerdPlanning *planning)
 		m.away = m.inserts && (m.column == 0 || !inserts_stay(&m, m.column));
 	else
 		m.away = m.inserts && volatile_inserts(&m);
-	(void)lies_beside(&m); /* may find that rows are away */
+	beside = lies_beside(&m); /* may find that rows are away */
+	if (only_by_row(&m, beside, parse)) {
+		result.by_row = true;
+		return result;
+	}
 	if (m.table->kind != HERD_TABLE_REFERENCE && (m.away || !shards_can_do(&m))) {
 		result.remote = does_something(m.query) ? herd_merge_here(&m) : NULL;
 		return result;
 	}
 	if (m.away) {
-		if (herd_fire_of(parse) != NULL)
-			herd_merge_refuse(&m, "It has triggers that fire on this node.",
-					  "Compute the values in a statement before.");
 		herd_merge_rows(&m, &result);
 		result.insert = insert_query(parse);
 	}

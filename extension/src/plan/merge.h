@@ -19,6 +19,7 @@ typedef struct HerdMerge {
 	Query *insert;      /* NULL, or: INSERT of rows of this node, */
 	Query *select;      /* which this gives (with shell relations), */
 	List *attnums;      /* for these columns, in order */
+	bool by_row;        /* none of these: it is one for plan/mergewise.h */
 } HerdMerge;
 
 /* Raises when the statement cannot be done right. Target: a distributed table. */

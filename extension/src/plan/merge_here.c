@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
@@ -65,6 +66,66 @@ typedef struct Map {
 	Relids target_null, source_null;
 } Map;
 
+static Const *int_const(int value)
+{
+	return makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(value), false, true);
+}
+
+static Var *mapped(const Map *map, int pos, Oid type, int32 typmod, Oid collation)
+{
+	Var *var = makeVar(map->target_rel, map->target_base + pos, type, typmod, collation,
+			   map->depth);
+
+#if PG_VERSION_NUM >= 160000
+	var->varnullingrels = map->target_null;
+#endif
+	return var;
+}
+
+/* What stands for dropped columns is not looked at, but for IS NOT NULL. */
+static Node *whole_row(const Map *map, Oid type)
+{
+	Relation rel = table_open(map->h->m->table->relid, NoLock);
+	RowExpr *row = makeNode(RowExpr);
+	int pos = 0;
+
+	row->row_typeid = type;
+	row->row_format = COERCE_IMPLICIT_CAST;
+	row->location = -1;
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++) {
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+		Node *column = att->attisdropped
+				       ? (Node *)int_const(0)
+				       : (Node *)mapped(map, ++pos, att->atttypid, att->atttypmod,
+							att->attcollation);
+
+		row->args = lappend(row->args, column);
+		row->colnames = lappend(row->colnames, makeString(pstrdup(NameStr(att->attname))));
+	}
+	table_close(rel, NoLock);
+	return (Node *)row;
+}
+
+/* Of the target: the source has only columns of its own. */
+static Node *system_column(const Map *map, const Var *var)
+{
+	const Here *h = map->h;
+	int tid = list_length(h->atts) + 1;
+
+	if (var->varattno == 0)
+		return whole_row(map, var->vartype);
+	if (var->varattno == SelfItemPointerAttributeNumber)
+		return (Node *)mapped(map, tid, TIDOID, -1, InvalidOid);
+	if (var->varattno == TableOidAttributeNumber && h->partitioned)
+		return (Node *)makeRelabelType(
+			(Expr *)mapped(map, tid + 1, REGCLASSOID, -1, InvalidOid), OIDOID, -1,
+			InvalidOid, COERCE_IMPLICIT_CAST);
+	if (var->varattno == TableOidAttributeNumber)
+		return (Node *)makeConst(OIDOID, -1, InvalidOid, sizeof(Oid),
+					 ObjectIdGetDatum(h->m->table->relid), false, true);
+	herd_merge_refuse(h->m, "It reads system columns.", "Name other columns.");
+}
+
 static Node *map_mutator(Node *node, void *context)
 {
 	Map *map = context;
@@ -75,8 +136,7 @@ static Node *map_mutator(Node *node, void *context)
 		Var *var = copyObject((Var *)node);
 
 		if (var->varattno <= 0)
-			herd_merge_refuse(map->h->m, "It reads whole rows or system columns.",
-					  "Name the columns.");
+			return system_column(map, var);
 		if (var->varno == HERD_MERGE_TARGET) {
 			int pos = 0;
 			ListCell *lc;
@@ -109,25 +169,20 @@ static Node *map_mutator(Node *node, void *context)
 	return expression_tree_mutator(node, map_mutator, context);
 }
 
-static Var *column_of(const Query *sub, int rel, int pos)
+Var *herd_merge_column(const Query *sub, int rel, int pos)
 {
 	Node *expr = (Node *)list_nth_node(TargetEntry, sub->targetList, pos - 1)->expr;
 
 	return makeVar(rel, pos, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
 }
 
-static int add_column(Query *query, Node *expr)
+int herd_merge_add_column(Query *query, Node *expr)
 {
 	int pos = list_length(query->targetList) + 1;
 
 	query->targetList = lappend(
 		query->targetList, makeTargetEntry((Expr *)expr, pos, psprintf("c%d", pos), false));
 	return pos;
-}
-
-static Const *int_const(int value)
-{
-	return makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(value), false, true);
 }
 
 static Node *compare(Oid func, Node *left, Node *right)
@@ -168,7 +223,7 @@ static void add_when(CaseExpr *expr, Node *condition, Node *result)
 	expr->args = lappend(expr->args, when);
 }
 
-static Query *new_select(List *relations)
+Query *herd_merge_new_select(List *relations)
 {
 	Query *query = makeNode(Query);
 	List *refs = NIL;
@@ -200,7 +255,7 @@ static void fence(Query *query)
 static Query *target_query(Here *h)
 {
 	RangeTblEntry *rte = copyObject(rt_fetch(HERD_MERGE_TARGET, h->m->query->rtable));
-	Query *query = new_select(list_make1(rte));
+	Query *query = herd_merge_new_select(list_make1(rte));
 	ListCell *lc;
 
 	rte->inFromCl = true;
@@ -211,15 +266,17 @@ static Query *target_query(Here *h)
 
 		get_atttypetypmodcoll(h->m->table->relid, lfirst_int(lc), &type, &typmod,
 				      &collation);
-		add_column(query, (Node *)makeVar(1, lfirst_int(lc), type, typmod, collation, 0));
+		herd_merge_add_column(
+			query, (Node *)makeVar(1, lfirst_int(lc), type, typmod, collation, 0));
 	}
-	add_column(query,
-		   (Node *)makeVar(1, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0));
+	herd_merge_add_column(query, (Node *)makeVar(1, SelfItemPointerAttributeNumber, TIDOID, -1,
+						     InvalidOid, 0));
 	if (h->partitioned)
-		add_column(query, (Node *)makeRelabelType(
-					  (Expr *)makeVar(1, TableOidAttributeNumber, OIDOID, -1,
-							  InvalidOid, 0),
-					  REGCLASSOID, -1, InvalidOid, COERCE_EXPLICIT_CAST));
+		herd_merge_add_column(
+			query,
+			(Node *)makeRelabelType((Expr *)makeVar(1, TableOidAttributeNumber, OIDOID,
+								-1, InvalidOid, 0),
+						REGCLASSOID, -1, InvalidOid, COERCE_EXPLICIT_CAST));
 	return query;
 }
 
@@ -252,7 +309,8 @@ static void join_them(Here *h, Query *query, Map *map)
 		const Query *sub = rt_fetch(rel, query->rtable)->subquery;
 
 		for (int pos = 1; pos <= list_length(sub->targetList); pos++) {
-			rte->joinaliasvars = lappend(rte->joinaliasvars, column_of(sub, rel, pos));
+			rte->joinaliasvars =
+				lappend(rte->joinaliasvars, herd_merge_column(sub, rel, pos));
 			rte->eref->colnames = lappend(rte->eref->colnames,
 						      makeString(psprintf("c%d_%d", rel, pos)));
 			if (rel == 1)
@@ -272,7 +330,7 @@ static void join_them(Here *h, Query *query, Map *map)
 
 static Var *joined_column(const Query *query, const Map *map, int rel, int pos)
 {
-	Var *var = column_of(rt_fetch(rel, query->rtable)->subquery, rel, pos);
+	Var *var = herd_merge_column(rt_fetch(rel, query->rtable)->subquery, rel, pos);
 
 #if PG_VERSION_NUM >= 160000
 	var->varnullingrels = rel == 2 ? map->target_null : map->source_null;
@@ -318,21 +376,22 @@ static void make_pairs(Here *h)
 	Map map;
 
 	if (h->m->by_source)
-		h->here = add_column(source, makeBoolConst(true, false));
-	query = new_select(
+		h->here = herd_merge_add_column(source, makeBoolConst(true, false));
+	query = herd_merge_new_select(
 		list_make2(herd_merge_source_rte(source), herd_merge_source_rte(target_query(h))));
 	query->hasSubLinks = h->m->query->hasSubLinks;
 	join_them(h, query, &map);
-	add_column(query, which_action(h, &map, query));
+	herd_merge_add_column(query, which_action(h, &map, query));
 	for (int pos = 1; pos <= list_length(h->atts); pos++)
-		add_column(query, (Node *)joined_column(query, &map, 2, pos));
-	h->tid = add_column(query, (Node *)joined_column(query, &map, 2, list_length(h->atts) + 1));
+		herd_merge_add_column(query, (Node *)joined_column(query, &map, 2, pos));
+	h->tid = herd_merge_add_column(
+		query, (Node *)joined_column(query, &map, 2, list_length(h->atts) + 1));
 	if (h->partitioned)
-		h->table = add_column(
+		h->table = herd_merge_add_column(
 			query, (Node *)joined_column(query, &map, 2, list_length(h->atts) + 2));
 	h->source = list_length(query->targetList);
 	for (int pos = 1; pos <= list_length(h->m->source->targetList); pos++)
-		add_column(query, (Node *)joined_column(query, &map, 1, pos));
+		herd_merge_add_column(query, (Node *)joined_column(query, &map, 1, pos));
 	fence(query);
 	h->pairs = query;
 }
@@ -353,7 +412,7 @@ static bool changes_key(const Here *h, const MergeAction *action)
 
 static Node *is_action(const Query *sub, int number)
 {
-	return compare(F_INT4EQ, (Node *)column_of(sub, 1, 1), (Node *)int_const(number));
+	return compare(F_INT4EQ, (Node *)herd_merge_column(sub, 1, 1), (Node *)int_const(number));
 }
 
 static Node *value_of(Here *h, int index, Map *map)
@@ -375,7 +434,7 @@ static Node *value_of(Here *h, int index, Map *map)
 		if (value != NULL)
 			value = map_mutator(copyObject(value), map);
 		else if (changes_key(h, action))
-			value = (Node *)column_of(h->pairs, 1, 2 + index);
+			value = (Node *)herd_merge_column(h->pairs, 1, 2 + index);
 		if (value != NULL && action->commandType != CMD_NOTHING)
 			add_when(expr, is_action(h->pairs, number), value);
 	}
@@ -384,20 +443,20 @@ static Node *value_of(Here *h, int index, Map *map)
 
 static void make_values(Here *h)
 {
-	Query *query = new_select(list_make1(herd_merge_source_rte(h->pairs)));
+	Query *query = herd_merge_new_select(list_make1(herd_merge_source_rte(h->pairs)));
 	Map map = {
 		.h = h, .target_rel = 1, .source_rel = 1, .target_base = 1, .source_base = h->source
 	};
 
 	query->hasSubLinks = h->m->query->hasSubLinks;
 	query->jointree->quals =
-		compare(F_INT4GT, (Node *)column_of(h->pairs, 1, 1), (Node *)int_const(0));
+		compare(F_INT4GT, (Node *)herd_merge_column(h->pairs, 1, 1), (Node *)int_const(0));
 	for (int pos = 1; pos <= list_length(h->pairs->targetList); pos++)
-		add_column(query, (Node *)column_of(h->pairs, 1, pos));
+		herd_merge_add_column(query, (Node *)herd_merge_column(h->pairs, 1, pos));
 	for (int i = 0; i < list_length(h->atts); i++)
 		if (bms_is_member(list_nth_int(h->atts, i), h->given))
-			h->value_of =
-				lappend_int(h->value_of, add_column(query, value_of(h, i, &map)));
+			h->value_of = lappend_int(
+				h->value_of, herd_merge_add_column(query, value_of(h, i, &map)));
 	fence(query);
 	h->values = query;
 }
@@ -426,7 +485,8 @@ static Node *old_key(const Here *h)
 
 	foreach (lc, h->atts)
 		if (lfirst_int(lc) == h->m->table->keyattno)
-			return (Node *)column_of(h->values, 1, 2 + foreach_current_index(lc));
+			return (Node *)herd_merge_column(h->values, 1,
+							 2 + foreach_current_index(lc));
 	elog(ERROR, "no distribution column");
 	return NULL;
 }
@@ -435,7 +495,8 @@ static Node *new_key(const Here *h)
 {
 	int pos = position(h, h->m->table->keyattno);
 
-	return pos < 0 ? NULL : (Node *)column_of(h->values, 1, list_nth_int(h->value_of, pos));
+	return pos < 0 ? NULL
+		       : (Node *)herd_merge_column(h->values, 1, list_nth_int(h->value_of, pos));
 }
 
 static Node *any_action(const Here *h, bool (*test)(const Here *, const MergeAction *))
@@ -492,13 +553,13 @@ static void make_rows(Here *h)
 {
 	List *relations = list_make1(herd_merge_source_rte(h->values));
 	Node *arrives = NULL;
-	Node *code = (Node *)column_of(h->values, 1, 1);
-	Node *tid = (Node *)column_of(h->values, 1, h->tid);
+	Node *code = (Node *)herd_merge_column(h->values, 1, 1);
+	Node *tid = (Node *)herd_merge_column(h->values, 1, h->tid);
 	Query *query;
 
 	if (h->rekeys)
 		relations = lappend(relations, twice());
-	query = new_select(relations);
+	query = herd_merge_new_select(relations);
 	if (h->rekeys) {
 		CaseExpr *expr = new_case(INT4OID, -1, InvalidOid, copyObject(code));
 
@@ -519,9 +580,9 @@ static void make_rows(Here *h)
 		tid = (Node *)expr;
 	}
 	if (h->m->table->kind != HERD_TABLE_HASH) {
-		add_column(query, (Node *)int_const(0));
+		herd_merge_add_column(query, (Node *)int_const(0));
 	} else if (new_key(h) == NULL) {
-		add_column(query, old_key(h));
+		herd_merge_add_column(query, old_key(h));
 	} else {
 		CaseExpr *key =
 			new_case(h->m->table->keytype, -1, exprCollation(old_key(h)), old_key(h));
@@ -529,21 +590,24 @@ static void make_rows(Here *h)
 		add_when(key, any_action(h, inserts), new_key(h));
 		if (h->rekeys)
 			add_when(key, arrives, new_key(h));
-		add_column(query, (Node *)key);
+		herd_merge_add_column(query, (Node *)key);
 	}
-	add_column(query, tid);
-	add_column(query, code);
-	add_column(query, h->partitioned ? (Node *)column_of(h->values, 1, h->table)
-					 : (Node *)makeNullConst(REGCLASSOID, -1, InvalidOid));
+	herd_merge_add_column(query, tid);
+	herd_merge_add_column(query, code);
+	herd_merge_add_column(query, h->partitioned
+					     ? (Node *)herd_merge_column(h->values, 1, h->table)
+					     : (Node *)makeNullConst(REGCLASSOID, -1, InvalidOid));
 	for (int i = 0; i < list_length(h->value_of); i++)
 		h->sent = lappend_int(
 			h->sent,
-			add_column(query,
-				   (Node *)column_of(h->values, 1, list_nth_int(h->value_of, i))));
+			herd_merge_add_column(
+				query, (Node *)herd_merge_column(h->values, 1,
+								 list_nth_int(h->value_of, i))));
 	if (h->m->query->returningList != NIL) {
 		h->returned = list_length(query->targetList);
 		for (int pos = 1; pos <= list_length(h->m->source->targetList); pos++)
-			add_column(query, (Node *)column_of(h->values, 1, h->source + pos));
+			herd_merge_add_column(
+				query, (Node *)herd_merge_column(h->values, 1, h->source + pos));
 	}
 	h->rows = query;
 }
@@ -851,6 +915,28 @@ static void look_at(Here *h)
 			h->given = bms_add_member(h->given, att->attnum);
 	}
 	table_close(rel, NoLock);
+}
+
+void herd_merge_values(const HerdMergeParts *m, HerdMergeValues *values)
+{
+	Here h = { .m = m };
+	ListCell *lc;
+
+	if (m->source->hasModifyingCTE)
+		herd_merge_refuse(m, "A query in its WITH clause writes.",
+				  "Put the rows of the source into a table before.");
+	look_at(&h);
+	make_pairs(&h);
+	make_values(&h);
+	*values = (HerdMergeValues){ .query = h.values,
+				     .atts = h.atts,
+				     .value_of = h.value_of,
+				     .tid = h.tid,
+				     .table = h.table,
+				     .source = h.source };
+	foreach (lc, h.atts)
+		if (bms_is_member(lfirst_int(lc), h.given))
+			values->given = lappend_int(values->given, lfirst_int(lc));
 }
 
 HerdRemote *herd_merge_here(const HerdMergeParts *m)

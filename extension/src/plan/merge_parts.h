@@ -54,6 +54,27 @@ extern void herd_merge_refuse(const HerdMergeParts *m, const char *detail,
  */
 extern HerdRemote *herd_merge_here(const HerdMergeParts *m);
 
+/* What the actions write, and to which rows, as it is computed on this node. */
+typedef struct HerdMergeValues {
+	Query *query;   /* its first column: the number of the action; then atts, of the old row */
+	List *atts;     /* of int: columns of the target, without dropped ones */
+	List *given;    /* of int: those that some action gives values to, */
+	List *value_of; /* of int: columns of the query with these */
+	int tid;   /* column of the query, as are table and source: the first one of it less 1 */
+	int table; /* 0: the target is not partitioned */
+	int source;
+} HerdMergeValues;
+
+extern void herd_merge_values(const HerdMergeParts *m, HerdMergeValues *values);
+
+/* SELECT FROM relations; adds a column, returns its number; a column of sub, which is rel. */
+extern Query *herd_merge_new_select(List *relations);
+extern int herd_merge_add_column(Query *query, Node *expr);
+extern Var *herd_merge_column(const Query *sub, int rel, int pos);
+
+/* merge.c: what actions there are, and what is known of the source. */
+extern void herd_merge_look(HerdMergeParts *m);
+
 /* merge_rows.c: SELECT the new rows FROM source WHERE NOT EXISTS (..) AND an action inserts them.
  */
 extern void herd_merge_rows(const HerdMergeParts *m, HerdMerge *result);

@@ -33,6 +33,7 @@
 #include "plan/leaves.h"
 #include "plan/lift.h"
 #include "plan/merge.h"
+#include "plan/mergewise.h"
 #include "plan/multiexpr.h"
 #include "plan/plan.h"
 #include "plan/rekey.h"
@@ -439,10 +440,14 @@ static PlannedStmt *plan_insert(Query *parse, const char *source, int options, P
 	return stmt;
 }
 
+static PlannedStmt *plan_mergewise(Query *parse, const char *source, int options,
+				   ParamListInfo bound, HerdPlanning *planning, Relations *rels);
+
 /* What shards can do at once, and new rows that are computed here. */
 static PlannedStmt *plan_merge(Query *parse, const char *source, int options, ParamListInfo bound,
 			       HerdPlanning *planning, Relations *rels)
 {
+	Query *query = copyObject(parse);
 	HerdMerge merge = herd_merge(parse, planning);
 	List *tlist = merge.select ? copyObject(merge.select->targetList) : NIL;
 	PlannedStmt *stmt;
@@ -451,6 +456,8 @@ static PlannedStmt *plan_merge(Query *parse, const char *source, int options, Pa
 	CustomScan *scan;
 	ListCell *lc;
 
+	if (merge.by_row)
+		return plan_mergewise(query, source, options, bound, planning, rels);
 	if (merge.insert == NULL && merge.remote != NULL)
 		return plan_remote(parse, merge.remote, rels, options);
 	if (merge.insert == NULL) { /* all that it says is DO NOTHING */
@@ -642,24 +649,19 @@ static PlannedStmt *plan_steps(Query *parse, Query *query, const char *source, i
 	return stmt;
 }
 
-/* NULL: not possible. */
-static PlannedStmt *plan_rowwise(Query *parse, const char *source, int options, ParamListInfo bound,
-				 Relations *rels)
+static PlannedStmt *plan_parts(Query *parse, HerdRowwise *parts, const char *source, int options,
+			       ParamListInfo bound, Relations *rels)
 {
-	HerdRowwise parts;
 	PlannedStmt *stmt, *select;
 	RangeTblEntry *names;
 	List *columns;
 	CustomScan *scan;
 
-	split_values(parse);
-	if (!herd_rowwise(parse, &parts))
-		return NULL;
-	select = plan_inner(parts.select, source,
+	select = plan_inner(parts->select, source,
 			    options & ~(CURSOR_OPT_SCROLL | CURSOR_OPT_PARALLEL_OK), bound);
 	stmt = make_stmt(parse, NULL);
 	columns = row_columns(parse->returningList, 1, &names);
-	scan = herd_rowwise_plan(&parts, select, columns);
+	scan = herd_rowwise_plan(parts, select, columns);
 	scan->scan.plan.targetlist = output_columns(parse->returningList, columns);
 	scan->scan.plan.plan_rows = select->planTree->plan_rows;
 	scan->scan.plan.total_cost = select->planTree->total_cost;
@@ -668,6 +670,27 @@ static PlannedStmt *plan_rowwise(Query *parse, const char *source, int options, 
 	add_relations(stmt, rels);
 	add_inner(stmt, select);
 	return stmt;
+}
+
+/* NULL: not possible. */
+static PlannedStmt *plan_rowwise(Query *parse, const char *source, int options, ParamListInfo bound,
+				 Relations *rels)
+{
+	HerdRowwise parts;
+
+	split_values(parse);
+	if (!herd_rowwise(parse, &parts))
+		return NULL;
+	return plan_parts(parse, &parts, source, options, bound, rels);
+}
+
+static PlannedStmt *plan_mergewise(Query *parse, const char *source, int options,
+				   ParamListInfo bound, HerdPlanning *planning, Relations *rels)
+{
+	HerdRowwise parts;
+
+	herd_mergewise(parse, planning, &parts);
+	return plan_parts(parse, &parts, source, options, bound, rels);
 }
 
 /* original: parse with its WITH, if that writes. */
@@ -823,6 +846,8 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 			return plan_steps(parse, original, source, options, bound, &rels);
 		if (parse->commandType == CMD_INSERT)
 			return plan_insert(parse, source, options, bound, planning, &rels);
+		if (parse->commandType == CMD_MERGE)
+			return plan_mergewise(parse, source, options, bound, planning, &rels);
 		stmt = plan_rowwise(parse, source, options, bound, &rels);
 		if (stmt != NULL)
 			return stmt;

@@ -90,6 +90,11 @@ static bool foreign_var_walker(Node *node, void *context)
 	return IsA(node, SubLink) || expression_tree_walker(node, foreign_var_walker, context);
 }
 
+bool herd_rekey_is_noticed(const HerdTable *table)
+{
+	return any_trigger(table->relid, is_referred_to) || herd_attach_has_code(table->relid);
+}
+
 void herd_rekey_check(const HerdTable *table)
 {
 	if (any_trigger(table->relid, deletes_more))
@@ -107,7 +112,7 @@ bool herd_rekey_by_row(const Query *update, const HerdTable *table)
 	return herd_multiexpr_any(update->targetList) ||
 	       herd_volatile((Node *)update->targetList) ||
 	       foreign_var_walker((Node *)update->returningList, &target) ||
-	       any_trigger(table->relid, is_referred_to) || herd_attach_has_code(table->relid);
+	       herd_rekey_is_noticed(table);
 }
 
 static void check(const Query *update, const HerdTable *table)

@@ -16,4 +16,6 @@ extern bool herd_rekey_by_row(const Query *update, const HerdTable *table);
 extern Query *herd_rekey(const Query *update, const HerdTable *table);
 
 /* Raises when rows of the table cannot be deleted in one shard and inserted in another. */
+/* Would triggers, policies or foreign keys notice that a row is deleted and inserted? */
+extern bool herd_rekey_is_noticed(const HerdTable *table);
 extern void herd_rekey_check(const HerdTable *table);

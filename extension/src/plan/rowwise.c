@@ -53,15 +53,21 @@ static HerdReach reach_of(const Query *query)
 	Reach r = { .reach = herd_before_reach(query) };
 	const HerdTable *table;
 
-	if (query->commandType != CMD_UPDATE && query->commandType != CMD_DELETE)
+	if (query->commandType != CMD_UPDATE && query->commandType != CMD_DELETE &&
+	    query->commandType != CMD_MERGE)
 		return r.reach;
 	r.relid = rt_fetch(query->resultRelation, query->rtable)->relid;
 	table = herd_table_get(r.relid);
 	if (table == NULL || table->kind == HERD_TABLE_LOCAL ||
-	    get_rel_relkind(r.relid) == RELKIND_PARTITIONED_TABLE)
+	    (query->commandType != CMD_MERGE &&
+	     get_rel_relkind(r.relid) == RELKIND_PARTITIONED_TABLE))
 		return r.reach;
-	(void)reach_walker((Node *)query->targetList, &r);
-	(void)reach_walker((Node *)query->jointree, &r);
+	if (query->commandType == CMD_MERGE) {
+		(void)reach_walker((Node *)query->mergeActionList, &r);
+	} else {
+		(void)reach_walker((Node *)query->targetList, &r);
+		(void)reach_walker((Node *)query->jointree, &r);
+	}
 	/* copies are not asked whether they can */
 	if (table->kind == HERD_TABLE_REFERENCE && r.reach == HERD_REACH_MAYBE)
 		r.reach = HERD_REACH_FAR;
@@ -273,18 +279,17 @@ static void take_values(Parts *p, const Query *query)
 
 /* -- RETURNING --------------------------------------------------------------------------------- */
 
-/* Column of the row of values with this one of the SELECT. */
-static int sent_of(Parts *p, int pos)
+int herd_rowwise_sent(HerdRowwise *parts, int pos)
 {
 	ListCell *lc;
 
 	if (pos == 0)
 		return 0;
-	foreach (lc, p->out->sent)
+	foreach (lc, parts->sent)
 		if (lfirst_node(TargetEntry, lc)->resno == pos)
 			return 2 + foreach_current_index(lc);
-	p->out->sent = lappend(p->out->sent, list_nth(p->out->select->targetList, pos - 1));
-	return 1 + list_length(p->out->sent);
+	parts->sent = lappend(parts->sent, list_nth(parts->select->targetList, pos - 1));
+	return 1 + list_length(parts->sent);
 }
 
 /* What the statement makes of a column of the target, as the SELECT can say it; or NULL. */
@@ -357,7 +362,7 @@ static int ask_before(Parts *p, Node *sublink)
 		p->failed = true;
 		return 0;
 	}
-	return sent_of(p, add_column(p, (Expr *)asked_mutator(sublink, p)));
+	return herd_rowwise_sent(p->out, add_column(p, (Expr *)asked_mutator(sublink, p)));
 }
 
 /* Columns of the target are those of the row that is written, others come with it. */
@@ -385,7 +390,7 @@ static Node *returning_mutator(Node *node, void *context)
 		else
 			pos = column_of(p, var);
 		var->varno = var->varnosyn = 2;
-		var->varattno = var->varattnosyn = sent_of(p, pos);
+		var->varattno = var->varattnosyn = herd_rowwise_sent(p->out, pos);
 #if PG_VERSION_NUM >= 160000
 		var->varnullingrels = NULL;
 #endif
@@ -417,22 +422,21 @@ static void take_returning(Parts *p, const Query *query)
 	p->out->exprs = list_concat(evals, p->out->exprs);
 }
 
-/* Rows of a reference table are in other places in its copies. */
-static void take_keys(Parts *p)
+void herd_rowwise_take_keys(HerdRowwise *parts, bool whole)
 {
-	Relation rel = table_open(p->out->relid, NoLock);
+	Relation rel = table_open(parts->relid, NoLock);
 	Bitmapset *primary = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
 	ListCell *lc;
 
-	p->out->unique = !bms_is_empty(primary);
-	foreach (lc, p->out->atts) {
+	parts->unique = !whole && !bms_is_empty(primary);
+	foreach (lc, parts->atts) {
 		int attno = lfirst_int(lc);
 
-		if (p->out->unique &&
+		if (parts->unique &&
 		    !bms_is_member(attno - FirstLowInvalidHeapAttributeNumber, primary))
 			continue;
-		p->out->keys = lappend_int(p->out->keys, attno);
-		(void)sent_of(p, foreach_current_index(lc) + 1);
+		parts->keys = lappend_int(parts->keys, attno);
+		(void)herd_rowwise_sent(parts, foreach_current_index(lc) + 1);
 	}
 	table_close(rel, NoLock);
 }
@@ -457,7 +461,7 @@ bool herd_rowwise(const Query *query, HerdRowwise *parts)
 		       !IsA(linitial(query->jointree->fromlist), RangeTblRef);
 	start_select(&p, query);
 	if (table->kind == HERD_TABLE_REFERENCE)
-		take_keys(&p);
+		herd_rowwise_take_keys(parts, false);
 	take_quals(&p);
 	take_values(&p, query);
 	take_returning(&p, query);

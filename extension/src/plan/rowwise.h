@@ -37,7 +37,18 @@ typedef struct HerdRowwise {
 	List *keys;  /* of int: columns that say which row of a copy it is; NIL: ctid does */
 	bool unique; /* they are a primary key */
 	List *returning;
+	bool partitioned; /* behind ctid comes tableoid, as regclass, and is the first of sent */
+	int code;         /* MERGE: column of the SELECT with the number of the action */
+	List *actions;    /* of List: command, sets and positions of each */
 } HerdRowwise;
+
+/* Column of the row of values with this one of the SELECT; 0 is that of none. */
+extern int herd_rowwise_sent(HerdRowwise *parts, int pos);
+/*
+ * Rows of a reference table are in other places in its copies. whole: the row must be as it was
+ * read.
+ */
+extern void herd_rowwise_take_keys(HerdRowwise *parts, bool whole);
 
 /* False: not possible. The query is not changed. */
 extern bool herd_rowwise(const Query *query, HerdRowwise *parts);
@@ -59,14 +70,18 @@ extern bool herd_rowwise_far(Query *select, int target, const List *atts);
 
 /* -- plan/rowwise_write.c ---------------------------------------------------------------------- */
 
-/* One row is written: the relation that has it in the text, number 2, is a row of values. */
+/*
+ * One row is written: the relation that has it in the text, number 2, is a row of values. An INSERT
+ * is a MERGE with one action, whose RETURNING has that row, too.
+ */
 typedef struct HerdRowWrite {
 	Oid relid;
 	CmdType command;
 	List *sent; /* of TargetEntry: those of keys, what RETURNING needs, columns 2.. */
 	List *keys; /* of int: as above */
 	bool unique;
-	List *columns; /* of int: attribute numbers, that an UPDATE sets, columns after these */
+	bool partitioned; /* as above */
+	List *columns;    /* of int: attribute numbers, that are set, columns after these */
 } HerdRowWrite;
 
 /*
@@ -75,5 +90,8 @@ typedef struct HerdRowWrite {
  * the same.
  */
 extern Query *herd_row_write_query(const HerdRowWrite *write);
+/* SELECT of how many rows with the ctid, and tableoid, of a list of values are there; locks them.
+ */
+extern Query *herd_row_lock_query(Oid relid, bool partitioned);
 /* The list to be filled with a row of Const. */
 extern List **herd_row_write_values(Query *query);

@@ -1,11 +1,12 @@
 /*
- * plan/rowwise_run.c - runs an UPDATE or DELETE row by row.
+ * plan/rowwise_run.c - runs an UPDATE, DELETE or MERGE row by row.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/explain.h"
@@ -21,6 +22,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
@@ -41,6 +43,7 @@
 /* Which row of which shard: of a join each counts once. */
 typedef struct RowKey {
 	int32 shard;
+	Oid partition;
 	ItemPointerData tid;
 } RowKey;
 
@@ -51,6 +54,8 @@ typedef struct RowwiseState {
 	List *rights_relids, *rights_roles; /* of Oid: plan/rights.h */
 	HerdRemote remote;                  /* for the parameters of the text */
 	List *evals, *quals, *values;       /* of ExprState */
+	CmdType command;                    /* of the row, as are sets and positions */
+	List *sets, *positions;
 	const HerdTable *table;
 	Relation rel;
 	HerdBefore *before; /* triggers, or NULL */
@@ -64,13 +69,14 @@ typedef struct RowwiseState {
 	MemoryContext memory;        /* of one row */
 	ParamListInfo params;
 	Query *text; /* the last that was made, for these columns */
+	CmdType text_command;
 	List *columns;
 	MemoryContext text_memory;
 	HerdExec *exec;
 } RowwiseState;
 
 /* In the plan. */
-enum { MOVES = 1, UNIQUE = 2 };
+enum { MOVES = 1, UNIQUE = 2, PARTITIONED = 4 };
 
 static Node *rowwise_create_state(CustomScan *scan);
 
@@ -96,7 +102,10 @@ CustomScan *herd_rowwise_plan(const HerdRowwise *parts, PlannedStmt *select, Lis
 	scan->custom_private =
 		lappend(scan->custom_private,
 			list_make5_int(parts->nevals, parts->nquals, parts->command, parts->joins,
-				       (parts->moves ? MOVES : 0) | (parts->unique ? UNIQUE : 0)));
+				       (parts->moves ? MOVES : 0) | (parts->unique ? UNIQUE : 0) |
+					       (parts->partitioned ? PARTITIONED : 0)));
+	scan->custom_private = lappend(scan->custom_private, parts->actions);
+	scan->custom_private = lappend(scan->custom_private, list_make1_int(parts->code));
 	return scan;
 }
 
@@ -122,6 +131,12 @@ static void read_plan(RowwiseState *state, const CustomScan *scan)
 	parts->joins = lfourth_int(numbers);
 	parts->moves = (list_nth_int(numbers, 4) & MOVES) != 0;
 	parts->unique = (list_nth_int(numbers, 4) & UNIQUE) != 0;
+	parts->partitioned = (list_nth_int(numbers, 4) & PARTITIONED) != 0;
+	parts->actions = list_nth(private, 11);
+	parts->code = linitial_int(list_nth(private, 12));
+	state->command = parts->command;
+	state->sets = parts->sets;
+	state->positions = parts->positions;
 }
 
 static void init_exprs(RowwiseState *state, CustomScan *scan)
@@ -144,6 +159,38 @@ static void init_exprs(RowwiseState *state, CustomScan *scan)
 	}
 }
 
+static int16 event_of(CmdType command)
+{
+	return command == CMD_INSERT   ? TRIGGER_TYPE_INSERT
+	       : command == CMD_UPDATE ? TRIGGER_TYPE_UPDATE
+	       : command == CMD_DELETE ? TRIGGER_TYPE_DELETE
+				       : 0;
+}
+
+static void set_fire(RowwiseState *state)
+{
+	ListCell *lc;
+
+	state->fire = (HerdFire){ .relid = state->parts.relid,
+				  .command = state->parts.command,
+				  .columns = list_copy(state->parts.sets) };
+	foreach (lc, state->parts.actions) {
+		const List *action = lfirst(lc);
+		CmdType command = linitial_int(linitial(action));
+
+		state->fire.merges |= event_of(command);
+		if (command == CMD_UPDATE)
+			state->fire.columns =
+				list_concat_unique_int(state->fire.columns, lsecond(action));
+	}
+}
+
+/* What the statement may do with a row: TRIGGER_TYPE_INSERT | .. */
+static int16 events_of(const RowwiseState *state)
+{
+	return state->fire.merges | event_of(state->parts.command);
+}
+
 static void rowwise_begin(CustomScanState *node, EState *estate, int eflags)
 {
 	RowwiseState *state = (RowwiseState *)node;
@@ -161,9 +208,7 @@ static void rowwise_begin(CustomScanState *node, EState *estate, int eflags)
 		AllocSetContextCreate(estate->es_query_cxt, "herd row", ALLOCSET_DEFAULT_SIZES);
 	state->text_memory = AllocSetContextCreate(estate->es_query_cxt, "herd text of rows",
 						   ALLOCSET_SMALL_SIZES);
-	state->fire = (HerdFire){ .relid = state->parts.relid,
-				  .command = state->parts.command,
-				  .columns = state->parts.sets };
+	set_fire(state);
 }
 
 /* -- the rows ---------------------------------------------------------------------------------- */
@@ -191,37 +236,6 @@ static void read_rows(RowwiseState *state)
 	dest->rDestroy(dest);
 }
 
-static void start(RowwiseState *state)
-{
-	const HerdRowwise *parts = &state->parts;
-	MemoryContext old = MemoryContextSwitchTo(state->css.ss.ps.state->es_query_cxt);
-	int16 event = parts->command == CMD_DELETE ? TRIGGER_TYPE_DELETE : TRIGGER_TYPE_UPDATE;
-
-	state->started = true;
-	state->rel = table_open(parts->relid, NoLock);
-	if (herd_before_any(parts->relid, event))
-		state->before = herd_before_begin(parts->relid, parts->sets);
-	/* a trigger may change the distribution column, too */
-	state->fire.moves = parts->moves || (parts->command == CMD_UPDATE && state->before != NULL);
-	state->fires = herd_fire_wanted(&state->fire);
-	if (state->fires)
-		herd_fire(&state->fire, true);
-	state->params =
-		herd_remote_params(&state->remote, state->evals, state->css.ss.ps.ps_ExprContext);
-	state->whole = MakeSingleTupleTableSlot(
-		CreateTupleDescCopyConstr(RelationGetDescr(state->rel)), &TTSOpsVirtual);
-	if (parts->joins) {
-		HASHCTL ctl = { .keysize = sizeof(RowKey),
-				.entrysize = sizeof(RowKey),
-				.hcxt = CurrentMemoryContext };
-
-		state->seen = hash_create("herd rows written", 256, &ctl,
-					  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	read_rows(state);
-	MemoryContextSwitchTo(old);
-}
-
 static int shard_of(const RowwiseState *state, Datum key, bool isnull)
 {
 	if (state->table->kind != HERD_TABLE_HASH)
@@ -231,9 +245,23 @@ static int shard_of(const RowwiseState *state, Datum key, bool isnull)
 	return herd_table_shard_index(state->table, herd_table_hash(state->table, key));
 }
 
-/* True the first time that the row comes. */
-static bool is_new(RowwiseState *state, int shard, ItemPointer tid)
+/* Where the row of the SELECT is. */
+static int shard_of_row(const RowwiseState *state)
 {
+	int keypos = -1;
+	ListCell *lc;
+
+	foreach (lc, state->parts.atts)
+		if (lfirst_int(lc) == state->table->keyattno)
+			keypos = foreach_current_index(lc);
+	return shard_of(state, keypos < 0 ? 0 : state->row->tts_values[keypos],
+			keypos >= 0 && state->row->tts_isnull[keypos]);
+}
+
+/* True the first time that the row comes. */
+static bool is_new(RowwiseState *state, int shard, HASHACTION action)
+{
+	int tid = list_length(state->parts.atts);
 	RowKey key;
 	bool found;
 
@@ -241,9 +269,22 @@ static bool is_new(RowwiseState *state, int shard, ItemPointer tid)
 		return true;
 	memset(&key, 0, sizeof(key));
 	key.shard = shard;
-	key.tid = *tid;
-	(void)hash_search(state->seen, &key, HASH_ENTER, &found);
+	key.tid = *(ItemPointer)DatumGetPointer(state->row->tts_values[tid]);
+	if (state->parts.partitioned)
+		key.partition = DatumGetObjectId(state->row->tts_values[tid + 1]);
+	(void)hash_search(state->seen, &key, action, &found);
 	return !found;
+}
+
+/* MERGE: a row that has been written already is not for another action. */
+static void check_new(RowwiseState *state, int shard)
+{
+	if (!is_new(state, shard, HASH_FIND))
+		ereport(ERROR,
+			(errcode(ERRCODE_CARDINALITY_VIOLATION),
+			 errmsg("%s command cannot affect row a second time", "MERGE"),
+			 errhint("Ensure that not more than one source row matches any one target "
+				 "row.")));
 }
 
 static bool passes(RowwiseState *state, ExprContext *econtext)
@@ -287,8 +328,11 @@ static void set_values(RowwiseState *state, HeapTuple old, ExprContext *econtext
 	int n = 0;
 
 	ExecClearTuple(whole);
-	heap_deform_tuple(old, RelationGetDescr(state->rel), whole->tts_values, whole->tts_isnull);
-	forboth(lc, state->parts.sets, pos, state->parts.positions)
+	memset(whole->tts_isnull, true, whole->tts_tupleDescriptor->natts * sizeof(bool));
+	if (old != NULL)
+		heap_deform_tuple(old, RelationGetDescr(state->rel), whole->tts_values,
+				  whole->tts_isnull);
+	forboth(lc, state->sets, pos, state->positions)
 	{
 		int to = lfirst_int(lc) - 1, from = lfirst_int(pos) - 1;
 
@@ -303,20 +347,39 @@ static void set_values(RowwiseState *state, HeapTuple old, ExprContext *econtext
 	ExecStoreVirtualTuple(whole);
 }
 
+/*
+ * Columns that any action of a MERGE sets: triggers OF columns fire for all of them, whichever the
+ * action.
+ */
+static List *stored_of_all(const RowwiseState *state)
+{
+	List *columns = NIL;
+	ListCell *lc;
+
+	foreach (lc, state->fire.columns)
+		if (get_attgenerated(state->parts.relid, lfirst_int(lc)) == '\0')
+			columns = lappend_int(columns, lfirst_int(lc));
+	return columns;
+}
+
 /* What the statement sets, and what triggers have set besides. */
 static List *columns_to_set(const RowwiseState *state, HeapTuple old)
 {
 	TupleDesc desc = RelationGetDescr(state->rel);
-	List *columns = list_copy(state->parts.sets);
+	List *columns =
+		state->parts.command == CMD_MERGE && old != NULL
+			? list_concat_unique_int(list_copy(state->sets), stored_of_all(state))
+			: list_copy(state->sets);
 
 	for (int i = 0; state->before != NULL && i < desc->natts; i++) {
 		Form_pg_attribute att = TupleDescAttr(desc, i);
-		bool isnull;
-		Datum value;
+		bool isnull = true;
+		Datum value = 0;
 
 		if (att->attisdropped || att->attgenerated || list_member_int(columns, i + 1))
 			continue;
-		value = heap_getattr(old, i + 1, desc, &isnull);
+		if (old != NULL)
+			value = heap_getattr(old, i + 1, desc, &isnull);
 		if (isnull != state->whole->tts_isnull[i] ||
 		    (!isnull && !datum_image_eq(value, state->whole->tts_values[i], att->attbyval,
 						att->attlen)))
@@ -343,14 +406,34 @@ static int shard_wanted(const RowwiseState *state, int shard)
 
 /* -- writing ----------------------------------------------------------------------------------- */
 
+/*
+ * A row that MERGE finds but may not change is an error, which UPDATE and DELETE do not make of it.
+ * One of a reference table is not locked where it was read.
+ */
+static void refuse_by_policy(const RowwiseState *state)
+{
+	if (state->table->kind == HERD_TABLE_REFERENCE)
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				errmsg("could not serialize access due to concurrent update")));
+	if (check_enable_rls(state->parts.relid, InvalidOid, true) == RLS_ENABLED)
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				errmsg("target row violates row-level security policy (USING "
+				       "expression) for table \"%s\"",
+				       RelationGetRelationName(state->rel))));
+}
+
 /* The row was locked, so nobody else can have changed it. */
 static void row_gone(const RowwiseState *state)
 {
+	if (state->parts.command == CMD_MERGE)
+		refuse_by_policy(state);
 	ereport(ERROR,
 		(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 		 errmsg("tuple to be %s was already modified by an operation triggered by the "
 			"current command",
-			state->parts.command == CMD_UPDATE ? "updated" : "deleted"),
+			state->parts.command == CMD_MERGE    ? "updated or deleted"
+			: state->parts.command == CMD_UPDATE ? "updated"
+							     : "deleted"),
 		 errhint("Consider using an AFTER trigger instead of a BEFORE trigger to propagate "
 			 "changes to other rows.")));
 }
@@ -358,19 +441,22 @@ static void row_gone(const RowwiseState *state)
 static Query *text_for(RowwiseState *state, List *columns)
 {
 	HerdRowWrite write = { .relid = state->parts.relid,
-			       .command = state->parts.command,
+			       .command = state->command,
 			       .sent = state->parts.sent,
 			       .keys = state->parts.keys,
 			       .unique = state->parts.unique,
+			       .partitioned = state->parts.partitioned,
 			       .columns = columns };
 	MemoryContext old;
 
-	if (state->text != NULL && equal(columns, state->columns))
+	if (state->text != NULL && state->text_command == state->command &&
+	    equal(columns, state->columns))
 		return copyObject(state->text);
 	MemoryContextReset(state->text_memory);
 	old = MemoryContextSwitchTo(state->text_memory);
 	write.columns = state->columns = list_copy(columns);
 	state->text = herd_row_write_query(&write);
+	state->text_command = state->command;
 	state->text->returningList = copyObject(state->parts.returning);
 	herd_name_returned_rows(state->text);
 	MemoryContextSwitchTo(old);
@@ -392,7 +478,8 @@ static Const *value_const(Oid type, Datum value, bool isnull)
 static List *values_of(const RowwiseState *state, const List *columns)
 {
 	int tid = list_length(state->parts.atts);
-	List *values = list_make1(value_const(TIDOID, state->row->tts_values[tid], false));
+	List *values = list_make1(
+		value_const(TIDOID, state->row->tts_values[tid], state->row->tts_isnull[tid]));
 	const ListCell *lc;
 
 	foreach (lc, state->parts.sent) {
@@ -434,6 +521,143 @@ static HerdJob *job_of(const RowwiseState *state, int shard, Query *query)
 							.sql = sql };
 	}
 	return job;
+}
+
+/* -- locks of MERGE -----------------------------------------------------------------------------
+ */
+
+/* So often rows may be changed by others while what is to be written to them is computed. */
+#define MOST_TRIES 20
+
+/* For each shard, a list of values for herd_row_lock_query; how many there are. */
+static uint64 rows_to_lock(RowwiseState *state, List **rows)
+{
+	int tid = list_length(state->parts.atts);
+	uint64 n = 0;
+
+	while (tuplestore_gettupleslot(state->rows, true, false, state->row)) {
+		int shard;
+		List *values;
+
+		slot_getallattrs(state->row);
+		if (state->row->tts_isnull[tid])
+			continue;
+		shard = shard_of_row(state);
+		values = list_make1(value_const(
+			TIDOID,
+			datumCopy(state->row->tts_values[tid], false, sizeof(ItemPointerData)),
+			false));
+		if (state->parts.partitioned)
+			values = lappend(
+				values,
+				value_const(REGCLASSOID, state->row->tts_values[tid + 1], false));
+		rows[shard] = lappend(rows[shard], values);
+		n++;
+	}
+	tuplestore_rescan(state->rows);
+	return n;
+}
+
+static uint64 lock_in_shard(const RowwiseState *state, int shard, List *rows)
+{
+	Query *query = herd_row_lock_query(state->parts.relid, state->parts.partitioned);
+	TupleDesc desc = CreateTemplateTupleDesc(1);
+	TupleTableSlot *slot;
+	HerdExec *exec;
+	HerdJob *job;
+	uint64 n = 0;
+
+	*herd_row_write_values(query) = rows;
+	TupleDescInitEntry(desc, 1, "n", INT8OID, -1, 0);
+	slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	job = job_of(state, shard, query);
+	job->code = true;
+	job->tupdesc = desc;
+	job->rights = herd_rights_message_part(NIL, NIL, HERD_ROW_MOVED);
+	exec = herd_exec_begin(job);
+	while (herd_exec_next(exec, slot)) {
+		bool isnull;
+
+		n += DatumGetInt64(slot_getattr(slot, 1, &isnull));
+		ExecClearTuple(slot);
+	}
+	herd_exec_end(exec);
+	ExecDropSingleTupleTableSlot(slot);
+	return n;
+}
+
+/* True: they are all as they were read, and nobody else can change them now. */
+static bool lock_rows(RowwiseState *state)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->memory);
+	List **rows = palloc0(state->table->nshards * sizeof(List *));
+	uint64 n = rows_to_lock(state, rows);
+
+	for (int i = 0; i < state->table->nshards; i++)
+		if (rows[i] != NIL)
+			n -= lock_in_shard(state, i, rows[i]);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(state->memory);
+	return n == 0;
+}
+
+/* Rows are computed again as long as others change them meanwhile. */
+static void read_and_lock(RowwiseState *state)
+{
+	read_rows(state);
+	/* the copies that rows of a reference table are read from are not known */
+	if (state->table->kind == HERD_TABLE_REFERENCE)
+		return;
+	for (int tries = 0; !lock_rows(state); tries++) {
+		if (IsolationUsesXactSnapshot() || tries >= MOST_TRIES)
+			ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update")));
+		CHECK_FOR_INTERRUPTS();
+		tuplestore_end(state->rows);
+		ExecDropSingleTupleTableSlot(state->row);
+		PushActiveSnapshot(GetLatestSnapshot());
+		/* newer, but what the statement itself has changed it does not see */
+		GetActiveSnapshot()->curcid = state->css.ss.ps.state->es_snapshot->curcid;
+		read_rows(state);
+		PopActiveSnapshot();
+	}
+}
+
+static void start(RowwiseState *state)
+{
+	const HerdRowwise *parts = &state->parts;
+	MemoryContext old = MemoryContextSwitchTo(state->css.ss.ps.state->es_query_cxt);
+	int16 events = events_of(state);
+
+	state->started = true;
+	state->rel = table_open(parts->relid, NoLock);
+	/* those of partitions fire where rows are routed to them, on the shard */
+	if (!parts->partitioned && herd_before_any(parts->relid, events))
+		state->before = herd_before_begin(parts->relid, state->fire.columns);
+	/* a trigger may change the distribution column, too */
+	state->fire.moves =
+		parts->moves || ((events & TRIGGER_TYPE_UPDATE) && state->before != NULL);
+	state->fires = herd_fire_wanted(&state->fire);
+	if (state->fires)
+		herd_fire(&state->fire, true);
+	state->params =
+		herd_remote_params(&state->remote, state->evals, state->css.ss.ps.ps_ExprContext);
+	state->whole = MakeSingleTupleTableSlot(
+		CreateTupleDescCopyConstr(RelationGetDescr(state->rel)), &TTSOpsVirtual);
+	if (parts->joins) {
+		HASHCTL ctl = { .keysize = sizeof(RowKey),
+				.entrysize = sizeof(RowKey),
+				.hcxt = CurrentMemoryContext };
+
+		state->seen = hash_create("herd rows written", 256, &ctl,
+					  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	if (parts->command == CMD_MERGE)
+		read_and_lock(state);
+	else
+		read_rows(state);
+	MemoryContextSwitchTo(old);
 }
 
 static char *rights_of(const RowwiseState *state, HerdRowPart part)
@@ -558,6 +782,66 @@ static void move_row(RowwiseState *state, int shard, HeapTuple before, List *col
 		state->css.ss.ps.state->es_processed++;
 }
 
+/* -- one row after the other ------------------------------------------------------------------- */
+
+/* The action of MERGE that the row is for. */
+static void choose_action(RowwiseState *state)
+{
+	int number = DatumGetInt32(state->row->tts_values[state->parts.code - 1]);
+	const List *action = list_nth(state->parts.actions, number - 1);
+
+	state->command = linitial_int(linitial(action));
+	state->sets = lsecond(action);
+	state->positions = lthird(action);
+}
+
+static bool insert_row(RowwiseState *state, ExprContext *econtext)
+{
+	set_values(state, NULL, econtext);
+	if (state->before != NULL && !herd_before_insert(state->before, state->whole))
+		return false;
+	slot_getallattrs(state->whole);
+	send_row(state,
+		 state->table->kind != HERD_TABLE_HASH
+			 ? 0
+			 : shard_of(state, state->whole->tts_values[state->table->keyattno - 1],
+				    state->whole->tts_isnull[state->table->keyattno - 1]),
+		 columns_to_set(state, NULL));
+	return true;
+}
+
+static bool change_row(RowwiseState *state, ExprContext *econtext, bool *moved)
+{
+	bool merges = state->parts.command == CMD_MERGE;
+	int shard = shard_of_row(state);
+	List *columns = NIL;
+	HeapTuple before;
+
+	if (merges)
+		check_new(state, shard);
+	else if (!passes(state, econtext) || !is_new(state, shard, HASH_ENTER))
+		return false;
+	before = old_tuple(state);
+	if (state->command == CMD_UPDATE) {
+		set_values(state, before, econtext);
+		if (state->before != NULL &&
+		    !herd_before_update(state->before, before, state->whole))
+			return false;
+		slot_getallattrs(state->whole);
+		columns = columns_to_set(state, before);
+		*moved = shard_wanted(state, shard) != shard;
+	} else if (state->before != NULL && !herd_before_delete(state->before, before)) {
+		return false;
+	}
+	if (merges)
+		(void)is_new(state, shard, HASH_ENTER);
+	if (*moved)
+		move_row(state, shard, before, columns);
+	else
+		send_row(state, shard, columns);
+	return true;
+}
+
 /*
  * Sends the next row that is to be written; or has written it, moved: what it returns is in the
  * node's slot. False: there is none.
@@ -565,19 +849,11 @@ static void move_row(RowwiseState *state, int shard, HeapTuple before, List *col
 static bool next_row(RowwiseState *state, bool *moved)
 {
 	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
-	const HerdRowwise *parts = &state->parts;
-	int keypos = -1;
-	ListCell *lc;
+	bool done = false;
 
 	*moved = false;
-	foreach (lc, parts->atts)
-		if (lfirst_int(lc) == state->table->keyattno)
-			keypos = foreach_current_index(lc);
-	for (;;) {
+	while (!done) {
 		MemoryContext old;
-		HeapTuple before;
-		List *columns = NIL;
-		int shard;
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(state->memory);
@@ -587,37 +863,13 @@ static bool next_row(RowwiseState *state, bool *moved)
 		slot_getallattrs(state->row);
 		econtext->ecxt_outertuple = state->row;
 		old = MemoryContextSwitchTo(state->memory);
-		shard = shard_of(state, keypos < 0 ? 0 : state->row->tts_values[keypos],
-				 keypos >= 0 && state->row->tts_isnull[keypos]);
-		if (!passes(state, econtext) ||
-		    !is_new(state, shard,
-			    (ItemPointer)DatumGetPointer(
-				    state->row->tts_values[list_length(parts->atts)]))) {
-			MemoryContextSwitchTo(old);
-			continue;
-		}
-		before = old_tuple(state);
-		if (parts->command == CMD_UPDATE) {
-			set_values(state, before, econtext);
-			if (state->before != NULL &&
-			    !herd_before_update(state->before, before, state->whole)) {
-				MemoryContextSwitchTo(old);
-				continue;
-			}
-			slot_getallattrs(state->whole);
-			columns = columns_to_set(state, before);
-			*moved = shard_wanted(state, shard) != shard;
-		} else if (state->before != NULL && !herd_before_delete(state->before, before)) {
-			MemoryContextSwitchTo(old);
-			continue;
-		}
-		if (*moved)
-			move_row(state, shard, before, columns);
-		else
-			send_row(state, shard, columns);
+		if (state->parts.command == CMD_MERGE)
+			choose_action(state);
+		done = state->command == CMD_INSERT ? insert_row(state, econtext)
+						    : change_row(state, econtext, moved);
 		MemoryContextSwitchTo(old);
-		return true;
 	}
+	return true;
 }
 
 static TupleTableSlot *rowwise_next(ScanState *ss)

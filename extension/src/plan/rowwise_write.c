@@ -94,16 +94,84 @@ static void append_same_row(StringInfo out, const HerdRowWrite *write, const cha
 			 name, theirs.data, ours.data);
 }
 
+static char *table_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+					  get_rel_name(relid));
+}
+
+static Query *analyzed(const char *sql)
+{
+	RawStmt *raw = linitial_node(RawStmt, raw_parser(sql, RAW_PARSE_DEFAULT));
+
+	return parse_analyze_fixedparams(raw, sql, NULL, 0, NULL);
+}
+
+/* The row at the ctid of the row of values; in which partition that is says its next column. */
+static void append_place(StringInfo out, bool partitioned)
+{
+	appendStringInfoString(out, "herd_target.ctid OPERATOR(pg_catalog.=) herd_rows.c1");
+	if (partitioned)
+		appendStringInfoString(out, " AND pg_catalog.oideq(herd_target.tableoid::"
+					    "pg_catalog.regclass, herd_rows.c2)");
+}
+
+static void append_insert(StringInfo out, const HerdRowWrite *write)
+{
+	int column = 1 + list_length(write->sent);
+	StringInfoData names, values;
+	ListCell *lc;
+
+	initStringInfo(&names);
+	initStringInfo(&values);
+	foreach (lc, write->columns) {
+		const char *comma = foreach_current_index(lc) ? ", " : "";
+
+		appendStringInfo(
+			&names, "%s%s", comma,
+			quote_identifier(get_attname(write->relid, lfirst_int(lc), false)));
+		appendStringInfo(&values, "%sherd_rows.c%d", comma, ++column);
+	}
+	appendStringInfo(out, "MERGE INTO %s AS herd_target USING ", table_name(write->relid));
+	append_row(out, write);
+	appendStringInfoString(out, " ON false WHEN NOT MATCHED THEN INSERT ");
+	if (write->columns == NIL)
+		appendStringInfoString(out, "DEFAULT VALUES");
+	else
+		appendStringInfo(out, "(%s) OVERRIDING SYSTEM VALUE VALUES (%s)", names.data,
+				 values.data);
+}
+
+Query *herd_row_lock_query(Oid relid, bool partitioned)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	appendStringInfo(
+		&out,
+		"SELECT pg_catalog.count(*) FILTER (WHERE herd_locked.now_at "
+		"OPERATOR(pg_catalog.=) herd_locked.was_at) FROM (SELECT herd_target.ctid, "
+		"herd_rows.c1 FROM %s AS herd_target, (VALUES (NULL::pg_catalog.tid%s)) "
+		"AS herd_rows(c1%s) WHERE ",
+		table_name(relid), partitioned ? ", NULL::pg_catalog.regclass" : "",
+		partitioned ? ", c2" : "");
+	append_place(&out, partitioned);
+	appendStringInfoString(&out, " FOR UPDATE OF herd_target) AS herd_locked(now_at, was_at)");
+	return analyzed(out.data);
+}
+
 Query *herd_row_write_query(const HerdRowWrite *write)
 {
-	char *name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(write->relid)),
-						get_rel_name(write->relid));
+	char *name = table_name(write->relid);
 	int column = 1 + list_length(write->sent);
 	StringInfoData out;
-	RawStmt *raw;
 	ListCell *lc;
 
 	initStringInfo(&out);
+	if (write->command == CMD_INSERT) {
+		append_insert(&out, write);
+		return analyzed(out.data);
+	}
 	if (write->command == CMD_DELETE) {
 		appendStringInfo(&out, "DELETE FROM %s AS herd_target USING ", name);
 	} else {
@@ -118,24 +186,27 @@ Query *herd_row_write_query(const HerdRowWrite *write)
 	append_row(&out, write);
 	appendStringInfoString(&out, " WHERE ");
 	if (write->keys == NIL)
-		appendStringInfoString(&out,
-				       "herd_target.ctid OPERATOR(pg_catalog.=) herd_rows.c1");
+		append_place(&out, write->partitioned);
 	else if (write->unique)
 		append_unique_key(&out, write);
 	else
 		append_same_row(&out, write, name);
-	raw = linitial_node(RawStmt, raw_parser(out.data, RAW_PARSE_DEFAULT));
-	return parse_analyze_fixedparams(raw, out.data, NULL, 0, NULL);
+	return analyzed(out.data);
 }
 
 List **herd_row_write_values(Query *query)
 {
-	Query *sub = rt_fetch(2, query->rtable)->subquery;
 	ListCell *lc;
 
-	foreach (lc, sub->rtable)
-		if (lfirst_node(RangeTblEntry, lc)->rtekind == RTE_VALUES)
-			return &lfirst_node(RangeTblEntry, lc)->values_lists;
-	elog(ERROR, "no row of values");
+	foreach (lc, query->rtable) {
+		RangeTblEntry *rte = lfirst(lc);
+		List **found;
+
+		if (rte->rtekind == RTE_VALUES)
+			return &rte->values_lists;
+		found = rte->rtekind == RTE_SUBQUERY ? herd_row_write_values(rte->subquery) : NULL;
+		if (found != NULL)
+			return found;
+	}
 	return NULL;
 }

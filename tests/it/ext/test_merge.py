@@ -170,8 +170,6 @@ REFUSED = [
      "insert (k, v) values (q.k, q.v)", "cannot be null"),
     ("merge into t using (select nullif(k, 55) as k, v from src) q on t.k = q.k "
      "when not matched then insert (k, v) values (q.k, q.v)", "cannot be null"),
-    ("merge into ref using src on ref.id = src.k when matched then update set grp = random()",
-     "volatile"),
 ]
 
 
