@@ -125,6 +125,9 @@ static void start_scram(struct herd_client *c)
 	struct herd_login *l = c->login;
 	int rc = -EINVAL;
 
+	if (!l->no_user && l->secret && herd_md5_is_secret(l->secret))
+		herd_client_log(c, HERD_LOG_ERROR,
+				"SCRAM authentication failed: user has MD5 secret");
 	if (l->no_user || !l->secret || herd_md5_is_secret(l->secret))
 		l->no_user = true, rc = 0, mock_secret(c, &l->scram_secret);
 	else if (herd_scram_is_secret(l->secret))
@@ -175,11 +178,12 @@ static void cert_misfit(struct herd_client *c)
 	herd_client_fail(c, "28000", "certificate authentication failed");
 }
 
-/* Before it is known how it ends: who fails here is looked for in the log, too. */
-static void log_login(struct herd_client *c)
+void herd_auth_log(struct herd_client *c)
 {
 	char *tls = c->conn.tls ? herd_tls_text(c->conn.tls) : NULL;
 
+	if (c->login->no_user && c->login->method != HERD_AUTH_ANY)
+		herd_client_log(c, HERD_LOG_INFO, "no such user: %s", c->user);
 	if (herd_worker_settings(c->w)->log_connections)
 		herd_client_log(c, HERD_LOG_INFO,
 				"login attempt: db=%s user=%s tls=%s replication=%s", c->dbname,
@@ -191,7 +195,7 @@ static void start_auth(struct herd_client *c)
 {
 	struct herd_login *l = c->login;
 
-	log_login(c);
+	herd_auth_log(c);
 	switch (l->method) {
 	case HERD_AUTH_ANY:
 		herd_login_authentic(c);
@@ -365,7 +369,8 @@ static bool md5_fits(struct herd_client *c, const char *response)
 	struct herd_login *l = c->login;
 	char stored[HERD_MD5_TEXT_BYTES], want[HERD_MD5_TEXT_BYTES];
 
-	if (l->no_user || !l->secret)
+	/* Who has no password has none that fits; a clear one that is empty is refused, too. */
+	if (l->no_user || !l->secret || !*l->secret)
 		return false;
 	if (herd_md5_is_secret(l->secret))
 		memcpy(stored, l->secret, sizeof(stored));

@@ -99,6 +99,12 @@ static bool enter_database(struct herd_client *c)
 		c->login->no_db = true;
 		return true;
 	}
+	if (herd_worker_settings(c->w)->auth_type == HERD_AUTH_ANY && !db->user) {
+		/* The client may give any name, so it must not be the one that the server sees. */
+		herd_client_log(c, HERD_LOG_ERROR, "auth_type=any requires forced user");
+		herd_client_fail(c, "08P01", "bouncer config error");
+		return false;
+	}
 	c->db = herd_db_enter(c->w->px, c->dbname, c->listener, db);
 	if (!c->db) {
 		herd_client_fail(c, "53200", "out of memory");
@@ -156,6 +162,7 @@ static void start_login(struct herd_client *c, const struct herd_startup *s)
 		    !herd_pconf_in_list(set->stats_users, c->user) &&
 		    !(strcmp(c->user, "pgbouncer") == 0 && c->addr.family == AF_UNIX &&
 		      c->peer_uid == getuid())) {
+			herd_auth_log(c);
 			herd_client_fail(c, "08P01", "not allowed");
 			return;
 		}

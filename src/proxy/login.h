@@ -43,6 +43,8 @@ struct herd_login {
 bool herd_login_parameters(struct herd_client *c, const struct herd_startup *s);
 /* auth.c: finds what is on record for the user and asks it to prove who it is. */
 void herd_auth_begin(struct herd_client *c);
+/* Before it is known how it ends: who fails is looked for in the log, too. */
+void herd_auth_log(struct herd_client *c);
 /* login.c: it has been logged in, in another process: counted in, not greeted. False: cannot be. */
 bool herd_login_resume(struct herd_client *c, bool console);
 /* login.c: the client is who it says it is. */

@@ -158,32 +158,52 @@ static int drop_privileges(const char *user, struct herd_err *err)
 	return 0;
 }
 
+/*
+ * 0: the file may be written. Who is not ours runs as well (EPERM), and a file that holds something
+ * else is not a pidfile: somebody gave a wrong name. One that is empty was cut short by a full
+ * disk.
+ */
+static int check_pidfile(const char *path, int elder, struct herd_log *log, struct herd_err *err)
+{
+	FILE *old = fopen(path, "re");
+	int pid = 0, rc = 0;
+
+	if (!old)
+		return 0;
+	int got = fscanf(old, "%d", &pid);
+
+	fclose(old);
+	if (got == 0 || (got == 1 && pid <= 0))
+		rc = herd_err_set(err, -EINVAL, "file \"%s\" is no pidfile", path);
+	else if (got == 1 && pid != getpid() && pid != elder &&
+		 (kill(pid, 0) == 0 || errno == EPERM))
+		rc = herd_err_set(err, -EEXIST,
+				  "pidfile \"%s\" exists, another instance is running (pid %d)",
+				  path, pid);
+	else if (got == 1 && pid != getpid() && pid != elder)
+		herd_info(log, "stale pidfile, removing");
+	return rc;
+}
+
 /* elder: the process that we take over from, 0: none. */
-static int write_pidfile(const char *path, int elder, struct herd_err *err)
+static int write_pidfile(const char *path, int elder, struct herd_log *log, struct herd_err *err)
 {
 	if (!*path)
 		return 0;
-	FILE *old = fopen(path, "re");
-	int pid = 0;
-
-	if (old) {
-		if (fscanf(old, "%d", &pid) != 1)
-			pid = 0;
-		fclose(old);
-		if (pid > 0 && pid != getpid() && pid != elder && kill(pid, 0) == 0)
-			return herd_err_set(err, -EEXIST,
-					    "pidfile \"%s\" exists, another instance is running "
-					    "(pid %d)",
-					    path, pid);
-	}
+	if (check_pidfile(path, elder, log, err) < 0)
+		return err->code;
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
 	if (fd < 0)
 		return herd_err_set(err, -errno, "could not open pidfile \"%s\": %s", path,
 				    strerror(errno));
-	dprintf(fd, "%d\n", (int)getpid());
+	int rc = dprintf(fd, "%d\n", (int)getpid()) > 0
+			 ? 0
+			 : herd_err_set(err, -errno, "could not write pidfile \"%s\": %s", path,
+					strerror(errno));
+
 	close(fd);
-	return 0;
+	return rc;
 }
 
 /* Ours is removed; by now it may be that of the process that took over. */
@@ -200,14 +220,14 @@ static void remove_pidfile(const char *path)
 }
 
 static int check_daemon(const struct options *o, const struct herd_settings *s,
-			struct herd_err *err)
+			struct herd_log *log, struct herd_err *err)
 {
 	if (!o->daemon)
 		return 0;
 	if (!*s->pidfile)
 		return herd_err_set(err, -EINVAL, "daemon needs pidfile configured");
 	if (!*s->logfile && !s->use_syslog)
-		return herd_err_set(err, -EINVAL, "daemon needs logfile or syslog configured");
+		herd_warning(log, "neither logfile nor syslog is set, nothing will be logged");
 	return 0;
 }
 
@@ -529,9 +549,14 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 	struct main_state m = { .px = px };
 	const struct herd_pconf *c = atomic_load(&px->live)->config;
 	char *pidfile = strdup(c->s.pidfile); /* c may be gone at the end */
-	int rc =
-		pidfile ? check_daemon(o, &c->s, err) : herd_err_set(err, -ENOMEM, "out of memory");
+	int rc = pidfile ? check_daemon(o, &c->s, px->log, err)
+			 : herd_err_set(err, -ENOMEM, "out of memory");
 
+	/* What goes wrong from here on stands there, too. One of root's we could not write later.
+	 */
+	if (rc == 0 && *c->s.logfile && getuid() != 0)
+		rc = herd_log_reopen(px->log, c->s.logfile, err);
+	herd_log_echo(px->log, !o->quiet);
 	if (rc == 0)
 		rc = o->reboot ? take_doors(px, o, c, err) : herd_doors_open(px, c, NULL, err);
 	if (rc == 0)
@@ -548,7 +573,7 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 	if (rc == 0)
 		rc = set_up_loop(&m, err);
 	if (rc == 0)
-		rc = write_pidfile(c->s.pidfile, herd_takeover_pid(px), err);
+		rc = write_pidfile(c->s.pidfile, herd_takeover_pid(px), px->log, err);
 	if (rc < 0) {
 		tear_down_loop(&m);
 		herd_takeover_stop(px);
@@ -633,7 +658,7 @@ int herd_proxy_main(int argc, char **argv)
 	int rc = parse_options(argc, argv, &o);
 
 	if (rc != 0)
-		return rc > 0 ? 0 : 2;
+		return rc > 0 ? 0 : 1;
 	struct herd_px *px = new_proxy(&o, &err);
 
 	rc = px ? herd_pconf_load(o.file, &config, &err) : -ENOMEM;

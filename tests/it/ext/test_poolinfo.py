@@ -11,8 +11,8 @@ from conftest import TOP, eventually
 
 PGHERD = os.environ.get("PGHERD", os.path.join(TOP, "build/pgherd"))
 INI = """[databases]
-g1 = host=127.0.0.1 port={w1} dbname=postgres
-g2 = host=127.0.0.1 port={w2} dbname=postgres
+g1 = host=127.0.0.1 port={w1} dbname=postgres user=postgres
+g2 = host=127.0.0.1 port={w2} dbname=postgres user=postgres
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}

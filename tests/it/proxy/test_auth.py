@@ -41,6 +41,10 @@ def test_any_with_forced_user(make, server):
     px = make(auth="any", databases=f"forced = host=127.0.0.1 port={server.port} dbname=db "
                                     "user=u_plain password=secret")
     assert px.sql("select current_user", db="forced", user="whoever") == [("u_plain",)]
+    # Nobody chooses whom the server sees.
+    with pytest.raises(psycopg.OperationalError, match="bouncer config error"):
+        px.sql("select 1", user="u_plain")
+    assert "auth_type=any requires forced user" in px.log()
 
 
 def test_scram_secret_and_keys(make, server, box):

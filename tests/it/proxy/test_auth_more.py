@@ -1,4 +1,5 @@
 """LDAP, PAM, files of names, maps with patterns, and what a login may bring along."""
+import hashlib
 import os
 import pwd
 import shutil
@@ -335,6 +336,50 @@ def test_a_row_without_a_name_is_none(make, box, server):
     px.signal(signal.SIGHUP)
     wait_for(lambda: login(px, "u_plain"))
     fails(px, "authentication failed", user="u_md5", password="secret")
+
+
+@pytest.mark.parametrize("auth", ["md5", "plain"])
+def test_an_empty_password_is_none(make, box, auth):
+    px = make(auth=auth)
+    box.write("users.txt", '"admin" "adm"\n"u_trust" ""\n"u_plain" "secret"\n')
+    px.signal(signal.SIGHUP)
+    wait_for(lambda: login(px, "u_plain"))
+    for password in (" ", "x"):
+        fails(px, "authentication failed", user="u_trust", password=password)
+    got = talk_empty(px, auth)
+    assert b"R\0\0\0\x08\0\0\0\0" not in got and b"28P01" in got
+
+
+def talk_empty(px, auth):
+    """libpq does not send an empty password; others do."""
+    with socket.create_connection(("127.0.0.1", px.port), timeout=20) as s:
+        body = b"\0\3\0\0user\0u_trust\0database\0db\0\0"
+        s.sendall(struct.pack("!I", len(body) + 4) + body)
+        asked = s.recv(1000)
+        answer = b""
+        if auth == "md5":
+            inner = hashlib.md5(b"u_trust").hexdigest().encode()
+            answer = b"md5" + hashlib.md5(inner + asked[-4:]).hexdigest().encode()
+        s.sendall(b"p" + struct.pack("!I", len(answer) + 5) + answer + b"\0")
+        got = b""
+        while chunk := s.recv(1000):
+            got += chunk
+        return got
+
+
+def test_the_log_of_those_who_fail(make, box):
+    """Lines that PgBouncer has, which tools look for."""
+    px = make(auth="scram-sha-256")
+    box.write("users.txt", '"admin" "adm"\n"u_md5" "md5%s"\n"u_plain" "secret"\n'
+              % hashlib.md5(b"secretu_md5").hexdigest())
+    px.signal(signal.SIGHUP)
+    wait_for(lambda: login(px, "u_plain"))
+    fails(px, "SASL authentication failed", user="stranger", password="x")
+    fails(px, "SASL authentication failed", user="u_md5", password="secret")
+    fails(px, "not allowed", db="pgbouncer", user="u_plain", password="secret")
+    for line in ("no such user: stranger", "SCRAM authentication failed: user has MD5 secret",
+                 "login attempt: db=pgbouncer user=u_plain"):
+        assert line in px.log()
 
 
 def raw(px, packet):

@@ -204,6 +204,8 @@ def test_daemon(own_box, server):
         assert os.stat(log).st_mode & 0o777 == 0o600
         again = run(PGHERD, "proxy", file, check=False)
         assert again.returncode == 1 and "could not listen" in again.stderr
+        # Who reads the log only learns of it, too.
+        assert "could not listen" in open(log).read()
         assert int(open(pidfile).read()) == pid
     finally:
         os.kill(pid, signal.SIGQUIT)
@@ -214,6 +216,33 @@ def test_daemon(own_box, server):
     wait_for(lambda: int(open(pidfile).read() or 0) == quiet.pid)
     quiet.send_signal(signal.SIGQUIT)
     assert quiet.communicate(timeout=20)[1] == b"" and quiet.returncode == 0
+
+
+def test_daemon_without_a_log(own_box, server):
+    pidfile = own_box.path("mute.pid")
+    text = ini(server).replace("@PORT@", str(free_port())).replace("@DIR@", own_box.dir)
+    file = own_box.write("mute.ini", text.replace("[pgherd]", f"pidfile = {pidfile}\n[pgherd]"))
+    assert "nothing will be logged" in run(PGHERD, "proxy", "-d", file).stderr
+    pid = wait_for(lambda: int(open(pidfile).read() or 0))
+    os.kill(pid, signal.SIGQUIT)
+    wait_for(lambda: not os.path.exists(pidfile))
+
+
+@pytest.mark.parametrize("held,why", [("1\n", "another instance is running (pid 1)"),
+                                      ("key = value\n", "is no pidfile"), ("-5\n", "is no pidfile")])
+def test_pidfile_of_others(own_box, server, held, why):
+    """One of a process that we may not signal, and a file that is none: neither is overwritten."""
+    pidfile = own_box.write("held.pid", held)
+    text = ini(server).replace("@PORT@", str(free_port())).replace("@DIR@", own_box.dir)
+    file = own_box.write("held.ini", text.replace("[pgherd]", f"pidfile = {pidfile}\n[pgherd]"))
+    done = run(PGHERD, "proxy", file, check=False)
+    assert done.returncode == 1 and why in done.stderr
+    assert open(pidfile).read() == held
+
+
+@pytest.mark.parametrize("args", [["-x"], ["--foo"], [], ["a", "b"], ["-u"]])
+def test_wrong_arguments(args):
+    assert run(PGHERD, "proxy", *args, check=False).returncode == 1
 
 
 def test_as_root_it_needs_a_user(own_box, server):

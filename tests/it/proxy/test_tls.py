@@ -138,11 +138,11 @@ def cell(px, name, of="clients", user="u_trust"):
     ("verify-full", False, True, False)])
 def test_client_modes(make, world, mode, plain, tls, bare):
     """bare: without a certificate of the client's."""
-    px = make(mode=mode, auth="any", databases=f"* = host=127.0.0.1 port={world.pg.port}")
+    px = make(mode=mode, auth="any", databases=f"* = host=127.0.0.1 port={world.pg.port} dbname=db user=u_trust")
 
     def ok(**kw):
         try:
-            with px.connect(**kw) as c:
+            with px.connect(db="forced", **kw) as c:
                 return c.pgconn.ssl_in_use == (kw["sslmode"] != "disable")
         except psycopg.OperationalError as e:
             assert re.search("SSL required|does not support SSL|certificate required|"
