@@ -1,6 +1,7 @@
 #include "postgres.h"
 
 #include "attach/farkey_later.h"
+#include "attach/localkey.h"
 #include "catalog/metadata.h"
 #include "conn/admission.h"
 #include "conn/adopt.h"
@@ -81,6 +82,7 @@ void _PG_init(void)
 	herd_moment_init();
 	herd_clock_init();
 	herd_far_key_init();
+	herd_local_key_init();
 	herd_rights_init();
 	herd_shared_init();
 	MarkGUCPrefixReserved("citus");

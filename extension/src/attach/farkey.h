@@ -63,6 +63,12 @@ extern List *herd_far_key_shapes_around(Oid relid);
 /* The tables (of Oid) of far keys (of Oid), and their partitions. */
 extern List *herd_far_key_tables(List *constraints);
 
+/*
+ * Does what the constraint says about rows of its referenced table that are gone or changed, which
+ * are in the transition tables of data; rows: the shard that they are rows of, NULL: the table.
+ */
+extern void herd_far_key_act_on(Oid constraintid, const TriggerData *data, Relation rows);
+
 /* Raises when rows that are there do not match. */
 extern void herd_far_key_validate(Oid constraintid);
 

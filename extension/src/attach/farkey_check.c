@@ -751,23 +751,41 @@ static PieceWork work_of(const Key *key, bool deleted)
 	}
 }
 
-PGDLLEXPORT Datum herd_far_key_act(PG_FUNCTION_ARGS)
+/* Where the columns of the key are in rows, which are of the table that is referred to. */
+static const AttrNumber *places_in(const Key *key, Relation rows)
 {
-	const TriggerData *data = trigger_data(fcinfo);
+	AttrNumber *out = palloc(key->n * sizeof(AttrNumber));
+
+	for (int i = 0; i < key->n; i++)
+		out[i] = get_attnum(RelationGetRelid(rows),
+				    get_attname(key->con->confrelid, key->refers[i], false));
+	return out;
+}
+
+void herd_far_key_act_on(Oid constraintid, const TriggerData *data, Relation rows)
+{
 	Key key;
 	Values v;
 	PieceWork work;
 
 	SPI_connect();
-	open_key(&key, data->tg_trigger->tgconstraint);
+	open_key(&key, constraintid);
 	work = work_of(&key, TRIGGER_FIRED_BY_DELETE(data->tg_event));
 	if (work == no_action && waits(&key))
 		work = keep_values_referred_to;
-	open_values(&v, key.target, key.refers, key.n, work == follow ? 2 * key.n : key.n);
+	open_values(&v, rows ? rows : key.target, rows ? places_in(&key, rows) : key.refers, key.n,
+		    work == follow ? 2 * key.n : key.n);
 	go_through(&key, &v, data, false, work);
 	close_values(&v);
 	close_key(&key);
 	SPI_finish();
+}
+
+PGDLLEXPORT Datum herd_far_key_act(PG_FUNCTION_ARGS)
+{
+	const TriggerData *data = trigger_data(fcinfo);
+
+	herd_far_key_act_on(data->tg_trigger->tgconstraint, data, NULL);
 	return PointerGetDatum(NULL);
 }
 

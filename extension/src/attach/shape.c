@@ -1,6 +1,7 @@
 #include "attach/attach.h"
 
 #include "attach/farkey.h"
+#include "attach/localkey.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "ddl/local.h"
@@ -131,10 +132,12 @@ List *herd_attach_shape(Oid relid, uint64 shardid)
 	int level = herd_shape_begin();
 	List *out = herd_attach_triggers(relid, shardid, NULL);
 
-	if (shardid)
+	if (shardid) {
 		out = list_concat(out, herd_far_key_shape(relid, shardid, false));
-	else
+		out = list_concat(out, herd_local_key_shape(relid, shardid));
+	} else {
 		out = list_concat(out, rules(relid));
+	}
 	out = list_concat(out, herd_attach_policies(relid, shardid));
 	herd_shape_end(level);
 	return out;

@@ -194,6 +194,9 @@ static void check_foreign_keys(Oid relid, AttrNumber keyattno, HerdTableKind kin
 		check_foreign_key(tuple, &holder);
 		ReleaseSysCache(tuple);
 	}
+	/* the copy on the coordinator sees to them: attach/localkey.h */
+	if (kind == HERD_TABLE_REFERENCE)
+		return;
 	rows = herd_sql_rows(
 		"SELECT conname::text, conrelid::regclass::text, conrelid::oid::text "
 		"FROM pg_constraint WHERE confrelid = %u AND contype = 'f' AND conparentid = 0",

@@ -2,6 +2,7 @@
 
 #include "access/xact.h"
 #include "attach/attach.h"
+#include "attach/localkey.h"
 #include "catalog/namespace.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
@@ -322,6 +323,8 @@ static void process_utility(PlannedStmt *pstmt, const char *query, bool read_onl
 	if (!dispatch(&u))
 		herd_utility_run(&u);
 	herd_schemas_after(&u, &schemas);
+	if (!u.applying)
+		herd_local_key_after_command();
 }
 
 void herd_ddl_init(void)
