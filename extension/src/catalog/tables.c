@@ -211,7 +211,7 @@ static List *local_shard_commands(Oid relid, bool keys)
 			commands = list_concat(commands, herd_attach_shape(relid, shard->shardid));
 			continue;
 		}
-		commands = lappend(commands, herd_shape_create(relid, shard->shardid));
+		commands = list_concat(commands, herd_shape_create_here(relid, shard->shardid));
 		commands = list_concat(commands, herd_shape_indexes(relid, shard->shardid));
 		commands = list_concat(commands, herd_shape_privileges(relid, shard->shardid));
 		if (get_rel_relispartition(relid))

@@ -248,28 +248,34 @@ static void append_options(StringInfo out, Oid relid)
 		appendStringInfo(out, " WITH (%s)", ((char **)linitial(rows))[0]);
 }
 
-char *herd_shape_create(Oid relid, uint64 shardid)
+/* with_dropped: columns that are dropped in rel are there, to be dropped. */
+static char *create_text(Relation rel, uint64 shardid, bool with_dropped)
 {
-	Relation rel = relation_open(relid, AccessShareLock);
 	TupleDesc desc = RelationGetDescr(rel);
+	Oid relid = RelationGetRelid(rel);
 	int level = herd_shape_begin();
-	bool first = true;
+	int columns = 0, start;
 	StringInfoData out;
 
 	initStringInfo(&out);
 	appendStringInfo(&out, "CREATE %sTABLE %s (",
 			 rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED ? "UNLOGGED " : "",
 			 herd_shape_name(relid, shardid));
+	start = out.len;
 	for (int i = 0; i < desc->natts; i++) {
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (att->attisdropped)
+		if (att->attisdropped && !with_dropped)
 			continue;
-		appendStringInfoString(&out, first ? "" : ", ");
-		first = false;
+		appendStringInfoString(&out, out.len == start ? "" : ", ");
+		if (att->attisdropped) {
+			appendStringInfo(&out, "\"%s\" int", NameStr(att->attname));
+			continue;
+		}
 		append_column(&out, rel, att, shardid == 0);
+		columns++;
 	}
-	if (first)
+	if (columns == 0)
 		ereport(ERROR,
 			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 			 errmsg("table \"%s\" has no columns", RelationGetRelationName(rel))));
@@ -281,8 +287,37 @@ char *herd_shape_create(Oid relid, uint64 shardid)
 				 quote_identifier(get_am_name(rel->rd_rel->relam)));
 	append_options(&out, relid);
 	herd_shape_end(level);
-	relation_close(rel, AccessShareLock);
 	return out.data;
+}
+
+char *herd_shape_create(Oid relid, uint64 shardid)
+{
+	Relation rel = relation_open(relid, AccessShareLock);
+	char *sql = create_text(rel, shardid, false);
+
+	relation_close(rel, AccessShareLock);
+	return sql;
+}
+
+List *herd_shape_create_here(Oid relid, uint64 shardid)
+{
+	Relation rel = relation_open(relid, AccessShareLock);
+	TupleDesc desc = RelationGetDescr(rel);
+	char *shard = herd_shape_name(relid, shardid);
+	StringInfoData columns, drops;
+	char *create;
+
+	initStringInfo(&columns);
+	initStringInfo(&drops);
+	create = create_text(rel, shardid, true);
+	for (int i = 0; i < desc->natts; i++)
+		if (TupleDescAttr(desc, i)->attisdropped)
+			appendStringInfo(&drops, "%s DROP COLUMN \"%s\"", drops.len ? "," : "",
+					 NameStr(TupleDescAttr(desc, i)->attname));
+	relation_close(rel, AccessShareLock);
+	if (drops.len == 0)
+		return list_make1(create);
+	return list_make2(create, psprintf("ALTER TABLE %s%s", shard, drops.data));
 }
 
 /* Replaces the (quoted, qualified) name at offset of sql, which the grammar found there. */

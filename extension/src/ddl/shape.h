@@ -18,6 +18,11 @@ extern char *herd_shape_name(Oid relid, uint64 shardid);
 
 /* CREATE TABLE with columns and check constraints. */
 extern char *herd_shape_create(Oid relid, uint64 shardid);
+/*
+ * The commands that make a shard on this node: its columns have the numbers that they have in the
+ * table here, so that what is planned for the one reads the other.
+ */
+extern List *herd_shape_create_here(Oid relid, uint64 shardid);
 
 /* Indexes, primary key, unique and exclusion constraints, replica identity, extended statistics. */
 extern List *herd_shape_indexes(Oid relid, uint64 shardid);

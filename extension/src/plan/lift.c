@@ -14,6 +14,7 @@
 #include "deparse/deparse.h"
 #include "plan/leaves.h"
 #include "plan/lift.h"
+#include "plan/rewrite.h"
 #include "plan/steps.h"
 
 static Node *lifted_column(List **tlist, SubLink *sublink)
@@ -271,6 +272,7 @@ static bool lift_item(Query *query, int varno, Query *select)
 		return false;
 	functions->rtekind = RTE_FUNCTION;
 	functions->eref = copyObject(rte->eref);
+	herd_name_dropped(functions->eref);
 	functions->inFromCl = true;
 	for (int attno = 1; attno <= list_length(rte->eref->colnames); attno++) {
 		Oid type = INT4OID;

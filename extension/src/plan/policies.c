@@ -62,16 +62,6 @@ static void keep_whole_row(Query *query, int varno, Query *sub)
 	rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup("whole")));
 }
 
-static void name_dropped(RangeTblEntry *rte)
-{
-	ListCell *lc;
-
-	foreach (lc, rte->eref->colnames)
-		if (strVal(lfirst(lc))[0] == '\0')
-			lfirst(lc) =
-				makeString(psprintf("dropped_%d", foreach_current_index(lc) + 1));
-}
-
 void herd_policies_read(Query *query, int varno)
 {
 	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
@@ -93,7 +83,7 @@ void herd_policies_read(Query *query, int varno)
 		sub->hasForUpdate = true;
 	}
 	sub->targetList = herd_columns_of_table(rte->relid);
-	name_dropped(rte);
+	herd_name_dropped(rte->eref);
 	keep_system_columns(query, varno, sub);
 	keep_whole_row(query, varno, sub);
 	rte->securityQuals = NIL;

@@ -93,7 +93,7 @@ void herd_fence(Query *query, HerdPlanning *planning)
 						       Int64GetDatum(0), false, FLOAT8PASSBYVAL);
 }
 
-/* SELECT of all columns of the rows. */
+/* SELECT of all columns of the rows; those of a table that are dropped are not asked for. */
 static Query *select_rows(RangeTblEntry *rte, List *tlist)
 {
 	Query *query = makeNode(Query);
@@ -108,14 +108,15 @@ static Query *select_rows(RangeTblEntry *rte, List *tlist)
 	query->jointree = makeFromExpr(list_make1(ref), NULL);
 	foreach (lc, tlist) {
 		TargetEntry *tle = lfirst(lc);
-		Node *expr = (Node *)tle->expr;
-		Var *var;
+		Expr *expr = tle->expr;
 
 		attno++;
-		var = makeVar(1, attno, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
-		query->targetList =
-			lappend(query->targetList,
-				makeTargetEntry((Expr *)var, attno, tle->resname, false));
+		if (!IsA(expr, Const) || !castNode(Const, expr)->constisnull)
+			expr = (Expr *)makeVar(1, attno, exprType((Node *)expr),
+					       exprTypmod((Node *)expr),
+					       exprCollation((Node *)expr), 0);
+		query->targetList = lappend(query->targetList,
+					    makeTargetEntry(expr, attno, tle->resname, false));
 	}
 	return query;
 }
@@ -151,6 +152,16 @@ List *herd_columns_of_table(Oid relid)
 	}
 	table_close(rel, NoLock);
 	return tlist;
+}
+
+void herd_name_dropped(Alias *names)
+{
+	ListCell *lc;
+
+	foreach (lc, names->colnames)
+		if (strVal(lfirst(lc))[0] == '\0')
+			lfirst(lc) =
+				makeString(psprintf("dropped_%d", foreach_current_index(lc) + 1));
 }
 
 /* System columns of the relation that the query reads become columns behind the others. */
@@ -475,31 +486,52 @@ Query *herd_select_from(const Query *query, int varno)
 }
 
 /* A reference table (or one of the coordinator, there) is read where the statement runs. */
-static bool read_here(Query *query, int varno, const HerdTable *table)
+/* Do columns of the one have the same numbers in the other? */
+static bool same_columns(Oid one, Oid other)
 {
-	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
-	const HerdShard *shard = &table->shards[0];
-	char *relname;
-	Oid relid;
+	Relation rel = table_open(one, NoLock), shard = table_open(other, AccessShareLock);
+	TupleDesc a = RelationGetDescr(rel), b = RelationGetDescr(shard);
+	bool same = a->natts == b->natts;
+
+	for (int i = 0; i < a->natts && same; i++)
+		same = TupleDescAttr(a, i)->attisdropped == TupleDescAttr(b, i)->attisdropped &&
+		       (TupleDescAttr(a, i)->attisdropped ||
+			strcmp(NameStr(TupleDescAttr(a, i)->attname),
+			       NameStr(TupleDescAttr(b, i)->attname)) == 0);
+	table_close(shard, NoLock);
+	table_close(rel, NoLock);
+	return same;
+}
+
+/* The copy on this node, locked, of a table that has all its rows in each: InvalidOid for none. */
+static Oid replica_of(const HerdTable *table)
+{
+	Oid relid = InvalidOid;
 
 	if (!herd_enable_local_execution || table->nshards == 0 ||
 	    (table->kind != HERD_TABLE_REFERENCE && table->kind != HERD_TABLE_LOCAL))
+		return InvalidOid;
+	for (int i = 0; i < table->shards[0].ngroups; i++)
+		if (table->shards[0].groups[i] == herd_local_group())
+			relid = get_relname_relid(herd_shard_name(get_rel_name(table->relid),
+								  table->shards[0].shardid),
+						  get_rel_namespace(table->relid));
+	return OidIsValid(relid) && same_columns(table->relid, relid) ? relid : InvalidOid;
+}
+
+static bool read_here(Query *query, int varno, const HerdTable *table)
+{
+	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
+	Oid relid = replica_of(table);
+
+	if (!OidIsValid(relid))
 		return false;
-	for (int i = 0; i < shard->ngroups; i++) {
-		if (shard->groups[i] != herd_local_group())
-			continue;
-		relname = herd_shard_name(get_rel_name(rte->relid), shard->shardid);
-		relid = get_relname_relid(relname, get_rel_namespace(rte->relid));
-		if (!OidIsValid(relid))
-			return false;
-		LockRelationOid(relid, rte->rellockmode);
-		herd_name_replica(query, varno, rte->relid);
-		rte = rt_fetch(varno, query->rtable);
-		rte->relid = relid;
-		herd_drop_permissions(query, rte); /* checked on the shell relation */
-		return true;
-	}
-	return false;
+	LockRelationOid(relid, rte->rellockmode);
+	herd_name_replica(query, varno, rte->relid);
+	rte = rt_fetch(varno, query->rtable);
+	rte->relid = relid;
+	herd_drop_permissions(query, rte); /* checked on the shell relation */
+	return true;
 }
 
 static bool only_local_reads(Query *query)
@@ -513,17 +545,10 @@ static bool only_local_reads(Query *query)
 	herd_leaves_of_query(&level, NIL, &leaves);
 	foreach (lc, leaves.leaves) {
 		HerdLeaf *leaf = lfirst(lc);
-		bool here = false;
 
-		if ((leaf->table->kind != HERD_TABLE_REFERENCE &&
-		     leaf->table->kind != HERD_TABLE_LOCAL) ||
-		    leaf->table->nshards == 0)
-			return false;
-		for (int i = 0; i < leaf->table->shards[0].ngroups; i++)
-			if (leaf->table->shards[0].groups[i] == herd_local_group())
-				here = true;
-		if (!here || (leaf->table->shards[0].ngroups > 1 &&
-			      herd_assignment_policy != HERD_ASSIGN_GREEDY))
+		if (!OidIsValid(replica_of(leaf->table)) ||
+		    (leaf->table->shards[0].ngroups > 1 &&
+		     herd_assignment_policy != HERD_ASSIGN_GREEDY))
 			return false;
 	}
 	return true;

@@ -99,6 +99,8 @@ extern void herd_insert_condition(Query *insert);
 extern List *herd_insert_to_select(Query *insert);
 /* The columns of a table, as relation 1, by attribute number; dropped ones are null. */
 extern List *herd_columns_of_table(Oid relid);
+/* Gives dropped columns names: a relation that is something else now has them as any other. */
+extern void herd_name_dropped(Alias *names);
 /*
  * The lock that the query asks for on rows of the relation, which is taken from it (NULL: none):
  * the shards lock the rows that they send, those that a join does not need among them.

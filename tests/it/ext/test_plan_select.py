@@ -346,13 +346,13 @@ def test_same_rows_when_moved(con, query):
 
 
 @pytest.mark.parametrize("sql, moved", [
-    ("select * from a join c on a.k = c.k", ["c by column 2 to the shards of a"]),
+    ("select * from a join c on a.k = c.k", ["c by column 3 to the shards of a"]),
     ("select a.k from a, b, c where a.x = b.y and b.y = c.v",
-     ["a by column 2 to the shards of a", "b by column 2 to the shards of a",
-      "c by column 3 to the shards of a"]),
+     ["a by column 2 to the shards of a", "b by column 3 to the shards of a",
+      "c by column 4 to the shards of a"]),
     ("select a.k from a left join b on a.x = b.y full join c on a.x = c.v",
-     ["a by column 2 to the shards of a", "b by column 2 to the shards of a",
-      "c by column 3 to the shards of a"]),
+     ["a by column 2 to the shards of a", "b by column 3 to the shards of a",
+      "c by column 4 to the shards of a"]),
     ("select a.k from a join c on a.x < c.v", ["c to all nodes"]),
     ("select a.k from a, b, c where a.k = b.k and b.y = c.k", ["c to all nodes"]),
     ("select a.k from a join (select k, count(*) n from b group by k) q on a.x = q.k",
