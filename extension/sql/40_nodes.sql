@@ -105,9 +105,23 @@ BEGIN
 END $$;
 
 -- What the node believed before is forgotten; a table of users in the way of a shell table is not.
+-- Shell tables and copies of reference tables of an earlier membership go: they may have missed
+-- changes since.
 CREATE FUNCTION citus_internal.reset_metadata(groupid int) RETURNS void
 	LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+	shells oid[] := '{}';
+	name text;
 BEGIN
+	IF EXISTS (SELECT FROM pg_dist_local_group g WHERE g.groupid NOT IN (0, reset_metadata.groupid)) THEN
+		SELECT coalesce(array_agg(oid), '{}') INTO shells FROM (
+			SELECT p.logicalrelid::oid FROM pg_dist_partition p
+			UNION
+			SELECT to_regclass(shard_name(p.logicalrelid, s.shardid, false))
+			FROM pg_dist_local_group g JOIN pg_dist_placement l USING (groupid)
+			JOIN pg_dist_shard s USING (shardid) JOIN pg_dist_partition p USING (logicalrelid)
+			WHERE p.repmodel = 't') x (oid);
+	END IF;
 	DELETE FROM pg_dist_placement;
 	DELETE FROM pg_dist_shard;
 	DELETE FROM pg_dist_partition;
@@ -115,6 +129,11 @@ BEGIN
 	DELETE FROM pg_dist_schema;
 	DELETE FROM pg_dist_node;
 	UPDATE pg_dist_local_group SET groupid = reset_metadata.groupid;
+	LOOP
+		SELECT oid::regclass INTO name FROM pg_class WHERE oid = ANY (shells) LIMIT 1;
+		EXIT WHEN NOT FOUND;
+		EXECUTE format('DROP TABLE %s CASCADE', name);
+	END LOOP;
 END $$;
 REVOKE EXECUTE ON FUNCTION citus_internal.reset_metadata(int), citus_internal.lock_group(int, int),
 	citus_internal.lock_shard(bigint), citus_internal.sync_pending_metadata() FROM public;
