@@ -25,10 +25,11 @@ List *herd_local_keys(Oid target)
 	List *out = NIL;
 	ListCell *lc;
 
-	foreach (lc, herd_sql_rows("SELECT oid::text, conrelid::oid::text FROM "
-				   "pg_catalog.pg_constraint WHERE confrelid = %u AND contype = 'f' "
-				   "AND conparentid = 0 AND conrelid <> confrelid ORDER BY conname",
-				   target)) {
+	foreach (lc,
+		 herd_sql_rows("SELECT oid::text, conrelid::oid::text FROM "
+			       "pg_catalog.pg_constraint WHERE confrelid = %u AND contype = 'f' "
+			       "AND conparentid = 0 AND conrelid <> confrelid ORDER BY conname",
+			       target)) {
 		char **row = lfirst(lc);
 
 		if (herd_table_get(atooid(row[1])) == NULL)
@@ -83,8 +84,8 @@ static void saw_constraint(ObjectAccessType access, Oid class, Oid object, int s
 
 	if (next_access)
 		next_access(access, class, object, sub, arg);
-	if (access != OAT_POST_CREATE || class != ConstraintRelationId ||
-	    !IsTransactionState() || herd_ddl_applying())
+	if (access != OAT_POST_CREATE || class != ConstraintRelationId || !IsTransactionState() ||
+	    herd_ddl_applying())
 		return;
 	old = MemoryContextSwitchTo(TopTransactionContext);
 	made = lappend_oid(made, object);
@@ -122,7 +123,8 @@ void herd_local_key_after_command(void)
 		if (!OidIsValid(relid))
 			continue;
 		GetUserIdAndSecContext(&user, &context);
-		SetUserIdAndSecContext(herd_relation_owner(relid), context | SECURITY_LOCAL_USERID_CHANGE);
+		SetUserIdAndSecContext(herd_relation_owner(relid),
+				       context | SECURITY_LOCAL_USERID_CHANGE);
 		foreach (ls, herd_utility_local_shards(herd_table_get(relid)))
 			herd_ddl_run(NULL, herd_local_key_shape(relid, *(uint64 *)lfirst(ls)));
 		SetUserIdAndSecContext(user, context);
