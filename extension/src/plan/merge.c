@@ -20,6 +20,7 @@
 #include "plan/leaves.h"
 #include "plan/merge_parts.h"
 #include "plan/rekey.h"
+#include "plan/rights.h"
 #include "plan/route.h"
 #include "plan/security.h"
 
@@ -561,6 +562,7 @@ static Query *insert_query(const Query *parse)
 	RangeTblEntry *target = copyObject(rt_fetch(parse->resultRelation, parse->rtable));
 
 	target->inFromCl = false;
+	target->securityQuals = NIL;
 	insert->commandType = CMD_INSERT;
 	insert->canSetTag = true;
 	insert->resultRelation = 1;
@@ -620,6 +622,10 @@ HerdMerge herd_merge(const Query *parse, HerdPlanning *planning)
 	HerdMergeParts m = herd_merge_parts(parse, planning);
 	bool beside;
 
+	if (herd_rights_here(m.table->relid)) {
+		result.by_row = true;
+		return result;
+	}
 	herd_merge_look(&m);
 	if (m.table->kind == HERD_TABLE_HASH) {
 		if (changes_keys(&m)) {

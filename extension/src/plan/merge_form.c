@@ -8,6 +8,7 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
 #include "utils/lsyscache.h"
 
 #include "plan/merge_parts.h"
@@ -209,6 +210,9 @@ HerdMergeParts herd_merge_parts(const Query *parse, HerdPlanning *planning)
 	Node *condition = normal_mutator(parse->jointree->quals, &cxt);
 #endif
 
+	m.security = target->securityQuals;
+	target->securityQuals = NIL;
+	ChangeVarNodes((Node *)m.security, parse->resultRelation, 1, 0);
 	query->commandType = CMD_MERGE;
 	query->canSetTag = true;
 	query->mergeActionList = (List *)normal_mutator((Node *)parse->mergeActionList, &cxt);

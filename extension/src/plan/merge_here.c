@@ -34,6 +34,7 @@
 #include "move/move.h"
 #include "plan/bring.h"
 #include "plan/merge_parts.h"
+#include "plan/rights.h"
 #include "plan/route.h"
 
 /* An action's number plus this: the row comes from another shard. */
@@ -44,6 +45,7 @@ typedef struct Here {
 	List *atts;       /* of int: columns of the target, without dropped ones */
 	Bitmapset *given; /* those that some action gives values to */
 	bool partitioned;
+	bool by_row; /* this node checks what shards do not: plan/mergewise.h */
 	bool rekeys; /* an action changes the distribution column */
 	bool inserts;
 	int tid; /* column of the pairs, as are table and source: the first one of it */
@@ -260,6 +262,9 @@ static Query *target_query(Here *h)
 
 	rte->inFromCl = true;
 	herd_drop_permissions(query, rte);
+	if (h->by_row &&
+	    (h->m->table->kind == HERD_TABLE_REFERENCE || herd_rights_here(h->m->table->relid)))
+		rte->securityQuals = copyObject(h->m->security);
 	foreach (lc, h->atts) {
 		Oid type, collation;
 		int32 typmod;
@@ -919,7 +924,7 @@ static void look_at(Here *h)
 
 void herd_merge_values(const HerdMergeParts *m, HerdMergeValues *values)
 {
-	Here h = { .m = m };
+	Here h = { .m = m, .by_row = true };
 	ListCell *lc;
 
 	if (m->source->hasModifyingCTE)

@@ -35,6 +35,7 @@ typedef struct HerdMergeParts {
 	bool by_source;    /* target rows without a match do */
 	CmdType plain;     /* CMD_UPDATE, CMD_DELETE: of which it was made; else 0 */
 	bool away;         /* new rows are inserted from this node */
+	List *security;    /* policies of the target, for who reads it here: of relation 1 */
 	HerdPlanning *planning;
 	List *moves;
 } HerdMergeParts;

@@ -1,6 +1,7 @@
 #include "plan/mergewise.h"
 
 #include "catalog/pg_collation.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -102,9 +103,8 @@ static Node *action_name(Wise *w)
 		CaseWhen *when = makeNode(CaseWhen);
 		Const *is = makeConst(INT4OID, -1, InvalidOid, sizeof(int32),
 				      Int32GetDatum(++number), false, true);
-		Oid equals = OpernameGetOprid(list_make1(makeString("=")), INT4OID, INT4OID);
 
-		when->expr = make_opclause(equals, BOOLOID, false,
+		when->expr = make_opclause(Int4EqualOperator, BOOLOID, false,
 					   (Expr *)herd_merge_column(w->values.query, 1, 1),
 					   (Expr *)is, InvalidOid, InvalidOid);
 		set_opfuncid((OpExpr *)when->expr);

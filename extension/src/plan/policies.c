@@ -95,6 +95,8 @@ void herd_policies_read(Query *query, int varno)
 #define INSERTS (1 << WCO_RLS_INSERT_CHECK)
 #define UPDATES (1 << WCO_RLS_UPDATE_CHECK)
 #define MEETS (1 << WCO_RLS_CONFLICT_CHECK)
+#define MERGE_UPDATES (1 << WCO_RLS_MERGE_UPDATE_CHECK)
+#define MERGE_DELETES (1 << WCO_RLS_MERGE_DELETE_CHECK)
 
 /* -- rows that are written --------------------------------------------------------------------- */
 
@@ -345,6 +347,63 @@ static void check_update(Query *query)
 			 calls(query, UPDATES, tlist, REPLACEVARS_CHANGE_VARNO, key));
 }
 
+/* Rows that an action is for, and may not change, are an error. */
+static void check_target_row(Query *query, MergeAction *action, int kinds)
+{
+	List *checks = calls(query, kinds, NIL, 0, (Expr *)key_of_target(query));
+	Expr *all;
+
+	if (checks == NIL)
+		return;
+	all = make_ands_explicit(checks);
+	query->hasSubLinks = query->hasSubLinks || checkExprHasSubLink((Node *)checks);
+	if (action->qual == NULL)
+		action->qual = (Node *)all;
+	else
+		action->qual = (Node *)herd_when_checked(
+			IsA(action->qual, List) ? (List *)action->qual : list_make1(action->qual),
+			all);
+}
+
+static void refuse_merge(const Query *query)
+{
+	ereport(ERROR,
+		(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		 errmsg("MERGE into distributed table \"%s\" is not supported with %s",
+			get_rel_name(rt_fetch(query->resultRelation, query->rtable)->relid),
+			"policies that shards cannot check, and BEFORE row triggers or generated "
+			"columns"),
+		 errhint("Use INSERT, UPDATE and DELETE.")));
+}
+
+/* The conditions of the actions are looked at, and their values computed, on this node. */
+static void check_merge(Query *query)
+{
+	Expr *key = (Expr *)key_of_target(query);
+	ListCell *lc;
+
+	foreach (lc, query->mergeActionList) {
+		MergeAction *action = lfirst(lc);
+		List *tlist = copyObject(action->targetList);
+		bool inserts = action->commandType == CMD_INSERT;
+
+		if (action->commandType == CMD_DELETE)
+			check_target_row(query, action, MERGE_DELETES);
+		if (action->commandType == CMD_UPDATE)
+			check_target_row(query, action, MERGE_UPDATES);
+		if (!inserts && action->commandType != CMD_UPDATE)
+			continue;
+		if (changes_on_the_way(query, inserts ? TRIGGER_TYPE_INSERT : TRIGGER_TYPE_UPDATE))
+			refuse_merge(query);
+		if (tlist == NIL)
+			continue;
+		check_in(query, action->targetList,
+			 inserts ? calls(query, INSERTS, tlist, REPLACEVARS_SUBSTITUTE_NULL,
+					 linitial_node(TargetEntry, tlist)->expr)
+				 : calls(query, UPDATES, tlist, REPLACEVARS_CHANGE_VARNO, key));
+	}
+}
+
 void herd_policies_check(Query *query)
 {
 	List *others = NIL;
@@ -357,31 +416,38 @@ void herd_policies_check(Query *query)
 		return;
 	if (query->commandType == CMD_INSERT)
 		check_insert(query);
+	else if (query->commandType == CMD_MERGE)
+		check_merge(query);
 	else
 		check_update(query);
 	query->withCheckOptions = others;
 }
 
+static bool is_of_target(WCOKind kind)
+{
+	return kind == WCO_RLS_MERGE_UPDATE_CHECK || kind == WCO_RLS_MERGE_DELETE_CHECK;
+}
+
 static const char *violation(WCOKind kind)
 {
-	return kind == WCO_RLS_CONFLICT_CHECK ? " (USING expression)" : "";
+	return kind == WCO_RLS_CONFLICT_CHECK || is_of_target(kind) ? " (USING expression)" : "";
 }
 
 /* check_policy(kind, policy, table, condition, value of the row): raises unless it is true. */
 PGDLLEXPORT Datum herd_check_policy(PG_FUNCTION_ARGS)
 {
-	const char *how = violation(PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0));
+	WCOKind kind = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
+	const char *row = is_of_target(kind) ? "target row" : "new row";
+	const char *how = violation(kind);
 	const char *table = PG_ARGISNULL(2) ? "?" : text_to_cstring(PG_GETARG_TEXT_PP(2));
 
 	if (!PG_ARGISNULL(3) && PG_GETARG_BOOL(3))
 		PG_RETURN_BOOL(true);
 	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("new row violates row-level security policy%s for table \"%s\"",
-				how, table)));
-	ereport(ERROR,
-		(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-		 errmsg("new row violates row-level security policy \"%s\"%s for table \"%s\"",
-			text_to_cstring(PG_GETARG_TEXT_PP(1)), how, table)));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				errmsg("%s violates row-level security policy%s for table \"%s\"",
+				       row, how, table)));
+	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			errmsg("%s violates row-level security policy \"%s\"%s for table \"%s\"",
+			       row, text_to_cstring(PG_GETARG_TEXT_PP(1)), how, table)));
 }

@@ -415,7 +415,8 @@ static void refuse_by_policy(const RowwiseState *state)
 	if (state->table->kind == HERD_TABLE_REFERENCE)
 		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				errmsg("could not serialize access due to concurrent update")));
-	if (check_enable_rls(state->parts.relid, InvalidOid, true) == RLS_ENABLED)
+	if (!list_member_oid(state->rights_relids, state->parts.relid) &&
+	    check_enable_rls(state->parts.relid, InvalidOid, true) == RLS_ENABLED)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				errmsg("target row violates row-level security policy (USING "
 				       "expression) for table \"%s\"",

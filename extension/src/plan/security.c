@@ -77,16 +77,21 @@ static Node *guarded(Node *first, Node *others)
 }
 
 /* Conditions of policies come first, then those of security barrier views. */
-static int count_policies(Query *query, RangeTblEntry *rte)
+static int all_policies(Query *query, RangeTblEntry *rte)
 {
 	List *quals, *checks;
 	bool enabled, sublinks;
 
-	if (!has_policies(rte->relid) || herd_rights_here(rte->relid))
+	if (!has_policies(rte->relid))
 		return 0;
 	get_row_security_policies(query, rte, query->resultRelation, &quals, &checks, &enabled,
 				  &sublinks);
 	return list_length(quals);
+}
+
+static int count_policies(Query *query, RangeTblEntry *rte)
+{
+	return herd_rights_here(rte->relid) ? 0 : all_policies(query, rte);
 }
 
 /* What shards do not know of: not the policies, if they have these. */
@@ -203,17 +208,14 @@ static void check_merge(Query *query, RangeTblEntry *rte)
 
 	if (checks_view(query))
 		why = "a view with a check option";
-	if (list_length(rte->securityQuals) > count_policies(query, rte))
+	if (list_length(rte->securityQuals) > all_policies(query, rte))
 		why = "a security barrier view";
-	if (herd_rights_here(rte->relid))
-		why = "policies that shards cannot check";
 	if (why != NULL)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("MERGE into distributed table \"%s\" is not supported with "
 				       "%s",
 				       get_rel_name(rte->relid), why),
 				errhint("Use INSERT .. ON CONFLICT, UPDATE and DELETE.")));
-	rte->securityQuals = NIL;
 }
 
 static void prepare_query(Query *query)
@@ -231,7 +233,7 @@ static void prepare_query(Query *query)
 			written = true;
 			if (query->commandType == CMD_MERGE)
 				check_merge(query, rte);
-			if (rte->securityQuals != NIL)
+			else if (rte->securityQuals != NIL)
 				security_of_target(query, rte);
 		} else if (herd_rights_here(rte->relid)) {
 			if (rte->securityQuals != NIL)

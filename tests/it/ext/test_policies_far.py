@@ -229,6 +229,69 @@ select * from docs where id > 700 order by id;
 """)
 
 
+def test_merge(same):
+    same(MEMBERS + """
+set role far_a;
+merge into docs using kinds k on k.id = docs.id when matched then update set body = body || '!' when not matched then insert values (k.id + 100, 3, 'new');
+merge into docs using (values (3), (9), (101)) s(id) on s.id = docs.id when matched then update set body = body || '!' when not matched then insert values (s.id, 3, 'new');
+merge into docs using (values (4), (9)) s(id) on s.id = docs.id when matched then update set body = body || '!';
+merge into docs using (values (4)) s(id) on s.id = docs.id when not matched then insert values (s.id, 3, 'taken');
+merge into docs using (values (102)) s(id) on s.id = docs.id when not matched then insert values (s.id, 4, 'not mine');
+merge into docs using (values (103)) s(id) on s.id = docs.id when not matched then insert (id) values (s.id);
+merge into docs using (values (3)) s(id) on s.id = docs.id when matched then update set team = 4;
+merge into docs using (values (3)) s(id) on s.id = docs.id when matched then update set team = 3 - team, id = docs.id + 500;
+merge into docs using (values (503), (101)) s(id) on s.id = docs.id when matched and s.id = 101 then delete when matched then update set id = 3, n = (select count(*) from members m where m.team = docs.team);
+merge into docs using members m on m.team = docs.team when matched and docs.id < 12 then update set body = m.usr when matched then do nothing;
+prepare m(int, int) as merge into docs using (select $1 as id, $2 as team) s on s.id = docs.id when matched then update set team = s.team when not matched then insert values (s.id, s.team);
+execute m(9, 0);
+execute m(9, 4);
+execute m(120, 0);
+execute m(121, 4);
+reset role;
+select * from docs order by id;
+create policy u on docs for update using (n < (select 8 + max(level) from members));
+create policy d on docs for delete using (false);
+create policy r on docs as restrictive for update using (id < (select count(*) * 3 from members));
+create policy rd on docs as restrictive for delete using (id < (select count(*) from members));
+set role far_a;
+merge into docs using (values (9), (15)) s(id) on s.id = docs.id when matched then update set n = n + 1;
+merge into docs using (values (21)) s(id) on s.id = docs.id when matched then update set n = n + 1;
+merge into docs using (values (9)) s(id) on s.id = docs.id when matched then delete;
+merge into docs using (values (3)) s(id) on s.id = docs.id when matched and docs.n > 100 then delete when matched then update set body = 'm';
+merge into docs using (values (3), (3)) s(id) on s.id = docs.id when matched then delete;
+merge into docs using (values (3)) s(id) on s.id = docs.id when matched then delete;
+reset role;
+set role far_b;
+merge into docs using (select * from docs) s on s.id = docs.id when matched then update set body = s.body || '?';
+reset role;
+select * from docs order by id;
+alter table kinds enable row level security;
+create policy k on kinds using (exists (select from members m where m.team = kinds.id and m.usr = kinds.usr));
+set role far_a;
+merge into kinds using members m on m.team = kinds.id when matched then update set usr = m.usr when not matched then insert values (m.team, m.usr);
+merge into kinds using members m on m.team = kinds.id when matched then update set usr = 'x';
+merge into kinds using (values (7)) m(team) on m.team = kinds.id when not matched then insert values (m.team, 'far_a');
+reset role;
+select * from kinds order by id;
+""")
+
+
+def test_merge_of_several_roles(same):
+    same("""
+create policy a on docs to far_a using (team in (0, 3)) with check (team < 4);
+create policy b on docs to far_b using (team = 1);
+create view theirs as select * from docs;
+alter view theirs owner to far_b;
+grant all on theirs to far_a;
+set role far_a;
+merge into docs using theirs t on t.id = docs.id + 4 when matched then update set body = t.body when not matched then insert values (t.id + 200, 2, t.body);
+merge into docs using theirs t on t.id = docs.id when not matched then insert values (t.id + 300, 5, t.body);
+merge into docs using theirs t on t.id = docs.id + 4 when matched and t.id < 10 then delete when matched then update set team = 5;
+reset role;
+select * from docs order by id;
+""")
+
+
 def test_colocation_makes_them_near_and_far(same):
     same("""
 create table notes (team int, note text);
