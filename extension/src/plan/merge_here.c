@@ -22,6 +22,7 @@
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/analyze.h"
+#include "parser/parse_relation.h"
 #include "parser/parser.h"
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
@@ -254,6 +255,22 @@ static void fence(Query *query)
 /* -- pairs: what matches, and which action it has ------------------------------------------------
  */
 
+/* It is read on behalf of whoever merges; what he writes is checked for the statement. */
+static void keep_role(const Here *h, Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	RTEPermissionInfo *perms = copyObject(getRTEPermissionInfo(h->m->query->rteperminfos, rte));
+
+	perms->requiredPerms = ACL_SELECT;
+	perms->insertedCols = perms->updatedCols = NULL;
+	query->rteperminfos = list_make1(perms);
+	rte->perminfoindex = 1;
+#else
+	rte->requiredPerms = ACL_SELECT;
+	rte->insertedCols = rte->updatedCols = NULL;
+#endif
+}
+
 static Query *target_query(Here *h)
 {
 	RangeTblEntry *rte = copyObject(rt_fetch(HERD_MERGE_TARGET, h->m->query->rtable));
@@ -261,7 +278,10 @@ static Query *target_query(Here *h)
 	ListCell *lc;
 
 	rte->inFromCl = true;
-	herd_drop_permissions(query, rte);
+	if (h->by_row)
+		keep_role(h, query, rte);
+	else
+		herd_drop_permissions(query, rte);
 	if (h->by_row &&
 	    (h->m->table->kind == HERD_TABLE_REFERENCE || herd_rights_here(h->m->table->relid)))
 		rte->securityQuals = copyObject(h->m->security);

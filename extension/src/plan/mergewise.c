@@ -13,6 +13,7 @@
 #include "deparse/deparse.h"
 #include "plan/merge_parts.h"
 #include "plan/remote.h"
+#include "plan/route.h"
 
 typedef struct Wise {
 	HerdMergeParts *m;
@@ -114,6 +115,7 @@ static Node *action_name(Wise *w)
 	}
 	expr->casetype = TEXTOID;
 	expr->casecollid = DEFAULT_COLLATION_OID;
+	expr->defresult = (Expr *)makeNullConst(TEXTOID, -1, DEFAULT_COLLATION_OID);
 	expr->location = -1;
 	return (Node *)expr;
 }
@@ -155,6 +157,10 @@ static void take_returning(Wise *w)
 
 	if (list == NIL)
 		return;
+	if (!herd_columns_can_travel(w->out->sent, false))
+		herd_merge_refuse(w->m,
+				  "Its source has columns that cannot be sent to other nodes.",
+				  "Name the columns of the source instead of its rows.");
 	write.sent = w->out->sent;
 	write.keys = w->out->keys;
 	write.partitioned = w->out->partitioned;

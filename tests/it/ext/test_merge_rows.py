@@ -300,12 +300,74 @@ reset role;
 select * from t order by k;
 """
 
+SCRIPTS_17 = {
+    "returning": """
+create trigger a after insert or update or delete on t for each row execute function log_it();
+merge into t using src on src.k = t.k when matched and src.v < 30 then update set k = t.k + 100, a = src.v when matched and src.v < 50 then delete when matched then update set b = src.w when not matched and src.v > 150 then insert (k, a, b) values (src.k, src.v, src.w) returning merge_action(), t.*, src.*;
+merge into t using (values (1, 301), (99, 399)) s(k, n) on s.k = t.k when matched then update set k = s.n, b = 'moved' when not matched then insert (k, a) values (s.n, s.k) returning s.n, merge_action() || t.b, s.k + t.k, t;
+merge into t using ref on ref.id = t.k when not matched by source and t.k < 12 then delete when not matched by source and t.k > 300 then update set k = t.k + 300 when matched then update set b = ref.name when not matched by target then insert values (900 + ref.id, 5) returning merge_action(), ref.name, t.k;
+merge into t using ref on ref.id = t.k when not matched by source then update set k = t.k + 1000 returning t.k, ref.id;
+with m as (merge into t using src on src.k + 1000 = t.k when matched then delete when not matched then insert (k, b) values (src.k, src.w) returning merge_action() as did, t.k) select did, count(*), sum(k) from m group by did;
+select * from t order by k;
+""",
+    "before_elsewhere": """
+create trigger a before insert or update or delete on t for each row execute function audit_it();
+merge into t using src on src.k = t.k when matched and src.v < 30 then update set k = t.k + 100, a = src.v when matched and src.v < 50 then delete when matched then update set b = src.w when not matched then insert (k, a, b) values (src.k, src.v, src.w) returning merge_action(), t.*, src.*;
+merge into t using ref on ref.id = t.k when not matched by source and t.k < 12 then delete when not matched by source then update set a = t.a + 1 when matched then do nothing returning merge_action(), ref.name, t.k;
+select * from t order by k;
+select id, what, old, new from audit order by id, what, old, new;
+""",
+    "reference": """
+create function twice(x int) returns int language plpgsql volatile as $$ begin return x * 2; end $$;
+merge into ref using (values (0), (1), (50)) x(id) on x.id = ref.id when matched then update set name = twice(ref.id)::text when not matched then insert values (x.id, 'new') when not matched by source and ref.id = 4 then delete returning merge_action(), ref.*, x.id;
+select * from ref order by id;
+""",
+    "views": """
+create view v as select k, a, b from t where a < 5;
+create trigger a after update on t for each row execute function log_it();
+merge into v using (values (1), (2), (5), (50)) s(k) on s.k = v.k when matched then update set k = v.k + 100 when not matched then insert values (s.k + 500, 1, 'v') returning merge_action(), v.*, s.k;
+grant select, insert, update on v to merger;
+set role merger;
+merge into v using (values (101), (7)) s(k) on s.k = v.k when matched then update set k = v.k + 1000 returning merge_action(), v.*, s.k;
+reset role;
+select * from t order by k;
+""",
+    "policies": """
+alter table t enable row level security;
+create policy see on t for select using (a < 6);
+create policy change on t for update using (a < 5) with check (k < 5000 and a < 6);
+create policy add on t for insert with check (k < 5000);
+grant select, insert, update, delete on t to merger;
+set role merger;
+merge into t using (values (1), (2), (6)) s(k) on s.k = t.k when matched then update set k = t.k + 100 returning merge_action(), t.*;
+merge into t using (values (5)) s(k) on s.k = t.k when matched then update set k = t.k + 100 returning t.k;
+merge into t using (values (3), (700)) s(k) on s.k = t.k when matched then update set k = t.k + 2000 when not matched then insert values (s.k, 1) returning merge_action(), t.*, s.k;
+reset role;
+select * from t order by k;
+""",
+}
+SCRIPTS_18 = {
+    "old_and_new": """
+create trigger a after update on t for each row execute function log_it();
+merge into t using src on src.k = t.k when matched and src.v < 30 then update set k = t.k + 100, a = src.v when matched and src.v < 50 then delete when matched then update set b = src.w when not matched then insert (k, a, b) values (src.k, src.v, src.w) returning merge_action(), old.k, new.k, old.b, new.b, old, new, src.id;
+select * from t order by k;
+""",
+}
+
 herd, same = rules_herd.fixtures(TABLES, roles=["merger"])
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_script(same, name):
     same(SCRIPTS[name])
+
+
+@pytest.mark.parametrize("major,name", [(17, n) for n in SCRIPTS_17] + [(18, n) for n in SCRIPTS_18])
+def test_returning(herd, same, major, name):
+    with herd.connect() as con:
+        if con.info.server_version < major * 10000:
+            pytest.skip("needs PostgreSQL %d" % major)
+    same((SCRIPTS_17 if major == 17 else SCRIPTS_18)[name])
 
 
 def test_waits_for_others(herd):
