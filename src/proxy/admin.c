@@ -461,6 +461,7 @@ void herd_admin_resume(struct herd_client *c, bool full)
 void herd_admin_start(struct herd_client *c, bool full)
 {
 	static const char *const parameters[][2] = {
+		{ "pgbouncer.version", HERD_PGBOUNCER_VERSION },
 		{ "server_version", PGHERD_VERSION "/bouncer" },
 		{ "client_encoding", "UTF8" },
 		{ "server_encoding", "UTF8" },

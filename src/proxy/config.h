@@ -17,6 +17,9 @@
 #include "base/map.h"
 #include "pool/route.h"
 
+/* The version whose settings, console and texts these are. */
+#define HERD_PGBOUNCER_VERSION "1.25.2"
+
 enum herd_mode { HERD_MODE_SESSION = 0, HERD_MODE_TRANSACTION, HERD_MODE_STATEMENT };
 enum { HERD_MODE_UNSET = -1 };
 

@@ -370,6 +370,18 @@ void herd_login_say(struct herd_client *c)
 		herd_conn_send_buf(&c->conn, &c->login->said);
 }
 
+/* As PgBouncer says it since 1.26, so that drivers know what stands between. */
+static void say_pooler(struct herd_client *c, struct herd_buf *b)
+{
+	int mode = c->repl ? HERD_MODE_SESSION : herd_pool_mode(c->w->live, c->pool);
+	char max[16];
+
+	snprintf(max, sizeof(max), "%d", herd_worker_settings(c->w)->max_prepared_statements);
+	herd_wr_parameter(b, "pgbouncer.version", HERD_PGBOUNCER_VERSION);
+	herd_wr_parameter(b, "pgbouncer.max_prepared_statements", max);
+	herd_wr_parameter(b, "pgbouncer.pool_mode", herd_mode_name(mode));
+}
+
 /* The parameters of the pool's last server, with the client's own values where it gave some. */
 static void greet(struct herd_client *c, struct herd_buf *b)
 {
@@ -412,6 +424,7 @@ void herd_login_finish(struct herd_client *c)
 	if (c->login->said.len > 0)
 		herd_buf_add(&b, c->login->said.data, c->login->said.len);
 	herd_wr_auth(&b, AUTH_OK, NULL, 0);
+	say_pooler(c, &b);
 	pthread_mutex_lock(&c->pool->lock);
 	greet(c, &b);
 	pthread_mutex_unlock(&c->pool->lock);

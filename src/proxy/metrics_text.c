@@ -529,7 +529,7 @@ void herd_metrics_text(struct herd_px *px, struct herd_buf *out)
 
 	herd_pools_each(px, add_pool, &f);
 	one(out, "pgbouncer_version_info", "gauge", "The version of PgBouncer that is followed",
-	    "version=\"1.25.2\"", 1);
+	    "version=\"" HERD_PGBOUNCER_VERSION "\"", 1);
 	one(out, "pgherd_build_info", "gauge", "The version of pgherd",
 	    "version=\"" PGHERD_VERSION "\"", 1);
 	lists(&f, out);

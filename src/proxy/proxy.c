@@ -89,7 +89,8 @@ static int parse_options(int argc, char **argv, struct options *o)
 			o->verbose++;
 			break;
 		case 'V':
-			printf("PgBouncer 1.25.2 (pgherd %s)\n", PGHERD_VERSION);
+			printf("PgBouncer " HERD_PGBOUNCER_VERSION " (pgherd %s)\n",
+			       PGHERD_VERSION);
 			return 1;
 		case 'h':
 			fputs(usage_text, stdout);
@@ -595,7 +596,8 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 			rc = herd_topology_start(px->topology, m.loop, err);
 		if (rc == 0) {
 			herd_info(px->log,
-				  "process up: pgherd %s (PgBouncer 1.25.2), %d threads, %s",
+				  "process up: pgherd %s (PgBouncer " HERD_PGBOUNCER_VERSION
+				  "), %d threads, %s",
 				  PGHERD_VERSION, px->nworkers, OpenSSL_version(OPENSSL_VERSION));
 			herd_takeover_ready(px);
 			herd_systemd_notify("READY=1");

@@ -241,7 +241,7 @@ static void show_version(struct herd_worker *w, struct herd_result *r)
 	struct herd_row row = herd_row_begin(r);
 
 	(void)w;
-	herd_row_text(&row, "PgBouncer 1.25.2 (pgherd " PGHERD_VERSION ")");
+	herd_row_text(&row, "PgBouncer " HERD_PGBOUNCER_VERSION " (pgherd " PGHERD_VERSION ")");
 	herd_row_end(&row);
 }
 

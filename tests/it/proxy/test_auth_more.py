@@ -2,6 +2,7 @@
 import hashlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -459,3 +460,19 @@ def test_probing_tells_nothing(make, box):
     assert a[b"s"] == b[b"s"] and a[b"r"] != b[b"r"] and a[b"i"] == b"4096"
     assert first("another")[b"s"] != a[b"s"]
     assert len(first("u_plain")[b"s"]) == len(a[b"s"])
+
+
+def test_says_what_stands_between(make, server):
+    """As PgBouncer 1.26 does: drivers can tell a pooler and what it does with sessions."""
+    px = make(more="max_prepared_statements = 17\n", databases="calm = host=127.0.0.1 port="
+              f"{server.port} dbname=db pool_mode=session\n")
+
+    def said(**kw):
+        with px.connect(**kw) as c:
+            return [(c.pgconn.parameter_status(b"pgbouncer." + n) or b"").decode() for n in
+                    (b"version", b"pool_mode", b"max_prepared_statements")]
+
+    version, *rest = said()
+    assert re.fullmatch(r"1\.[0-9]+\.[0-9]+", version) and rest == ["transaction", "17"]
+    assert said(db="calm") == [version, "session", "17"]
+    assert said(db="pgbouncer", user="admin", cursor_factory=psycopg.ClientCursor) == [version, "", ""]
