@@ -462,7 +462,7 @@ void herd_admin_start(struct herd_client *c, bool full)
 {
 	static const char *const parameters[][2] = {
 		{ "pgbouncer.version", HERD_PGBOUNCER_VERSION },
-		{ "server_version", PGHERD_VERSION "/bouncer" },
+		{ "server_version", HERD_PGBOUNCER_VERSION "/bouncer" },
 		{ "client_encoding", "UTF8" },
 		{ "server_encoding", "UTF8" },
 		{ "DateStyle", "ISO" },

@@ -42,11 +42,11 @@ const char *herd_client_state_name(const struct herd_client *c)
 	case HERD_CLIENT_WELCOME:
 		return "waiting";
 	case HERD_CLIENT_IDLE:
+	case HERD_CLIENT_ADMIN:
 		return "idle";
 	case HERD_CLIENT_CANCEL:
 		return herd_cancel_state_name(c);
 	case HERD_CLIENT_ACTIVE:
-	case HERD_CLIENT_ADMIN:
 		return "active";
 	default:
 		return "login";

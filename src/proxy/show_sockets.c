@@ -62,6 +62,34 @@ static void more_columns(struct herd_row *row, const struct herd_conn *c)
 	herd_row_int(row, 0);
 }
 
+/* SOCKETS has the names of PgBouncer's lists, where an idle client is among the active ones. */
+static void row_state(struct herd_row *row, bool client, const char *state)
+{
+	char text[64]; /* the longest state has 19 letters */
+
+	if (row->r->show->columns != long_sockets_columns) {
+		herd_row_text(row, state);
+		return;
+	}
+	if (client && strcmp(state, "idle") == 0)
+		state = "active";
+	else if (!client && strcmp(state, "new") == 0)
+		state = "login";
+	snprintf(text, sizeof(text), "%s_%s", client ? "cl" : "sv", state);
+	herd_row_text(row, text);
+}
+
+/* As SHOW POOLS counts them. */
+static const char *server_state(const struct herd_worker *w, const struct herd_server *s)
+{
+	int64_t delay = herd_worker_settings(w)->server_check_delay;
+	int state = atomic_load(&s->state);
+
+	return state == HERD_SERVER_IDLE && delay > 0 && s->released_us < w->now_us - delay
+		       ? "used"
+		       : herd_server_state_name(state);
+}
+
 /* Why it keeps its server to itself. */
 static void row_pins(struct herd_row *row, const struct herd_client *c)
 {
@@ -84,7 +112,7 @@ static void client_row(struct herd_worker *w, struct herd_result *r, struct herd
 	herd_row_text(&row, c->user ? c->user : "(nouser)");
 	herd_row_text(&row, c->dbname ? c->dbname : "(nodb)");
 	herd_row_text(&row, herd_repl_name(c));
-	herd_row_text(&row, herd_client_state_name(c));
+	row_state(&row, true, herd_client_state_name(c));
 	herd_row_text(&row, c->addr.host);
 	herd_row_int(&row, c->addr.port);
 	herd_row_text(&row, c->local.host);
@@ -116,7 +144,7 @@ static void server_row(struct herd_worker *w, struct herd_result *r, struct herd
 	herd_row_text(&row, s->pool->user);
 	herd_row_text(&row, s->pool->db->name);
 	herd_row_text(&row, s->client ? herd_repl_name(s->client) : "none");
-	herd_row_text(&row, herd_server_state_name(atomic_load(&s->state)));
+	row_state(&row, false, server_state(w, s));
 	herd_row_text(&row, s->addr.host);
 	herd_row_int(&row, s->addr.port);
 	herd_row_text(&row, s->local.host);
@@ -177,7 +205,7 @@ static void cancel_row(void *arg, const struct herd_cancel_info *i)
 	herd_row_text(&row, i->user);
 	herd_row_text(&row, i->database);
 	herd_row_text(&row, "none");
-	herd_row_text(&row, "active_cancel");
+	row_state(&row, false, "active_cancel");
 	herd_row_text(&row, i->addr->host);
 	herd_row_int(&row, i->addr->port);
 	herd_row_text(&row, "");

@@ -25,7 +25,7 @@ listen_port = @PORT@
 unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = @DIR@/users.txt
-admin_users = admin
+admin_users = admin, u_scram
 pool_mode = transaction
 default_pool_size = 3
 max_client_conn = 200
@@ -191,6 +191,30 @@ def test_psycopg_async(px):
     async def main():
         assert await asyncio.gather(*[one(n) for n in range(20)]) == list(range(20))
     asyncio.run(main())
+
+
+def test_psycopg_console(px):
+    """SHOW by all of its ways: simple, extended, prepared, binary, streamed, in a pipeline."""
+    with psycopg.connect(**dict(WHO, dbname="pgbouncer"), port=px.port, autocommit=True) as c, \
+            psycopg.connect(**WHO, port=px.port) as busy:
+        busy.execute("select 1")
+        for what in ("stats", "stats_totals", "stats_averages", "totals", "servers", "clients", "pools", "lists", "users",
+                     "databases", "fds", "sockets", "active_sockets", "config", "mem", "version", "state"):
+            cur = psycopg.ClientCursor(c)
+            rows, types = cur.execute("show " + what).fetchall(), [d.type_code for d in cur.description]
+            kinds = [type(v) for v in rows[0]]
+            for binary in (False, True):
+                for prepare in (False, True, True):
+                    cur = c.cursor(binary=binary)
+                    again = cur.execute("show " + what, prepare=prepare).fetchall()
+                    assert [d.type_code for d in cur.description] == types
+                    assert len(again) == len(rows)
+                    assert all(a is b or type(None) in (a, b) for a, b in zip(kinds, map(type, again[0])))
+            with psycopg.connect(**dict(WHO, dbname="pgbouncer"), port=px.port, autocommit=True) as other:
+                assert len(list(other.cursor().stream("show " + what))) >= len(rows)
+        with c.pipeline():
+            a, b = c.execute("show version"), c.execute("show state")
+            assert a.fetchone()[0].startswith("PgBouncer") and b.fetchone() == ("active", "yes")
 
 
 def test_node(px):

@@ -96,6 +96,28 @@ def test_states(px):
         c.execute("commit")
 
 
+def test_states(make):
+    """The words of PgBouncer: SOCKETS names the lists, where a client that rests is among the active ones."""
+    px = make(more="server_check_delay = 0.2\n")
+
+    def states(what, kind):
+        return sorted((r["database"], r["state"]) for r in px.console("show " + what) if r["type"] == kind)
+    with px.connect() as c:
+        c.execute("begin")
+        c.execute("select 1")
+        assert states("clients", "C") == [("db", "active"), ("pgbouncer", "idle")]
+        assert states("servers", "S") == [("db", "active")]
+        assert states("sockets", "C") == [("db", "cl_active"), ("pgbouncer", "cl_active")]
+        assert states("sockets", "S") == [("db", "sv_active")]
+        assert states("active_sockets", "C") == [("db", "cl_active")]
+        c.execute("commit")
+        assert states("clients", "C") == [("db", "idle"), ("pgbouncer", "idle")]
+        assert states("sockets", "C") == [("db", "cl_active"), ("pgbouncer", "cl_active")]
+        # Which has to be checked before it is used again.
+        wait_for(lambda: states("servers", "S") == [("db", "used")])
+        assert states("sockets", "S") == [("db", "sv_used")]
+
+
 def test_prepared_by_name(px):
     """A driver keeps several statements, binds values, and wants numbers in binary."""
     with px.connect(db="pgbouncer", user="admin") as c:

@@ -136,6 +136,43 @@ public class Jdbc {
         c.setAutoCommit(true);
     }
 
+    static final String[] SHOWS = { "stats", "stats_totals", "stats_averages", "totals", "servers", "clients", "pools",
+        "peer_pools", "lists", "users", "databases", "fds", "sockets", "active_sockets", "config", "mem", "dns_hosts",
+        "dns_zones", "version", "state", "peers", "herd", "routes" };
+
+    /* The driver's own way: extended protocol, numbers in binary, SET extra_float_digits before all. */
+    static void console() throws SQLException {
+        try (Connection c = DriverManager.getConnection(url.replace("/db", "/pgbouncer"), properties);
+             Statement s = c.createStatement()) {
+            for (String what : SHOWS) {
+                for (int i = 0; i < 3; i++) {
+                    try (PreparedStatement p = c.prepareStatement("show " + what); ResultSet r = p.executeQuery()) {
+                        int rows = 0;
+                        for (; r.next(); rows++) {
+                            for (int k = 1; k <= r.getMetaData().getColumnCount(); k++)
+                                r.getObject(k);
+                        }
+                        check(rows > 0 || what.matches("active_sockets|servers|peer.*|dns.*|herd|routes"), "rows of " + what);
+                    }
+                }
+            }
+            try (ResultSet r = s.executeQuery("show databases")) {
+                check(r.next() && r.getInt("pool_size") > 0, "pool_size");
+            }
+            try (ResultSet r = s.executeQuery("show clients")) {
+                check(r.next() && r.getInt("id") > 0 && r.getLong("id") > 0, "id");
+            }
+            s.execute("set query_timeout = 7");
+            fails(c, "select 1", "08P01");
+            fails(c, "show nothing", "08P01");
+            c.setAutoCommit(false);
+            s.execute("show pools");
+            c.commit();
+            c.rollback();
+            c.setAutoCommit(true);
+        }
+    }
+
     public static void main(String[] args) throws Exception {
         url = "jdbc:postgresql://127.0.0.1:" + args[0] + "/db";
         properties.setProperty("user", "u_scram");
@@ -143,6 +180,7 @@ public class Jdbc {
         properties.setProperty("sslmode", "require");
         properties.setProperty("prepareThreshold", "1");
         properties.setProperty("ApplicationName", "jdbc test");
+        console();
         try (Connection a = connect(); Connection b = connect()) {
             statements(a, b);
             batch(b);

@@ -55,7 +55,28 @@ async function pool() {
   await p.end();
 }
 
+async function console_() {
+  const c = new Client({ ...options, database: 'pgbouncer' });
+  await c.connect();
+  for (const what of ['pools', 'clients', 'servers', 'stats', 'lists', 'databases', 'users', 'config', 'mem', 'state']) {
+    const simple = await c.query(`show ${what}`);
+    assert.ok(simple.rows.length > 0, what);
+    for (let i = 0; i < 2; i++) {
+      const named = await c.query({ name: what, text: `show ${what}` });
+      assert.deepStrictEqual(named.fields.map((f) => [f.name, f.dataTypeID]),
+        simple.fields.map((f) => [f.name, f.dataTypeID]));
+      assert.ok(named.rows.length > 0, what);
+    }
+  }
+  assert.strictEqual(typeof (await c.query('show databases')).rows[0].pool_size, 'number');
+  await assert.rejects(c.query('select 1'), { code: '08P01' });
+  await assert.rejects(c.query({ name: 'no', text: 'select 1' }), { code: '08P01' });
+  await c.query('set query_timeout = 7');
+  await c.end();
+}
+
 async function main() {
+  await console_();
   const a = new Client(options);
   const b = new Client(options);
   await a.connect();
