@@ -15,6 +15,7 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "conn/adopt.h"
 #include "conn/session.h"
 #include "exec/internal.h"
 #include "guc.h"
@@ -418,6 +419,9 @@ static void pre_prepare(void)
 	HerdConn *c;
 
 	settle();
+	/* rows that were fetched for another session: in a block, when settings hold for that */
+	if (herd_session_adopted())
+		commit_readers(IsolationIsSerializable());
 	foreach_used(c)
 	{
 		if (c->level > 0)
