@@ -1,6 +1,7 @@
 #include "plan/policies.h"
 
 #include "access/table.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -13,6 +14,7 @@
 #if PG_VERSION_NUM >= 160000
 #include "parser/parse_relation.h"
 #endif
+#include "rewrite/rewriteHandler.h"
 #include "rewrite/rewriteManip.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -163,6 +165,59 @@ static Var *key_of_target(Query *query)
 	return makeVar(query->resultRelation, attno, type, typmod, collation, 0);
 }
 
+/* The check would see another row than the one that is stored. */
+static void refuse(const Query *query)
+{
+	const char *name = get_rel_name(rt_fetch(query->resultRelation, query->rtable)->relid);
+
+	if (query->commandType == CMD_MERGE)
+		ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("MERGE into distributed table \"%s\" is not supported with %s",
+				name,
+				"policies that shards cannot check, and BEFORE row triggers or "
+				"volatile values"),
+			 errhint("Use INSERT, UPDATE and DELETE.")));
+	ereport(ERROR,
+		(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		 errmsg("INSERT with ON CONFLICT into distributed table \"%s\" is not supported",
+			name),
+		 errdetail("Its policies are checked where the statement is planned, and it has "
+			   "BEFORE row triggers or volatile values."),
+		 errhint("Use UPDATE, and INSERT without ON CONFLICT.")));
+}
+
+/* What generated columns become with the list, which is changed. */
+static List *with_generated(Query *query, List *tlist, ReplaceVarsNoMatchOption otherwise)
+{
+	Relation rel = table_open(rt_fetch(query->resultRelation, query->rtable)->relid, NoLock);
+	TupleDesc desc = RelationGetDescr(rel);
+	List *given = NIL;
+	ListCell *lc;
+
+	foreach (lc, tlist) {
+		const TargetEntry *tle = lfirst(lc);
+
+		if (!tle->resjunk && !TupleDescAttr(desc, tle->resno - 1)->attgenerated)
+			given = lappend(given, lfirst(lc));
+	}
+	tlist = list_copy(given);
+	for (int i = 0; i < desc->natts; i++) {
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Node *value;
+
+		if (att->attisdropped || att->attgenerated != ATTRIBUTE_GENERATED_STORED)
+			continue;
+		value = build_column_default(rel, att->attnum);
+		ChangeVarNodes(value, 1, query->resultRelation, 0);
+		value = replaced(value, query, given, otherwise);
+		tlist = lappend(tlist, makeTargetEntry((Expr *)value, att->attnum,
+						       pstrdup(NameStr(att->attname)), false));
+	}
+	table_close(rel, NoLock);
+	return tlist;
+}
+
 /* Checks of these kinds over columns of the target, or what stands for these in tlist. */
 static List *calls(Query *query, int kinds, List *tlist, ReplaceVarsNoMatchOption otherwise,
 		   Expr *key)
@@ -170,6 +225,8 @@ static List *calls(Query *query, int kinds, List *tlist, ReplaceVarsNoMatchOptio
 	List *out = NIL;
 	ListCell *lc;
 
+	if (tlist != NIL)
+		tlist = with_generated(query, tlist, otherwise);
 	foreach (lc, query->withCheckOptions) {
 		const WithCheckOption *check = lfirst(lc);
 		Node *qual = check->qual;
@@ -178,6 +235,8 @@ static List *calls(Query *query, int kinds, List *tlist, ReplaceVarsNoMatchOptio
 			continue;
 		if (tlist != NIL)
 			qual = replaced(qual, query, tlist, otherwise);
+		if (contain_volatile_functions(qual) && !contain_volatile_functions(check->qual))
+			refuse(query);
 		out = lappend(out, check_call(check, copyObject(qual), copyObject(key)));
 	}
 	return out;
@@ -223,8 +282,7 @@ static bool changes_on_the_way(const Query *query, int16 events)
 {
 	Oid relid = rt_fetch(query->resultRelation, query->rtable)->relid;
 	Relation rel = table_open(relid, NoLock);
-	TupleDesc desc = RelationGetDescr(rel);
-	bool found = desc->constr != NULL && desc->constr->has_generated_stored;
+	bool found = false;
 
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers && !found; i++) {
 		int16 type = rel->trigdesc->triggers[i].tgtype;
@@ -294,18 +352,6 @@ static void insert_from_subquery(Query *insert)
 	insert->jointree = makeFromExpr(list_make1(ref), NULL);
 }
 
-/* The check would see the row before these: it could let one pass that they change. */
-static void refuse_conflict(const Query *query)
-{
-	ereport(ERROR,
-		(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-		 errmsg("INSERT with ON CONFLICT into distributed table \"%s\" is not supported",
-			get_rel_name(rt_fetch(query->resultRelation, query->rtable)->relid)),
-		 errdetail("Its policies are checked where the statement is planned, and it has "
-			   "BEFORE row triggers or generated columns."),
-		 errhint("Use UPDATE, and INSERT without ON CONFLICT.")));
-}
-
 static void check_insert(Query *query)
 {
 	OnConflictExpr *conflict = query->onConflict;
@@ -316,7 +362,7 @@ static void check_insert(Query *query)
 	    changes_on_the_way(query, conflict->action == ONCONFLICT_UPDATE
 					      ? TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE
 					      : TRIGGER_TYPE_INSERT))
-		refuse_conflict(query);
+		refuse(query);
 	if (changes_on_the_way(query, TRIGGER_TYPE_INSERT)) {
 		check_in_returning(query, calls(query, INSERTS, NIL, 0, key));
 		return;
@@ -365,17 +411,6 @@ static void check_target_row(Query *query, MergeAction *action, int kinds)
 			all);
 }
 
-static void refuse_merge(const Query *query)
-{
-	ereport(ERROR,
-		(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-		 errmsg("MERGE into distributed table \"%s\" is not supported with %s",
-			get_rel_name(rt_fetch(query->resultRelation, query->rtable)->relid),
-			"policies that shards cannot check, and BEFORE row triggers or generated "
-			"columns"),
-		 errhint("Use INSERT, UPDATE and DELETE.")));
-}
-
 /* The conditions of the actions are looked at, and their values computed, on this node. */
 static void check_merge(Query *query)
 {
@@ -384,8 +419,8 @@ static void check_merge(Query *query)
 
 	foreach (lc, query->mergeActionList) {
 		MergeAction *action = lfirst(lc);
-		List *tlist = copyObject(action->targetList);
 		bool inserts = action->commandType == CMD_INSERT;
+		List *tlist;
 
 		if (action->commandType == CMD_DELETE)
 			check_target_row(query, action, MERGE_DELETES);
@@ -394,9 +429,12 @@ static void check_merge(Query *query)
 		if (!inserts && action->commandType != CMD_UPDATE)
 			continue;
 		if (changes_on_the_way(query, inserts ? TRIGGER_TYPE_INSERT : TRIGGER_TYPE_UPDATE))
-			refuse_merge(query);
-		if (tlist == NIL)
-			continue;
+			refuse(query);
+		if (herd_multiexpr_any(action->targetList))
+			action->targetList = herd_multiexpr_split(action->targetList);
+		if (action->targetList == NIL)
+			refuse(query);
+		tlist = copyObject(action->targetList);
 		check_in(query, action->targetList,
 			 inserts ? calls(query, INSERTS, tlist, REPLACEVARS_SUBSTITUTE_NULL,
 					 linitial_node(TargetEntry, tlist)->expr)
