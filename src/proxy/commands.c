@@ -54,7 +54,7 @@ static void sweep_each(struct herd_worker *w, void *arg)
 		struct herd_client *c = herd_container_of(it, struct herd_client, node);
 
 		if (c->state != HERD_CLIENT_ADMIN && c->db && is_db(c->db, s->db))
-			herd_client_fail(c, "57P01", "admin forced disconnect");
+			herd_client_fail(c, "57P01", "database removed");
 	}
 }
 

@@ -76,8 +76,34 @@ static void times_period(struct herd_pool *p, void *arg)
 	herd_times_period(p);
 }
 
+/* Per second, but for 5, 6 and 7, which are times: per transaction, query, assignment. */
+static uint64_t average(const uint64_t d[HERD_NSTATS], int k, int64_t elapsed_us)
+{
+	uint64_t per = k == 5 ? d[1] : k == 6 ? d[2] : k == 7 ? d[0] : 0;
+
+	if (k >= 5 && k <= 7)
+		return per ? d[k] / per : 0;
+	return d[k] * 1000000 / (uint64_t)elapsed_us;
+}
+
+/* One line for all databases, in the form that reports on PgBouncer's logs (pgBadger) look for. */
+static void log_period(struct herd_px *px, const uint64_t d[HERD_NSTATS], int64_t elapsed_us)
+{
+	unsigned long long v[HERD_NSTATS];
+
+	for (int k = 0; k < HERD_NSTATS; k++)
+		v[k] = average(d, k, elapsed_us);
+	herd_info(
+		px->log,
+		"stats: %llu xacts/s, %llu queries/s, %llu client parses/s, %llu server parses/s, "
+		"%llu binds/s, in %llu B/s, out %llu B/s, xact %llu us, query %llu us, wait %llu "
+		"us",
+		v[1], v[2], v[8], v[9], v[10], v[3], v[4], v[5], v[6], v[7]);
+}
+
 void herd_stats_period(struct herd_px *px, int64_t elapsed_us)
 {
+	uint64_t sum[HERD_NSTATS] = { 0 };
 	size_t pos = 0;
 	const char *key;
 	void *value;
@@ -94,23 +120,14 @@ void herd_stats_period(struct herd_px *px, int64_t elapsed_us)
 		for (int k = 0; k < HERD_NSTATS; k++) {
 			d[k] = now[k] - db->last[k];
 			db->last[k] = now[k];
-			/* 5, 6, 7 are times: per transaction, query, assignment. */
-			uint64_t per = k == 5 ? d[1] : k == 6 ? d[2] : k == 7 ? d[0] : 0;
-			uint64_t avg = k >= 5 && k <= 7 ? (per ? d[k] / per : 0)
-							: d[k] * 1000000 / (uint64_t)elapsed_us;
-
-			atomic_store(&db->avg[k], avg);
+			sum[k] += d[k];
 		}
-		if (atomic_load(&px->live)->config->s.log_stats && d[2] > 0)
-			herd_info(px->log,
-				  "stats: %s: %llu xacts/s, %llu queries/s, in %llu B/s, out %llu "
-				  "B/s, xact %llu us, query %llu us, wait %llu us",
-				  db->name, (unsigned long long)db->avg[1],
-				  (unsigned long long)db->avg[2], (unsigned long long)db->avg[3],
-				  (unsigned long long)db->avg[4], (unsigned long long)db->avg[5],
-				  (unsigned long long)db->avg[6], (unsigned long long)db->avg[7]);
+		for (int k = 0; k < HERD_NSTATS; k++)
+			atomic_store(&db->avg[k], average(d, k, elapsed_us));
 	}
 	pthread_mutex_unlock(&px->pools_lock);
+	if (atomic_load(&px->live)->config->s.log_stats)
+		log_period(px, sum, elapsed_us);
 }
 
 static void stat_row(struct herd_worker *w, struct herd_result *r, struct herd_db *db)

@@ -144,6 +144,7 @@ def test_kill_and_kill_client(make):
     px.console("kill db")
     with pytest.raises(psycopg.OperationalError):
         d.execute("select 1")
+    assert "closing because: database removed" in px.log()
     px.console("resume db")
     assert px.sql("select 1") == [(1,)]
 

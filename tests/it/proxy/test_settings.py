@@ -311,7 +311,8 @@ def test_log_lines(make, server):
                  r"LOG S-0x\w+: db/u_trust@127.0.0.1:\d+ new connection to server \(from 127.0.0.1:\d+\)",
                  r"LOG C-0x\w+: db/u_trust@127.0.0.1:\d+ closing because: client close request \(age=\d+s\)",
                  r"LOG S-0x\w+: db/u_trust@127.0.0.1:\d+ closing because: server idle timeout \(age=\d+s\)",
-                 r"LOG stats: .*xacts/s, .*queries/s, .*in \d+ B/s, out \d+ B/s, xact \d+ us, "
+                 r"LOG stats: \d+ xacts/s, \d+ queries/s, \d+ client parses/s, \d+ server parses/s, "
+                 r"\d+ binds/s, in \d+ B/s, out \d+ B/s, xact \d+ us, "
                  r"query \d+ us, wait \d+ us"):
         assert wait_for(lambda: re.search(line, px.log())), line
     with pytest.raises(psycopg.OperationalError):
