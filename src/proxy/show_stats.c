@@ -86,7 +86,7 @@ static uint64_t average(const uint64_t d[HERD_NSTATS], int k, int64_t elapsed_us
 	return d[k] * 1000000 / (uint64_t)elapsed_us;
 }
 
-/* One line for all databases, in the form that reports on PgBouncer's logs (pgBadger) look for. */
+/* One line for all databases, in the form of PgBouncer 1.25: what reads its logs knows it. */
 static void log_period(struct herd_px *px, const uint64_t d[HERD_NSTATS], int64_t elapsed_us)
 {
 	unsigned long long v[HERD_NSTATS];
