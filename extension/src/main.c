@@ -2,6 +2,7 @@
 
 #include "attach/farkey_later.h"
 #include "attach/localkey.h"
+#include "attach/trigger_later.h"
 #include "catalog/metadata.h"
 #include "conn/admission.h"
 #include "conn/adopt.h"
@@ -82,6 +83,7 @@ void _PG_init(void)
 	herd_moment_init();
 	herd_clock_init();
 	herd_far_key_init();
+	herd_trigger_later_init();
 	herd_local_key_init();
 	herd_rights_init();
 	herd_shared_init();

@@ -195,7 +195,7 @@ static bool is_reference(Oid relid)
 	return table != NULL && table->kind == HERD_TABLE_REFERENCE;
 }
 
-/* What an AFTER trigger returns is ignored. Those that wait for the end of the transaction stay. */
+/* What an AFTER trigger returns is ignored. Rows of those that may wait, wait elsewhere. */
 static void call_after(const TriggerData *shard, Relation rel, const Trigger *trigger,
 		       uint64 shardid)
 {
@@ -203,12 +203,13 @@ static void call_after(const TriggerData *shard, Relation rel, const Trigger *tr
 	TriggerData data;
 	MemoryContext old;
 
-	if (place == HERD_PLACE_SHARD || trigger->tgdeferrable || !herd_capture_possible()) {
+	if ((place == HERD_PLACE_SHARD && !trigger->tgdeferrable) || !herd_capture_possible()) {
 		(void)call_trigger(shard, rel, trigger, CurrentMemoryContext);
 		return;
 	}
-	if (place == HERD_PLACE_TRY && !herd_capture_in_process() && !herd_before_row_by_row() &&
-	    !is_reference(RelationGetRelid(rel)) && !list_member_oid(went, trigger->tgfoid)) {
+	if (place == HERD_PLACE_TRY && !trigger->tgdeferrable && !herd_capture_in_process() &&
+	    !herd_before_row_by_row() && !is_reference(RelationGetRelid(rel)) &&
+	    !list_member_oid(went, trigger->tgfoid)) {
 		if (try_trigger(shard, rel, trigger))
 			return;
 		old = MemoryContextSwitchTo(TopMemoryContext);

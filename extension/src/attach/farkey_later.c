@@ -2,6 +2,7 @@
 
 #include "access/xact.h"
 #include "attach/named.h"
+#include "attach/trigger_later.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -101,15 +102,15 @@ void herd_far_key_set(const ConstraintsSetStmt *stmt)
 {
 	ListCell *lc, *lr;
 
-	if (!IsTransactionBlock())
-		return;
 	if (stmt->constraints == NIL)
 		note(InvalidOid, stmt->deferred);
 	foreach (lc, stmt->constraints)
 		foreach (lr, herd_constraints_named(lfirst_node(RangeVar, lc)))
 			note(lfirst_oid(lr), stmt->deferred);
-	if (!stmt->deferred)
-		look(false);
+	if (stmt->deferred)
+		return;
+	(void)herd_trigger_fire_kept(false);
+	look(false);
 }
 
 /* -- ends -------------------------------------------------------------------------------------- */

@@ -59,8 +59,8 @@ static bool fires_here(const Trigger *trigger)
 		return false;
 	if (!TRIGGER_FOR_ROW(trigger->tgtype) || trigger->tgoldtable || trigger->tgnewtable)
 		return true;
-	return TRIGGER_FOR_AFTER(trigger->tgtype) && !trigger->tgdeferrable &&
-	       herd_trigger_place(trigger) != HERD_PLACE_SHARD;
+	return TRIGGER_FOR_AFTER(trigger->tgtype) &&
+	       (trigger->tgdeferrable || herd_trigger_place(trigger) != HERD_PLACE_SHARD);
 }
 
 /* What a foreign key does to the table that has it: 0 when it only refuses. */

@@ -32,7 +32,6 @@ List *herd_constraints_named(const RangeVar *name)
 }
 
 typedef struct Named {
-	char type;
 	char *name;
 	const HerdTable *table;
 } Named;
@@ -54,11 +53,12 @@ static List *on_shards(const ConstraintsSetStmt *stmt)
 				continue;
 			con = (Form_pg_constraint)GETSTRUCT(tuple);
 			table = herd_table_get(con->conrelid);
-			if (table != NULL && con->condeferrable && !OidIsValid(con->conparentid) &&
+			/* triggers wait here */
+			if (table != NULL && con->condeferrable &&
+			    con->contype != CONSTRAINT_TRIGGER && !OidIsValid(con->conparentid) &&
 			    !herd_far_key_is(con->oid)) {
 				Named *named = palloc(sizeof(Named));
 
-				named->type = con->contype;
 				named->name = pstrdup(NameStr(con->conname));
 				named->table = table;
 				out = lappend(out, named);
@@ -90,10 +90,6 @@ List *herd_constraints_of_shards(const ConstraintsSetStmt *stmt, int32 group)
 
 			if (!is_in(shard, group))
 				continue;
-			if (named->type == CONSTRAINT_TRIGGER) {
-				out = lappend(out, makeRangeVar(schema, named->name, -1));
-				break;
-			}
 			out = lappend(out, makeRangeVar(schema,
 							herd_shape_member_name(named->name,
 									       shard->shardid),

@@ -4,6 +4,7 @@
 #include "access/table.h"
 #include "attach/attach.h"
 #include "attach/farkey.h"
+#include "attach/trigger_later.h"
 #include "catalog/metadata.h"
 #include "catalog/pg_trigger.h"
 #include "executor/executor.h"
@@ -117,6 +118,8 @@ static ResultRelInfo *make_saver(HerdReplay *replay, Target *t, const char *name
 				  : from->tgoldtable == NULL && from->tgnewtable == NULL))
 			continue;
 		*trigger = *from;
+		/* it would have waited before it came here: attach/trigger_later.h */
+		trigger->tgdeferrable = trigger->tginitdeferred = false;
 		if (name != NULL) {
 			trigger->tgqual = NULL;
 			trigger->tgnattr = 0;
@@ -270,12 +273,23 @@ static int16 event_bit(char event)
 			      : TRIGGER_TYPE_DELETE;
 }
 
+/* The row is for a trigger that fires later. */
+static bool waits(const Target *t, const char *name, char event, HeapTuple before, HeapTuple after)
+{
+	const TriggerDesc *desc = t->info->ri_TrigDesc;
+
+	for (int i = 0; desc != NULL && name != NULL && i < desc->numtriggers; i++)
+		if (!desc->triggers[i].tgisinternal && strcmp(desc->triggers[i].tgname, name) == 0)
+			return herd_trigger_keep(t->rel, &desc->triggers[i], event, before, after);
+	return false;
+}
+
 static void replay_message(HerdReplay *replay, int32 groupid, const char *p)
 {
 	uint64 shardid = parse_number(&p, ' ');
 	const HerdTable *table;
 	ResultRelInfo *info;
-	char event, kind;
+	char event, kind, *name;
 	Target *t;
 	int index;
 
@@ -293,7 +307,8 @@ static void replay_message(HerdReplay *replay, int32 groupid, const char *p)
 	if (kind == '\0' || p[3] != ' ')
 		malformed();
 	p += 4;
-	info = saver_of(replay, t, kind, parse_text(&p));
+	name = parse_text(&p);
+	info = saver_of(replay, t, kind, name);
 	if (kind == HERD_CAPTURE_SET)
 		t->came |= event_bit(event);
 	while (*p) {
@@ -304,7 +319,8 @@ static void replay_message(HerdReplay *replay, int32 groupid, const char *p)
 			before = parse_tuple(replay, t, &p);
 		if (which != 'o')
 			after = parse_tuple(replay, t, &p);
-		save_row(replay, t, info, kind == HERD_CAPTURE_SET, event, before, after);
+		if (kind == HERD_CAPTURE_SET || !waits(t, name, event, before, after))
+			save_row(replay, t, info, kind == HERD_CAPTURE_SET, event, before, after);
 	}
 }
 

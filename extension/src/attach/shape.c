@@ -20,6 +20,22 @@ static void refuse(Oid relid, const char *what, const char *name, const char *wh
 			errdetail("%s", why)));
 }
 
+/* What stands behind the table's name, without DEFERRABLE: attach/trigger_later.h. */
+static char *not_deferrable(const char *clause)
+{
+	static const char *const all[] = { "DEFERRABLE INITIALLY DEFERRED ",
+					   "DEFERRABLE INITIALLY IMMEDIATE " };
+	const char *end = strstr(clause, "FOR EACH ");
+
+	for (int i = 0; i < lengthof(all); i++) {
+		const char *at = strstr(clause, all[i]);
+
+		if (at != NULL && at < end && (at - clause < 4 || strncmp(at - 4, "NOT ", 4) != 0))
+			return psprintf("%.*s%s", (int)(at - clause), clause, at + strlen(all[i]));
+	}
+	return pstrdup(clause);
+}
+
 /* The same trigger for a shard: with the shard's name and our function, which takes no arguments.
  */
 static char *trigger_for_shard(Oid relid, uint64 shardid, const char *name, const char *def)
@@ -38,9 +54,9 @@ static char *trigger_for_shard(Oid relid, uint64 shardid, const char *name, cons
 			       def + strlen(plain));
 	else
 		def = pnstrdup(def, on - def);
-	return psprintf("%s ON %s %.*s%scitus_internal.shard_trigger()", def,
-			herd_shape_name(relid, shardid), (int)(function - after), after,
-			FUNCTION_CLAUSE);
+	return psprintf("%s ON %s %s%scitus_internal.shard_trigger()", def,
+			herd_shape_name(relid, shardid),
+			not_deferrable(pnstrdup(after, function - after)), FUNCTION_CLAUSE);
 }
 
 /* Whatever the trigger asks for, all rows of the statement come back: attach/capture.h. */
