@@ -35,11 +35,14 @@
 #include "move/move.h"
 #include "plan/bring.h"
 #include "plan/merge_parts.h"
+#include "plan/multiexpr.h"
 #include "plan/rights.h"
 #include "plan/route.h"
 
 /* An action's number plus this: the row comes from another shard. */
 enum { ARRIVES = 1000 };
+
+typedef struct Map Map;
 
 typedef struct Here {
 	const HerdMergeParts *m;
@@ -56,18 +59,21 @@ typedef struct Here {
 	Query *pairs, *values, *rows;
 	List *value_of; /* of int: columns of values for given, in the order of atts */
 	List *sent;     /* the same in rows */
-	int returned;   /* where the source's columns begin in rows; 0: not there */
+	List *of_lists; /* for each action, of TargetEntry: values for add_lists */
+	int action;     /* in add_list */
+	Map *map;
+	int returned; /* where the source's columns begin in rows; 0: not there */
 } Here;
 
 /* -- expressions of the normal form over other relations --------------------------------------- */
 
-typedef struct Map {
+struct Map {
 	const Here *h;
 	int depth;
 	int target_rel, source_rel; /* where columns of the two are now */
 	int target_base, source_base;
 	Relids target_null, source_null;
-} Map;
+};
 
 static Const *int_const(int value)
 {
@@ -466,6 +472,52 @@ static Node *value_of(Here *h, int index, Map *map)
 	return expr->args != NIL ? (Node *)expr : (Node *)expr->defresult;
 }
 
+/* Asked only for rows of its action. */
+static int add_list(void *context, Expr *expr)
+{
+	Here *h = context;
+	CaseExpr *choice = new_case(exprType((Node *)expr), -1, exprCollation((Node *)expr), NULL);
+
+	add_when(choice, is_action(h->pairs, h->action), map_mutator((Node *)expr, h->map));
+	return herd_merge_add_column(h->values, (Node *)choice);
+}
+
+static void add_lists(Here *h, Map *map)
+{
+	ListCell *lc;
+
+	h->map = map;
+	foreach (lc, h->of_lists) {
+		h->action = foreach_current_index(lc) + 1;
+		if (lfirst(lc) == NIL)
+			continue;
+		lfirst(lc) = herd_multiexpr_bring(lfirst(lc), 1, add_list, h);
+		h->values->hasSubLinks = true;
+	}
+}
+
+/* Columns that are set as a list are no values of their own. */
+static void take_lists(Here *h)
+{
+	ListCell *lc, *cl;
+
+	foreach (lc, h->m->query->mergeActionList) {
+		MergeAction *action = lfirst(lc);
+		List *plain = NIL, *lists = NIL;
+
+		foreach (cl, action->targetList) {
+			TargetEntry *tle = lfirst(cl);
+
+			if (tle->resjunk || herd_multiexpr_any(list_make1(tle)))
+				lists = lappend(lists, tle);
+			else
+				plain = lappend(plain, tle);
+		}
+		action->targetList = plain;
+		h->of_lists = lappend(h->of_lists, lists);
+	}
+}
+
 static void make_values(Here *h)
 {
 	Query *query = herd_merge_new_select(list_make1(herd_merge_source_rte(h->pairs)));
@@ -482,8 +534,9 @@ static void make_values(Here *h)
 		if (bms_is_member(list_nth_int(h->atts, i), h->given))
 			h->value_of = lappend_int(
 				h->value_of, herd_merge_add_column(query, value_of(h, i, &map)));
-	fence(query);
 	h->values = query;
+	add_lists(h, &map);
+	fence(query);
 }
 
 /* -- rows: what goes to which shard -------------------------------------------------------------
@@ -950,12 +1003,14 @@ void herd_merge_values(const HerdMergeParts *m, HerdMergeValues *values)
 	if (m->source->hasModifyingCTE)
 		herd_merge_refuse(m, "A query in its WITH clause writes.",
 				  "Put the rows of the source into a table before.");
+	take_lists(&h);
 	look_at(&h);
 	make_pairs(&h);
 	make_values(&h);
 	*values = (HerdMergeValues){ .query = h.values,
 				     .atts = h.atts,
 				     .value_of = h.value_of,
+				     .lists = h.of_lists,
 				     .tid = h.tid,
 				     .table = h.table,
 				     .source = h.source };

@@ -61,8 +61,10 @@ typedef struct HerdMergeValues {
 	List *atts;     /* of int: columns of the target, without dropped ones */
 	List *given;    /* of int: those that some action gives values to, */
 	List *value_of; /* of int: columns of the query with these */
-	int tid;   /* column of the query, as are table and source: the first one of it less 1 */
-	int table; /* 0: the target is not partitioned */
+	List *lists; /* for each action, of TargetEntry, over the query as relation 1: columns that
+			are set as a list from a subquery */
+	int tid;     /* column of the query, as are table and source: the first one of it less 1 */
+	int table;   /* 0: the target is not partitioned */
 	int source;
 } HerdMergeValues;
 

@@ -49,10 +49,10 @@ static void make_select(Wise *w)
 }
 
 /* Command, columns that are set, columns of the SELECT for them. */
-static List *action_parts(Wise *w, const MergeAction *action)
+static List *action_parts(Wise *w, const MergeAction *action, const List *lists)
 {
 	List *sets = NIL, *positions = NIL;
-	ListCell *lc, *pos;
+	const ListCell *lc, *pos;
 
 	forboth(lc, w->values.given, pos, w->values.value_of)
 	{
@@ -61,21 +61,30 @@ static List *action_parts(Wise *w, const MergeAction *action)
 		sets = lappend_int(sets, lfirst_int(lc));
 		positions = lappend_int(positions, take_column(w, lfirst_int(pos)));
 	}
+	foreach (lc, lists) {
+		TargetEntry *tle = lfirst(lc);
+
+		sets = lappend_int(sets, tle->resno);
+		positions = lappend_int(positions,
+					herd_merge_add_column(w->out->select, (Node *)tle->expr));
+	}
 	return list_make3(list_make1_int(action->commandType), sets, positions);
 }
 
 static void take_actions(Wise *w)
 {
-	ListCell *lc;
+	ListCell *lc, *lists;
 
-	foreach (lc, w->m->query->mergeActionList) {
+	forboth(lc, w->m->query->mergeActionList, lists, w->values.lists)
+	{
 		MergeAction *action = lfirst(lc);
+		List *parts = action_parts(w, action, lfirst(lists));
 
-		w->out->actions = lappend(w->out->actions, action_parts(w, action));
-		w->out->moves = w->out->moves || (action->commandType == CMD_UPDATE &&
-						  w->m->table->kind == HERD_TABLE_HASH &&
-						  herd_merge_value(action->targetList,
-								   w->m->table->keyattno) != NULL);
+		w->out->actions = lappend(w->out->actions, parts);
+		w->out->moves =
+			w->out->moves || (action->commandType == CMD_UPDATE &&
+					  w->m->table->kind == HERD_TABLE_HASH &&
+					  list_member_int(lsecond(parts), w->m->table->keyattno));
 	}
 }
 

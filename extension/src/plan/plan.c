@@ -443,19 +443,32 @@ static PlannedStmt *plan_insert(Query *parse, const char *source, int options, P
 static PlannedStmt *plan_mergewise(Query *parse, const char *source, int options,
 				   ParamListInfo bound, HerdPlanning *planning, Relations *rels);
 
+/* Columns as a list from a subquery that cannot be asked for each of them. */
+static bool sets_list(const Query *merge)
+{
+	ListCell *lc;
+
+	foreach (lc, merge->mergeActionList)
+		if (herd_multiexpr_any(lfirst_node(MergeAction, lc)->targetList))
+			return true;
+	return false;
+}
+
 /* What shards can do at once, and new rows that are computed here. */
 static PlannedStmt *plan_merge(Query *parse, const char *source, int options, ParamListInfo bound,
 			       HerdPlanning *planning, Relations *rels)
 {
 	Query *query = copyObject(parse);
-	HerdMerge merge = herd_merge(parse, planning);
-	List *tlist = merge.select ? copyObject(merge.select->targetList) : NIL;
+	HerdMerge merge = { .by_row = sets_list(parse) };
+	List *tlist;
 	PlannedStmt *stmt;
 	RangeTblEntry *names;
 	List *columns;
 	CustomScan *scan;
 	ListCell *lc;
 
+	if (!merge.by_row)
+		merge = herd_merge(parse, planning);
 	if (merge.by_row)
 		return plan_mergewise(query, source, options, bound, planning, rels);
 	if (merge.insert == NULL && merge.remote != NULL)
@@ -467,6 +480,7 @@ static PlannedStmt *plan_merge(Query *parse, const char *source, int options, Pa
 		add_relations(stmt, rels);
 		return stmt;
 	}
+	tlist = copyObject(merge.select->targetList);
 	herd_rewrite(merge.select, planning);
 	stmt = plan_here(merge.select, source, options & ~CURSOR_OPT_SCROLL, bound);
 	columns = row_columns(tlist, list_length(stmt->rtable) + 1, &names);
@@ -776,16 +790,8 @@ static void split_values(Query *parse)
 		if (!herd_multiexpr_any(action->targetList))
 			continue;
 		split = herd_multiexpr_split(action->targetList);
-		if (split == NIL)
-			ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("this MERGE into distributed table \"%s\" is not supported",
-					get_rel_name(rt_fetch(parse->resultRelation, parse->rtable)
-							     ->relid)),
-				 errdetail("A list of columns is set from a subquery with LIMIT, "
-					   "WITH or a volatile function."),
-				 errhint("Set each column from a subquery of its own.")));
-		action->targetList = split;
+		if (split != NIL)
+			action->targetList = split;
 	}
 }
 

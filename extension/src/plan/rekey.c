@@ -25,7 +25,7 @@
 #include "plan/multiexpr.h"
 #include "plan/rekey.h"
 
-static void refuse(const HerdTable *table, const char *why)
+void herd_rekey_refuse(const HerdTable *table, const char *why)
 {
 	ereport(ERROR,
 		(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -98,11 +98,13 @@ bool herd_rekey_is_noticed(const HerdTable *table)
 void herd_rekey_check(const HerdTable *table)
 {
 	if (any_trigger(table->relid, deletes_more))
-		refuse(table, "A foreign key acts, or is checked, when a row of the table is "
-			      "deleted.");
+		herd_rekey_refuse(table,
+				  "A foreign key acts, or is checked, when a row of the table is "
+				  "deleted.");
 	if (herd_attach_has_code(table->relid))
-		refuse(table, "The table has triggers or row-level security, for which a row that "
-			      "moves would be deleted and inserted.");
+		herd_rekey_refuse(
+			table, "The table has triggers or row-level security, for which a row that "
+			       "moves would be deleted and inserted.");
 }
 
 bool herd_rekey_by_row(const Query *update, const HerdTable *table)
@@ -120,14 +122,17 @@ static void check(const Query *update, const HerdTable *table)
 	int target = update->resultRelation;
 
 	if (herd_multiexpr_any(update->targetList))
-		refuse(table, "A list of columns is set from a subquery with LIMIT, WITH or a "
-			      "volatile function.");
+		herd_rekey_refuse(table,
+				  "A list of columns is set from a subquery with LIMIT, WITH or a "
+				  "volatile function.");
 	if (contain_volatile_functions((Node *)update->targetList))
-		refuse(table, "The new values come from a volatile function.");
+		herd_rekey_refuse(table, "The new values come from a volatile function.");
 	if (foreign_var_walker((Node *)update->returningList, &target))
-		refuse(table, "RETURNING names something else than columns of the new row.");
+		herd_rekey_refuse(table,
+				  "RETURNING names something else than columns of the new row.");
 	if (update->hasModifyingCTE || update->withCheckOptions != NIL)
-		refuse(table, "The UPDATE has a write in its WITH clause or a check option.");
+		herd_rekey_refuse(table,
+				  "The UPDATE has a write in its WITH clause or a check option.");
 	herd_rekey_check(table);
 }
 

@@ -2,6 +2,7 @@
  * plan/rekey.h - UPDATE of the distribution column.
  */
 #pragma once
+#include "compat.h"
 #include "postgres.h"
 
 #include "nodes/parsenodes.h"
@@ -19,3 +20,5 @@ extern Query *herd_rekey(const Query *update, const HerdTable *table);
 /* Would triggers, policies or foreign keys notice that a row is deleted and inserted? */
 extern bool herd_rekey_is_noticed(const HerdTable *table);
 extern void herd_rekey_check(const HerdTable *table);
+/* Raises: it cannot be updated. */
+extern void herd_rekey_refuse(const HerdTable *table, const char *why) HERD_NORETURN;

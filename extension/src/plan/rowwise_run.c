@@ -35,6 +35,7 @@
 #include "deparse/code.h"
 #include "deparse/deparse.h"
 #include "exec/exec.h"
+#include "plan/rekey.h"
 #include "plan/remote.h"
 #include "plan/rights.h"
 #include "plan/row_insert.h"
@@ -392,16 +393,20 @@ static List *columns_to_set(const RowwiseState *state, HeapTuple old)
 static int shard_wanted(const RowwiseState *state, int shard)
 {
 	AttrNumber key = state->table->keyattno;
+	int wanted;
 
-	if (state->table->kind != HERD_TABLE_HASH ||
-	    state->rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+	if (state->table->kind != HERD_TABLE_HASH)
 		return shard;
 	/* the shard refuses it */
 	if (state->whole->tts_isnull[key - 1] &&
 	    TupleDescAttr(RelationGetDescr(state->rel), key - 1)->attnotnull)
 		return shard;
-	return shard_of(state, state->whole->tts_values[key - 1],
-			state->whole->tts_isnull[key - 1]);
+	wanted = shard_of(state, state->whole->tts_values[key - 1],
+			  state->whole->tts_isnull[key - 1]);
+	if (wanted != shard && state->parts.partitioned)
+		herd_rekey_refuse(state->table, "The table is partitioned, and the statement is "
+						"run row by row.");
+	return wanted;
 }
 
 /* -- writing ----------------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 """MERGE row by row from the node that plans: triggers, policies, foreign keys and moved rows are as on plain tables."""
 import concurrent.futures
 
+import psycopg
 import pytest
 
 import rules_herd
@@ -210,6 +211,23 @@ merge into t using src on src.k = t.k when matched and (t).a > 1 then update set
 select * from t order by k;
 """
 
+SCRIPTS["lists"] = """
+create table o (id int primary key, t int, v int, w text);
+--herd select create_distributed_table('o', 'id', colocate_with => 'none');
+insert into o select i, i % 30, i * 3, 'w ' || i from generate_series(1, 60) i;
+merge into t using (values (1), (2), (77)) s(k) on s.k = t.k when matched then update set (a, b) = (select o.v, o.w from o where o.t = t.k order by o.id limit 1) when not matched then insert (k, b) values (s.k, 'new');
+merge into t using (values (3), (4), (5)) s(k) on s.k = t.k when matched and t.k = 3 then delete when matched and t.k = 4 then update set (k, a) = (select o.id + 100 + s.k, o.v from o where o.t = t.k order by o.id desc limit 1), b = 'x' || t.b when matched then update set b = 'y', (a) = row (t.a + 1);
+merge into t using (values (6), (7)) s(k) on s.k = t.k when matched and t.k = 6 then update set (a, b) = (select v, w from o where id < s.k) when matched then update set b = 'one';
+merge into t using (values (7), (8)) s(k) on s.k = t.k when matched and t.k = 8 then update set (a, b) = (select v, w from o where id = s.k limit 5) when matched then update set b = 'one';
+merge into t using src on src.k = t.k when matched then update set (b, a) = (with q as (select * from ref where id < 3) select max(name), max(id) from q);
+merge into ref using (values (1), (2)) s(id) on s.id = ref.id when matched then update set (id, name) = (select o.id + 100, o.w from o where o.t = ref.id order by o.id limit 1);
+prepare p as merge into t using (values (9), (10)) s(k) on s.k = t.k when matched then update set (a, b) = (select o.v + $1, o.w from o where o.t = t.k order by o.id limit 1);
+execute p(1);
+execute p(2);
+select * from t order by k;
+select * from ref order by id;
+"""
+
 KEYS = """
 create table p (k int primary key, a int);
 create table c (k int, id int, x text, primary key (k, id));
@@ -398,3 +416,28 @@ create trigger m before update on conc.t for each row execute function conc.mark
         assert one.execute("select * from conc.t where k < 4 or k > 10 order by k").fetchall() == [
             (3, -1, "b!"), (101, 52, "b!!"), (102, 53, "b!!"), (203, 0, "new"), (290, 0, "new")]
         one.execute("drop schema conc cascade")
+
+
+def test_partitions(herd):
+    """Rows of a partitioned table do not leave their shard in a MERGE that is run row by row."""
+    with herd.connect() as con:
+        for s in rules_herd.statements("""
+drop schema if exists parts cascade;
+create schema parts;
+set search_path = parts;
+create table p (k int, d int, v int) partition by range (d);
+create table p1 partition of p for values from (0) to (10);
+create table o (id int, v int);
+select create_distributed_table('p', 'k');
+select create_distributed_table('o', 'id', colocate_with => 'none');
+insert into p select i, 1, i from generate_series(1, 10) i;
+insert into o select i, i from generate_series(1, 10) i;
+"""):
+            con.execute(s)
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="distribution column"):
+            con.execute("merge into p using (values (1), (2), (3)) s(k) on s.k = p.k when matched then "
+                        "update set (k, v) = (select o.v + 100, 1 from o where o.id = p.k limit 1)")
+        con.execute("merge into p using (values (1), (2), (3)) s(k) on s.k = p.k when matched then "
+                    "update set (k, v) = (select o.v, 1 from o where o.id = p.k limit 1)")
+        assert con.execute("select k, v from p where k < 5 order by k").fetchall() == [(1, 1), (2, 1), (3, 1), (4, 4)]
+        con.execute("drop schema parts cascade")
