@@ -573,11 +573,17 @@ static Query *insert_query(const Query *parse)
 	return insert;
 }
 
+/* Rows of the target must not be kept where the user finds them. */
+static bool read_as_other(const HerdMergeParts *m)
+{
+	return list_member_oid(herd_rights_relids(), m->table->relid);
+}
+
 /* Would somebody notice if rows were deleted in one shard and inserted in another? */
 static bool moves_by_row(const HerdMergeParts *m)
 {
 	return get_rel_relkind(m->table->relid) != RELKIND_PARTITIONED_TABLE &&
-	       herd_rekey_is_noticed(m->table);
+	       (herd_rekey_is_noticed(m->table) || read_as_other(m));
 }
 
 void herd_merge_look(HerdMergeParts *m)
@@ -598,7 +604,8 @@ static bool copies_differ(const HerdMergeParts *m, const Query *parse)
 		    contain_volatile_functions((Node *)action))
 			return true;
 	}
-	return (m->away && herd_fire_of(parse) != NULL) || !shards_can_do(m);
+	return (m->away && (herd_fire_of(parse) != NULL || m->query->returningList != NIL)) ||
+	       !shards_can_do(m);
 }
 
 /* Rows of the source would have to go where they must not or cannot. */
@@ -613,6 +620,7 @@ static bool only_by_row(const HerdMergeParts *m, bool beside, const Query *parse
 		moves = false;
 	return moves && !m->source->hasModifyingCTE &&
 	       (herd_rights_read(m->source) ||
+		(read_as_other(m) && (m->away || !shards_can_do(m))) ||
 		!herd_columns_can_travel(m->source->targetList, false));
 }
 

@@ -35,6 +35,7 @@
 #include "deparse/code.h"
 #include "deparse/deparse.h"
 #include "exec/exec.h"
+#include "plan/policies.h"
 #include "plan/rekey.h"
 #include "plan/remote.h"
 #include "plan/rights.h"
@@ -727,15 +728,20 @@ static ItemPointer store_returned(RowwiseState *state)
 static ItemPointer write_leaving(RowwiseState *state, int shard, List *columns)
 {
 	Query *query = text_for(state, columns);
-	Var *ctid = makeVar(1, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0);
+	Expr *ctid = (Expr *)makeVar(1, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0);
 	ItemPointer tid = NULL;
 	HerdExec *exec;
 	HerdJob *job;
 
-	query->returningList =
-		lappend(query->returningList,
-			makeTargetEntry((Expr *)ctid, list_length(query->returningList) + 1,
-					pstrdup("ctid"), false));
+	/* nothing but the check option of a view */
+	if (query->returningList != NIL && state->left->tts_tupleDescriptor->natts == 1) {
+		ctid = herd_when_checked(
+			list_make1(linitial_node(TargetEntry, query->returningList)->expr), ctid);
+		query->returningList = NIL;
+	}
+	query->returningList = lappend(query->returningList,
+				       makeTargetEntry(ctid, list_length(query->returningList) + 1,
+						       pstrdup("ctid"), false));
 	*herd_row_write_values(query) = list_make1(values_of(state, columns));
 	job = job_of(state, shard, query);
 	job->params = state->params;

@@ -25,6 +25,7 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
@@ -94,10 +95,9 @@ static int count_policies(Query *query, RangeTblEntry *rte)
 	return herd_rights_here(rte->relid) ? 0 : all_policies(query, rte);
 }
 
-/* What shards do not know of: not the policies, if they have these. */
-static void security_of_target(Query *query, RangeTblEntry *rte)
+/* What stands behind so many policies, each to be asked before the next; or NULL. */
+static Node *conditions_of_views(RangeTblEntry *rte, int policies)
 {
-	int policies = count_policies(query, rte);
 	Node *first = NULL;
 	ListCell *lc;
 
@@ -112,6 +112,14 @@ static void security_of_target(Query *query, RangeTblEntry *rte)
 			qual = (Node *)make_ands_explicit((List *)qual);
 		first = first ? guarded(first, qual) : qual;
 	}
+	return first;
+}
+
+/* What shards do not know of: not the policies, if they have these. */
+static void security_of_target(Query *query, RangeTblEntry *rte)
+{
+	Node *first = conditions_of_views(rte, count_policies(query, rte));
+
 	rte->securityQuals = NIL;
 	if (first == NULL)
 		return;
@@ -171,6 +179,26 @@ static Expr *check_call(Query *query, const WithCheckOption *check)
 	return (Expr *)call;
 }
 
+#if PG_VERSION_NUM >= 170000
+/* MERGE: a row that is deleted is not checked. */
+static Expr *unless_deleted(Expr *check)
+{
+	MergeSupportFunc *name = makeNode(MergeSupportFunc);
+	Const *deleted = makeConst(TEXTOID, -1, DEFAULT_COLLATION_OID, -1,
+				   CStringGetTextDatum("DELETE"), false, false);
+	FuncExpr *is;
+
+	name->msftype = TEXTOID;
+	name->msfcollid = DEFAULT_COLLATION_OID;
+	name->location = -1;
+	is = makeFuncExpr(F_TEXTEQ, BOOLOID, list_make2(name, deleted), InvalidOid,
+			  DEFAULT_COLLATION_OID, COERCE_EXPLICIT_CALL);
+	return make_orclause(list_make2(is, check));
+}
+#else
+#define unless_deleted(check) (check)
+#endif
+
 /* RETURNING sees the row as it was stored, as a check option does. */
 static void checks_of_target(Query *query)
 {
@@ -179,43 +207,39 @@ static void checks_of_target(Query *query)
 	foreach (lc, query->withCheckOptions) {
 		WithCheckOption *check = lfirst(lc);
 		TargetEntry *first = query->returningList ? linitial(query->returningList) : NULL;
+		Expr *call;
 
 		if (!is_view_check(check))
 			continue;
+		call = check_call(query, check);
+		if (query->commandType == CMD_MERGE)
+			call = unless_deleted(call);
 		if (first != NULL)
-			first->expr = herd_when_checked(list_make1(check_call(query, check)),
-							first->expr);
+			first->expr = herd_when_checked(list_make1(call), first->expr);
 		else
-			query->returningList = list_make1(
-				makeTargetEntry(check_call(query, check), 1, "check_option", true));
+			query->returningList =
+				list_make1(makeTargetEntry(call, 1, "check_option", true));
 	}
 	query->withCheckOptions = NIL;
 }
 
-static bool checks_view(const Query *query)
+/*
+ * Rows that the conditions of views hide match nothing, and are no target rows without a match. The
+ * policies stay for who reads the target on this node.
+ */
+static void security_of_merged(Query *query, RangeTblEntry *rte)
 {
-	ListCell *lc;
+	int policies = all_policies(query, rte);
+#if PG_VERSION_NUM >= 170000
+	Node *first = conditions_of_views(rte, policies);
 
-	foreach (lc, query->withCheckOptions)
-		if (is_view_check(lfirst(lc)))
-			return true;
-	return false;
-}
-
-static void check_merge(Query *query, RangeTblEntry *rte)
-{
-	const char *why = NULL;
-
-	if (checks_view(query))
-		why = "a view with a check option";
-	if (list_length(rte->securityQuals) > all_policies(query, rte))
-		why = "a security barrier view";
-	if (why != NULL)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("MERGE into distributed table \"%s\" is not supported with "
-				       "%s",
-				       get_rel_name(rte->relid), why),
-				errhint("Use INSERT .. ON CONFLICT, UPDATE and DELETE.")));
+	if (first != NULL) {
+		query->hasSubLinks = query->hasSubLinks || checkExprHasSubLink(first);
+		query->mergeJoinCondition = guarded(first, query->mergeJoinCondition);
+		query->jointree->quals = make_and_qual(query->jointree->quals, copyObject(first));
+	}
+#endif
+	rte->securityQuals = list_copy_head(rte->securityQuals, policies);
 }
 
 static void prepare_query(Query *query)
@@ -232,7 +256,7 @@ static void prepare_query(Query *query)
 		if (foreach_current_index(lc) + 1 == query->resultRelation) {
 			written = true;
 			if (query->commandType == CMD_MERGE)
-				check_merge(query, rte);
+				security_of_merged(query, rte);
 			else if (rte->securityQuals != NIL)
 				security_of_target(query, rte);
 		} else if (herd_rights_here(rte->relid)) {

@@ -350,6 +350,46 @@ merge into v using (values (101), (7)) s(k) on s.k = v.k when matched then updat
 reset role;
 select * from t order by k;
 """,
+    "checks": """
+create view c as select k, a, b from t where a < 5 with check option;
+create view n as select * from c where k < 500 with local check option;
+create view o as select k, a, b from t where b <> (select name from ref where id = t.a) with check option;
+merge into c using (values (1, 4), (50, 1)) s(k, a) on s.k = c.k when matched then update set a = s.a when not matched then insert values (s.k, s.a, 'v') returning merge_action(), c.*;
+merge into c using (values (1, 5), (51, 1)) s(k, a) on s.k = c.k when matched then update set a = s.a when not matched then insert values (s.k, s.a, 'v');
+merge into c using (values (1, 4), (52, 6)) s(k, a) on s.k = c.k when matched then update set a = s.a when not matched then insert values (s.k, s.a, 'v');
+merge into c using src on src.k = c.k when matched and src.v < 40 then delete when matched then update set a = 2 when not matched and src.v > 150 then insert values (src.k, 1, src.w);
+merge into c using src on src.k = c.k and src.id = 4 when matched then update set a = src.v;
+merge into n using (values (2), (60)) s(k) on s.k = n.k when matched then update set k = n.k + 200 when not matched then insert values (s.k + 100, 1, 'n') returning n.k, merge_action();
+merge into n using (values (3)) s(k) on s.k = n.k when matched then update set k = n.k + 600;
+merge into n using (values (3)) s(k) on s.k = n.k when matched then update set k = n.k + 300, a = 6;
+merge into n using (values (700)) s(k) on s.k = n.k when not matched then insert values (s.k, 1, 'n');
+merge into o using (values (4), (8)) s(k) on s.k = o.k when matched then update set b = 'x';
+merge into o using (values (4)) s(k) on s.k = o.k when matched then update set b = 'r4';
+create trigger a after update on t for each row execute function log_it();
+merge into c using (values (7), (8)) s(k) on s.k = c.k when matched and c.k = 8 then delete when matched then update set k = c.k + 200, b = 'moved';
+merge into c using (values (9)) s(k) on s.k = c.k when matched then update set k = c.k + 200, a = 6;
+merge into c using (values (9)) s(k) on s.k = c.k when matched then update set k = c.k + 300 returning c.k, merge_action();
+select * from t order by k;
+""",
+    "barriers": """
+create function leak(text) returns bool language plpgsql cost 0.0001 as $$
+begin if $1 like 'b4%' then raise notice 'saw %', $1; end if; return true; end $$;
+create view v with (security_barrier) as select k, a, b from t where a < 4 and b <> 'b4';
+create view w with (security_barrier) as select * from v where k > 2;
+grant select, insert, update, delete on v, w to merger;
+grant select on src, ref to merger;
+set role merger;
+merge into v using src on src.k = v.k and leak(v.b) when matched and leak(v.b) then update set b = src.w when not matched and src.v < 30 then insert values (src.k + 100, 1, src.w);
+merge into w using (values (1), (3), (4), (10)) s(k) on s.k = w.k when matched then update set b = w.b || '!' when not matched then insert values (s.k + 200, 1, 'w') returning merge_action(), w.*;
+merge into w using ref on ref.id = w.k when not matched by source and leak(w.b) then update set a = w.a + 1 when matched then delete;
+reset role;
+select * from t order by k;
+""",
+    "reference_returning": """
+create sequence s;
+merge into ref using (values (0), (50), (51)) x(id) on x.id = ref.id when matched then update set name = 'old' when not matched then insert values (x.id, 'n' || length(nextval('s')::text)) returning merge_action(), ref.*, x.id;
+select * from ref order by id;
+""",
     "policies": """
 alter table t enable row level security;
 create policy see on t for select using (a < 6);

@@ -282,6 +282,7 @@ create trigger a after update on t for each row execute function log_it();
 update v set k = k + 100 where k < 6 returning *;
 update w set k = k + 100 where k between 7 and 10 returning *;
 update w set k = k + 100, a = 6 where k = 11;
+update w set k = k + 100 where k in (14, 15);
 grant select, update on v to mover;
 set role mover;
 update v set k = k + 1000 where k between 13 and 17 returning *;
