@@ -58,9 +58,7 @@ static HerdReach reach_of(const Query *query)
 		return r.reach;
 	r.relid = rt_fetch(query->resultRelation, query->rtable)->relid;
 	table = herd_table_get(r.relid);
-	if (table == NULL || table->kind == HERD_TABLE_LOCAL ||
-	    (query->commandType != CMD_MERGE &&
-	     get_rel_relkind(r.relid) == RELKIND_PARTITIONED_TABLE))
+	if (table == NULL || table->kind == HERD_TABLE_LOCAL)
 		return r.reach;
 	if (query->commandType == CMD_MERGE) {
 		(void)reach_walker((Node *)query->mergeActionList, &r);
@@ -147,6 +145,13 @@ static void start_select(Parts *p, const Query *query)
 	table_close(rel, NoLock);
 	(void)add_column(p, (Expr *)makeVar(p->target, SelfItemPointerAttributeNumber, TIDOID, -1,
 					    InvalidOid, 0));
+	if (p->out->partitioned) {
+		Var *place = makeVar(p->target, TableOidAttributeNumber, OIDOID, -1, InvalidOid, 0);
+		int pos = add_column(p, (Expr *)makeRelabelType((Expr *)place, REGCLASSOID, -1,
+								InvalidOid, COERCE_EXPLICIT_CAST));
+
+		(void)herd_rowwise_sent(p->out, pos);
+	}
 	mark->rti = p->target;
 	mark->strength = query->commandType == CMD_DELETE || p->out->moves ? LCS_FORUPDATE
 									   : LCS_FORNOKEYUPDATE;
@@ -413,6 +418,7 @@ static void take_returning(Parts *p, const Query *query)
 	write.sent = p->out->sent;
 	write.keys = p->out->keys;
 	write.unique = p->out->unique;
+	write.partitioned = p->out->partitioned;
 	written = herd_row_write_query(&write);
 	written->returningList = list;
 	herd_copy_returning_names(written, query);
@@ -451,12 +457,11 @@ bool herd_rowwise(const Query *query, HerdRowwise *parts)
 	parts->relid = rt_fetch(p.target, query->rtable)->relid;
 	parts->command = query->commandType;
 	table = herd_table_get(parts->relid);
-	/* the ctid of a row is that of others in other partitions */
-	if (query->withCheckOptions != NIL ||
-	    get_rel_relkind(parts->relid) == RELKIND_PARTITIONED_TABLE)
-		return false;
+	parts->partitioned = get_rel_relkind(parts->relid) == RELKIND_PARTITIONED_TABLE;
 	parts->moves = query->commandType == CMD_UPDATE &&
 		       herd_changes_key(query, query->targetList, table);
+	if (query->withCheckOptions != NIL || (parts->partitioned && parts->moves))
+		return false;
 	parts->joins = list_length(query->jointree->fromlist) > 1 ||
 		       !IsA(linitial(query->jointree->fromlist), RangeTblRef);
 	start_select(&p, query);
@@ -467,5 +472,5 @@ bool herd_rowwise(const Query *query, HerdRowwise *parts)
 	take_returning(&p, query);
 	foreach (lc, parts->exprs)
 		lfirst(lc) = expression_planner(lfirst(lc));
-	return !p.failed && herd_rowwise_far(parts->select, p.target, parts->atts);
+	return !p.failed && herd_rowwise_far(parts, p.target);
 }

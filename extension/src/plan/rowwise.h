@@ -63,10 +63,11 @@ extern void herd_rowwise_init(void);
 /* -- plan/rowwise_far.c ------------------------------------------------------------------------ */
 
 /*
- * Changes the SELECT of rows of its relation target, which begins with the columns atts and ctid,
- * so that it can be planned, whatever else it reads. False: it cannot.
+ * Changes the SELECT of rows of its relation target, which begins with the columns atts, ctid and
+ * for a partitioned table tableoid, so that it can be planned, whatever else it reads. False: it
+ * cannot.
  */
-extern bool herd_rowwise_far(Query *select, int target, const List *atts);
+extern bool herd_rowwise_far(HerdRowwise *parts, int target);
 
 /* -- plan/rowwise_write.c ---------------------------------------------------------------------- */
 

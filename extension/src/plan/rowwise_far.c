@@ -26,6 +26,7 @@ typedef struct Far {
 	int target;
 	int depth;
 	const List *atts;
+	bool partitioned;
 	bool failed;
 } Far;
 
@@ -77,6 +78,8 @@ static Node *far_mutator(Node *node, void *context)
 				pos = foreach_current_index(lc) + 1;
 		if (var->varattno == SelfItemPointerAttributeNumber)
 			pos = list_length(far->atts) + 1;
+		if (var->varattno == TableOidAttributeNumber && far->partitioned)
+			pos = list_length(far->atts) + 2;
 		if (pos == 0)
 			far->failed = true;
 		var->varattno = var->varattnosyn = pos;
@@ -126,14 +129,13 @@ static Node *own_conditions(Query *select, int target)
 	return (Node *)make_ands_explicit(own);
 }
 
-static Query *target_query(Query *select, int target, const List *atts)
+static Query *target_query(Query *select, int target, int n)
 {
 	Query *query = makeNode(Query);
 	RangeTblEntry *rte = copyObject(rt_fetch(target, select->rtable));
 	RangeTblRef *ref = makeNode(RangeTblRef);
 	RowMarkClause *mark = linitial_node(RowMarkClause, select->rowMarks);
 	Node *own = own_conditions(select, target);
-	int n = list_length(atts) + 1;
 
 	query->commandType = CMD_SELECT;
 	query->canSetTag = true;
@@ -155,16 +157,18 @@ static Query *target_query(Query *select, int target, const List *atts)
 	return query;
 }
 
-bool herd_rowwise_far(Query *select, int target, const List *atts)
+bool herd_rowwise_far(HerdRowwise *parts, int target)
 {
-	Far far = { .target = target, .atts = atts };
+	Query *select = parts->select;
+	Far far = { .target = target, .atts = parts->atts, .partitioned = parts->partitioned };
+	int n = list_length(parts->atts) + (parts->partitioned ? 2 : 1);
 	Others others = { .target = rt_fetch(target, select->rtable) };
 	RangeTblEntry *rte;
 
 	(void)others_walker((Node *)select, &others);
 	if (!others.found)
 		return true;
-	rte = herd_merge_source_rte(target_query(select, target, atts));
+	rte = herd_merge_source_rte(target_query(select, target, n));
 	select->rowMarks = NIL;
 	select->hasForUpdate = false;
 	lfirst(list_nth_cell(select->rtable, target - 1)) = rte;

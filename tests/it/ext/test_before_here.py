@@ -242,6 +242,32 @@ select * from t order by k;
 }
 
 
+SCRIPTS["functions_of_partitioned"] = """
+create table pt (k int, d int, v int, b text, g int generated always as (d * 2) stored, primary key (k, d)) partition by range (d);
+create table pt1 partition of pt for values from (0) to (10);
+create table pt2 (b text, v int, k int not null, d int not null, g int generated always as (d * 2) stored);
+alter table pt attach partition pt2 for values from (10) to (20);
+--herd select create_distributed_table('pt', 'k');
+insert into pt select i, i % 20, i, 'b' || i % 5 from generate_series(1, 40) i;
+create function most(x text) returns int language plpgsql volatile as $$ begin return (select l.most from lim l where grp = x); end $$;
+create function sum_v() returns int language plpgsql volatile as $$ begin return (select sum(v) from pt); end $$;
+create trigger r after update or delete on pt for each row execute function log_it('r');
+update pt set v = most(b) where k < 9;
+update pt set v = most(b), d = 19 - d where k between 9 and 12 returning k, d, g, tableoid::regclass;
+update pt set b = 'b1' where most(b) = 6 and k < 20 returning *;
+update pt set v = sum_v() where k = 13;
+update pt set v = most(pt.b) + l.most from lim l where l.grp = pt.b and pt.k between 14 and 18 returning pt.k, pt.v, l.grp;
+update pt set v = most(pt.b) from ref where ref.id = pt.d and pt.k < 5 returning pt.k, ref.name;
+delete from pt where most(b) > 8 and k < 25 returning k, b;
+delete from pt using lim l where l.grp = pt.b and most(pt.b) = l.most and pt.k between 25 and 30;
+with u as (update pt set v = most(b) where k = 36 returning *) select k, v from u;
+prepare p as update pt set v = most(b) + $1 where k = $2 returning v;
+execute p(1, 37);
+execute p(2, 38);
+select tableoid::regclass, * from pt order by k, d;
+select id, what, old, new from audit order by id, what, old, new;
+"""
+
 herd, same = rules_herd.fixtures(TABLES)
 
 
