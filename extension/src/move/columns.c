@@ -26,12 +26,10 @@ static HerdColumnKind kind_of(Oid type)
 	case TIMESTAMPTZOID:
 		return FLOAT8PASSBYVAL ? HERD_COLUMN_8 : HERD_COLUMN_CALL;
 	case BYTEAOID:
-		return HERD_COLUMN_BYTES;
 	case TEXTOID:
 	case VARCHAROID:
 	case BPCHAROID:
-		return pg_get_client_encoding() == GetDatabaseEncoding() ? HERD_COLUMN_BYTES
-									 : HERD_COLUMN_CALL;
+		return HERD_COLUMN_BYTES;
 	default:
 		return herd_type_is_portable(type) ? HERD_COLUMN_CALL : HERD_COLUMN_TEXT;
 	}
@@ -64,6 +62,18 @@ HerdColumn *herd_columns_of(TupleDesc desc, bool write)
 	return columns;
 }
 
+/*
+ * Send and receive functions convert from and to the encoding of the client. Rows are in that of
+ * the database, also where a client with another one is served by the same process.
+ */
+static void call_function(void (*work)(void *arg), void *arg)
+{
+	if (pg_get_client_encoding() == GetDatabaseEncoding())
+		work(arg);
+	else
+		herd_in_server_encoding(work, arg);
+}
+
 /* -- writing ----------------------------------------------------------------------------------- */
 
 static void put_bytes(StringInfo out, const char *bytes, uint32 n)
@@ -74,6 +84,19 @@ static void put_bytes(StringInfo out, const char *bytes, uint32 n)
 	out->len += sizeof(n) + n;
 }
 
+typedef struct Sent {
+	HerdColumn *column;
+	Datum value;
+	bytea *bytes;
+} Sent;
+
+static void send_value(void *arg)
+{
+	Sent *sent = arg;
+
+	sent->bytes = SendFunctionCall(&sent->column->fn, sent->value);
+}
+
 static void put_called(StringInfo out, HerdColumn *c, Datum value)
 {
 	if (c->kind == HERD_COLUMN_TEXT) {
@@ -81,9 +104,10 @@ static void put_called(StringInfo out, HerdColumn *c, Datum value)
 
 		put_bytes(out, string, strlen(string));
 	} else {
-		bytea *bytes = SendFunctionCall(&c->fn, value);
+		Sent sent = { .column = c, .value = value };
 
-		put_bytes(out, VARDATA(bytes), VARSIZE(bytes) - VARHDRSZ);
+		call_function(send_value, &sent);
+		put_bytes(out, VARDATA(sent.bytes), VARSIZE(sent.bytes) - VARHDRSZ);
 	}
 }
 
@@ -149,6 +173,20 @@ static void cut_off(void)
 	elog(ERROR, "a row of an intermediate result is cut off");
 }
 
+typedef struct Received {
+	HerdColumn *column;
+	StringInfoData field;
+	Datum value;
+} Received;
+
+static void receive_value(void *arg)
+{
+	Received *r = arg;
+
+	r->value = ReceiveFunctionCall(&r->column->fn, &r->field, r->column->ioparam,
+				       r->column->typmod);
+}
+
 static Datum get_called(HerdColumn *c, char *p, uint32 n)
 {
 	char next = p[n];
@@ -160,9 +198,11 @@ static Datum get_called(HerdColumn *c, char *p, uint32 n)
 		pg_verifymbstr(p, (int)n, false);
 		value = InputFunctionCall(&c->fn, p, c->ioparam, c->typmod);
 	} else {
-		StringInfoData field = { .data = p, .len = (int)n, .maxlen = (int)n + 1 };
+		Received r = { .column = c,
+			       .field = { .data = p, .len = (int)n, .maxlen = (int)n + 1 } };
 
-		value = ReceiveFunctionCall(&c->fn, &field, c->ioparam, c->typmod);
+		call_function(receive_value, &r);
+		value = r.value;
 	}
 	p[n] = next;
 	return value;
