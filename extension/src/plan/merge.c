@@ -579,11 +579,22 @@ static bool read_as_other(const HerdMergeParts *m)
 	return list_member_oid(herd_rights_relids(), m->table->relid);
 }
 
+/* The old row of one that moves is known only where it is written. */
+static bool returns_old_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+		return herd_returns_old((Var *)node);
+	return expression_tree_walker(node, returns_old_walker, context);
+}
+
 /* Would somebody notice if rows were deleted in one shard and inserted in another? */
 static bool moves_by_row(const HerdMergeParts *m)
 {
 	return get_rel_relkind(m->table->relid) != RELKIND_PARTITIONED_TABLE &&
-	       (herd_rekey_is_noticed(m->table) || read_as_other(m));
+	       (herd_rekey_is_noticed(m->table) || read_as_other(m) ||
+		returns_old_walker((Node *)m->query->returningList, NULL));
 }
 
 void herd_merge_look(HerdMergeParts *m)

@@ -457,17 +457,13 @@ def test_returning_old_and_new(con):
     run(con, RETURNING_18)
 
 
-def test_old_row_that_has_moved_is_refused(con):
+def test_old_row_that_has_moved(con):
     needs(con, 18)
-    con.execute("set search_path = " + plan_herd.DISTRIBUTED)
-    with pytest.raises(psycopg.errors.FeatureNotSupported):
-        con.execute("update t set k = k + 100000 returning old.k")
-    with pytest.raises(psycopg.errors.FeatureNotSupported):
-        con.execute("merge into t using src on t.k = src.k when matched then update set "
-                    "k = t.k + 100000 returning old.k")
-    assert len(con.execute("update t set k = k + 100000 where k = 11 returning new.k"
-                           ).fetchall()) == 1
-    con.execute("update t set k = k - 100000 where k = 100011")
+    run(con, """
+update t set k = k + 100000 where k < 8 returning old.k, new.k, old.v, k;
+merge into t using src on t.k = src.k when matched then update set k = t.k + 200000 when not matched then insert (k, v) values (src.k + 300000, 1) returning merge_action(), old.k, new.k, old, new, src.w;
+delete from t where k > 100000 returning old.k, new.k;
+""")
 
 
 def test_virtual_columns(con):
