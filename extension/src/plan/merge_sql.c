@@ -18,7 +18,7 @@ Datum herd_require_key(PG_FUNCTION_ARGS)
 {
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			(errcode(ERRCODE_NOT_NULL_VIOLATION),
 			 errmsg("the distribution column of table \"%s\" cannot be null",
 				PG_ARGISNULL(1) ? "?" : text_to_cstring(PG_GETARG_TEXT_PP(1)))));
 	PG_RETURN_DATUM(PG_GETARG_DATUM(0));

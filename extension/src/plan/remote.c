@@ -364,7 +364,7 @@ void herd_null_key_error(const HerdTable *table)
 				       "not-null constraint",
 				       get_attname(table->relid, table->keyattno, false),
 				       get_rel_name(table->relid))));
-	ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+	ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
 			errmsg("the distribution column of table \"%s\" cannot be null",
 			       get_rel_name(table->relid))));
 }
