@@ -194,7 +194,7 @@ static bool param_walker(Node *node, void *context)
 
 /*
  * A whole row as a column of the subquery: the planner would take it for the row that it keeps to
- * evaluate conditions again, which is a record.
+ * evaluate conditions again, which is a record; and system columns for columns of the row.
  */
 static void add_whole_row(Query *query, int varno, Query *sub, int natts)
 {
@@ -289,7 +289,7 @@ static void rewrite_relation(Query *query, int varno, HerdPlanning *planning)
 	function = herd_rows_rte(planning, rows, tlist);
 	take_sample(rte, function);
 	sub = select_rows(function, tlist);
-	if (planning->fence)
+	if (planning->fence || rows->system != NIL)
 		add_whole_row(query, varno, sub, list_length(tlist) - list_length(rows->system));
 	/* rows of the function itself cannot be marked for EvalPlanQual, those of a subquery can */
 	herd_become_subquery(rte, sub, planning->fence);
