@@ -1,6 +1,8 @@
 """One script on plain tables and on distributed ones; everything that a client sees is compared."""
 import itertools
 import re
+import threading
+import time
 
 import psycopg
 import pytest
@@ -125,3 +127,28 @@ def fixtures(tables="", roles=()):
             yield lambda script: same(plain, other, tables + script)
 
     return herd, compared
+
+
+def waits_for(con, one, ends, other, statement, error):
+    """
+    The statement on other waits for what one has done and not committed; it goes on when that ends
+    (commit, rollback). Returns its errors of that class.
+    """
+    errors = []
+
+    def run():
+        try:
+            other.execute(statement)
+        except error as e:
+            errors.append(e)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not con.execute("select exists (select from dump_global_wait_edges())").fetchone()[0]:
+        assert thread.is_alive() and time.monotonic() < deadline
+        time.sleep(0.05)
+    one.execute(ends)
+    thread.join(60)
+    assert not thread.is_alive()
+    return errors

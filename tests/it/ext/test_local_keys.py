@@ -1,7 +1,4 @@
 """Foreign keys of local tables that refer to reference tables, compared with those of plain tables."""
-import threading
-import time
-
 import psycopg
 import pytest
 
@@ -181,23 +178,8 @@ def test_two_sessions(herd, node, first, second, ends):
             herd.connect(where[second]) as other, herd.connect() as con:
         load(con)
         one.execute(first)
-        errors = []
-
-        def run():
-            try:
-                other.execute(second)
-            except psycopg.errors.ForeignKeyViolation as e:
-                errors.append(e)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        deadline = time.monotonic() + 60
-        while not con.execute("select exists (select from dump_global_wait_edges())").fetchone()[0]:
-            assert thread.is_alive() and time.monotonic() < deadline
-            time.sleep(0.05)
-        one.execute(ends)
-        thread.join(60)
-        assert not thread.is_alive()
+        errors = rules_herd.waits_for(con, one, ends, other, second,
+                                      psycopg.errors.ForeignKeyViolation)
         assert len(errors) == (ends == "commit")
         assert con.execute("select count(*) from city left join land on code = c where code is null"
                            ).fetchone()[0] == 0
