@@ -109,6 +109,8 @@ bool herd_bring_sublink(SubLink *sublink, const HerdTable *target, HerdPlanning 
 	Query *sub = castNode(Query, sublink->subselect);
 	HerdMove *move;
 
+	if (herd_rights_read(sub))
+		return false;
 	if (sublink->subLinkType == ARRAY_SUBLINK && sub->sortClause != NIL &&
 	    herd_stands_alone(sub)) {
 		make_array_first(sublink);
@@ -130,7 +132,8 @@ bool herd_bring_tables(Query *query, const HerdTable *target, HerdPlanning *plan
 	Bring b = { .query = query, .target = target, .planning = planning, .moves = moves };
 	ListCell *lc;
 
-	if (query->commandType != CMD_SELECT || query->rowMarks != NIL || query->hasModifyingCTE)
+	if (query->commandType != CMD_SELECT || query->rowMarks != NIL || query->hasModifyingCTE ||
+	    herd_rights_read(query))
 		return false;
 	foreach (lc, query->cteList)
 		if (!herd_bring_tables(castNode(Query, ((CommonTableExpr *)lfirst(lc))->ctequery),
@@ -251,7 +254,8 @@ bool herd_bring_ctes(Query *query, const HerdTable *target, HerdPlanning *planni
 		HerdMove *move;
 
 		/* one that others of them read is run again for each */
-		if ((several && contain_volatile_functions(cte->ctequery)) ||
+		if (herd_rights_read(castNode(Query, cte->ctequery)) ||
+		    (several && contain_volatile_functions(cte->ctequery)) ||
 		    castNode(Query, cte->ctequery)->rowMarks != NIL ||
 		    !herd_columns_can_travel(select->targetList, false))
 			return false;

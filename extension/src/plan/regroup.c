@@ -408,7 +408,7 @@ bool herd_rewrite_regrouped(Query *query, HerdPlanning *planning)
 	Query *copy;
 	bool ok;
 
-	if (!herd_enable_moves || (!forced() && is_small(query)))
+	if (!herd_enable_moves || herd_rights_read(query) || (!forced() && is_small(query)))
 		return false;
 	copy = copyObject(query);
 	if (!find_blocks(copy, &s, false) || s.blocks == NIL)

@@ -8,6 +8,7 @@
 #include "deparse/code.h"
 #include "plan/merge_parts.h"
 #include "plan/rekey.h"
+#include "plan/rights.h"
 #include "plan/update_here.h"
 
 bool herd_update_calls_session(const Query *query)
@@ -70,7 +71,7 @@ HerdRemote *herd_update_here(const Query *update, HerdPlanning *planning)
 	HerdMergeParts m;
 
 	if (table->kind == HERD_TABLE_REFERENCE || has_multiexpr(update) ||
-	    update->withCheckOptions != NIL)
+	    herd_rights_read((Query *)update) || update->withCheckOptions != NIL)
 		return NULL;
 	merge = as_merge(update);
 	/* subqueries of the target's rows do not see its WITH */

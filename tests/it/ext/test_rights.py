@@ -146,6 +146,43 @@ select * from t order by k;
 """)
 
 
+@pytest.mark.parametrize("size", ["0", "1GB"])
+def test_writes_that_read_views(same, size):
+    """What is tied to the target by other columns than the key, in every place of a write."""
+    same("""
+--herd set citus.repartition_join_min_size = 'SIZE';
+create table own (k int primary key, a int, n int);
+--herd select create_distributed_table('own', 'k', colocate_with => 'none', shard_count => 5);
+insert into own select i, i % 7, i from generate_series(1, 20) i;
+select a, count(*), sum(k) from v group by a;
+select count(distinct b), count(distinct a) from v;
+update own set n = 0 where exists (select from v where v.a = own.a);
+update own set n = 1 where a in (select a from v where k > 20) returning *;
+update own set n = v.k from v where v.a = own.a and v.k < 4 returning own.*, v.b;
+update own set n = (select max(k) from v where v.a = own.a);
+update own set n = (select max(k) from hidden where hidden.a = own.a and b like 'b%') where k < 9 returning k, n;
+update own set (n, a) = (select max(k), min(a) from v where v.a = own.a) where k > 15;
+update own set n = t.n from total t where t.a = own.a;
+with w as (select a, count(*) n from v group by a) update own set n = w.n from w where w.a = own.a returning own.*;
+delete from own using v where v.a = own.n and own.k < 3 returning own.k;
+delete from own where a = any (select a from hidden where k = 1);
+insert into own select a + 100, a, k from v where k < 4;
+insert into own select k, a, 1 from v where k < 12 on conflict (k) do nothing;
+insert into own select k, a, 1 from v where k < 12 on conflict (k) do update set n = own.n + excluded.a returning *;
+insert into own (k, n) select a + 200, count(*) from v group by a returning *;
+insert into own select 300 + v.k, m.k, 2 from v join mine m on m.k = v.a where v.k < 9;
+insert into own values (400, 1, (select count(*) from far)) returning n;
+merge into own using v on v.a = own.n and v.k < 5 when matched then update set n = 5;
+merge into own using (select a, count(*) n from v group by a) s on s.a = own.k when matched then update set n = s.n
+	when not matched then insert values (s.a, 1, 1);
+merge into own using v on v.k = own.k when matched and exists (select from total where total.a = own.a) then update set n = 9
+	when not matched then insert values (v.k, v.a, 0);
+delete from own where (select count(*) from v where v.a = own.a) > 3;
+select * from own order by k;
+select own.k from own where exists (select from v where v.a = own.n) order by k for update;
+""".replace("SIZE", size))
+
+
 def test_rules_triggers_and_functions(same):
     same("""
 reset role;
