@@ -182,7 +182,9 @@ static void employ(HerdExec *exec, Worker *w, HerdConn *c)
 	exec->pools[w->pool].nworkers++;
 	c->owner = exec;
 	c->used = true;
-	c->forward_notices = true;
+	/* all replicas of a reference table have the same to say */
+	c->forward_notices = exec->first_reference_group == HERD_INVALID_GROUP ||
+			     exec->first_reference_group == c->groupid;
 	c->tell_loss = true;
 	herd_exec_workers_changed(exec);
 }

@@ -52,6 +52,19 @@ execute q(3, 1);
 execute q(4, 2);
 select id, a, g from r order by id;
 """,
+    "what triggers on the copies say": """
+create trigger said after insert or update or delete on r for each row execute function log_it();
+create trigger before_said before update on r for each row execute function log_it();
+insert into r (id, a) values (50, 1), (51, 2);
+update r set a = a + 1 where id > 49;
+insert into r (id, a) values (50, 5) on conflict (id) do update set a = excluded.a;
+begin;
+delete from r where id = 50;
+update r set b = 'said' where id in (1, 2, 3);
+rollback;
+delete from r where id > 49;
+select count(*) from d;
+""",
     "sequence": """
 update r set a = nextval('s') where id <= 3;
 update r set a = nextval('s') * 10 where id = 4 returning a;
