@@ -1,6 +1,7 @@
 #include "attach/localkey.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "attach/capture.h"
 #include "attach/farkey.h"
@@ -20,21 +21,36 @@
 static object_access_hook_type next_access;
 static List *made; /* constraints of the command that runs, in TopTransactionContext */
 
+/* Of a table that other nodes do not know; those of its partitions follow from its own. */
+static bool is_local(Oid constraintid)
+{
+	HeapTuple tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraintid));
+	Form_pg_constraint con;
+	bool local;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	con = (Form_pg_constraint)GETSTRUCT(tuple);
+	local = !OidIsValid(con->conparentid) && herd_table_get(con->conrelid) == NULL;
+	ReleaseSysCache(tuple);
+	return local;
+}
+
 List *herd_local_keys(Oid target)
 {
+	Relation rel = table_open(target, AccessShareLock);
 	List *out = NIL;
-	ListCell *lc;
 
-	foreach (lc,
-		 herd_sql_rows("SELECT oid::text, conrelid::oid::text FROM "
-			       "pg_catalog.pg_constraint WHERE confrelid = %u AND contype = 'f' "
-			       "AND conparentid = 0 AND conrelid <> confrelid ORDER BY conname",
-			       target)) {
-		char **row = lfirst(lc);
+	/* in the order in which PostgreSQL would fire the triggers */
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++) {
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
 
-		if (herd_table_get(atooid(row[1])) == NULL)
-			out = lappend_oid(out, atooid(row[0]));
+		if (trigger->tgisinternal && OidIsValid(trigger->tgconstraint) &&
+		    trigger->tgconstrrelid != target &&
+		    !list_member_oid(out, trigger->tgconstraint) && is_local(trigger->tgconstraint))
+			out = lappend_oid(out, trigger->tgconstraint);
 	}
+	table_close(rel, NoLock);
 	return out;
 }
 
