@@ -188,3 +188,36 @@ def test_on_every_node(herd):
             with herd.connect(node) as one:
                 assert one.execute("select * from early order by a").fetchall() == [(1, 4), (2, 5)]
                 assert one.execute("select e from early e where c = 5").fetchall() == [("(2,5)",)]
+
+
+@pytest.mark.parametrize("distribute", [
+    "create_distributed_table('%s', 'k')", "create_reference_table('%s')",
+    "create_distributed_table('%s', null, colocate_with => 'none')"])
+@pytest.mark.parametrize("form", ["text", "csv", "binary"])
+def test_copy(herd, distribute, form):
+    with herd.connect() as con, herd.connect(1) as worker:
+        con.execute("""
+            drop table if exists was, became;
+            create table was (g1 int, k int, g2 text, v text, w int default 4, g3 int,
+                gen int generated always as (k * 2) stored);
+            create table became (like was including all);
+            alter table was drop column g1, drop column g2, drop column g3;
+            alter table became drop column g1, drop column g2, drop column g3;
+            insert into was select i, 'v' || i, nullif(i % 5, 0) from generate_series(1, 500) i""")
+        con.execute("select " + distribute % "became")
+        for columns in ("", " (w, k, v)", " (v, k)"):
+            for other in (con, worker):
+                con.execute("truncate became")
+                with con.cursor().copy("copy was%s to stdout (format %s)" % (columns, form)) as copy:
+                    data = b"".join(bytes(part) for part in copy)
+                with other.cursor().copy("copy became%s from stdin (format %s)" % (columns, form)) as copy:
+                    copy.write(data)
+                want = con.execute("select k, v, %s, gen from was order by k"
+                                   % ("w" if "w" in columns or not columns else "4")).fetchall()
+                assert other.execute("select k, v, w, gen from became order by k").fetchall() == want
+                with other.cursor().copy("copy became%s to stdout (format %s)" % (columns, form)) as copy:
+                    back = b"".join(bytes(part) for part in copy)
+                if form != "binary":
+                    assert sorted(back.splitlines()) == sorted(data.splitlines())
+                else:
+                    assert len(back) == len(data)
