@@ -312,14 +312,18 @@ static void open_source(Source *source, Tuplestorestate *store, TupleDesc from, 
 	source->map = convert_tuples_by_name(from, to);
 }
 
-static HeapTuple next_tuple(Source *source)
+/* In a context that outlives the row: the slot frees what came from disk when the next one comes.
+ */
+static bool fetch(Source *source)
 {
-	HeapTuple tuple;
+	return source->store != NULL &&
+	       tuplestore_gettupleslot(source->store, true, false, source->slot);
+}
 
-	if (source->store == NULL ||
-	    !tuplestore_gettupleslot(source->store, true, false, source->slot))
-		return NULL;
-	tuple = ExecCopySlotHeapTuple(source->slot);
+static HeapTuple tuple_of(const Source *source)
+{
+	HeapTuple tuple = ExecCopySlotHeapTuple(source->slot);
+
 	return source->map ? execute_attr_map_tuple(tuple, source->map) : tuple;
 }
 
@@ -365,19 +369,20 @@ static void send_set(const TriggerData *data, Relation table, uint64 shardid)
 	open_source(&before, data->tg_oldtable, from, to);
 	open_source(&after, data->tg_newtable, from, to);
 	for (;;) {
+		bool o = fetch(&before), n = fetch(&after);
 		MemoryContext old = MemoryContextSwitchTo(memory);
-		HeapTuple o = next_tuple(&before), n = next_tuple(&after);
 
 		CHECK_FOR_INTERRUPTS();
-		if (o != NULL || n != NULL)
-			append_row(&out, to, o, n);
+		if (o || n)
+			append_row(&out, to, o ? tuple_of(&before) : NULL,
+				   n ? tuple_of(&after) : NULL);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(memory);
-		if (out.len > header && (out.len >= BLOCK_BYTES || (o == NULL && n == NULL))) {
+		if (out.len > header && (out.len >= BLOCK_BYTES || (!o && !n))) {
 			send_message(&out);
 			out.data[out.len = header] = '\0';
 		}
-		if (o == NULL && n == NULL)
+		if (!o && !n)
 			break;
 	}
 	if (before.slot)

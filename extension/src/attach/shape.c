@@ -44,19 +44,25 @@ static char *trigger_for_shard(Oid relid, uint64 shardid, const char *name, cons
 	const char *on = strstr(def, table);
 	const char *function = on ? strstr(on, FUNCTION_CLAUSE) : NULL;
 	const char *after = on ? on + strlen(table) : NULL;
-	const char *plain = "CREATE TRIGGER ";
+	const char *plain = "CREATE TRIGGER ", *constraint = "CREATE CONSTRAINT TRIGGER ";
+	char *clause, *immediate;
 
 	if (function == NULL || strstr(function + 1, FUNCTION_CLAUSE) != NULL)
 		refuse(relid, "trigger", name,
 		       "Its definition has the words EXECUTE FUNCTION inside of a literal.");
+	clause = pnstrdup(after, function - after);
+	immediate = not_deferrable(clause);
+	/* no constraint of that name, which SET CONSTRAINTS would find */
+	if (strcmp(immediate, clause) != 0 && strncmp(clause, "FROM ", strlen("FROM ")) != 0 &&
+	    strncmp(def, constraint, strlen(constraint)) == 0)
+		plain = constraint;
 	if (strncmp(def, plain, strlen(plain)) == 0)
 		def = psprintf("CREATE OR REPLACE TRIGGER %.*s", (int)(on - def - strlen(plain)),
 			       def + strlen(plain));
 	else
 		def = pnstrdup(def, on - def);
 	return psprintf("%s ON %s %s%scitus_internal.shard_trigger()", def,
-			herd_shape_name(relid, shardid),
-			not_deferrable(pnstrdup(after, function - after)), FUNCTION_CLAUSE);
+			herd_shape_name(relid, shardid), immediate, FUNCTION_CLAUSE);
 }
 
 /* Whatever the trigger asks for, all rows of the statement come back: attach/capture.h. */

@@ -262,3 +262,28 @@ def test_nothing_is_left(herd, node):
         for n in range(3):
             with herd.connect(n) as c:
                 assert c.execute("select count(*) from pg_prepared_xacts").fetchone() == (0,)
+
+
+def test_named_where_shards_are(herd):
+    """SET CONSTRAINTS finds the trigger of the table and not those of the node's own shards."""
+    with herd.connect() as con, herd.connect(1) as worker:
+        con.execute("""
+            drop table if exists few;
+            create table few (id int primary key);
+            select create_distributed_table('few', 'id');
+            create or replace function public.few() returns trigger language plpgsql as $$ begin
+                if (select count(*) from public.few) > 3 then raise exception 'too many'; end if;
+                return null;
+            end $$;
+            create constraint trigger few after insert on few deferrable
+                for each row execute function public.few()""")
+        for one in (con, worker):
+            one.execute("truncate few")
+            one.execute("begin")
+            one.execute("set constraints few deferred")
+            one.execute("insert into few select generate_series(1, 9)")
+            one.execute("delete from few where id > 3")
+            one.execute("set constraints few immediate")
+            with pytest.raises(psycopg.errors.RaiseException, match="too many"):
+                one.execute("insert into few values (4)")
+            one.execute("rollback")

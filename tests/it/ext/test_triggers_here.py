@@ -317,3 +317,37 @@ create trigger u after update on t referencing new table as newt for each statem
             con.execute("insert into t (k, b) values (50000, repeat('long', 100000))")
             con.execute("drop schema %s cascade" % schema)
     assert notices["many_p"][:4] == notices["many_d"][:4] and len(notices["many_p"]) >= 4
+
+
+@pytest.mark.parametrize("node", [0, 1])
+def test_rows_of_a_shard_that_go_to_disk(herd, node):
+    """More rows of one statement on one shard than work_mem has room for, there and here."""
+    with herd.connect() as con, herd.connect(node) as one:
+        con.execute("""
+            drop table if exists large, seen;
+            create table large (k int, b text);
+            create table seen (what text, n bigint, total bigint, length bigint);
+            select create_distributed_table('large', 'k', colocate_with => 'none', shard_count => 1);
+            select create_reference_table('seen');
+            create or replace function public.count_rows() returns trigger language plpgsql as $$ begin
+                if tg_op = 'DELETE' then
+                    insert into public.seen select tg_op, count(*), sum(k), sum(length(b)) from oldt;
+                else
+                    insert into public.seen select tg_op, count(*), sum(k), sum(length(b)) from newt;
+                end if;
+                return null;
+            end $$;
+            create trigger i after insert on large referencing new table as newt
+                for each statement execute function public.count_rows();
+            create trigger u after update on large referencing old table as oldt new table as newt
+                for each statement execute function public.count_rows();
+            create trigger d after delete on large referencing old table as oldt
+                for each statement execute function public.count_rows()""")
+        one.execute("insert into large select g, repeat('x', 100) from generate_series(1, 60000) g")
+        one.execute("update large set b = b || k")
+        one.execute("delete from large")
+        total = 60000 * 60001 // 2
+        digits = sum(len(str(k)) for k in range(1, 60001))
+        assert con.execute("select * from seen order by what").fetchall() == [
+            ("DELETE", 60000, total, 6000000 + digits), ("INSERT", 60000, total, 6000000),
+            ("UPDATE", 60000, total, 6000000 + digits)]
