@@ -10,9 +10,18 @@ import pytest
 from conftest import Writer
 
 
+def seeds_table(herd):
+    """The tour has made it, unless a test of this file runs alone."""
+    if herd.sql("select to_regclass('my_distributed_table')") == [(None,)]:
+        herd.sql('create table my_distributed_table(id bigint not null generated always as identity, '
+                 'value double precision)')
+        herd.sql("select create_distributed_table('my_distributed_table', 'id')")
+
+
 @pytest.fixture
 def writer(herd):
     herd.wait('a whole herd', herd.healthy)
+    seeds_table(herd)
     w = Writer(herd)
     w.start()
     w.wait_progress(50)
