@@ -1,10 +1,9 @@
 """MERGE row by row from the node that plans: triggers, policies, foreign keys and moved rows are as on plain tables."""
-import concurrent.futures
-
 import psycopg
 import pytest
 
 import rules_herd
+import test_move_key
 
 TABLES = """
 create table t (k int primary key, a int, b text, g int generated always as (a * 2) stored);
@@ -430,32 +429,11 @@ def test_returning(herd, same, major, name):
 
 def test_waits_for_others(herd):
     """A row that somebody else has changed meanwhile is merged as it is then."""
-    with herd.connect() as one, herd.connect() as two:
-        for s in rules_herd.statements("""
-drop schema if exists conc cascade;
-create schema conc;
-create table conc.t (k int primary key, a int, b text);
-select create_distributed_table('conc.t', 'k');
-insert into conc.t select i, i, 'b' from generate_series(1, 10) i;
-create function conc.mark() returns trigger language plpgsql as $$ begin new.b := new.b || '!'; return new; end $$;
-create trigger m before update on conc.t for each row execute function conc.mark();
-"""):
-            one.execute(s)
-        one.execute("begin")
-        one.execute("update conc.t set a = a + 50 where k in (1, 2)")
-        one.execute("update conc.t set a = -1 where k = 3")
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            merged = pool.submit(lambda: two.execute(
-                "merge into conc.t using (values (1), (2), (3), (90)) s(k) on s.k = t.k and t.a > 0 "
-                "when matched then update set k = t.k + 100, a = t.a + 1 "
-                "when not matched then insert values (s.k + 200, 0, 'new')").statusmessage)
-            with pytest.raises(concurrent.futures.TimeoutError):
-                merged.result(timeout=1)
-            one.execute("commit")
-            assert merged.result(timeout=60) == "MERGE 4"
-        assert one.execute("select * from conc.t where k < 4 or k > 10 order by k").fetchall() == [
-            (3, -1, "b!"), (101, 52, "b!!"), (102, 53, "b!!"), (203, 0, "new"), (290, 0, "new")]
-        one.execute("drop schema conc cascade")
+    test_move_key.check_waits(
+        herd, "merge into conc.t using (values (1), (2), (3), (90)) s(k) on s.k = t.k and t.a > 0 "
+        "when matched then update set k = t.k + 100, a = t.a + 1 "
+        "when not matched then insert values (s.k + 200, 0, 'new')", "MERGE 4",
+        [(3, -1, "b!"), (101, 52, "b!!"), (102, 53, "b!!"), (203, 0, "new"), (290, 0, "new")])
 
 
 def test_partitions(herd):

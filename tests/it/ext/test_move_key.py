@@ -298,8 +298,8 @@ def test_script(same, name):
     same(SCRIPTS[name])
 
 
-def test_waits_for_others(herd):
-    """A row that somebody else has changed meanwhile is looked at again, and moves as it is then."""
+def check_waits(herd, statement, tag, rows):
+    """The statement waits for somebody who changes rows 1 to 3, and finds these rows in the end."""
     with herd.connect() as one, herd.connect() as two:
         for s in rules_herd.statements("""
 drop schema if exists conc cascade;
@@ -315,12 +315,16 @@ create trigger m before update on conc.t for each row execute function conc.mark
         one.execute("update conc.t set a = a + 50 where k in (1, 2)")
         one.execute("update conc.t set a = -1 where k = 3")
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            moved = pool.submit(lambda: two.execute(
-                "update conc.t set k = k + 100, a = a + 1 where k < 4 and a > 0").statusmessage)
+            moved = pool.submit(lambda: two.execute(statement).statusmessage)
             with pytest.raises(concurrent.futures.TimeoutError):
                 moved.result(timeout=1)
             one.execute("commit")
-            assert moved.result(timeout=60) == "UPDATE 2"
-        assert one.execute("select * from conc.t where k < 4 or k > 10 order by k").fetchall() == [
-            (3, -1, "b!"), (101, 52, "b!!"), (102, 53, "b!!")]
+            assert moved.result(timeout=60) == tag
+        assert one.execute("select * from conc.t where k < 4 or k > 10 order by k").fetchall() == rows
         one.execute("drop schema conc cascade")
+
+
+def test_waits_for_others(herd):
+    """A row that somebody else has changed meanwhile is looked at again, and moves as it is then."""
+    check_waits(herd, "update conc.t set k = k + 100, a = a + 1 where k < 4 and a > 0", "UPDATE 2",
+                [(3, -1, "b!"), (101, 52, "b!!"), (102, 53, "b!!")])
