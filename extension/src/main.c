@@ -9,6 +9,7 @@
 #include "conn/budget.h"
 #include "conn/login.h"
 #include "conn/moment.h"
+#include "conn/names.h"
 #include "conn/rights.h"
 #include "conn/settings.h"
 #include "ddl/ddl.h"
@@ -74,6 +75,7 @@ void _PG_init(void)
 	herd_admission_init();
 	herd_login_init();
 	herd_settings_init();
+	herd_names_init();
 	herd_txn_init();
 	herd_ddl_init();
 	herd_maintenance_init();

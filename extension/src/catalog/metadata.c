@@ -537,6 +537,26 @@ bool herd_shard_find(uint64 shardid, const HerdTable **table, int *index)
 	return false;
 }
 
+const char *herd_shard_known(uint64 shardid)
+{
+	HASH_SEQ_STATUS seq;
+	TableEntry *entry;
+
+	if (tables == NULL)
+		return NULL;
+	hash_seq_init(&seq, tables);
+	while ((entry = hash_seq_search(&seq))) {
+		const HerdTable *table = entry->table;
+
+		for (int i = 0; table && i < table->nshards; i++)
+			if (table->shards[i].shardid == shardid) {
+				hash_seq_term(&seq);
+				return table->relname;
+			}
+	}
+	return NULL;
+}
+
 char *herd_shard_name(const char *relname, uint64 shardid)
 {
 	char suffix[24];

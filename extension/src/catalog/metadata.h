@@ -103,6 +103,12 @@ extern int herd_table_shard_index(const HerdTable *table, int32 hash);
 extern bool herd_shard_find(uint64 shardid, const HerdTable **table, int *index);
 
 /*
+ * The name of the shard's table if this process has it in memory, else NULL. Reads no catalog and
+ * raises nothing: for where an error is reported.
+ */
+extern const char *herd_shard_known(uint64 shardid);
+
+/*
  * "<relation>_<shardid>"; a name that gets too long is cut and "_<hash of the whole>" put before
  * the id. Palloc'd, unquoted, unqualified.
  */

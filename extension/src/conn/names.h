@@ -19,3 +19,6 @@ extern char *herd_names_of_tables(char *said);
  * names replaced.
  */
 extern void herd_names_rethrow(MemoryContext memory) HERD_NORETURN;
+
+/* Errors at the end of a transaction, too, name tables: installs what sees them. */
+extern void herd_names_init(void);

@@ -106,3 +106,38 @@ def test_another_encoding(herd, where, size):
     finally:
         if where == "nodes":
             other.stop()
+
+
+PUT_OFF = """
+drop table if exists late_child, late_parent;
+create table late_parent (k int constraint late_parent_key primary key deferrable initially deferred);
+create table late_target (k int primary key);
+create table late_child (k int primary key,
+    constraint late_ref foreign key (k) references late_target deferrable initially deferred);
+select create_distributed_table('late_parent', 'k');
+select create_distributed_table('late_target', 'k');
+select create_distributed_table('late_child', 'k');
+insert into late_parent select generate_series(1, 20);
+"""
+
+
+@pytest.mark.parametrize("way", [
+    "{}", "begin; {}; commit", "begin; savepoint a; {}; commit and chain",
+    "do $$ begin {}; commit; end $$"])
+@pytest.mark.parametrize("write, constraint, message, detail", [
+    ("insert into late_child values (7)", "late_ref",
+     'insert or update on table "late_child" violates foreign key constraint "late_ref"',
+     'Key (k)=(7) is not present in table "late_target".'),
+    ("insert into late_parent values (3)", "late_parent_key",
+     'duplicate key value violates unique constraint "late_parent_key"',
+     'Key (k)=(3) already exists.')])
+def test_what_fails_at_commit_names_tables(herd, way, write, constraint, message, detail):
+    """Checked at the end of the transaction, outside of any statement."""
+    with herd.connect() as con:
+        if con.execute("select to_regclass('late_target')").fetchone()[0] is None:
+            con.execute(PUT_OFF)
+    with herd.connect() as con, pytest.raises(psycopg.IntegrityError) as failed:
+        con.execute(way.format(write))
+    diag = failed.value.diag
+    assert (diag.message_primary, diag.message_detail) == (message, detail)
+    assert (diag.table_name, diag.constraint_name) == (write.split()[2], constraint)
