@@ -43,6 +43,30 @@ HerdTask *herd_job_task_of(HerdJob *job, int32 groupid)
 	return &job->tasks[job->ntasks++];
 }
 
+void herd_job_add_write(HerdJob *job, const HerdShard *shard, int32 groupid, const char *sql)
+{
+	uint64 *id = palloc(sizeof(uint64));
+
+	*id = shard->shardid;
+	job->tasks[job->ntasks++] = (HerdTask){ .shardid = shard->shardid,
+						.groupid = groupid,
+						.lock_shards = list_make1(id),
+						.sql = sql };
+}
+
+HerdJob *herd_job_write(const HerdTable *table, int shard, const char *sql)
+{
+	const HerdShard *place = &table->shards[shard];
+	HerdJob *job = palloc0(sizeof(HerdJob));
+
+	job->modifies = job->all_in_txn = true;
+	job->reference_write = table->kind == HERD_TABLE_REFERENCE;
+	job->tasks = palloc0(place->ngroups * sizeof(HerdTask));
+	for (int i = 0; i < (job->reference_write ? place->ngroups : 1); i++)
+		herd_job_add_write(job, place, place->groups[i], sql);
+	return job;
+}
+
 /* -- life -------------------------------------------------------------------------------------- */
 
 void herd_exec_workers_changed(HerdExec *exec)

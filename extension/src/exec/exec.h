@@ -14,6 +14,8 @@
 #include "nodes/params.h"
 #include "nodes/pg_list.h"
 
+#include "catalog/metadata.h"
+
 typedef struct HerdTask {
 	uint64 shardid; /* anchor shard, HERD_INVALID_SHARD if none */
 	int32 groupid;
@@ -49,6 +51,12 @@ typedef struct HerdJob {
 
 /* The task of the job for this group, added when there is none yet; tasks must have room for it. */
 extern HerdTask *herd_job_task_of(HerdJob *job, int32 groupid);
+
+/* Adds the task of a write to one placement of a shard; tasks must have room for it. */
+extern void herd_job_add_write(HerdJob *job, const HerdShard *shard, int32 groupid,
+			       const char *sql);
+/* A new job: the same write on every placement of one shard of the table, in a transaction. */
+extern HerdJob *herd_job_write(const HerdTable *table, int shard, const char *sql);
 
 typedef struct HerdExec HerdExec;
 

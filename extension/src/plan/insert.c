@@ -279,18 +279,6 @@ static TupleTableSlot *fire_before(InsertState *state, TupleTableSlot *slot)
 	return ExecStoreVirtualTuple(sent);
 }
 
-static void add_task(HerdJob *job, const HerdShard *shard, int32 groupid, const char *sql)
-{
-	HerdTask *task = &job->tasks[job->ntasks++];
-	uint64 *id = palloc(sizeof(uint64));
-
-	*id = shard->shardid;
-	task->shardid = shard->shardid;
-	task->groupid = groupid;
-	task->lock_shards = list_make1(id);
-	task->sql = sql;
-}
-
 static void send_batch(InsertState *state)
 {
 	MemoryContext old = MemoryContextSwitchTo(state->memory);
@@ -315,13 +303,13 @@ static void send_batch(InsertState *state)
 		job->reference_write = true;
 		job->tasks = palloc0(shard->ngroups * sizeof(HerdTask));
 		for (int i = 0; i < shard->ngroups; i++)
-			add_task(job, shard, shard->groups[i], sql);
+			herd_job_add_write(job, shard, shard->groups[i], sql);
 	} else {
 		job->tasks = palloc0(table->nshards * sizeof(HerdTask));
 		for (int i = 0; i < table->nshards; i++)
 			if (state->rows[i] != NIL)
-				add_task(job, &table->shards[i], table->shards[i].groups[0],
-					 shard_sql(state, i));
+				herd_job_add_write(job, &table->shards[i],
+						   table->shards[i].groups[0], shard_sql(state, i));
 	}
 	herd_query_saw(NULL, state->css.ss.ps.state, NULL, job->ntasks);
 	state->exec = herd_exec_begin(job);

@@ -165,31 +165,18 @@ static HeapTuple write_row(const HerdRowInsert *insert, TupleTableSlot *row)
 {
 	const HerdTable *table = herd_table_get(insert->relid);
 	int shard = shard_of(table, row);
-	const HerdShard *place = &table->shards[shard];
 	Query *query = copyObject(insert->query);
-	HerdJob *job = palloc0(sizeof(HerdJob));
+	HerdJob *job;
 	HeapTuple tuple = NULL;
 	HerdExec *exec;
-	char *sql;
 
 	rt_fetch(insert->values, query->rtable)->values_lists = list_make1(values_of(insert, row));
-	sql = herd_template_fill(herd_deparse(query), shard);
-	job->modifies = job->all_in_txn = job->code = true;
+	job = herd_job_write(table, shard, herd_template_fill(herd_deparse(query), shard));
+	job->code = true;
 	job->rights = herd_rights_message_part(NIL, NIL,
 					       insert->before ? HERD_ROW_FIRED : HERD_ROW_MOVED);
-	job->tupdesc =
-		insert->query->returningList != NIL ? insert->back->tts_tupleDescriptor : NULL;
-	job->reference_write = table->kind == HERD_TABLE_REFERENCE;
-	job->tasks = palloc0(place->ngroups * sizeof(HerdTask));
-	for (int i = 0; i < (job->reference_write ? place->ngroups : 1); i++) {
-		uint64 *id = palloc(sizeof(uint64));
-
-		*id = place->shardid;
-		job->tasks[job->ntasks++] = (HerdTask){ .shardid = place->shardid,
-							.groupid = place->groups[i],
-							.lock_shards = list_make1(id),
-							.sql = sql };
-	}
+	if (insert->query->returningList != NIL)
+		job->tupdesc = insert->back->tts_tupleDescriptor;
 	exec = herd_exec_begin(job);
 	while (herd_exec_next(exec, insert->back)) {
 		CHECK_FOR_INTERRUPTS();

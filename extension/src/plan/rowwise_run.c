@@ -507,26 +507,12 @@ static List *values_of(const RowwiseState *state, const List *columns)
 	return values;
 }
 
-/* A job for one shard, or all copies of it. */
 static HerdJob *job_of(const RowwiseState *state, int shard, Query *query)
 {
-	const HerdShard *place = &state->table->shards[shard];
-	const char *sql = herd_template_fill(herd_deparse(query), shard);
-	HerdJob *job = palloc0(sizeof(HerdJob));
+	HerdJob *job =
+		herd_job_write(state->table, shard, herd_template_fill(herd_deparse(query), shard));
 
-	job->modifies = job->all_in_txn = true;
 	job->code = herd_attach_has_code(state->parts.relid) || herd_query_has_code(query);
-	job->reference_write = state->table->kind == HERD_TABLE_REFERENCE;
-	job->tasks = palloc0(place->ngroups * sizeof(HerdTask));
-	for (int i = 0; i < (job->reference_write ? place->ngroups : 1); i++) {
-		uint64 *id = palloc(sizeof(uint64));
-
-		*id = place->shardid;
-		job->tasks[job->ntasks++] = (HerdTask){ .shardid = place->shardid,
-							.groupid = place->groups[i],
-							.lock_shards = list_make1(id),
-							.sql = sql };
-	}
 	return job;
 }
 
