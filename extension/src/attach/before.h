@@ -30,6 +30,8 @@ typedef enum HerdReach {
  * or a table that is not known before it runs.
  */
 extern HerdReach herd_function_reaches(Oid function, Oid relid);
+/* The farthest of the functions that an expression, or a query in it, calls. */
+extern HerdReach herd_expr_reaches(Node *expr, Oid relid);
 
 /* -- attach/before.c --------------------------------------------------------------------------- */
 

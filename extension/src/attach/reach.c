@@ -10,6 +10,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
+#include "nodes/nodeFuncs.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/formatting.h"
@@ -221,4 +222,35 @@ HerdReach herd_function_reaches(Oid function, Oid relid)
 		entry->reach = result;
 	}
 	return result;
+}
+
+typedef struct Reach {
+	Oid relid;
+	HerdReach reach;
+} Reach;
+
+static bool reach_checker(Oid func, void *context)
+{
+	Reach *r = context;
+
+	r->reach = Max(r->reach, herd_function_reaches(func, r->relid));
+	return false;
+}
+
+static bool reach_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	(void)check_functions_in_node(node, reach_checker, context);
+	if (IsA(node, Query))
+		return query_tree_walker((Query *)node, reach_walker, context, 0);
+	return expression_tree_walker(node, reach_walker, context);
+}
+
+HerdReach herd_expr_reaches(Node *expr, Oid relid)
+{
+	Reach r = { .relid = relid, .reach = HERD_REACH_SHARD };
+
+	(void)reach_walker(expr, &r);
+	return r.reach;
 }

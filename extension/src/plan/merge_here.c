@@ -858,42 +858,27 @@ static Node *action_name(const Here *h)
 }
 #endif
 
-typedef struct Returning {
-	const Here *h;
-	int depth;
-} Returning;
-
 static Node *returning_mutator(Node *node, void *context)
 {
-	Returning *cxt = context;
+	const Here *h = context;
 
 	if (node == NULL)
 		return NULL;
 #if PG_VERSION_NUM >= 170000
-	if (IsA(node, MergeSupportFunc) && cxt->depth == 0)
-		return action_name(cxt->h);
+	if (IsA(node, MergeSupportFunc))
+		return action_name(h);
 #endif
-	if (IsA(node, Var) && ((Var *)node)->varlevelsup == (Index)cxt->depth &&
-	    ((Var *)node)->varno == HERD_MERGE_SOURCE) {
+	if (IsA(node, Var) && ((Var *)node)->varno == HERD_MERGE_SOURCE) {
 		Var *var = copyObject((Var *)node);
 
-		var->varattno = var->varattnosyn = var->varattno + cxt->h->returned;
+		var->varattno = var->varattnosyn = var->varattno + h->returned;
 		return (Node *)var;
 	}
-	if (IsA(node, Var) && ((Var *)node)->varlevelsup == (Index)cxt->depth &&
-	    herd_returns_old((Var *)node) && cxt->h->rekeys)
-		herd_merge_refuse(cxt->h->m,
+	if (IsA(node, Var) && herd_returns_old((Var *)node) && h->rekeys)
+		herd_merge_refuse(h->m,
 				  "RETURNING reads the old row, which is deleted where it was when "
 				  "it moves.",
 				  "Read it in a statement before.");
-	if (IsA(node, Query)) {
-		Query *result;
-
-		cxt->depth++;
-		result = query_tree_mutator((Query *)node, returning_mutator, context, 0);
-		cxt->depth--;
-		return (Node *)result;
-	}
 	return expression_tree_mutator(node, returning_mutator, context);
 }
 
@@ -935,15 +920,9 @@ static HerdRemote *make_remote(Here *h)
 
 	move->null_fails = hashed;
 	if (m->query->returningList != NIL) {
-		Returning cxt = { .h = h };
-
 		query->returningList =
-			(List *)returning_mutator((Node *)m->query->returningList, &cxt);
+			(List *)returning_mutator((Node *)m->query->returningList, (Here *)h);
 		herd_copy_returning_names(query, m->query);
-		query->hasSubLinks = m->query->hasSubLinks;
-		if (!herd_bring_sublinks(query, m->table, m->planning, &moves))
-			herd_merge_refuse(m, "RETURNING has a subquery that cannot be sent.",
-					  "Compute it in a statement of its own.");
 	}
 	remote->tier = 1;
 	remote->command = plain ? m->plain : CMD_MERGE;

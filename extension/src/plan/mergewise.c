@@ -136,9 +136,6 @@ static Node *returning_mutator(Node *node, void *context)
 
 	if (node == NULL)
 		return NULL;
-	if (IsA(node, SubLink))
-		herd_merge_refuse(w->m, "RETURNING has a subquery that cannot be sent.",
-				  "Compute it in a statement of its own.");
 #if PG_VERSION_NUM >= 170000
 	if (IsA(node, MergeSupportFunc)) {
 		int pos = herd_merge_add_column(w->out->select, action_name(w));

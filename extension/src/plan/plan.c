@@ -38,6 +38,7 @@
 #include "plan/plan.h"
 #include "plan/rekey.h"
 #include "plan/remote.h"
+#include "plan/returning.h"
 #include "plan/rewrite.h"
 #include "plan/route.h"
 #include "plan/rowwise.h"
@@ -211,7 +212,7 @@ static bool needs_steps(Query *query)
 
 		if (changes_key(sub) || (sub->commandType == CMD_MERGE && target_of(sub) != NULL) ||
 		    (target_of(sub) != NULL && herd_update_calls_session(sub)) ||
-		    herd_rowwise_wanted(sub) || herd_rowwise_tried(sub))
+		    herd_returns_here(sub) || herd_rowwise_wanted(sub) || herd_rowwise_tried(sub))
 			return true;
 	}
 	return false;
@@ -256,9 +257,7 @@ static bool check_walker(Node *node, void *context)
 	if (query->resultRelation != 0)
 		target = herd_table_get(rt_fetch(query->resultRelation, query->rtable)->relid);
 	if (target != NULL) {
-		if ((query->commandType == CMD_UPDATE || query->commandType == CMD_DELETE) &&
-		    (herd_expr_of_session((Node *)query->returningList) ||
-		     (herd_update_calls_session(query) && context != query)))
+		if (herd_update_calls_session(query) && context != query)
 			refuse_session(target);
 		if (query->commandType == CMD_UPDATE)
 			check_key_unchanged(query, query->targetList, target);
@@ -420,8 +419,8 @@ static PlannedStmt *plan_insert(Query *parse, const char *source, int options, P
 	if (herd_insert_asks(insert))
 		ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("subqueries in ON CONFLICT or RETURNING are not supported when "
-				"the rows of an INSERT belong to several shards")));
+			 errmsg("subqueries in ON CONFLICT are not supported when the rows of an "
+				"INSERT belong to several shards")));
 	attnums = herd_insert_to_select(select);
 	herd_rewrite(select, planning);
 	stmt = plan_here(select, source, options & ~CURSOR_OPT_SCROLL, bound);
@@ -563,11 +562,14 @@ static PlannedStmt *plan_lifted(Query *parse, const char *source, int options, P
 
 static PlannedStmt *plan_rowwise(Query *parse, const char *source, int options, ParamListInfo bound,
 				 Relations *rels);
+static PlannedStmt *plan_returning(Query *parse, const char *source, int options,
+				   ParamListInfo bound, Relations *rels);
 
 static PlannedStmt *plan_write(Query *parse, const char *source, int options, ParamListInfo bound,
 			       HerdPlanning *planning, Relations *rels, const HerdTable *table)
 {
-	Query *whole = parse->commandType == CMD_INSERT ? NULL : copyObject(parse);
+	bool inserts = parse->commandType == CMD_INSERT;
+	Query *whole = inserts && !herd_returns_subqueries(parse) ? NULL : copyObject(parse);
 	HerdRemote *remote = NULL;
 	PlannedStmt *stmt;
 	const char *why = "rows to be computed on this node";
@@ -577,14 +579,16 @@ static PlannedStmt *plan_write(Query *parse, const char *source, int options, Pa
 		if (remote == NULL)
 			remote = herd_write_moved(parse, planning, false);
 	}
-	if (remote == NULL && parse->commandType == CMD_INSERT)
+	if (remote == NULL && inserts)
 		remote = herd_insert_moved_here(parse, planning);
-	if (remote == NULL && parse->commandType == CMD_INSERT && herd_insert_asks(parse))
+	if (remote == NULL && inserts && herd_insert_asks(parse))
 		remote = herd_write_brought(parse, planning);
 	if (remote != NULL)
 		return plan_remote(parse, remote, rels, options);
-	if (parse->commandType == CMD_INSERT)
+	if (inserts && whole == NULL)
 		return plan_insert(parse, source, options, bound, planning, rels);
+	if (herd_returns_subqueries(whole))
+		return plan_returning(whole, source, options, bound, rels);
 	for (int sources = 0; sources < 2; sources++) {
 		stmt = plan_lifted(parse, source, options, bound, planning, rels, sources);
 		if (stmt != NULL)
@@ -661,6 +665,12 @@ static PlannedStmt *plan_steps(Query *parse, Query *query, const char *source, i
 	foreach (lc, steps)
 		add_inner(stmt, ((HerdStep *)lfirst(lc))->plan);
 	return stmt;
+}
+
+static PlannedStmt *plan_returning(Query *parse, const char *source, int options,
+				   ParamListInfo bound, Relations *rels)
+{
+	return plan_steps(parse, herd_return_here(parse), source, options, bound, rels);
 }
 
 static PlannedStmt *plan_parts(Query *parse, HerdRowwise *parts, const char *source, int options,
@@ -809,6 +819,8 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 	flatten_groups_walker((Node *)parse, NULL);
 #endif
 	relations_walker((Node *)parse, &rels);
+	if (herd_returns_here(parse))
+		return plan_returning(parse, source, options, bound, &rels);
 	if (needs_steps(parse))
 		return plan_steps(parse, copyObject(parse), source, options, bound, &rels);
 	if (parse->hasModifyingCTE || (parse->resultRelation != 0 && herd_steps_lock(parse)))
@@ -822,6 +834,8 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 	    herd_changes_key(parse, parse->targetList, target)) {
 		Query *insert;
 
+		if (herd_returns_subqueries(parse))
+			return plan_returning(parse, source, options, bound, &rels);
 		split_values(parse);
 		if (original == NULL && herd_rekey_by_row(parse, target)) {
 			stmt = plan_rowwise(parse, source, options, bound, &rels);
@@ -845,6 +859,10 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 		add_relations(stmt, &rels);
 		return stmt;
 	}
+	if (herd_returns_subqueries(parse) &&
+	    (herd_rowwise_tried(parse) || herd_rowwise_wanted(parse) ||
+	     herd_update_calls_session(parse)))
+		return plan_returning(parse, source, options, bound, &rels);
 	if (herd_rowwise_tried(parse))
 		return plan_try(parse, original, source, options, bound, &rels);
 	if (herd_rowwise_wanted(parse)) {
@@ -877,7 +895,9 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 		return plan_remote(parse, remote, &rels, options);
 	if (original != NULL)
 		return plan_steps(parse, original, source, options, bound, &rels);
-	if (target != NULL && parse->commandType == CMD_MERGE) {
+	if (target != NULL && parse->commandType == CMD_MERGE && herd_returns_subqueries(parse)) {
+		stmt = plan_returning(parse, source, options, bound, &rels);
+	} else if (target != NULL && parse->commandType == CMD_MERGE) {
 		stmt = plan_merge(parse, source, options, bound, planning, &rels);
 	} else if (target != NULL) {
 		stmt = plan_write(parse, source, options, bound, planning, &rels, target);
@@ -902,7 +922,7 @@ static PlannedStmt *plan_router(Query *query, int options)
 	relations_walker((Node *)query, &rels);
 	check_walker((Node *)query, query);
 	if (herd_update_calls_session(query) || herd_rowwise_wanted(query) ||
-	    herd_rowwise_tried(query))
+	    herd_rowwise_tried(query) || herd_returns_here(query))
 		return NULL;
 	remote = herd_route(query, NULL, &needs_params);
 	return remote ? plan_remote(query, remote, &rels, options) : NULL;

@@ -24,52 +24,29 @@
 
 /* -- what is wanted ---------------------------------------------------------------------------- */
 
-typedef struct Reach {
-	Oid relid;
-	HerdReach reach;
-} Reach;
-
-static bool reach_checker(Oid func, void *context)
-{
-	Reach *r = context;
-
-	r->reach = Max(r->reach, herd_function_reaches(func, r->relid));
-	return false;
-}
-
-/* What functions use, beside the row. */
-static bool reach_walker(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	(void)check_functions_in_node(node, reach_checker, context);
-	if (IsA(node, Query))
-		return query_tree_walker((Query *)node, reach_walker, context, 0);
-	return expression_tree_walker(node, reach_walker, context);
-}
-
 static HerdReach reach_of(const Query *query)
 {
-	Reach r = { .reach = herd_before_reach(query) };
+	HerdReach reach = herd_before_reach(query);
 	const HerdTable *table;
+	Oid relid;
 
 	if (query->commandType != CMD_UPDATE && query->commandType != CMD_DELETE &&
 	    query->commandType != CMD_MERGE)
-		return r.reach;
-	r.relid = rt_fetch(query->resultRelation, query->rtable)->relid;
-	table = herd_table_get(r.relid);
+		return reach;
+	relid = rt_fetch(query->resultRelation, query->rtable)->relid;
+	table = herd_table_get(relid);
 	if (table == NULL || table->kind == HERD_TABLE_LOCAL)
-		return r.reach;
+		return reach;
 	if (query->commandType == CMD_MERGE) {
-		(void)reach_walker((Node *)query->mergeActionList, &r);
+		reach = Max(reach, herd_expr_reaches((Node *)query->mergeActionList, relid));
 	} else {
-		(void)reach_walker((Node *)query->targetList, &r);
-		(void)reach_walker((Node *)query->jointree, &r);
+		reach = Max(reach, herd_expr_reaches((Node *)query->targetList, relid));
+		reach = Max(reach, herd_expr_reaches((Node *)query->jointree, relid));
 	}
 	/* copies are not asked whether they can */
-	if (table->kind == HERD_TABLE_REFERENCE && r.reach == HERD_REACH_MAYBE)
-		r.reach = HERD_REACH_FAR;
-	return r.reach;
+	if (table->kind == HERD_TABLE_REFERENCE && reach == HERD_REACH_MAYBE)
+		reach = HERD_REACH_FAR;
+	return reach;
 }
 
 bool herd_rowwise_wanted(const Query *query)
@@ -92,9 +69,7 @@ bool herd_rowwise_tried(const Query *query)
 
 typedef struct Parts {
 	HerdRowwise *out;
-	const Query *query;
 	int target; /* relation of the query */
-	int depth;  /* in a subquery of RETURNING */
 	bool failed;
 } Parts;
 
@@ -173,18 +148,11 @@ static bool simple_walker(Node *node, void *context)
 	return expression_tree_walker(node, simple_walker, context);
 }
 
-static bool reaches(Node *expr, Oid relid)
-{
-	Reach r = { .relid = relid };
-
-	(void)reach_walker(expr, &r);
-	return r.reach != HERD_REACH_SHARD;
-}
-
 /* Calls a function that may look at tables, and can be computed from columns alone. */
 static bool is_by_row(Parts *p, Node *expr)
 {
-	return (herd_expr_stays_here(expr) || reaches(expr, p->out->relid)) &&
+	return (herd_expr_stays_here(expr) ||
+		herd_expr_reaches(expr, p->out->relid) != HERD_REACH_SHARD) &&
 	       !simple_walker(expr, NULL);
 }
 
@@ -297,79 +265,6 @@ int herd_rowwise_sent(HerdRowwise *parts, int pos)
 	return 1 + list_length(parts->sent);
 }
 
-/* What the statement makes of a column of the target, as the SELECT can say it; or NULL. */
-static Node *new_value(const Parts *p, const Var *var)
-{
-	Node *value = NULL;
-	ListCell *lc;
-
-	if (var->varattno <= 0)
-		return NULL;
-	foreach (lc, p->out->command == CMD_UPDATE && !herd_returns_old(var) ? p->query->targetList
-									     : NIL) {
-		const TargetEntry *tle = lfirst(lc);
-
-		if (!tle->resjunk && tle->resno == var->varattno)
-			value = copyObject((Node *)tle->expr);
-	}
-	if (value == NULL) {
-		Var *plain = copyObject((Var *)var);
-
-		herd_return_plain(plain);
-		return (Node *)plain;
-	}
-	/* asked twice, it could be something else the second time */
-	if (herd_volatile(value) || herd_multiexpr_any(list_make1(value)))
-		return NULL;
-	IncrementVarSublevelsUp(value, p->depth, 0);
-	return value;
-}
-
-static bool is_generated(const Parts *p, const Var *var)
-{
-	return p->out->command == CMD_UPDATE && !herd_returns_old(var) && var->varattno > 0 &&
-	       get_attgenerated(p->out->relid, var->varattno) != '\0';
-}
-
-static Node *asked_mutator(Node *node, void *context)
-{
-	Parts *p = context;
-	Node *result;
-	Query *query;
-
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Var) && ((Var *)node)->varno == p->target &&
-	    ((Var *)node)->varlevelsup == (Index)p->depth) {
-		result = is_generated(p, (Var *)node) ? NULL : new_value(p, (Var *)node);
-		p->failed = p->failed || result == NULL;
-		return result != NULL ? result : node;
-	}
-	if (!IsA(node, Query))
-		return expression_tree_mutator(node, asked_mutator, context);
-	p->depth++;
-	query = query_tree_mutator((Query *)node, asked_mutator, context, 0);
-	p->depth--;
-	/* new values may be subqueries themselves */
-	query->hasSubLinks |= p->query->hasSubLinks;
-	return (Node *)query;
-}
-
-/*
- * A subquery sees rows as they were before the statement, so the SELECT can ask it, of the new row:
- * a column of its rows. Unless a trigger has its say in what the new row is.
- */
-static int ask_before(Parts *p, Node *sublink)
-{
-	if (herd_volatile(sublink) || get_typtype(exprType(sublink)) == TYPTYPE_PSEUDO ||
-	    (p->out->command == CMD_UPDATE &&
-	     herd_before_any(p->out->relid, TRIGGER_TYPE_UPDATE))) {
-		p->failed = true;
-		return 0;
-	}
-	return herd_rowwise_sent(p->out, add_column(p, (Expr *)asked_mutator(sublink, p)));
-}
-
 /* Columns of the target are those of the row that is written, others come with it. */
 static Node *returning_mutator(Node *node, void *context)
 {
@@ -377,15 +272,10 @@ static Node *returning_mutator(Node *node, void *context)
 
 	if (node == NULL)
 		return NULL;
-	if (IsA(node, SubLink))
-		return (Node *)makeVar(2, ask_before(p, node), exprType(node), exprTypmod(node),
-				       exprCollation(node), 0);
 	if (IsA(node, Var)) {
 		Var *var = copyObject((Var *)node);
 		int pos = 0;
 
-		if (var->varlevelsup > 0)
-			return (Node *)var;
 		if (var->varno == p->target) {
 			var->varno = var->varnosyn = 1;
 			return (Node *)var;
@@ -449,7 +339,7 @@ void herd_rowwise_take_keys(HerdRowwise *parts, bool whole)
 
 bool herd_rowwise(const Query *query, HerdRowwise *parts)
 {
-	Parts p = { .out = parts, .query = query, .target = query->resultRelation };
+	Parts p = { .out = parts, .target = query->resultRelation };
 	const HerdTable *table;
 	ListCell *lc;
 

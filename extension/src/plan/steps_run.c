@@ -124,7 +124,7 @@ static void run_step(StepsState *state, PlannedStmt *plan, DestReceiver *dest, H
 	herd_moment_give(moment);
 	herd_run_executor(query);
 	ExecutorFinish(query);
-	if (last && plan->commandType != CMD_SELECT)
+	if (last && estate->es_plannedstmt->commandType != CMD_SELECT)
 		estate->es_processed += query->estate->es_processed;
 	state->queries = lappend(state->queries, query);
 	if (estate->es_instrument != 0)

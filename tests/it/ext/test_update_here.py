@@ -90,14 +90,10 @@ def test_numbers(con):
         con.execute("do $$ begin update a set x = nextval('seq') where k = 3; end $$")
 
 
-@pytest.mark.parametrize("sql", [
-    "update a set x = 1 returning nextval('seq')",
-    "with w as (update a set x = 1 returning nextval('seq')) select count(*) from w",
-])
-def test_refused(con, sql):
+def test_refused(con):
     con.execute("set search_path = %s" % plan_herd.DISTRIBUTED)
     with pytest.raises(psycopg.errors.FeatureNotSupported, match="changes the session"):
-        con.execute(sql)
+        con.execute("update r set x = nextval('seq') from b where b.k = r.id returning b.ctid")
 
 
 def test_rows_that_others_change(herd):
