@@ -12,6 +12,7 @@
 #include "loop/names.h"
 #include "proxy/pools.h"
 #include "proxy/server.h"
+#include "proxy/zones.h"
 
 enum { MIN_TTL_US = 500 * 1000 };
 
@@ -42,11 +43,13 @@ struct herd_dns {
 	struct herd_list asks; /* struct name.ask_node: to be asked for */
 	size_t queries;
 	int fd; /* wakes the main thread */
+	struct herd_zones *zones;
 
 	struct herd_names *resolver;
 	struct herd_io *io;
-	int64_t checked_us; /* dns_zone_check_period counts from here */
 };
+
+static void renew_zone(struct herd_px *px, const char *zone);
 
 static void free_name(void *p)
 {
@@ -76,7 +79,8 @@ struct herd_dns *herd_dns_new(struct herd_px *px)
 	d->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_mutex_init(&d->lock, NULL);
 	herd_list_init(&d->asks);
-	if (d->names && d->fd >= 0)
+	d->zones = herd_zones_new(px, renew_zone);
+	if (d->names && d->fd >= 0 && d->zones)
 		return d;
 	herd_dns_free(d);
 	return NULL;
@@ -87,6 +91,7 @@ void herd_dns_free(struct herd_dns *d)
 	if (!d)
 		return;
 	herd_map_free(d->names);
+	herd_zones_free(d->zones);
 	if (d->fd >= 0)
 		close(d->fd);
 	pthread_mutex_destroy(&d->lock);
@@ -111,6 +116,7 @@ static struct name *get(struct herd_dns *d, const char *host)
 		free_name(n);
 		return NULL;
 	}
+	herd_zones_add(d->zones, host);
 	return n;
 }
 
@@ -349,8 +355,8 @@ int herd_dns_start(struct herd_dns *d, struct herd_loop *loop, const char *resol
 	if (!d->io)
 		return herd_err_set(err, -ENOMEM, "out of memory");
 	herd_io_want(d->io, HERD_IO_READ);
-	d->checked_us = herd_clock_us();
-	return 0;
+	rc = herd_zones_start(d->zones, resolv_conf);
+	return rc < 0 ? herd_err_set(err, rc, "out of memory") : 0;
 }
 
 void herd_dns_stop(struct herd_dns *d)
@@ -363,63 +369,33 @@ void herd_dns_stop(struct herd_dns *d)
 
 void herd_dns_tick(struct herd_dns *d)
 {
-	int64_t period = atomic_load(&d->px->live)->config->s.dns_zone_check_period;
-	int64_t now = herd_clock_us();
+	herd_zones_tick(d->zones);
+}
+
+static void renew_zone(struct herd_px *px, const char *zone)
+{
+	struct herd_dns *d = px->dns;
 	size_t pos = 0;
-	const char *key;
+	const char *host;
 	void *value;
 
-	if (period <= 0 || now - d->checked_us < period)
-		return;
-	d->checked_us = now;
 	pthread_mutex_lock(&d->lock);
-	while (herd_map_next(d->names, &pos, &key, &value))
-		want(value);
+	while (herd_map_next(d->names, &pos, &host, &value))
+		if (herd_str_eq(herd_zone_of(host), zone))
+			want(value);
 	pthread_mutex_unlock(&d->lock);
-}
-
-static const char *zone_of(const struct name *n)
-{
-	const char *dot = strchr(n->host, '.');
-
-	return dot && dot[1] ? dot + 1 : NULL;
-}
-
-/* The lock is held. Counts of names by domain, as a map to malloc'd size_t; NULL: no memory. */
-static struct herd_map *zones(struct herd_dns *d)
-{
-	struct herd_map *m = herd_map_new(free);
-	size_t pos = 0;
-	const char *key;
-	void *value;
-
-	while (m && herd_map_next(d->names, &pos, &key, &value)) {
-		const char *zone = zone_of(value);
-		size_t *count = zone ? herd_map_get(m, zone) : NULL;
-
-		if (!zone)
-			continue;
-		if (!count && (count = calloc(1, sizeof(*count))) &&
-		    herd_map_put(m, zone, count) < 0) {
-			free(count);
-			count = NULL;
-		}
-		if (count)
-			(*count)++;
-	}
-	return m;
 }
 
 struct herd_dns_counts herd_dns_count(struct herd_dns *d)
 {
+	size_t zones = herd_zones_count(d->zones);
+
 	pthread_mutex_lock(&d->lock);
-	struct herd_map *m = zones(d);
 	struct herd_dns_counts n = { .names = herd_map_size(d->names),
-				     .zones = m ? herd_map_size(m) : 0,
+				     .zones = zones,
 				     .queries = d->queries };
 
 	pthread_mutex_unlock(&d->lock);
-	herd_map_free(m);
 	return n;
 }
 
@@ -450,18 +426,9 @@ void herd_dns_each_name(struct herd_dns *d, int64_t now_us,
 	pthread_mutex_unlock(&d->lock);
 }
 
-void herd_dns_each_zone(struct herd_dns *d, void (*fn)(void *arg, const char *zone, size_t count),
+void herd_dns_each_zone(struct herd_dns *d,
+			void (*fn)(void *arg, const char *zone, uint32_t serial, size_t names),
 			void *arg)
 {
-	size_t pos = 0;
-	const char *key;
-	void *value;
-
-	pthread_mutex_lock(&d->lock);
-	struct herd_map *m = zones(d);
-
-	pthread_mutex_unlock(&d->lock);
-	while (m && herd_map_next(m, &pos, &key, &value))
-		fn(arg, key, *(const size_t *)value);
-	herd_map_free(m);
+	herd_zones_each(d->zones, fn, arg);
 }

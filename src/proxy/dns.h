@@ -2,12 +2,13 @@
  * proxy/dns.h - the addresses of host names that servers are configured by.
  *
  * Workers ask what is known; the main thread asks DNS servers (loop/names.h). A name is asked for
- * again when it is needed after dns_max_ttl (dns_nxdomain_ttl when it was not found), and all of
- * them every dns_zone_check_period. Servers at an address that a name has no longer are closed as
+ * again when it is needed after dns_max_ttl (dns_nxdomain_ttl when it was not found), and when its
+ * zone has changed (proxy/zones.h). Servers at an address that a name has no longer are closed as
  * they are returned.
  */
 #pragma once
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 #include "base/err.h"
@@ -48,6 +49,7 @@ struct herd_dns_counts herd_dns_count(struct herd_dns *d);
 void herd_dns_each_name(struct herd_dns *d, int64_t now_us,
 			void (*fn)(void *arg, const char *host, int64_t ttl_us, const char *addrs),
 			void *arg);
-/* Domains and the number of names in each. */
-void herd_dns_each_zone(struct herd_dns *d, void (*fn)(void *arg, const char *zone, size_t count),
+/* As herd_zones_each. */
+void herd_dns_each_zone(struct herd_dns *d,
+			void (*fn)(void *arg, const char *zone, uint32_t serial, size_t names),
 			void *arg);

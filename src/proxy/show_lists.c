@@ -147,13 +147,12 @@ static void show_dns_hosts(struct herd_worker *w, struct herd_result *r)
 	herd_dns_each_name(w->px->dns, w->now_us, name_row, r);
 }
 
-/* No serial: the names themselves are asked for, not their zone. */
-static void zone_row(void *arg, const char *zone, size_t count)
+static void zone_row(void *arg, const char *zone, uint32_t serial, size_t count)
 {
 	struct herd_row row = herd_row_begin(arg);
 
 	herd_row_text(&row, zone);
-	herd_row_int(&row, 0);
+	herd_row_int(&row, serial);
 	herd_row_int(&row, (int64_t)count);
 	herd_row_end(&row);
 }

@@ -12,10 +12,11 @@ from conftest import (BASE, PGHERD, Box, Postgres, Proxy, free_port, prepare, ru
 
 
 class Names:
-    """Answers A questions from a dict; what is not in it does not exist."""
+    """Answers A questions from a dict; what is not in it does not exist. Zones have a serial."""
 
     def __init__(self):
         self.known, self.asked, self.mute = {}, [], False
+        self.serials, self.garbled = {}, False
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.bind(("127.0.0.1", 0))
         self.port = self.sock.getsockname()[1]
@@ -43,7 +44,22 @@ class Names:
             head = data[:2] + struct.pack(">HHHHH", 0x8180 | (0 if addrs else 3), 1, len(here), 0, 0)
             body = b"".join(b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 3600, 4) + socket.inet_aton(a)
                             for a in here)
+            if kind == 6:
+                head, body = self.authority(data, name)
             self.sock.sendto(head + question + body, peer)
+
+    def authority(self, data, name):
+        """The zone's record as the answer, or beside none when the name is only in the zone."""
+        zone = next((z for z in self.serials if name == z or name.endswith("." + z)), None)
+        if zone is None:
+            return data[:2] + struct.pack(">HHHHH", 0x8183, 1, 0, 0, 0), b""
+        here = 1 if zone == name else 0
+        owner = b"".join(bytes([len(x)]) + x.encode() for x in zone.split(".")) + b"\0"
+        record = b"\2ns\xc0\x0c\4root\xc0\x0c" + struct.pack(">5I", self.serials[zone], 1, 1, 1, 1)
+        if self.garbled:
+            record = record[:9]
+        body = owner + struct.pack(">HHIH", 6, 1, 3600, len(record)) + record
+        return data[:2] + struct.pack(">HHHHH", 0x8180, 1, here, 1 - here, 0), body
 
     def close(self):
         self.sock.close()
@@ -130,6 +146,57 @@ def test_moved(place, proxy):
     wait_for(lambda: not [r for r in px.console("show servers") if r["database"] == "move"])
     assert addresses(px, "move") == "127.0.0.3"
     assert "host name move.example.org has address 127.0.0.1 no longer" in px.log()
+
+
+def test_zone(place, proxy):
+    """The names of a zone are asked for again when its serial changes, and not before."""
+    names = place.names
+    names.known.update({"a.zone.test": ["127.0.0.1"], "b.zone.test": ["127.0.0.1"],
+                        "c.sub.zone.test": ["127.0.0.1"]})
+    names.serials["zone.test"] = 7
+    px = proxy("a = host=a.zone.test port=@PG@ dbname=db\nb = host=b.zone.test port=@PG@ dbname=db\n"
+               "c = host=c.sub.zone.test port=@PG@ dbname=db",
+               "dns_zone_check_period = 0.2\ndns_max_ttl = 3600")
+    for db in "abc":
+        assert addresses(px, db) == "127.0.0.1"
+
+    def zones():
+        return sorted((r["zonename"], r["serial"], r["count"]) for r in px.console("show dns_zones"))
+
+    wait_for(lambda: zones() == [("sub.zone.test", 7, 1), ("zone.test", 7, 2)])
+    # Known for the first time, the serial says nothing of what was before: asked once more.
+    wait_for(lambda: all(names.asked.count((n, 1)) == 2 for n in names.known if n.endswith("zone.test")))
+    before = names.asked.count(("zone.test", 6))
+    wait_for(lambda: names.asked.count(("zone.test", 6)) > before + 3)
+    assert names.asked.count(("a.zone.test", 1)) == 2
+    names.known["a.zone.test"] = ["127.0.0.3"]
+    names.serials["zone.test"] = 0xfffffffe
+    wait_for(lambda: addresses(px, "a") == "127.0.0.3")
+    assert addresses(px, "b") == "127.0.0.1"
+    assert "zone 'zone.test' serial changed: old=7 new=4294967294" in px.log()
+    wait_for(lambda: zones()[1] == ("zone.test", 0xfffffffe, 2))
+
+
+@pytest.mark.parametrize("how", ["no zone", "garbled", "mute"])
+def test_zone_that_tells_no_serial(place, proxy, how):
+    """Its names are asked for instead, and others do not wait."""
+    names, host = place.names, "d.%s.test" % how.replace(" ", "")
+    names.known[host] = ["127.0.0.1"]
+    if how == "garbled":
+        names.serials[host[2:]] = 5
+        names.garbled = True
+    px = proxy("d = host=%s port=@PG@ dbname=db" % host,
+               "dns_zone_check_period = 0.2\ndns_max_ttl = 3600")
+    try:
+        assert addresses(px, "d") == "127.0.0.1"
+        names.mute = how == "mute"
+        asked = names.asked.count((host, 1))
+        wait_for(lambda: names.asked.count((host, 1)) > asked + 1)
+        assert px.sql("select 1", db="d") == [(1,)]
+        assert px.log().count("could not get the serial of zone") == 1
+        assert px.console("show dns_zones") == [{"zonename": host[2:], "serial": 0, "count": 1}]
+    finally:
+        names.mute = names.garbled = False
 
 
 def test_others_do_not_wait(place, proxy):
