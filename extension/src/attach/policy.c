@@ -23,13 +23,26 @@
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 
-static void refuse(Oid relid, const char *name, const char *why)
+static void refuse(Oid relid, const char *name, const char *why, const char *hint)
 {
 	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			errmsg("%s \"%s\" on distributed table \"%s\" is not supported", "policy",
 			       name, get_rel_name(relid)),
-			errdetail("%s", why),
-			errhint("Policies may read distributed and reference tables.")));
+			errdetail("%s", why), errhint("%s", hint)));
+}
+
+/* Other nodes do not have it, or have it later than the policy. */
+static void refuse_reading(Oid relid, const char *name, Oid read)
+{
+	char *what = quote_qualified_identifier(get_namespace_name(get_rel_namespace(read)),
+						get_rel_name(read));
+
+	if (get_rel_relkind(read) == RELKIND_VIEW)
+		refuse(relid, name, psprintf("It reads view %s.", what),
+		       "Write the view's query into the policy.");
+	refuse(relid, name, psprintf("It reads local table %s.", what),
+	       "Use citus_add_local_table_to_metadata for it, or make it a reference or a "
+	       "distributed table.");
 }
 
 static Oid shard_of(Oid relid, uint64 shardid)
@@ -210,7 +223,8 @@ bool herd_attach_policies_far(Oid relid)
 static void check_condition(Oid relid, const char *name, Node *condition)
 {
 	if (tableoid_walker(condition, NULL))
-		refuse(relid, name, "It uses tableoid, and shards have tableoids of their own.");
+		refuse(relid, name, "It uses tableoid, and shards have tableoids of their own.",
+		       "Compare a column.");
 }
 
 /* Tables of the query become the shards beside this one. context: the index of it. */
@@ -347,7 +361,7 @@ void herd_attach_check(Oid relid)
 		char **row = lfirst(lc);
 
 		if (herd_table_get(atooid(row[1])) == NULL)
-			refuse(relid, row[0], "It reads a local table or a view.");
+			refuse_reading(relid, row[0], atooid(row[1]));
 	}
 	foreach (lc, policy_rows(relid, NULL)) {
 		char **row = lfirst(lc);

@@ -29,6 +29,41 @@ create policy p on docs using (exists
 herd, same = rules_herd.fixtures(TABLES, ROLES)
 
 
+def test_reads_of_local_tables(same):
+    same("""
+create table lists (team int, usr text);
+--herd select citus_add_local_table_to_metadata('lists');
+insert into lists values (1, 'far_a'), (2, 'far_b'), (3, 'far_a');
+grant select on lists to far_a, far_b;
+create policy p on docs using (team in (select l.team from lists l where l.usr = current_user));
+set role far_a;
+select * from docs order by id;
+update docs set body = body || '!' where id < 8 returning *;
+update docs set team = 2 where id = 1;
+insert into docs values (100, 1, 'x') returning id;
+insert into docs values (101, 2, 'x');
+merge into docs d using kinds k on d.id = k.id when matched then update set n = 0;
+delete from docs where id > 15 returning id;
+reset role;
+insert into lists values (2, 'far_a');
+set role far_a;
+select count(*), sum(n) from docs;
+""")
+
+
+def test_refused_reads(herd):
+    with herd.connect() as con:
+        con.execute("create schema refr; set search_path = refr")
+        con.execute("create table t (k int); create table l (k int); create view v as select 1 k")
+        con.execute("select create_distributed_table('t', 'k')")
+        for relation, detail, hint in (("l", "local table refr.l", "citus_add_local_table"),
+                                       ("v", "view refr.v", "into the policy")):
+            with pytest.raises(psycopg.errors.FeatureNotSupported) as e:
+                con.execute("create policy p on t using (k in (select k from %s))" % relation)
+            assert detail in e.value.diag.message_detail and hint in e.value.diag.message_hint
+        con.execute("drop schema refr cascade")
+
+
 def test_reads(same):
     same(MEMBERS + """
 select count(*) from docs;
