@@ -88,11 +88,27 @@ static void add_key(Search *s, HerdHubItem *item, AttrNumber attno)
 	item->keys = lappend(item->keys, term);
 }
 
+static bool moved_walker(Node *node, void *context)
+{
+	int number;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+		return herd_move_of_rte((RangeTblEntry *)node, &number);
+	if (IsA(node, Query))
+		return query_tree_walker((Query *)node, moved_walker, context,
+					 QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, moved_walker, context);
+}
+
 bool herd_stands_alone(Query *query)
 {
+	/* this node has no rows that were moved to others */
 	return query->commandType == CMD_SELECT && !query->hasModifyingCTE &&
 	       query->rowMarks == NIL && !herd_query_is_correlated(query) &&
-	       !herd_volatile((Node *)query) && herd_columns_can_travel(query->targetList, false);
+	       !herd_volatile((Node *)query) && !moved_walker((Node *)query, NULL) &&
+	       herd_columns_can_travel(query->targetList, false);
 }
 
 static void add_subquery(Search *s, int varno, RangeTblEntry *rte)

@@ -80,6 +80,10 @@ with q as (delete from a where x = 1 returning *) insert into e select k, x from
 with q as (delete from a where x = 1 returning *) select s, count(*) from q group by s
 with q as (update a set x = x + 10 where x < 3 returning k, x) select sum(x) from q
 with q as (delete from a where x = 1) select 1
+with q as (select k from b) delete from p t using (select q.k from q join l on q.k = l.id union all select k from p) u where t.k = u.k and not exists (select from q where k < 0) returning t.k, t.d
+with q as (select k from b) delete from p t using (select q.k from q join l on q.k = l.id union all select k from p) u where t.k = u.k and t.d not in (select k from q where k < 3)
+with q as (select k from b) delete from p where k in (select q.k from q join l on l.id = q.k) and d not in (select k from q where k < 3) returning *
+with q as (select k from b) update a set x = (select count(*) from q join l on l.id = q.k) where k in (select k + 1 from q) and exists (select from q join l on true where k > a.x)
 with q as (delete from a where x = 1 returning k) select k from b where k = 3 and y < 60
 with q as (select k from b where k = 7) update a set x = 0 where k = 7 and k in (select k from q)
 insert into a (k, x) values (5, 1); update a set x = 2 where k = 5; delete from a where k = 6; select count(*) from a
