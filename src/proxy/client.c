@@ -581,6 +581,9 @@ static void tls_handshake(struct herd_client *c)
 		c->state = HERD_CLIENT_STARTUP;
 		c->conn.can_read = true;
 	} else if (rc < 0) {
+		/* The line that those know who look for it in PgBouncer's log. */
+		herd_client_log(c, HERD_LOG_WARNING, "TLS handshake error: %s",
+				herd_err_text(&err));
 		herd_client_close(c, herd_err_text(&err));
 	}
 	herd_err_clear(&err);

@@ -88,6 +88,7 @@ struct herd_client {
 	bool skip_to_sync;      /* an error of ours stands for the rest of the batch */
 	bool copy_over;         /* COPY ended by an error of ours: its data is dropped */
 	bool eof;               /* came with its startup packet */
+	bool goodbye;           /* of replication: the last it said ends as a Terminate does */
 	struct herd_buf replay; /* what was sent since checkout while nothing has come back */
 	bool replayable;
 	bool carried; /* session pooling: another server of the cluster would do (carry.h) */

@@ -457,6 +457,9 @@ int herd_command_run(struct herd_client *c, struct herd_command *cmd, const char
 	case 2:
 		herd_info(c->w->px->log, "RELOAD command issued");
 		rc = herd_admin_reload(c->w->px, err);
+		/* Who reads the log only has to know that the old settings stay. */
+		if (rc < 0)
+			herd_log_err(c->w->px->log, HERD_LOG_ERROR, err, "could not reload");
 		return rc;
 	case 3:
 		return cmd_shutdown(c, cmd, err);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "proxy/conn_tls.h"
+#include "proxy/tls.h"
 
 enum {
 	SMALL_RUN_BYTES = 4096, /* longer runs are sent from their place */
@@ -186,11 +187,17 @@ int herd_conn_handshake(struct herd_conn *c, struct herd_err *err)
 	if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE)
 		return 0;
 	unsigned long code = ERR_get_error();
-	const char *text = code ? ERR_reason_error_string(code) : NULL;
+	const char *text = code ? herd_tls_reason(code) : NULL;
+	long peer = SSL_get_verify_result(c->tls);
 
 	ERR_clear_error();
-	return herd_err_set(err, -EPROTO, "TLS handshake failed: %s",
-			    text ? text : "connection closed");
+	if (!text)
+		return herd_err_set(err, -ECONNRESET, "TLS handshake failed: connection closed");
+	/* Expired, of another authority, or for another host: three different things to mend. */
+	if (ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED && peer != X509_V_OK)
+		return herd_err_set(err, -EPROTO, "TLS handshake failed: %s: %s", text,
+				    X509_verify_cert_error_string(peer));
+	return herd_err_set(err, -EPROTO, "TLS handshake failed: %s", text);
 }
 
 void herd_conn_close(struct herd_conn *c)

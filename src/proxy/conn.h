@@ -38,6 +38,7 @@ struct herd_conn {
 	struct herd_batch *batch;  /* holds bytes for it that go out with the others of this pass */
 	struct herd_batch *corked; /* during a write of TLS: where its records may wait */
 	struct herd_buf *sealed;   /* records of TLS not yet sent; NULL: none */
+	const char *alert;         /* of TLS, that ended it; NULL: none */
 	uint64_t received, sent;   /* bytes since the last look */
 };
 

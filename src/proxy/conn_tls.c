@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "proxy/tls.h"
+
 /* What OpenSSL calls for our kind of BIO: a table of functions, made once and never changed. */
 static BIO_METHOD *method;
 static pthread_once_t method_once = PTHREAD_ONCE_INIT;
@@ -186,7 +188,12 @@ static ssize_t result(struct herd_conn *c, int rc, bool reading)
 	case SSL_ERROR_SYSCALL:
 		return -errno;
 	default:
-		/* A peer that closes without goodbye is an end of file to us. */
+		/*
+		 * A peer that closes without goodbye is an end of file to us. In TLS 1.3 a server
+		 * refuses our certificate only after the handshake, by an alert.
+		 */
+		if (reading && ERR_GET_REASON(ERR_peek_error()) >= SSL_AD_REASON_OFFSET)
+			c->alert = herd_tls_reason(ERR_peek_error());
 		ERR_clear_error();
 		return reading ? 0 : -EPIPE;
 	}

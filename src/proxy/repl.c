@@ -300,6 +300,15 @@ void herd_repl_failed(struct herd_client *c, const char *state, const char *why)
 	herd_client_close(c, NULL);
 }
 
+/* Its messages are not followed: whether a Terminate came is told by the last bytes. */
+static bool says_goodbye(const struct herd_chunk *k)
+{
+	static const char bye[] = { 'X', 0, 0, 0, 4 };
+
+	return k->len >= sizeof(bye) &&
+	       memcmp(k->data + k->len - sizeof(bye), bye, sizeof(bye)) == 0;
+}
+
 void herd_repl_from_client(struct herd_client *c)
 {
 	struct herd_worker *w = c->w;
@@ -317,6 +326,8 @@ void herd_repl_from_client(struct herd_client *c)
 		herd_relay_read(w, &c->conn, &chunk);
 		if (chunk.got > 0)
 			herd_stat_add(&c->db->stats[w->id].received, (uint64_t)chunk.got);
+		if (chunk.len > 0)
+			c->goodbye = says_goodbye(&chunk);
 		int rc = chunk.len > 0 ? herd_conn_send(to, chunk.data, chunk.len) : 0;
 
 		if (herd_relay_keep(&c->conn, &chunk, chunk.len) < 0 || rc < 0) {
@@ -324,7 +335,8 @@ void herd_repl_from_client(struct herd_client *c)
 			return;
 		}
 		if (chunk.got == 0 || (chunk.got < 0 && chunk.got != -EAGAIN)) {
-			herd_client_close(c, "client unexpected eof");
+			herd_client_close(c, c->goodbye ? "client close request"
+							: "client unexpected eof");
 			return;
 		}
 		if (chunk.got < 0)
@@ -364,7 +376,8 @@ void herd_repl_from_server(struct herd_worker *w, struct herd_server *s)
 		}
 		if (chunk.got == 0 || (chunk.got < 0 && chunk.got != -EAGAIN)) {
 			/* All it said has been passed on. */
-			herd_client_close(c, "server conn crashed?");
+			herd_client_close(c, c->goodbye ? "client close request"
+							: "server conn crashed?");
 			return;
 		}
 		if (chunk.got < 0)

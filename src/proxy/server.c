@@ -677,12 +677,18 @@ static bool own_round_over(struct herd_worker *w, struct herd_server *s)
 static void ended(struct herd_worker *w, struct herd_server *s)
 {
 	int state = atomic_load(&s->state);
-	const char *text = s->error_text ? s->error_text : "server closed the connection";
+	const char *text = s->error_text   ? s->error_text
+			   : s->conn.alert ? s->conn.alert
+					   : "server closed the connection";
 
 	herd_pool_suspect(w, s, s->login_done);
 	if (!s->login_done || state == HERD_SERVER_SETUP || state == HERD_SERVER_VERIFY ||
 	    state == HERD_SERVER_POLL)
-		fail(w, s, s->error_text ? s->error_state : "08001", text);
+		fail(w, s,
+		     s->error_text   ? s->error_state
+		     : s->conn.alert ? "08006"
+				     : "08001",
+		     text);
 	else
 		herd_server_drop(w, s, text);
 }
@@ -858,7 +864,8 @@ static void handshake(struct herd_worker *w, struct herd_server *s)
 		free(tls);
 		start_login(w, s);
 	} else if (rc < 0) {
-		fail(w, s, "08006", herd_err_text(&err));
+		/* A server that goes away has refused nothing. */
+		fail(w, s, rc == -ECONNRESET ? "08001" : "08006", herd_err_text(&err));
 	}
 	herd_err_clear(&err);
 }

@@ -10,10 +10,17 @@
 
 #include "base/str.h"
 
+const char *herd_tls_reason(unsigned long code)
+{
+	/* OpenSSL 3 has no words of its own for errors of the system. */
+	return ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code))
+				      : ERR_reason_error_string(code);
+}
+
 static int fail(SSL_CTX *ctx, struct herd_err *err, const char *what, const char *file)
 {
 	unsigned long code = ERR_get_error();
-	const char *text = code ? ERR_reason_error_string(code) : NULL;
+	const char *text = code ? herd_tls_reason(code) : NULL;
 
 	ERR_clear_error();
 	SSL_CTX_free(ctx);

@@ -14,6 +14,8 @@
  */
 int herd_tls_for_clients(const struct herd_settings *s, SSL_CTX **ret, struct herd_err *err);
 int herd_tls_for_servers(const struct herd_settings *s, SSL_CTX **ret, struct herd_err *err);
+/* What OpenSSL's code stands for; NULL: it has no words for it. */
+const char *herd_tls_reason(unsigned long code);
 /* A connection to a server; host is checked against the certificate in mode verify-full. */
 SSL *herd_tls_connect(SSL_CTX *ctx, int fd, const char *host, int sslmode);
 SSL *herd_tls_accept(SSL_CTX *ctx, int fd);

@@ -66,6 +66,8 @@ def test_logical(world):
     gone(px)
     assert "login attempt: db=db user=u_trust tls=no replication=database" in px.log()
     assert "closing because: replication client was closed" in px.log()
+    assert "db/u_trust@" in px.log() and "closing because: client close request" in [
+        line for line in px.log().splitlines() if "C-" in line and "closing" in line][0]
 
 
 @pytest.mark.parametrize("word", ["true", "on", "yes", "1", "TRUE"])

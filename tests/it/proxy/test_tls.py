@@ -56,6 +56,27 @@ def certificate(box, name, issuer, subject, *extra):
         os.chmod(key + ".root", 0o600)
 
 
+def expired(box, name, issuer, subject):
+    """As certificate(), of a month long past."""
+    certificate(box, name, issuer, subject)
+    box.write("issuer.cnf", f"""[ca]
+default_ca = it
+[it]
+database = {box.write("issued", "")}
+new_certs_dir = {os.path.dirname(box.path("issued"))}
+certificate = {box.path(issuer + ".crt")}
+private_key = {box.path(issuer + ".key")}
+default_md = sha256
+rand_serial = yes
+policy = any
+[any]
+commonName = supplied
+""")
+    run("openssl", "ca", "-batch", "-notext", "-config", box.path("issuer.cnf"), "-startdate",
+        "20200101000000Z", "-enddate", "20200201000000Z", "-in", box.path(name + ".csr"), "-out",
+        box.path(name + ".crt"))
+
+
 @pytest.fixture(scope="module")
 def world():
     box = Box()
@@ -67,6 +88,7 @@ def world():
         certificate(box, "proxy", "ca", "/CN=proxy", "subjectAltName=IP:127.0.0.1,DNS:localhost")
         certificate(box, "u_trust", "ca", "/CN=u_trust")
         certificate(box, "mallory", "other", "/CN=u_trust")
+        expired(box, "old", "ca", "/CN=u_trust")
         pg = Postgres(box, "pg", ssl=True)
         prepare(pg)
         with open(os.path.join(pg.data, "postgresql.conf"), "a") as f:
@@ -416,3 +438,70 @@ def test_new_files(make, world):
 def test_demands_need_an_authority(make, world):
     with pytest.raises(AssertionError, match="need client_tls_ca_file"):
         make(mode="verify-ca", more="client_tls_ca_file =\n")
+
+
+@pytest.mark.parametrize("who,why", [
+    ("old", "certificate verify failed: certificate has expired"),
+    ("mallory", "certificate verify failed: unable to get local issuer certificate"),
+    (None, "peer did not return a certificate")])
+def test_the_log_says_why_a_client_fails(make, world, who, why):
+    px = make(mode="verify-ca")
+    with pytest.raises(psycopg.OperationalError):
+        px.sql("select 1", sslmode="require", **(own(world, who) if who else {}))
+    wait_for(lambda: f"closing because: TLS handshake failed: {why}" in px.log())
+    assert f"WARNING TLS handshake error: TLS handshake failed: {why}" in px.log().replace(
+        re.search(r"C-0x\S+ \S+ ", px.log()).group(), "")
+
+
+def test_clients_hear_why_a_server_fails(make, world):
+    px = make(more="server_tls_sslmode = verify-full\nserver_tls_ca_file = @DIR@/ca.crt\n"
+              "server_login_retry = 0\n",
+              databases=f"named = host=localhost port={world.pg.port} dbname=db\n")
+    assert "certificate verify failed: hostname mismatch" in error(px, "select 1", db="named")
+    px.console(f"set server_tls_ca_file = '{world.path('other.crt')}'")
+    wait_for(lambda: "self-signed" in error(px, "select 1", db="named"))
+
+
+def test_a_server_that_does_not_like_our_certificate(make, world):
+    """In TLS 1.3 it says so behind the handshake: clients hear it, and do not wait for nothing."""
+    px = make(more="server_tls_sslmode = require\nserver_tls_key_file = @DIR@/mallory.key\n"
+              "server_tls_cert_file = @DIR@/mallory.crt\n")
+    assert "alert unknown ca" in error(px, "select 1")
+    assert re.search("server login failed: .*alert unknown ca", px.log())
+
+
+def test_a_server_that_ends_in_the_handshake_is_waited_for(make, world):
+    """As one that restarts does: it refuses nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as dead:
+        px = make(more="server_tls_sslmode = require\nserver_login_retry = 0\n"
+                  "query_wait_timeout = 0\n",
+                  databases=f"dies = host=127.0.0.1 port={dead.getsockname()[1]} dbname=db\n")
+        with socket.create_connection(("127.0.0.1", px.port)) as s:
+            s.sendall(startup(db="dies"))
+            for _ in range(2):
+                there, _ = dead.accept()
+                with there:
+                    assert there.recv(8) == SSL_REQUEST
+                    there.sendall(b"S")
+                    assert there.recv(5)
+            s.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                s.recv(1)
+
+
+@pytest.mark.parametrize("what,why", [
+    ("client_tls_cert_file = /nowhere/x.crt", 'certificate "/nowhere/x.crt": No such file'),
+    ("client_tls_key_file = @DIR@/server.key", "key values mismatch"),
+    ("client_tls_ca_file = /nowhere/ca.crt", 'CA file "/nowhere/ca.crt": No such file')])
+def test_files_that_cannot_be_used(make, world, what, why):
+    with pytest.raises(AssertionError, match=why):
+        make(mode="require", more=what + "\n")
+    px = make(mode="require")
+    with open(px.file) as f:
+        ini = f.read()
+    px.write(re.sub(what.split()[0] + " = .*", what.replace("@DIR@", os.path.dirname(px.file)),
+                    ini))
+    with pytest.raises(psycopg.Error, match=why):
+        px.console("reload")
+    assert re.search(f"ERROR could not reload: .*{why}", px.log())
+    assert px.sql("select 1", sslmode="require") == [(1,)]
