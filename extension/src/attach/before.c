@@ -107,6 +107,11 @@ static List *columns_of(const List *tlist)
 	return columns;
 }
 
+static bool upserts(const Query *query)
+{
+	return query->onConflict != NULL && query->onConflict->action == ONCONFLICT_UPDATE;
+}
+
 HerdReach herd_before_reach(const Query *query)
 {
 	List *columns = query->commandType == CMD_UPDATE ? columns_of(query->targetList) : NIL;
@@ -120,6 +125,10 @@ HerdReach herd_before_reach(const Query *query)
 		events |= event_of(action->commandType);
 		if (action->commandType == CMD_UPDATE)
 			columns = list_concat(columns, columns_of(action->targetList));
+	}
+	if (upserts(query)) {
+		events |= TRIGGER_TYPE_UPDATE;
+		columns = columns_of(query->onConflict->onConflictSet);
 	}
 	if (query->resultRelation == 0 || events == 0)
 		return HERD_REACH_SHARD;
@@ -212,6 +221,15 @@ bool herd_before_done(const TriggerData *data)
 	       (estate->es_plannedstmt->commandType == command ||
 		estate->es_plannedstmt->commandType == CMD_MERGE) &&
 	       herd_rights_part(estate->es_sourceText) != HERD_ROW_WHOLE;
+}
+
+bool herd_before_conflicts(const TriggerData *data)
+{
+	const EState *estate = herd_txn_running();
+
+	return estate != NULL && TRIGGER_FIRED_BY_UPDATE(data->tg_event) &&
+	       estate->es_plannedstmt->commandType == CMD_INSERT &&
+	       herd_rights_part(estate->es_sourceText) == HERD_ROW_FIRED;
 }
 
 bool herd_before_row_by_row(void)

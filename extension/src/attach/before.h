@@ -58,5 +58,8 @@ extern void herd_before_end(HerdBefore *before);
 
 /* On the shard: the triggers of this row have fired where the statement was planned. */
 extern bool herd_before_done(const TriggerData *data);
+/* On the shard: of this row, which ON CONFLICT DO UPDATE has found, they fire there:
+ * plan/conflict.h */
+extern bool herd_before_conflicts(const TriggerData *data);
 /* On the shard: the statement is one row of another, which has not done all of its rows. */
 extern bool herd_before_row_by_row(void);

@@ -220,6 +220,16 @@ static void call_after(const TriggerData *shard, Relation rel, const Trigger *tr
 	herd_capture_row(&data, shardid);
 }
 
+/* The node that plans writes the row: NULL, to skip it here. */
+static HeapTuple send_conflict(const TriggerData *shard, Relation rel, const Trigger *trigger,
+			       uint64 shardid)
+{
+	TriggerData data = data_of_table(shard, rel, trigger);
+
+	herd_capture_conflict(&data, shardid, &shard->tg_trigtuple->t_self);
+	return NULL;
+}
+
 PGDLLEXPORT Datum herd_shard_trigger(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = (TriggerData *)fcinfo->context;
@@ -242,6 +252,8 @@ PGDLLEXPORT Datum herd_shard_trigger(PG_FUNCTION_ARGS)
 	if (trigger != NULL && may_fire(data->tg_relation, rel, trigger)) {
 		if (TRIGGER_FIRED_AFTER(data->tg_event))
 			call_after(data, rel, trigger, shardid);
+		else if (herd_before_conflicts(data))
+			result = send_conflict(data, rel, trigger, shardid);
 		else if (!herd_before_done(data))
 			result = call_trigger(data, rel, trigger, CurrentMemoryContext);
 	}

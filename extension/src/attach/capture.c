@@ -138,6 +138,32 @@ static void keep(int32 groupid, const char *data, int len)
 	pfree(message);
 }
 
+/* "<shard id> <event> <kind> .." */
+static bool is_conflict(const char *message)
+{
+	const char *p = strchr(message, ' ');
+
+	return p != NULL && strlen(p) > 3 && p[3] == HERD_CAPTURE_CONFLICT;
+}
+
+char *herd_capture_end_conflict(Oid relid)
+{
+	HerdCaptured *captured = herd_capture_end(relid);
+	char *found = NULL, *message;
+	int32 groupid;
+
+	if (captured == NULL)
+		return NULL;
+	while (herd_capture_next(captured, &groupid, &message)) {
+		if (!is_conflict(message))
+			keep(groupid, message, strlen(message));
+		else if (found == NULL)
+			found = message;
+	}
+	herd_capture_free(captured);
+	return found;
+}
+
 bool herd_capture_notice(int32 groupid, const PGresult *res)
 {
 	const char *file = PQresultErrorField(res, PG_DIAG_SOURCE_FILE);
@@ -279,19 +305,32 @@ void herd_capture_moved(Relation table, uint64 shardid, HeapTuple before, HeapTu
 	AtEOXact_GUC(true, level);
 }
 
-void herd_capture_row(const TriggerData *data, uint64 shardid)
+static void capture_row(const TriggerData *data, uint64 shardid, HerdCaptureKind kind,
+			const char *name)
 {
 	bool inserted = TRIGGER_FIRED_BY_INSERT(data->tg_event);
 	int level = herd_capture_modes();
 	StringInfoData out;
 
 	initStringInfo(&out);
-	start_message(&out, shardid, data->tg_event, HERD_CAPTURE_ROW, data->tg_trigger->tgname);
+	start_message(&out, shardid, data->tg_event, kind, name);
 	append_row(&out, RelationGetDescr(data->tg_relation), inserted ? NULL : data->tg_trigtuple,
 		   inserted ? data->tg_trigtuple : data->tg_newtuple);
 	AtEOXact_GUC(true, level);
 	send_message(&out);
 	pfree(out.data);
+}
+
+void herd_capture_row(const TriggerData *data, uint64 shardid)
+{
+	capture_row(data, shardid, HERD_CAPTURE_ROW, data->tg_trigger->tgname);
+}
+
+void herd_capture_conflict(const TriggerData *data, uint64 shardid, ItemPointer place)
+{
+	char *name = DatumGetCString(DirectFunctionCall1(tidout, PointerGetDatum(place)));
+
+	capture_row(data, shardid, HERD_CAPTURE_CONFLICT, name);
 }
 
 /* -- transition tables of a shard -------------------------------------------------------------- */

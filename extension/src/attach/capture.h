@@ -8,7 +8,8 @@
  * node that plans, directly. The session that plans keeps the messages, from herd_capture_begin on,
  * in a tuplestore of work_mem, and reads them when the shards have done their part.
  *
- * A message: "<shard id> <event> <kind> <length>:<trigger>", then rows: 'b' (old and new), 'o'
+ * A message: "<shard id> <event> <kind> <length>:<trigger>", for a conflict the row's ctid in the
+ * place of the trigger, then rows: 'b' (old and new), 'o'
  * (old) or 'n' (new) and the columns of each that are not dropped, in the order of the table, as
  * "<length>:<text>" or "-:" for a null.
  */
@@ -20,7 +21,8 @@
 
 typedef enum HerdCaptureKind {
 	HERD_CAPTURE_SET = 'S', /* the rows of a statement on one shard, for transition tables */
-	HERD_CAPTURE_ROW = 'R'  /* one row, for the row trigger that is named */
+	HERD_CAPTURE_ROW = 'R', /* one row, for the row trigger that is named */
+	HERD_CAPTURE_CONFLICT = 'C' /* one that ON CONFLICT DO UPDATE has found, and not changed */
 } HerdCaptureKind;
 
 /* Text of values in a form that every session reads alike; end with AtEOXact_GUC(true, level). */
@@ -36,6 +38,8 @@ extern bool herd_capture_possible(void);
 extern bool herd_capture_in_process(void);
 /* A row for the trigger of the table (its relation and row type are data's). */
 extern void herd_capture_row(const TriggerData *data, uint64 shardid);
+/* The same for plan/conflict.h: the row is where it is in the shard. */
+extern void herd_capture_conflict(const TriggerData *data, uint64 shardid, ItemPointer place);
 
 /* -- where the statement was planned ----------------------------------------------------------- */
 
@@ -50,6 +54,11 @@ extern HerdCaptured *herd_capture_end(Oid relid);
 /* The next message, palloc'd, and the group that it is from; false at the end. */
 extern bool herd_capture_next(HerdCaptured *captured, int32 *groupid, char **message);
 extern void herd_capture_free(HerdCaptured *captured);
+/*
+ * Instead of herd_capture_end: the first message of a conflict, palloc'd, or NULL. What else came
+ * is for the statement outside.
+ */
+extern char *herd_capture_end_conflict(Oid relid);
 
 /* True if the notice was a message, which has been kept. */
 extern bool herd_capture_notice(int32 groupid, const PGresult *res);

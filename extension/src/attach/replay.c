@@ -1,14 +1,13 @@
 #include "attach/replay.h"
 
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "attach/attach.h"
+#include "attach/captured_row.h"
 #include "attach/farkey.h"
 #include "attach/trigger_later.h"
 #include "catalog/metadata.h"
 #include "catalog/pg_trigger.h"
 #include "executor/executor.h"
-#include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -26,9 +25,7 @@ typedef struct Target {
 	TransitionCaptureState *tables;
 	int16 came;  /* events of which sets came */
 	int32 group; /* of a reference table: the node whose rows count */
-	FmgrInfo *inputs;
-	Oid *params;
-	int32 *typmods;
+	HerdRowReader *reader;
 	TupleTableSlot *slot; /* of new rows */
 } Target;
 
@@ -56,6 +53,7 @@ static Target *add_target(HerdReplay *replay, ResultRelInfo *info, bool moves)
 	t->rel = info->ri_RelationDesc;
 	t->info = info;
 	t->group = HERD_INVALID_GROUP;
+	t->reader = herd_row_reader(t->rel);
 	t->slot = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
 	t->tables =
 		MakeTransitionCaptureState(info->ri_TrigDesc, RelationGetRelid(t->rel), CMD_MERGE);
@@ -165,87 +163,6 @@ static ResultRelInfo *saver_of(HerdReplay *replay, Target *t, HerdCaptureKind ki
 
 /* -- messages ---------------------------------------------------------------------------------- */
 
-static void malformed(void)
-{
-	ereport(ERROR, (errcode(ERRCODE_PROTOCOL_VIOLATION),
-			errmsg("rows of a trigger came from a shard in a form that is not known")));
-}
-
-static uint64 parse_number(const char **p, char end)
-{
-	char *after;
-	uint64 number = strtou64(*p, &after, 10);
-
-	if (after == *p || *after != end)
-		malformed();
-	*p = after + 1;
-	return number;
-}
-
-/* "<length>:<text>"; NULL for "-:". */
-static char *parse_text(const char **p)
-{
-	uint64 length;
-	char *result;
-
-	if (**p == '-' && (*p)[1] == ':') {
-		*p += 2;
-		return NULL;
-	}
-	length = parse_number(p, ':');
-	if (strnlen(*p, length) < length)
-		malformed();
-	result = pnstrdup(*p, length);
-	*p += length;
-	return result;
-}
-
-static void look_up_inputs(HerdReplay *replay, Target *t)
-{
-	TupleDesc desc = RelationGetDescr(t->rel);
-
-	t->inputs = MemoryContextAllocZero(replay->memory, desc->natts * sizeof(FmgrInfo));
-	t->params = MemoryContextAllocZero(replay->memory, desc->natts * sizeof(Oid));
-	t->typmods = MemoryContextAllocZero(replay->memory, desc->natts * sizeof(int32));
-	for (int i = 0; i < desc->natts; i++) {
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-		int32 typmod = att->atttypmod;
-		Oid input;
-
-		if (att->attisdropped)
-			continue;
-		/* a domain's conditions were met on the shard */
-		getTypeInputInfo(getBaseTypeAndTypmod(att->atttypid, &typmod), &input,
-				 &t->params[i]);
-		fmgr_info_cxt(input, &t->inputs[i], replay->memory);
-		t->typmods[i] = typmod;
-	}
-}
-
-static HeapTuple parse_tuple(HerdReplay *replay, Target *t, const char **p)
-{
-	TupleDesc desc = RelationGetDescr(t->rel);
-	Datum *values = palloc0(desc->natts * sizeof(Datum));
-	bool *isnull = palloc0(desc->natts * sizeof(bool));
-	HeapTuple tuple;
-
-	if (t->inputs == NULL)
-		look_up_inputs(replay, t);
-	for (int i = 0; i < desc->natts; i++) {
-		char *shown = NULL;
-
-		if (!TupleDescAttr(desc, i)->attisdropped)
-			shown = parse_text(p);
-		isnull[i] = shown == NULL;
-		if (shown != NULL)
-			values[i] = InputFunctionCall(&t->inputs[i], shown, t->params[i],
-						      t->typmods[i]);
-	}
-	tuple = heap_form_tuple(desc, values, isnull);
-	tuple->t_tableOid = RelationGetRelid(t->rel);
-	return tuple;
-}
-
 static void save_row(HerdReplay *replay, Target *t, ResultRelInfo *info, bool keeps, char event,
 		     HeapTuple before, HeapTuple after)
 {
@@ -262,7 +179,7 @@ static void save_row(HerdReplay *replay, Target *t, ResultRelInfo *info, bool ke
 		ExecARUpdateTriggers(replay->estate, info, NULL, NULL, NULL, before, slot, NIL,
 				     tables, false);
 	else
-		malformed();
+		herd_message_malformed();
 	ExecClearTuple(t->slot);
 }
 
@@ -286,7 +203,7 @@ static bool waits(const Target *t, const char *name, char event, HeapTuple befor
 
 static void replay_message(HerdReplay *replay, int32 groupid, const char *p)
 {
-	uint64 shardid = parse_number(&p, ' ');
+	uint64 shardid = herd_message_number(&p, ' ');
 	const HerdTable *table;
 	ResultRelInfo *info;
 	char event, kind, *name;
@@ -294,7 +211,7 @@ static void replay_message(HerdReplay *replay, int32 groupid, const char *p)
 	int index;
 
 	if (!herd_shard_find(shardid, &table, &index))
-		malformed();
+		herd_message_malformed();
 	t = target_of(replay, table->relid);
 	if (table->kind == HERD_TABLE_REFERENCE) {
 		if (t->group == HERD_INVALID_GROUP)
@@ -305,9 +222,9 @@ static void replay_message(HerdReplay *replay, int32 groupid, const char *p)
 	event = p[0];
 	kind = event && p[1] ? p[2] : '\0';
 	if (kind == '\0' || p[3] != ' ')
-		malformed();
+		herd_message_malformed();
 	p += 4;
-	name = parse_text(&p);
+	name = herd_message_text(&p);
 	info = saver_of(replay, t, kind, name);
 	if (kind == HERD_CAPTURE_SET)
 		t->came |= event_bit(event);
@@ -316,9 +233,9 @@ static void replay_message(HerdReplay *replay, int32 groupid, const char *p)
 		HeapTuple before = NULL, after = NULL;
 
 		if (which != 'n')
-			before = parse_tuple(replay, t, &p);
+			before = herd_row_read(t->reader, &p);
 		if (which != 'o')
-			after = parse_tuple(replay, t, &p);
+			after = herd_row_read(t->reader, &p);
 		if (kind == HERD_CAPTURE_SET || !waits(t, name, event, before, after))
 			save_row(replay, t, info, kind == HERD_CAPTURE_SET, event, before, after);
 	}

@@ -71,6 +71,23 @@ Datum herd_sql_shard_tid(PG_FUNCTION_ARGS)
 			line & ((1u << LINE_BITS) - 1));
 }
 
+static bool has_row_ids(const HerdTable *table)
+{
+	return table->kind == HERD_TABLE_HASH && table->nshards > 1;
+}
+
+ItemPointer herd_row_id_at(const HerdTable *table, int shard, ItemPointer place)
+{
+	if (!has_row_ids(table)) {
+		ItemPointer copy = palloc(sizeof(ItemPointerData));
+
+		*copy = *place;
+		return copy;
+	}
+	return (ItemPointer)DatumGetPointer(DirectFunctionCall3(
+		herd_sql_row_id, PointerGetDatum(place), Int32GetDatum(0), Int32GetDatum(shard)));
+}
+
 static Oid internal_function(const char *name, int nargs, const Oid *types)
 {
 	return LookupFuncName(list_make2(makeString("citus_internal"), makeString(pstrdup(name))),
@@ -103,8 +120,7 @@ bool herd_is_row_id(Var *var, List *queries)
 		return false;
 	rte = herd_distributed_rte(var, queries);
 	table = rte != NULL ? herd_table_get(rte->relid) : NULL;
-	return table != NULL && table->kind == HERD_TABLE_HASH && table->nshards > 1 &&
-	       !herd_is_excluded(var, queries);
+	return table != NULL && has_row_ids(table) && !herd_is_excluded(var, queries);
 }
 
 Node *herd_row_id(Var *var)

@@ -10,6 +10,9 @@
 #include "postgres.h"
 
 #include "nodes/parsenodes.h"
+#include "storage/itemptr.h"
+
+#include "catalog/metadata.h"
 
 #define HERD_ROW_ID "row_id"
 #define HERD_SHARD_TID "shard_tid"
@@ -22,6 +25,9 @@ extern bool herd_is_excluded(const Var *var, List *queries);
 
 /* True for ctid of a table of several shards. */
 extern bool herd_is_row_id(Var *var, List *queries);
+
+/* What it is of a row that is at this place of the shard with this index. Palloc'd. */
+extern ItemPointer herd_row_id_at(const HerdTable *table, int shard, ItemPointer place);
 
 /* What stands for it in the text. */
 extern Node *herd_row_id(Var *var);

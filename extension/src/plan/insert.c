@@ -19,6 +19,7 @@
 #include "catalog/metadata.h"
 #include "conn/rights.h"
 #include "deparse/code.h"
+#include "plan/conflict.h"
 #include "plan/remote.h"
 #include "plan/rights.h"
 #include "plan/rowwise.h"
@@ -34,6 +35,8 @@ typedef struct InsertState {
 	List *attnums;
 	List *given; /* columns that the child gives, when triggers fire here; else attnums */
 	HerdBefore *before;           /* these triggers, or NULL */
+	HerdConflict *conflict;       /* what they need for ON CONFLICT DO UPDATE, or NULL */
+	bool updating;                /* exec writes a row that was there */
 	TupleTableSlot *whole, *sent; /* a row of the table, and of attnums: for them */
 	int values_index;
 	List *rights_relids, *rights_roles;
@@ -161,7 +164,10 @@ static void begin_before(InsertState *state)
 	state->whole = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(whole), &TTSOpsVirtual);
 	state->sent = MakeSingleTupleTableSlot(sent, &TTSOpsVirtual);
 	table_close(rel, NoLock);
-	state->before = herd_before_begin(state->table->relid, NIL);
+	state->before =
+		herd_before_begin(state->table->relid, herd_conflict_columns(state->insert));
+	state->conflict = herd_conflict_begin(state->insert, state->before, state->rights_relids,
+					      state->rights_roles);
 }
 
 static void insert_begin(CustomScanState *node, EState *estate, int eflags)
@@ -312,7 +318,25 @@ static void send_batch(InsertState *state)
 						   table->shards[i].groups[0], shard_sql(state, i));
 	}
 	herd_query_saw(NULL, state->css.ss.ps.state, NULL, job->ntasks);
+	if (state->conflict != NULL)
+		herd_conflict_send(state->conflict);
 	state->exec = herd_exec_begin(job);
+	MemoryContextSwitchTo(old);
+}
+
+/* The row that was sent has found another one. */
+static void send_update(InsertState *state)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->memory);
+	HerdJob *job = herd_conflict_job(state->conflict);
+	TupleDesc desc = state->css.ss.ss_ScanTupleSlot->tts_tupleDescriptor;
+
+	state->updating = job != NULL;
+	if (job != NULL) {
+		job->params = state->params;
+		job->tupdesc = desc->natts > 0 ? desc : NULL;
+		state->exec = herd_exec_begin(job);
+	}
 	MemoryContextSwitchTo(old);
 }
 
@@ -320,6 +344,21 @@ static void count_rows(InsertState *state, uint64 n)
 {
 	if (state->counts)
 		state->css.ss.ps.state->es_processed += n;
+}
+
+/* All of its rows have come. */
+static void end_exec(InsertState *state)
+{
+	bool updated = state->updating;
+
+	count_rows(state, herd_exec_processed(state->exec));
+	if (updated)
+		herd_conflict_written(herd_exec_processed(state->exec));
+	herd_exec_end(state->exec);
+	state->exec = NULL;
+	state->updating = false;
+	if (state->conflict != NULL && !updated)
+		send_update(state);
 }
 
 /* Without conflicts to resolve and rows to return, many rows go faster by COPY. */
@@ -411,9 +450,8 @@ static TupleTableSlot *insert_next(ScanState *ss)
 		if (state->exec != NULL) {
 			if (herd_exec_next(state->exec, slot))
 				return slot;
-			count_rows(state, herd_exec_processed(state->exec));
-			herd_exec_end(state->exec);
-			state->exec = NULL;
+			end_exec(state);
+			continue;
 		}
 		if (!fill_batch(state)) {
 			state->ended = true;
@@ -442,6 +480,8 @@ static void insert_end(CustomScanState *node)
 	if (state->exec != NULL)
 		herd_exec_end(state->exec);
 	state->exec = NULL;
+	if (state->conflict != NULL)
+		herd_conflict_end(state->conflict);
 	if (state->before != NULL) {
 		herd_before_end(state->before);
 		ExecDropSingleTupleTableSlot(state->whole);
