@@ -79,6 +79,11 @@ static void take_keys(HerdConflict *conflict)
 
 		if (att->attisdropped)
 			continue;
+#if PG_VERSION_NUM >= 180000
+		/* it is computed when it is read: the row of a trigger does not have it */
+		if (att->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+			continue;
+#endif
 		parts->atts = lappend_int(parts->atts, att->attnum);
 		var = makeVar(1, att->attnum, att->atttypid, att->atttypmod, att->attcollation, 0);
 		parts->select->targetList = lappend(
