@@ -37,6 +37,7 @@ struct herd_flight_item {
 struct herd_flight {
 	struct herd_flight_item *ring;
 	uint32_t head, count, cap; /* cap is 0 or a power of two */
+	uint32_t syncs;            /* of the requests: Syncs, which the server will answer */
 	bool skipping;             /* an error came; the server ignores all up to the next Sync */
 	bool copying;              /* the server reads COPY data and ignores Sync */
 };

@@ -351,6 +351,16 @@ static enum fate duplicate_parse(struct up *u, const struct herd_stmt_names *n,
 	return TAKEN;
 }
 
+/*
+ * A statement of this name is being parsed, and whether it came to be is decided before the end of
+ * its batch, which was sent: an error there makes the server skip it. Only then is it known whether
+ * the name is free. In one batch both are skipped, or the second one fails.
+ */
+static bool undecided(const struct herd_client *c, const char *name)
+{
+	return c->fresh && herd_map_get(c->fresh, name) && c->server->flight.syncs > 0;
+}
+
 static enum fate named_parse(struct up *u, const struct herd_stmt_names *n)
 {
 	struct herd_client *c = u->c;
@@ -361,6 +371,10 @@ static enum fate named_parse(struct up *u, const struct herd_stmt_names *n)
 	if (!complete(u))
 		return LATER;
 	stmt = c->stmts ? herd_map_get(c->stmts, n->stmt) : NULL;
+	if (stmt && undecided(c, n->stmt)) {
+		c->unsettled = true;
+		return LATER;
+	}
 	if (stmt && !(c->doubtful && herd_map_get(c->doubtful, n->stmt)))
 		return duplicate_parse(u, n, stmt);
 	pthread_mutex_lock(&c->w->px->stmts_lock);
@@ -803,6 +817,9 @@ void herd_relay_from_client(struct herd_client *c)
 		if (c->server && herd_conn_blocked(&c->server->conn))
 			return;
 		if (c->split && c->split->blocked)
+			return;
+		c->unsettled = c->unsettled && c->server;
+		if (c->unsettled)
 			return;
 		if (!c->conn.can_read && c->conn.in.len == 0)
 			return;
