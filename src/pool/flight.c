@@ -271,6 +271,15 @@ char herd_flight_take_fake(struct herd_flight *f)
 	return type == 'P' ? '1' : '3';
 }
 
+bool herd_flight_closing(const struct herd_flight *f, const struct herd_stmt *stmt)
+{
+	for (uint32_t i = 0; f->syncs > 0 && i < f->count; i++) {
+		if (at(f, i)->type == 'C' && at(f, i)->stmt == stmt)
+			return true;
+	}
+	return false;
+}
+
 uint32_t herd_flight_rounds(const struct herd_flight *f)
 {
 	uint32_t n = 0;

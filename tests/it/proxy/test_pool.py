@@ -470,3 +470,18 @@ def test_a_name_taken_in_the_batch_before(make):
                rawpg.bind("a"), rawpg.execute(), sync)
         got = [[k for k, _ in c.until("Z")] for _ in range(3)]
     assert got == [["1", "Z"], ["E", "Z"], ["2", "D", "C", "Z"]]
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_evicted_in_a_batch_that_failed(make, mode):
+    """The server skips our Close then, and still holds what the next batch asks for."""
+    px = make(mode=mode, more="default_pool_size = 1\nmax_prepared_statements = 3")
+    with rawpg.Client(px.port) as c:
+        c.send(*(rawpg.parse(f"n{i}", f"select {i}") + rawpg.bind(f"n{i}") + rawpg.execute() +
+                 rawpg.parse("bad", "selec") + rawpg.SYNC for i in range(12)),
+               *(rawpg.bind(f"n{i}") + rawpg.execute() + rawpg.SYNC for i in range(12)),
+               *(rawpg.parse(f"m{i}", f"select {i}") + rawpg.parse("bad", "selec") + rawpg.SYNC
+                 for i in range(12)))
+        got = [[k for k, _ in c.until("Z")] for _ in range(36)]
+    assert got == [["1", "2", "D", "C", "E", "Z"]] * 12 + [["2", "D", "C", "Z"]] * 12 + [
+        ["1", "E", "Z"]] * 12
