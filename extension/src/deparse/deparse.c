@@ -29,6 +29,7 @@
 #include "deparse/code.h"
 #include "deparse/deparse.h"
 #include "deparse/from.h"
+#include "deparse/joins.h"
 #include "deparse/names.h"
 #include "deparse/rowid.h"
 #include "move/move.h"
@@ -627,16 +628,17 @@ static void set_something(Query *query)
 }
 
 /*
- * What a rule has put in place of NEW or OLD would still be printed as that. (A name of a join is
- * another matter: it hides those below.)
+ * What a rule has put in place of NEW or OLD would still be printed as that; so would what a join
+ * gave a name to that is not in this query. (A name of a join in it is another matter: it hides
+ * those below.)
  */
 static void forget_rule(List *queries, Var *var)
 {
 	const Query *query = list_nth(queries, var->varlevelsup);
 
 	if (var->varnosyn == 0 || var->varnosyn == (Index)var->varno ||
-	    var->varnosyn > (Index)list_length(query->rtable) ||
-	    rt_fetch(var->varnosyn, query->rtable)->rtekind == RTE_JOIN)
+	    (var->varnosyn <= (Index)list_length(query->rtable) &&
+	     rt_fetch(var->varnosyn, query->rtable)->rtekind == RTE_JOIN))
 		return;
 	var->varnosyn = var->varno;
 	var->varattnosyn = var->varattno;
@@ -835,6 +837,7 @@ static HerdTemplate *deparse(Query *query, bool foreign)
 	HerdTemplate *tmpl;
 
 	query = (Query *)expand_rows_mutator((Node *)query, NIL);
+	herd_fit_joins(query);
 	prepare_walker((Node *)query, NULL);
 	herd_qualify_order(query);
 	nest = NewGUCNestLevel();

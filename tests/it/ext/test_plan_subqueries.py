@@ -52,6 +52,15 @@ with w as (select k, x, f from a where f > (select avg(f) from a a2 where a2.x =
 select * from b where y > (select avg(x) from a where a.k = b.k)
 select count(*), sum(x) from only a
 select k, x from only a where s = 's3'
+select j.k1, j.x1, j.v from (a join c on a.x = c.k) as j(k1, x1)
+select * from (a join c on a.x = c.k) as j(k1, x1) where j.x1 < 3
+select k1 from (a join c on a.x = c.k) as j(k1, x1) where j.v < 300
+select (select count(*) from (a join c on a.x = c.k) as j(k1, x1) where j.x1 < b.y and j.ck like 'c%') from b where y < 9
+select j.k, j.v from (a join c using (k)) as j
+select j from (b join o using (k)) j
+select k, c.v, a.x from a full join c using (k)
+select k, j.y, (select max(u.v) from c u join (b join o using (k)) as i on i.k = u.k where i.y < j.y) from (b left join (c join o using (k)) using (k)) as j where y < 20
+select count(*) from b natural join c
 select a.k, c.v from only a join only c on a.x = c.k
 select s from a where ts > (select min(ts) from a a2 where a2.s = a.s)
 select s from a where x::bigint > (select avg(v) / 1000 from c where c.k::bigint = a.x)
