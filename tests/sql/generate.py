@@ -24,6 +24,7 @@ TABLES = {
     "p": {"k": "i", "d": "i", "x": "i"},
 }
 KEYS = {"a": "k", "b": "k", "e": "k", "c": "ck", "p": "k"}
+WHOLE = "b c e o p r r2".split()  # all of their columns are above
 WEIGHTS = "a a a a b b b b e c c r r r2 l o p p".split()
 
 
@@ -321,10 +322,26 @@ class Maker:
         if not plain and draw > 0.93:
             return Item(name, {"g": "i", "h": "s"}), Node(
                 "(values (", self.number(), ", 's1'), (", self.number(), ", 't2'), (null, null)) %s (g, h)" % name)
+        if not plain and draw > 0.9:
+            return self.named_join(name)
         table = self.rnd.choice(WEIGHTS)
         if table == "l" and not self.local:
             table = "a"
         return Item(name, dict(TABLES[table]), table), Node("%s %s" % (table, name))
+
+    def named_join(self, name):
+        """Two tables that others see under one name, with names of columns by position."""
+        scope, nodes = [], []
+        for table in self.rnd.choices(WHOLE, k=2):
+            inner = self.name()
+            scope.append(Item(inner, dict(TABLES[table]), table))
+            nodes.append("%s %s" % (table, inner))
+        on = self.on(scope[:1], scope[1])
+        how = self.pick("join", "left join") if not text_of(on).startswith("true") else "join"
+        kinds = [kind for item in scope for kind in item.columns.values()]
+        columns = {"c%d" % i: kind for i, kind in enumerate(kinds)}
+        return Item(name, columns), Node("(", nodes[0], " ", Choice("join", how), " ", nodes[1], " on ", on, ") ",
+                                         "%s (%s)" % (name, ", ".join(columns)))
 
     def on(self, scope, item):
         """The condition of a join."""
