@@ -41,6 +41,7 @@
 #include "plan/returning.h"
 #include "plan/rewrite.h"
 #include "plan/route.h"
+#include "plan/rownull.h"
 #include "plan/rowwise.h"
 #include "plan/security.h"
 #include "plan/shardwise.h"
@@ -818,6 +819,7 @@ static PlannedStmt *plan_distributed(Query *parse, const char *source, int optio
 #if PG_VERSION_NUM >= 180000
 	flatten_groups_walker((Node *)parse, NULL);
 #endif
+	herd_spell_row_tests(parse);
 	relations_walker((Node *)parse, &rels);
 	if (herd_returns_here(parse))
 		return plan_returning(parse, source, options, bound, &rels);
