@@ -353,6 +353,9 @@ void herd_tls_binding(SSL *ssl, bool ours, struct herd_scram_binding *ret)
 
 char *herd_tls_text(SSL *ssl)
 {
+	/* Before it has chosen a session, OpenSSL's own questions read what is not there. */
+	if (!SSL_is_init_finished(ssl))
+		return strdup("");
 	int nid = SSL_get_negotiated_group(ssl);
 	const char *group = nid != NID_undef ? OBJ_nid2sn(nid) : NULL;
 

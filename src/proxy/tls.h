@@ -26,7 +26,10 @@ int herd_tls_protocols(const char *list, unsigned *ret);
 bool herd_tls_same_servers(const struct herd_settings *a, const struct herd_settings *b);
 /* The common name of a certificate that was found good, NULL: there is none. Caller frees. */
 char *herd_tls_common_name(SSL *ssl);
-/* "TLSv1.3/TLS_AES_256_GCM_SHA384"; NULL when out of memory. Caller frees. */
+/*
+ * "TLSv1.3/TLS_AES_256_GCM_SHA384", nothing while the handshake lasts; NULL when out of memory.
+ * Caller frees.
+ */
 char *herd_tls_text(SSL *ssl);
 /*
  * The binding of type tls-server-end-point to a connection: the hash of the server's certificate,

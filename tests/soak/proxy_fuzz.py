@@ -367,6 +367,7 @@ class Fuzz:
         for f in self.faults[:5]:
             print("fault:", f)
         if self.proxy.process.poll() is not None:
+            print("the proxy ended:", self.proxy.process.returncode)
             print(self.proxy.log()[-6000:])
         assert not self.faults and self.counts["good"] > 0
         # Everybody is gone: what is left is the console's own connection.

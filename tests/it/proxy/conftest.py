@@ -180,7 +180,7 @@ class Proxy:
         wait_for(up)
 
     def log(self):
-        with open(self.log_file) as f:
+        with open(self.log_file, errors="replace") as f:
             return f.read()
 
     def signal(self, signo):

@@ -489,6 +489,30 @@ def test_a_server_that_ends_in_the_handshake_is_waited_for(make, world):
                 s.recv(1)
 
 
+@pytest.mark.parametrize("show", ["clients", "servers", "sockets", "active_sockets"])
+def test_shown_amid_the_handshake(make, world, show):
+    """Nothing is agreed on yet, and nothing is told; who asked for TLS and says no more ends no proxy."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        px = make(mode="allow", more="server_tls_sslmode = require\n",
+                  databases=f"mute = host=127.0.0.1 port={mute.getsockname()[1]} dbname=db\n")
+        with socket.create_connection(("127.0.0.1", px.port), timeout=20) as s, \
+                socket.create_connection(("127.0.0.1", px.port), timeout=20) as waits:
+            s.sendall(SSL_REQUEST)
+            assert s.recv(1) == b"S"
+            waits.sendall(startup(db="mute"))
+            there, _ = mute.accept()
+            with there:
+                there.settimeout(20)
+                assert there.recv(8) == SSL_REQUEST
+                there.sendall(b"S")
+                assert there.recv(5)
+                for _ in range(3):
+                    shown = [row for row in px.console("show " + show) if row.get("user") != "admin"]
+                    assert all("TLS" not in row["tls"] for row in shown), shown
+                assert show == "active_sockets" or len(shown) > 0
+    assert px.process.poll() is None
+
+
 @pytest.mark.parametrize("what,why", [
     ("client_tls_cert_file = /nowhere/x.crt", 'certificate "/nowhere/x.crt": No such file'),
     ("client_tls_key_file = @DIR@/server.key", "key values mismatch"),
