@@ -13,6 +13,7 @@ void herd_flight_check(const struct herd_flight *f)
 	assert(f->count <= f->cap);
 	assert(f->cap == 0 || f->head < f->cap);
 	assert((f->cap == 0) == (f->ring == NULL));
+	assert(f->syncs <= f->count);
 }
 
 void herd_flight_free(struct herd_flight *f)
@@ -23,7 +24,7 @@ void herd_flight_free(struct herd_flight *f)
 
 void herd_flight_reset(struct herd_flight *f)
 {
-	f->head = f->count = 0;
+	f->head = f->count = f->syncs = 0;
 	f->skipping = f->copying = false;
 }
 
@@ -52,6 +53,7 @@ uint32_t herd_flight_forget_stmts(struct herd_flight *f, herd_flight_lost_fn fn,
 static void pop(struct herd_flight *f)
 {
 	assert(f->count > 0);
+	f->syncs -= at(f, 0)->type == 'S';
 	f->head = (f->head + 1) & (f->cap - 1);
 	f->count--;
 }
@@ -102,6 +104,7 @@ int herd_flight_push(struct herd_flight *f, char type, enum herd_flight_act act,
 	if (f->count == f->cap && grow(f) < 0)
 		return -ENOMEM;
 	f->count++;
+	f->syncs += type == 'S';
 	*at(f, f->count - 1) =
 		(struct herd_flight_item){ .stmt = stmt, .type = type, .act = (uint8_t)act };
 	return 1;
@@ -163,6 +166,8 @@ static void start_copy_in(struct herd_flight *f)
 			marked = true;
 		else if (marked || item.type != 'S')
 			*at(f, keep++) = item;
+		else
+			f->syncs--;
 	}
 	f->count = keep;
 	f->copying = !marked;
@@ -264,6 +269,15 @@ char herd_flight_take_fake(struct herd_flight *f)
 
 	pop(f);
 	return type == 'P' ? '1' : '3';
+}
+
+bool herd_flight_closing(const struct herd_flight *f, const struct herd_stmt *stmt)
+{
+	for (uint32_t i = 0; f->syncs > 0 && i < f->count; i++) {
+		if (at(f, i)->type == 'C' && at(f, i)->stmt == stmt)
+			return true;
+	}
+	return false;
 }
 
 uint32_t herd_flight_rounds(const struct herd_flight *f)

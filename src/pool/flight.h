@@ -37,6 +37,7 @@ struct herd_flight_item {
 struct herd_flight {
 	struct herd_flight_item *ring;
 	uint32_t head, count, cap; /* cap is 0 or a power of two */
+	uint32_t syncs;            /* of the requests: Syncs, which the server will answer */
 	bool skipping;             /* an error came; the server ignores all up to the next Sync */
 	bool copying;              /* the server reads COPY data and ignores Sync */
 };
@@ -80,6 +81,9 @@ enum herd_flight_act herd_flight_answer(struct herd_flight *f, char type, herd_f
 /* Takes one answer of our own whose turn has come: '1' or '3', 0 when there is none. */
 char herd_flight_take_fake(struct herd_flight *f);
 
+/* A Close of it is under way, and a Sync that will be answered: until then it may yet be skipped.
+ */
+bool herd_flight_closing(const struct herd_flight *f, const struct herd_stmt *stmt);
 /* How many requests are outstanding that end with ReadyForQuery for the client. */
 uint32_t herd_flight_rounds(const struct herd_flight *f);
 /* Is something outstanding behind the last of them: a batch whose Sync has not come yet? */

@@ -91,8 +91,9 @@ struct herd_client {
 	bool goodbye;           /* of replication: the last it said ends as a Terminate does */
 	struct herd_buf replay; /* what was sent since checkout while nothing has come back */
 	bool replayable;
-	bool carried; /* session pooling: another server of the cluster would do (carry.h) */
-	bool midway;  /* the client saw part of an answer that is not complete */
+	bool unsettled; /* its next Parse waits to hear what became of one sent before a Sync */
+	bool carried;   /* session pooling: another server of the cluster would do (carry.h) */
+	bool midway;    /* the client saw part of an answer that is not complete */
 	int64_t connect_us, wait_us, query_us, xact_us, active_us;
 	bool in_query, in_xact, notified;
 };

@@ -667,6 +667,10 @@ void herd_relay_from_server(struct herd_worker *w, struct herd_server *s)
 			server_died(w, s, "out of memory");
 			return;
 		}
+		if (c->unsettled) {
+			c->unsettled = false;
+			herd_client_wake(c);
+		}
 		if (d.astray) {
 			server_died(w, s, "read only");
 			return;

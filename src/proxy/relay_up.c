@@ -258,13 +258,28 @@ static int hold_stmt(struct up *u, struct herd_stmt *stmt)
 	return 0;
 }
 
-/* Sees to it that the server knows the statement, by a Parse of ours when needed. */
+/*
+ * It was evicted in a batch that is not answered: whether the server closed it, or an error made it
+ * skip that, is not known, and so not whether it has to be parsed again.
+ */
+static bool unsure(struct up *u, const struct herd_stmt *stmt)
+{
+	struct herd_client *c = u->c;
+
+	c->unsettled = c->unsettled || herd_flight_closing(&c->server->flight, stmt);
+	return c->unsettled;
+}
+
+/* Sees to it that the server knows the statement, by a Parse of ours when needed. -EAGAIN: later.
+ */
 static int ensure_stmt(struct up *u, struct herd_stmt *stmt)
 {
 	struct herd_server *s = u->c->server;
 
 	if (herd_held_use(&s->held, stmt))
 		return 0;
+	if (unsure(u, stmt))
+		return -EAGAIN;
 	int rc = push_stmt(u, 'P', HERD_FLIGHT_DROP, stmt);
 
 	if (rc <= 0)
@@ -339,6 +354,8 @@ static enum fate duplicate_parse(struct up *u, const struct herd_stmt_names *n,
 {
 	int rc = ensure_stmt(u, stmt);
 
+	if (rc == -EAGAIN)
+		return LATER;
 	if (rc >= 0)
 		rc = herd_flight_push(&u->c->server->flight, 'P', HERD_FLIGHT_PASS, NULL);
 	if (rc < 0)
@@ -351,6 +368,16 @@ static enum fate duplicate_parse(struct up *u, const struct herd_stmt_names *n,
 	return TAKEN;
 }
 
+/*
+ * A statement of this name is being parsed, and whether it came to be is decided before the end of
+ * its batch, which was sent: an error there makes the server skip it. Only then is it known whether
+ * the name is free. In one batch both are skipped, or the second one fails.
+ */
+static bool undecided(const struct herd_client *c, const char *name)
+{
+	return c->fresh && herd_map_get(c->fresh, name) && c->server->flight.syncs > 0;
+}
+
 static enum fate named_parse(struct up *u, const struct herd_stmt_names *n)
 {
 	struct herd_client *c = u->c;
@@ -361,6 +388,10 @@ static enum fate named_parse(struct up *u, const struct herd_stmt_names *n)
 	if (!complete(u))
 		return LATER;
 	stmt = c->stmts ? herd_map_get(c->stmts, n->stmt) : NULL;
+	if (stmt && undecided(c, n->stmt)) {
+		c->unsettled = true;
+		return LATER;
+	}
 	if (stmt && !(c->doubtful && herd_map_get(c->doubtful, n->stmt)))
 		return duplicate_parse(u, n, stmt);
 	pthread_mutex_lock(&c->w->px->stmts_lock);
@@ -368,8 +399,8 @@ static enum fate named_parse(struct up *u, const struct herd_stmt_names *n)
 	pthread_mutex_unlock(&c->w->px->stmts_lock);
 	if (!stmt)
 		return oom(u);
-	bool held = herd_held_use(&s->held, stmt);
-	int rc = push_stmt(u, 'P', held ? HERD_FLIGHT_FAKE : HERD_FLIGHT_PASS, stmt);
+	bool held = herd_held_use(&s->held, stmt), later = !held && unsure(u, stmt);
+	int rc = later ? 0 : push_stmt(u, 'P', held ? HERD_FLIGHT_FAKE : HERD_FLIGHT_PASS, stmt);
 
 	if (rc == 1) {
 		if (!held) {
@@ -385,8 +416,8 @@ static enum fate named_parse(struct up *u, const struct herd_stmt_names *n)
 	}
 	if (rc < 0)
 		return oom(u);
-	u->used = total_of(u);
-	return TAKEN;
+	u->used = later ? 0 : total_of(u);
+	return later ? LATER : TAKEN;
 }
 
 /* Bind and Describe of a named statement: under the name that servers know. */
@@ -398,6 +429,8 @@ static enum fate use_stmt(struct up *u, const struct herd_stmt_names *n)
 
 	if (stmt) {
 		rc = ensure_stmt(u, stmt);
+		if (rc == -EAGAIN)
+			return LATER;
 		if (rc < 0)
 			return oom(u);
 	}
@@ -474,18 +507,16 @@ static enum fate named_message(struct up *u)
 	/* Malformed ones are the server's to refuse. */
 	if (rc < 0 || *n.stmt == '\0' || n.kind != 'S' || !herd_relay_maps(c))
 		return push_and_pass(u, u->h.type);
-	if (u->h.type == 'P')
+	enum fate f = u->h.type == 'P'   ? named_parse(u, &n)
+		      : u->h.type != 'C' ? use_stmt(u, &n)
+		      : complete(u)      ? close_stmt(u, &n)
+					 : LATER;
+
+	if (f == TAKEN && u->h.type == 'P')
 		herd_stat_add(&st->client_parse_count, 1);
-	else if (u->h.type == 'B')
+	else if (f == TAKEN && u->h.type == 'B')
 		herd_stat_add(&st->bind_count, 1);
-	switch (u->h.type) {
-	case 'P':
-		return named_parse(u, &n);
-	case 'C':
-		return complete(u) ? close_stmt(u, &n) : LATER;
-	default:
-		return use_stmt(u, &n);
-	}
+	return f;
 }
 
 static void begin_query(struct herd_client *c)
@@ -803,6 +834,9 @@ void herd_relay_from_client(struct herd_client *c)
 		if (c->server && herd_conn_blocked(&c->server->conn))
 			return;
 		if (c->split && c->split->blocked)
+			return;
+		c->unsettled = c->unsettled && c->server;
+		if (c->unsettled)
 			return;
 		if (!c->conn.can_read && c->conn.in.len == 0)
 			return;

@@ -8,6 +8,7 @@ import time
 import psycopg
 import pytest
 
+import rawpg
 from conftest import wait_for
 
 
@@ -437,3 +438,50 @@ def test_server_lifetime_zero_uses_once(make):
     with px.connect() as c:
         pids = {c.execute("select pg_backend_pid()").fetchone()[0] for _ in range(3)}
     assert len(pids) == 3
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+@pytest.mark.parametrize("step", [None, 1])
+def test_a_name_whose_parse_was_skipped_is_free(make, mode, step):
+    """An error before it in its batch; all batches are sent before the first answer comes."""
+    px = make(mode=mode, more="default_pool_size = 1\nmax_prepared_statements = 50")
+    bad, sync = rawpg.parse("", "selec"), rawpg.SYNC
+    batches = b"".join(
+        bad + rawpg.parse(f"n{i % 5}", f"select {i}") + sync +
+        rawpg.parse(f"n{i % 5}", f"select {100 + i}") + rawpg.bind(f"n{i % 5}") +
+        rawpg.execute() + sync + rawpg.msg("C", b"S" + rawpg.text(f"n{i % 5}")) + sync
+        for i in range(20))
+    with rawpg.Client(px.port) as c:
+        for at in range(0, len(batches), step or len(batches)):
+            c.send(batches[at:at + (step or len(batches))])
+        got = []
+        for _ in range(60):
+            got += [(k, b) for k, b in c.until("Z") if k in ("D", "E")]
+    values = [rawpg.row(b)[0] for k, b in got if k == "D"]
+    assert [int(v) for v in values] == [100 + i for i in range(20)]
+    assert [k for k, _ in got] == ["E", "D"] * 20
+
+
+def test_a_name_taken_in_the_batch_before(make):
+    px = make(more="default_pool_size = 1")
+    sync = rawpg.SYNC
+    with rawpg.Client(px.port) as c:
+        c.send(rawpg.parse("a", "select 1"), sync, rawpg.parse("a", "select 2"), sync,
+               rawpg.bind("a"), rawpg.execute(), sync)
+        got = [[k for k, _ in c.until("Z")] for _ in range(3)]
+    assert got == [["1", "Z"], ["E", "Z"], ["2", "D", "C", "Z"]]
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_evicted_in_a_batch_that_failed(make, mode):
+    """The server skips our Close then, and still holds what the next batch asks for."""
+    px = make(mode=mode, more="default_pool_size = 1\nmax_prepared_statements = 3")
+    with rawpg.Client(px.port) as c:
+        c.send(*(rawpg.parse(f"n{i}", f"select {i}") + rawpg.bind(f"n{i}") + rawpg.execute() +
+                 rawpg.parse("bad", "selec") + rawpg.SYNC for i in range(12)),
+               *(rawpg.bind(f"n{i}") + rawpg.execute() + rawpg.SYNC for i in range(12)),
+               *(rawpg.parse(f"m{i}", f"select {i}") + rawpg.parse("bad", "selec") + rawpg.SYNC
+                 for i in range(12)))
+        got = [[k for k, _ in c.until("Z")] for _ in range(36)]
+    assert got == [["1", "2", "D", "C", "E", "Z"]] * 12 + [["2", "D", "C", "Z"]] * 12 + [
+        ["1", "E", "Z"]] * 12
