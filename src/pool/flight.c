@@ -13,7 +13,7 @@ void herd_flight_check(const struct herd_flight *f)
 	assert(f->count <= f->cap);
 	assert(f->cap == 0 || f->head < f->cap);
 	assert((f->cap == 0) == (f->ring == NULL));
-	assert(f->syncs <= f->count);
+	assert(f->syncs + f->changes <= f->count);
 }
 
 void herd_flight_free(struct herd_flight *f)
@@ -24,7 +24,7 @@ void herd_flight_free(struct herd_flight *f)
 
 void herd_flight_reset(struct herd_flight *f)
 {
-	f->head = f->count = f->syncs = 0;
+	f->head = f->count = f->syncs = f->changes = 0;
 	f->skipping = f->copying = false;
 }
 
@@ -47,13 +47,20 @@ uint32_t herd_flight_forget_stmts(struct herd_flight *f, herd_flight_lost_fn fn,
 		}
 		item->stmt = NULL;
 	}
+	f->changes = 0;
 	return n;
+}
+
+static bool changes(const struct herd_flight_item *item)
+{
+	return item->stmt && item->act != HERD_FLIGHT_FAKE;
 }
 
 static void pop(struct herd_flight *f)
 {
 	assert(f->count > 0);
 	f->syncs -= at(f, 0)->type == 'S';
+	f->changes -= changes(at(f, 0));
 	f->head = (f->head + 1) & (f->cap - 1);
 	f->count--;
 }
@@ -104,9 +111,11 @@ int herd_flight_push(struct herd_flight *f, char type, enum herd_flight_act act,
 	if (f->count == f->cap && grow(f) < 0)
 		return -ENOMEM;
 	f->count++;
-	f->syncs += type == 'S';
 	*at(f, f->count - 1) =
 		(struct herd_flight_item){ .stmt = stmt, .type = type, .act = (uint8_t)act };
+	f->syncs += type == 'S';
+	f->batch += type == 'S';
+	f->changes += changes(at(f, f->count - 1));
 	return 1;
 }
 
@@ -127,6 +136,12 @@ void herd_flight_mark(struct herd_flight *f, uint8_t mark)
 {
 	assert(f->count > 0);
 	at(f, f->count - 1)->mark = mark;
+}
+
+void herd_flight_carry(struct herd_flight *f, struct herd_stmt *stmt)
+{
+	assert(f->count > 0 && at(f, f->count - 1)->act == HERD_FLIGHT_FAKE);
+	at(f, f->count - 1)->stmt = stmt;
 }
 
 static void drop_marks(struct herd_flight *f)
@@ -260,22 +275,29 @@ enum herd_flight_act herd_flight_answer(struct herd_flight *f, char type, herd_f
 	return act;
 }
 
-char herd_flight_take_fake(struct herd_flight *f)
+char herd_flight_take_fake(struct herd_flight *f, struct herd_flight_item *done)
 {
 	drop_marks(f);
 	if (f->count == 0 || at(f, 0)->act != HERD_FLIGHT_FAKE)
 		return 0;
 	char type = at(f, 0)->type;
 
+	if (done)
+		*done = *at(f, 0);
 	pop(f);
 	return type == 'P' ? '1' : '3';
 }
 
-bool herd_flight_closing(const struct herd_flight *f, const struct herd_stmt *stmt)
+bool herd_flight_changing(const struct herd_flight *f, const struct herd_stmt *stmt)
 {
-	for (uint32_t i = 0; f->syncs > 0 && i < f->count; i++) {
-		if (at(f, i)->type == 'C' && at(f, i)->stmt == stmt)
+	bool earlier = false;
+
+	for (uint32_t i = f->count; f->syncs > 0 && f->changes > 0 && i > 0; i--) {
+		const struct herd_flight_item *item = at(f, i - 1);
+
+		if (earlier && item->stmt == stmt && changes(item))
 			return true;
+		earlier = earlier || item->type == 'S';
 	}
 	return false;
 }

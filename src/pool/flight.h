@@ -38,6 +38,8 @@ struct herd_flight {
 	struct herd_flight_item *ring;
 	uint32_t head, count, cap; /* cap is 0 or a power of two */
 	uint32_t syncs;            /* of the requests: Syncs, which the server will answer */
+	uint32_t changes;          /* of them: with a statement, not FAKE */
+	uint32_t batch;            /* grows with each Sync that is sent */
 	bool skipping;             /* an error came; the server ignores all up to the next Sync */
 	bool copying;              /* the server reads COPY data and ignores Sync */
 };
@@ -67,6 +69,8 @@ void herd_flight_push_query(struct herd_flight *f);
 /* Marks the request that was pushed last, which must be there: see struct herd_flight_item. */
 void herd_flight_note(struct herd_flight *f);
 void herd_flight_mark(struct herd_flight *f, uint8_t mark);
+/* Of a FAKE one: the statement that it carries. */
+void herd_flight_carry(struct herd_flight *f, struct herd_stmt *stmt);
 
 /*
  * The server sent a message of this type. Returns what to do with it (PASS or DROP); done, unless
@@ -78,12 +82,17 @@ void herd_flight_mark(struct herd_flight *f, uint8_t mark);
 enum herd_flight_act herd_flight_answer(struct herd_flight *f, char type, herd_flight_lost_fn lost,
 					void *arg, struct herd_flight_item *done);
 
-/* Takes one answer of our own whose turn has come: '1' or '3', 0 when there is none. */
-char herd_flight_take_fake(struct herd_flight *f);
-
-/* A Close of it is under way, and a Sync that will be answered: until then it may yet be skipped.
+/*
+ * Takes one answer of our own whose turn has come: '1' or '3', 0 when there is none. done gets the
+ * request, unless it is NULL.
  */
-bool herd_flight_closing(const struct herd_flight *f, const struct herd_stmt *stmt);
+char herd_flight_take_fake(struct herd_flight *f, struct herd_flight_item *done);
+
+/*
+ * A Parse or Close of it is under way in an earlier batch than the next request's: that may yet be
+ * skipped when this one is not.
+ */
+bool herd_flight_changing(const struct herd_flight *f, const struct herd_stmt *stmt);
 /* How many requests are outstanding that end with ReadyForQuery for the client. */
 uint32_t herd_flight_rounds(const struct herd_flight *f);
 /* Is something outstanding behind the last of them: a batch whose Sync has not come yet? */

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "pool/vars.h"
+#include "proxy/named.h"
 #include "proxy/relay.h"
 #include "sql/classify.h"
 
@@ -79,8 +80,7 @@ struct herd_stmt *herd_carry_parse(struct herd_client *c, const struct herd_stmt
 	struct herd_px *px = c->w->px;
 
 	/* A name that is taken is the server's to refuse. */
-	if (c->stmts && herd_map_get(c->stmts, n->stmt) &&
-	    !(c->doubtful && herd_map_get(c->doubtful, n->stmt))) {
+	if (herd_named_get(c, n->stmt)) {
 		root(c);
 		return NULL;
 	}
@@ -91,31 +91,34 @@ struct herd_stmt *herd_carry_parse(struct herd_client *c, const struct herd_stmt
 	if (stmt)
 		herd_stmts_ref(px->stmts, stmt);
 	pthread_mutex_unlock(&px->stmts_lock);
+	if (stmt && herd_named_parse(c, n->stmt, stmt, true) < 0) {
+		pthread_mutex_lock(&px->stmts_lock);
+		herd_stmts_unref(px->stmts, stmt);
+		pthread_mutex_unlock(&px->stmts_lock);
+		stmt = NULL;
+	}
 	if (!stmt)
 		root(c);
-	else
-		herd_relay_put_name(c, n->stmt, stmt);
 	return stmt;
 }
 
 void herd_carry_close(struct herd_client *c, const char *name)
 {
-	herd_relay_drop_name(c, name);
+	herd_named_drop(c, name);
 }
 
 int herd_carry_restore(struct herd_client *c, struct herd_buf *msg)
 {
 	struct herd_flight *f = &c->server->flight;
+	const struct herd_map *all = herd_named_all(c);
 	size_t pos = 0;
 	const char *name;
 	void *value;
 	int rounds = 0;
 
-	while (c->stmts && herd_map_next(c->stmts, &pos, &name, &value)) {
+	while (all && herd_map_next(all, &pos, &name, &value)) {
 		const struct herd_stmt *stmt = value;
 
-		if (c->doubtful && herd_map_get(c->doubtful, name))
-			continue;
 		size_t mark = herd_wr_begin(msg, 'P');
 
 		herd_wr_str(msg, name);

@@ -17,6 +17,7 @@
 #include "proxy/doors.h"
 #include "proxy/handover.h"
 #include "proxy/hub.h"
+#include "proxy/named.h"
 #include "proxy/repl.h"
 #include "proxy/session.h"
 #include "proxy/split.h"
@@ -441,7 +442,7 @@ void herd_client_close(struct herd_client *c, const char *why)
 		herd_session_close(c);
 		let_go_of_server(c);
 		herd_conn_close(&c->conn);
-		herd_relay_forget_stmts(c);
+		herd_named_free(c);
 		herd_vars_free(&c->vars);
 		herd_buf_free(&c->replay);
 		herd_login_free(c->login);

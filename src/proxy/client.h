@@ -55,12 +55,10 @@ struct herd_client {
 	struct herd_repl *repl;   /* of a replication connection (repl.h) */
 	struct herd_split *split; /* NULL: all it sends is for one pool; see proxy/split.h */
 	struct herd_vars vars;
-	struct herd_map *stmts;    /* name -> struct herd_stmt, NULL until the first */
-	struct herd_map *fresh;    /* those of them that are being parsed; borrowed */
-	struct herd_map *doubtful; /* those whose Parse failed; borrowed */
-	struct herd_kept *kept;    /* what its session consists of (session.h); NULL: nothing */
-	uint32_t tracked_as_of;    /* configuration for which tracked was found out */
-	bool tracked;              /* session_state is on for it */
+	struct herd_named *named; /* of its prepared statements (named.h), NULL: none */
+	struct herd_kept *kept;   /* what its session consists of (session.h); NULL: nothing */
+	uint32_t tracked_as_of;   /* configuration for which tracked was found out */
+	bool tracked;             /* session_state is on for it */
 	uint8_t key[8];
 	struct herd_client *key_next; /* in w->keys */
 	struct herd_cancel *cancel;   /* of HERD_CLIENT_CANCEL */
@@ -147,6 +145,5 @@ void herd_relay_from_client(struct herd_client *c);
 void herd_relay_from_server(struct herd_worker *w, struct herd_server *s);
 /* The pool gave it a server (c->server is set). */
 void herd_relay_linked(struct herd_client *c);
-void herd_relay_forget_stmts(struct herd_client *c);
 /* A cancel request came: when it waits for a server its statement fails with 57014. */
 void herd_relay_cancel_queued(struct herd_client *c);

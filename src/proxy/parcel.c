@@ -11,6 +11,7 @@
 #include "proxy/handover.h"
 #include "proxy/login.h"
 #include "proxy/mates.h"
+#include "proxy/named.h"
 #include "proxy/pools_internal.h"
 #include "proxy/session.h"
 #include "proxy/split.h"
@@ -128,6 +129,7 @@ struct herd_record *herd_parcel_server(struct herd_worker *w, struct herd_server
 
 static void put_client(struct herd_record *r, struct herd_worker *w, struct herd_client *c)
 {
+	const struct herd_map *names = herd_named_all(c);
 	size_t pos = 0;
 	const char *name;
 	void *stmt;
@@ -154,7 +156,7 @@ static void put_client(struct herd_record *r, struct herd_worker *w, struct herd
 	}
 	if (c->state == HERD_CLIENT_ADMIN)
 		herd_record_number(r, "console", herd_admin_full(c));
-	while (c->stmts && herd_map_next(c->stmts, &pos, &name, &stmt))
+	while (names && herd_map_next(names, &pos, &name, &stmt))
 		add_stmt(r, "stmt", name, stmt);
 }
 
@@ -243,10 +245,8 @@ static void set_stmt(struct herd_px *px, struct herd_client *c, const struct her
 	uint64_t id;
 	struct herd_stmt *stmt = get_stmt(px, &rd, &id);
 
-	if (!c->stmts)
-		c->stmts = herd_map_new(NULL);
-	if (stmt && (!c->stmts || herd_map_put(c->stmts, name, stmt) < 0))
-		unref(px, stmt);
+	if (stmt)
+		herd_named_add(c, name, stmt);
 }
 
 static void fill_server(struct herd_worker *w, struct herd_server *s, const struct herd_record *r)

@@ -28,12 +28,6 @@ void herd_relay_read(struct herd_worker *w, struct herd_conn *c, struct herd_chu
 int herd_relay_keep(struct herd_conn *c, const struct herd_chunk *chunk, size_t used);
 /* Are named statements of this client mapped? */
 bool herd_relay_maps(const struct herd_client *c);
-/* The client chose this name for a statement; takes a reference. */
-void herd_relay_put_name(struct herd_client *c, const char *name, struct herd_stmt *stmt);
-/* The name is not taken any more. */
-void herd_relay_drop_name(struct herd_client *c, const char *name);
-/* Those it chose since the last ReadyForQuery are not taken: what it sent is lost. */
-void herd_relay_drop_fresh(struct herd_client *c);
 /* Ends the link of an active server that must not be used any more: no statement is repeated. */
 void herd_relay_cut(struct herd_worker *w, struct herd_server *s, const char *text);
 /* Sends answers of our own whose turn has come. */

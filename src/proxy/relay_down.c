@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "proxy/handover.h"
 #include "proxy/hub.h"
+#include "proxy/named.h"
 #include "proxy/relay.h"
 #include "proxy/repl.h"
 #include "proxy/session.h"
@@ -20,32 +21,12 @@ struct down {
 	struct herd_server *s;
 	struct herd_client *c;
 	struct herd_gather g;
-	bool release; /* the transaction is over */
-	bool refuse;  /* statement pooling: a transaction was begun */
-	bool astray;  /* no primary any more, and nothing was done yet */
-	bool unset;   /* what the client had set could not be set again */
+	bool release;     /* the transaction is over */
+	bool refuse;      /* statement pooling: a transaction was begun */
+	bool astray;      /* no primary any more, and nothing was done yet */
+	bool unset;       /* what the client had set could not be set again */
+	uint32_t skipped; /* of the client's names, by this message */
 };
-
-/*
- * The Parse of the client failed. A pipeline may count on the name all the same (then Bind parses
- * again); but it is not taken.
- */
-static void doubt_name(struct herd_client *c, const struct herd_stmt *stmt)
-{
-	size_t pos = 0;
-	const char *name;
-	void *value;
-
-	if (!c->doubtful)
-		c->doubtful = herd_map_new(NULL);
-	while (c->doubtful && herd_map_next(c->fresh, &pos, &name, &value)) {
-		if (value != stmt)
-			continue;
-		if (herd_map_put(c->doubtful, name, value) == 0)
-			herd_map_remove(c->fresh, name);
-		return;
-	}
-}
 
 static void unref_stmt(struct herd_worker *w, struct herd_stmt *stmt)
 {
@@ -67,8 +48,7 @@ static void on_lost(void *arg, const struct herd_flight_item *item)
 		herd_session_over(&d->c->kept->s);
 	if (!stmt)
 		return;
-	if (item->type == 'P' && item->act != HERD_FLIGHT_DROP && d->c->fresh)
-		doubt_name(d->c, stmt);
+	d->skipped += item->act != HERD_FLIGHT_DROP;
 	if (item->act == HERD_FLIGHT_FAKE)
 		return;
 	if (item->type == 'P') {
@@ -83,22 +63,13 @@ static void on_lost(void *arg, const struct herd_flight_item *item)
 	unref_stmt(d->w, stmt);
 }
 
-void herd_relay_forget_stmts(struct herd_client *c)
+static enum herd_flight_act answered(struct down *d, char type, struct herd_flight_item *done)
 {
-	size_t pos = 0;
-	const char *name;
-	void *stmt;
+	d->skipped = 0;
+	enum herd_flight_act act = herd_flight_answer(&d->s->flight, type, on_lost, d, done);
 
-	if (!c->stmts)
-		return;
-	pthread_mutex_lock(&c->w->px->stmts_lock);
-	while (herd_map_next(c->stmts, &pos, &name, &stmt))
-		herd_stmts_unref(c->w->px->stmts, stmt);
-	pthread_mutex_unlock(&c->w->px->stmts_lock);
-	herd_map_free(c->stmts);
-	herd_map_free(c->fresh);
-	herd_map_free(c->doubtful);
-	c->stmts = c->fresh = c->doubtful = NULL;
+	herd_named_skipped(d->c, d->skipped);
+	return act;
 }
 
 /* After a SET of ours: what still differs is how the server spells the client's value. */
@@ -153,7 +124,7 @@ static void begin_anew(struct herd_client *c)
 static enum herd_flight_act round_over(struct down *d, const char *body, size_t n)
 {
 	struct herd_flight_item done;
-	enum herd_flight_act act = herd_flight_answer(&d->s->flight, 'Z', on_lost, d, &done);
+	enum herd_flight_act act = answered(d, 'Z', &done);
 
 	herd_stream_end(d->s);
 	d->s->tx = n > 0 ? *body : 'I';
@@ -196,8 +167,7 @@ static enum herd_flight_act round_over(struct down *d, const char *body, size_t 
 	d->c->midway = false;
 	if (!herd_flight_idle(&d->s->flight))
 		return act;
-	herd_map_free(d->c->fresh);
-	d->c->fresh = NULL;
+	herd_named_settled(d->c);
 	d->s->ready = true;
 	int mode = herd_pool_mode(d->w->live, d->c->pool);
 
@@ -228,7 +198,7 @@ static void look_at_tag(struct down *d, const char *body, size_t n)
 	for (size_t i = 0; i < 2; i++) {
 		if (n == strlen(tags[i]) + 1 && memcmp(body, tags[i], n) == 0) {
 			herd_server_forget_stmts(d->w, d->s);
-			herd_relay_forget_stmts(d->c);
+			herd_named_free(d->c);
 			herd_session_forget_stmts(d->c);
 		}
 	}
@@ -288,7 +258,7 @@ static enum herd_flight_act on_error(struct down *d, const char *body, size_t n)
 		       (head->act == HERD_FLIGHT_PASS || head->type != 'Q') &&
 		       herd_split_swallows(d->c, e.sqlstate);
 	bool prepares = head && head->mark == HERD_MARK_PREPARES;
-	enum herd_flight_act act = herd_flight_answer(&d->s->flight, 'E', on_lost, d, NULL);
+	enum herd_flight_act act = answered(d, 'E', NULL);
 
 	if (swallow) {
 		if (d->c->kept)
@@ -363,10 +333,13 @@ static enum herd_flight_act look(struct down *d, char type, const char *body, si
 	default:
 		break;
 	}
-	enum herd_flight_act act = herd_flight_answer(&d->s->flight, type, on_lost, d, &done);
+	enum herd_flight_act act = answered(d, type, &done);
 
-	if (done.stmt)
+	if (done.stmt) {
+		if (done.act != HERD_FLIGHT_DROP)
+			herd_named_done(d->c);
 		unref_stmt(d->w, done.stmt);
+	}
 	if (done.noted)
 		herd_session_over(&d->c->kept->s);
 	return instead ? HERD_FLIGHT_DROP : act;
@@ -374,9 +347,12 @@ static enum herd_flight_act look(struct down *d, char type, const char *body, si
 
 static void add_fakes(struct down *d)
 {
+	struct herd_flight_item done;
 	char type;
 
-	while ((type = herd_flight_take_fake(&d->s->flight))) {
+	while ((type = herd_flight_take_fake(&d->s->flight, &done))) {
+		if (done.stmt)
+			herd_named_done(d->c);
 		if (!d->c->split || herd_split_passes(d->c, type))
 			herd_wr_empty(herd_gather_buf(&d->g), type);
 	}
@@ -454,23 +430,6 @@ static ssize_t process(struct down *d, const char *data, size_t n)
 	return (ssize_t)used;
 }
 
-/* They will be parsed again, which is no error then. */
-static void doubt_fresh(struct herd_client *c)
-{
-	size_t pos = 0;
-	const char *name;
-	void *stmt;
-
-	if (!c->fresh)
-		return;
-	if (!c->doubtful)
-		c->doubtful = herd_map_new(NULL);
-	while (c->doubtful && herd_map_next(c->fresh, &pos, &name, &stmt))
-		herd_map_put(c->doubtful, name, stmt);
-	herd_map_free(c->fresh);
-	c->fresh = NULL;
-}
-
 static void replay(struct herd_client *c)
 {
 	struct herd_buf all = { 0 };
@@ -481,7 +440,7 @@ static void replay(struct herd_client *c)
 	herd_buf_free(&c->conn.in);
 	c->conn.in = all;
 	c->state = HERD_CLIENT_IDLE;
-	doubt_fresh(c);
+	herd_named_again(c);
 	herd_client_log(c, HERD_LOG_DEBUG, "no answer of that server has come: asking again");
 	herd_client_wake(c);
 }
@@ -578,7 +537,8 @@ static void server_died(struct herd_worker *w, struct herd_server *s, const char
 		memcpy(state, s->error_state, sizeof(state));
 	s->client = NULL;
 	c->server = NULL;
-	herd_relay_drop_fresh(c);
+	if (!again)
+		herd_named_lost(c);
 	herd_pool_suspect(w, s, true);
 	herd_server_drop(w, s, message);
 	if (c->internal && cluster) {

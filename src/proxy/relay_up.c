@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "proxy/carry.h"
 #include "proxy/hub.h"
+#include "proxy/named.h"
 #include "proxy/relay.h"
 #include "proxy/repl.h"
 #include "proxy/session.h"
@@ -56,9 +57,12 @@ bool herd_relay_maps(const struct herd_client *c)
 void herd_relay_fakes(struct herd_client *c)
 {
 	struct herd_buf b = { 0 };
+	struct herd_flight_item done;
 	char type;
 
-	while (c->server && (type = herd_flight_take_fake(&c->server->flight))) {
+	while (c->server && (type = herd_flight_take_fake(&c->server->flight, &done))) {
+		if (done.stmt)
+			herd_named_done(c);
 		if (!c->split || herd_split_passes(c, type))
 			herd_wr_empty(&b, type);
 	}
@@ -101,7 +105,7 @@ static bool start_assignment(struct herd_client *c)
 	c->midway = false;
 	c->replayable = conf && conf->route.cluster && !c->internal;
 	herd_carry_begin(c);
-	if (c->carried && c->stmts && herd_map_size(c->stmts) > 0)
+	if (c->carried && herd_named_all(c))
 		restore_stmts(c);
 	herd_buf_reset(&c->replay);
 	s->request_us = w->now_us;
@@ -220,12 +224,11 @@ static int push_stmt(struct up *u, char type, enum herd_flight_act act, struct h
 	return rc;
 }
 
-/* Closes the one used longest ago. When an error makes the server skip it, it is held again. */
-static void forget_oldest(struct up *u)
+/* Closes one on the server. When an error makes the server skip that, it is held again. */
+static void forget_held(struct up *u, struct herd_stmt *old)
 {
 	struct herd_worker *w = u->c->w;
 	struct herd_server *s = u->c->server;
-	struct herd_stmt *old = herd_held_oldest(&s->held);
 
 	if (push_stmt(u, 'C', HERD_FLIGHT_DROP, old) != 1)
 		return;
@@ -246,7 +249,7 @@ static int hold_stmt(struct up *u, struct herd_stmt *stmt)
 	while (s->held.count >= max && s->held.count > 0) {
 		uint32_t before = s->held.count;
 
-		forget_oldest(u);
+		forget_held(u, herd_held_oldest(&s->held));
 		if (s->held.count == before)
 			break;
 	}
@@ -258,28 +261,20 @@ static int hold_stmt(struct up *u, struct herd_stmt *stmt)
 	return 0;
 }
 
-/*
- * It was evicted in a batch that is not answered: whether the server closed it, or an error made it
- * skip that, is not known, and so not whether it has to be parsed again.
- */
-static bool unsure(struct up *u, const struct herd_stmt *stmt)
+/* The message waits for the server's next answer. */
+static enum fate wait_for_answer(struct up *u)
 {
-	struct herd_client *c = u->c;
-
-	c->unsettled = c->unsettled || herd_flight_closing(&c->server->flight, stmt);
-	return c->unsettled;
+	u->c->unsettled = true;
+	return LATER;
 }
 
-/* Sees to it that the server knows the statement, by a Parse of ours when needed. -EAGAIN: later.
- */
+/* Sees to it that the server knows the statement, by a Parse of ours when needed. */
 static int ensure_stmt(struct up *u, struct herd_stmt *stmt)
 {
 	struct herd_server *s = u->c->server;
 
 	if (herd_held_use(&s->held, stmt))
 		return 0;
-	if (unsure(u, stmt))
-		return -EAGAIN;
 	int rc = push_stmt(u, 'P', HERD_FLIGHT_DROP, stmt);
 
 	if (rc <= 0)
@@ -289,62 +284,6 @@ static int ensure_stmt(struct up *u, struct herd_stmt *stmt)
 	return hold_stmt(u, stmt);
 }
 
-void herd_relay_put_name(struct herd_client *c, const char *name, struct herd_stmt *stmt)
-{
-	struct herd_px *px = c->w->px;
-	struct herd_stmt *old = c->stmts ? herd_map_get(c->stmts, name) : NULL;
-
-	if (!c->stmts)
-		c->stmts = herd_map_new(NULL);
-	if (c->doubtful)
-		herd_map_remove(c->doubtful, name);
-	if (!c->fresh)
-		c->fresh = herd_map_new(NULL);
-	if (!c->stmts || !c->fresh || herd_map_put(c->fresh, name, stmt) < 0 ||
-	    herd_map_put(c->stmts, name, stmt) < 0)
-		old = stmt;
-	if (old) {
-		pthread_mutex_lock(&px->stmts_lock);
-		herd_stmts_unref(px->stmts, old);
-		pthread_mutex_unlock(&px->stmts_lock);
-	}
-}
-
-void herd_relay_drop_name(struct herd_client *c, const char *name)
-{
-	struct herd_stmt *stmt = c->stmts ? herd_map_get(c->stmts, name) : NULL;
-
-	if (!stmt)
-		return;
-	/* The name may be a key of one of them. */
-	if (c->doubtful)
-		herd_map_remove(c->doubtful, name);
-	herd_map_remove(c->stmts, name);
-	if (c->fresh)
-		herd_map_remove(c->fresh, name);
-	pthread_mutex_lock(&c->w->px->stmts_lock);
-	herd_stmts_unref(c->w->px->stmts, stmt);
-	pthread_mutex_unlock(&c->w->px->stmts_lock);
-}
-
-void herd_relay_drop_fresh(struct herd_client *c)
-{
-	size_t pos = 0;
-	const char *name;
-	void *stmt;
-
-	while (c->fresh && herd_map_next(c->fresh, &pos, &name, &stmt)) {
-		char *copy = strdup(name);
-
-		if (copy)
-			herd_relay_drop_name(c, copy);
-		free(copy);
-		if (!copy)
-			break;
-		pos = 0;
-	}
-}
-
 /*
  * The name is taken. The server says so itself, in its turn, and ignores what follows up to the
  * next Sync: it gets a statement under a name that it holds.
@@ -352,30 +291,22 @@ void herd_relay_drop_fresh(struct herd_client *c)
 static enum fate duplicate_parse(struct up *u, const struct herd_stmt_names *n,
 				 struct herd_stmt *stmt)
 {
+	if (herd_flight_changing(&u->c->server->flight, stmt))
+		return wait_for_answer(u);
 	int rc = ensure_stmt(u, stmt);
 
-	if (rc == -EAGAIN)
-		return LATER;
 	if (rc >= 0)
 		rc = herd_flight_push(&u->c->server->flight, 'P', HERD_FLIGHT_PASS, NULL);
 	if (rc < 0)
 		return oom(u);
 	herd_client_log(u->c, HERD_LOG_WARNING, "prepared statement '%s' was already prepared",
 			n->stmt);
-	if (rc == 1)
-		herd_wr_parse(herd_gather_buf(&u->g), stmt);
-	u->used = total_of(u);
-	return TAKEN;
-}
-
-/*
- * A statement of this name is being parsed, and whether it came to be is decided before the end of
- * its batch, which was sent: an error there makes the server skip it. Only then is it known whether
- * the name is free. In one batch both are skipped, or the second one fails.
- */
-static bool undecided(const struct herd_client *c, const char *name)
-{
-	return c->fresh && herd_map_get(c->fresh, name) && c->server->flight.syncs > 0;
+	if (rc == 0)
+		return drop(u);
+	/* With the new text: an error of its syntax comes first. */
+	herd_stmt_names_rewrite(herd_gather_buf(&u->g), 'P', u->p + HERD_MSG_HEAD_BYTES, u->h.len,
+				n, stmt->name);
+	return pass_from(u, HERD_MSG_HEAD_BYTES + n->head_bytes);
 }
 
 static enum fate named_parse(struct up *u, const struct herd_stmt_names *n)
@@ -387,50 +318,58 @@ static enum fate named_parse(struct up *u, const struct herd_stmt_names *n)
 
 	if (!complete(u))
 		return LATER;
-	stmt = c->stmts ? herd_map_get(c->stmts, n->stmt) : NULL;
-	if (stmt && undecided(c, n->stmt)) {
-		c->unsettled = true;
-		return LATER;
-	}
-	if (stmt && !(c->doubtful && herd_map_get(c->doubtful, n->stmt)))
+	if (herd_named_undecided(c, n->stmt))
+		return wait_for_answer(u);
+	stmt = herd_named_get(c, n->stmt);
+	if (stmt)
 		return duplicate_parse(u, n, stmt);
 	pthread_mutex_lock(&c->w->px->stmts_lock);
 	stmt = herd_stmts_intern(c->w->px->stmts, body + n->head_bytes, u->h.len - n->head_bytes);
 	pthread_mutex_unlock(&c->w->px->stmts_lock);
 	if (!stmt)
 		return oom(u);
-	bool held = herd_held_use(&s->held, stmt), later = !held && unsure(u, stmt);
-	int rc = later ? 0 : push_stmt(u, 'P', held ? HERD_FLIGHT_FAKE : HERD_FLIGHT_PASS, stmt);
+	bool held = herd_held_use(&s->held, stmt), known = held;
+	int rc = herd_flight_changing(&s->flight, stmt) ? -EAGAIN : 1;
 
+	/* In a failed transaction a Parse is refused, by the server. */
+	if (rc == 1 && held && s->tx == 'E') {
+		forget_held(u, stmt);
+		held = herd_held_use(&s->held, stmt);
+	}
+	if (rc == 1)
+		rc = push_stmt(u, 'P', held ? HERD_FLIGHT_FAKE : HERD_FLIGHT_PASS, stmt);
 	if (rc == 1) {
 		if (!held) {
 			herd_wr_parse(herd_gather_buf(&u->g), stmt);
 			herd_stat_add(&c->db->stats[c->w->id].server_parse_count, 1);
 			rc = hold_stmt(u, stmt) < 0 ? -ENOMEM : 1;
 		}
-		herd_relay_put_name(c, n->stmt, stmt);
+		if (herd_named_parse(c, n->stmt, stmt, !known) < 0)
+			rc = -ENOMEM;
 	} else {
 		pthread_mutex_lock(&c->w->px->stmts_lock);
 		herd_stmts_unref(c->w->px->stmts, stmt);
 		pthread_mutex_unlock(&c->w->px->stmts_lock);
 	}
+	if (rc == -EAGAIN)
+		return wait_for_answer(u);
 	if (rc < 0)
 		return oom(u);
-	u->used = later ? 0 : total_of(u);
-	return later ? LATER : TAKEN;
+	u->used = total_of(u);
+	return TAKEN;
 }
 
 /* Bind and Describe of a named statement: under the name that servers know. */
 static enum fate use_stmt(struct up *u, const struct herd_stmt_names *n)
 {
 	struct herd_client *c = u->c;
-	struct herd_stmt *stmt = c->stmts ? herd_map_get(c->stmts, n->stmt) : NULL;
+	struct herd_stmt *stmt = herd_named_get(c, n->stmt);
 	int rc;
 
+	if (herd_named_unclear(c, n->stmt))
+		return wait_for_answer(u);
 	if (stmt) {
 		rc = ensure_stmt(u, stmt);
-		if (rc == -EAGAIN)
-			return LATER;
 		if (rc < 0)
 			return oom(u);
 	}
@@ -450,10 +389,16 @@ static enum fate use_stmt(struct up *u, const struct herd_stmt_names *n)
 static enum fate close_stmt(struct up *u, const struct herd_stmt_names *n)
 {
 	struct herd_client *c = u->c;
+	struct herd_flight *f = &c->server->flight;
 
-	if (herd_flight_push(&c->server->flight, 'C', HERD_FLIGHT_FAKE, NULL) < 0)
+	if (herd_named_undecided(c, n->stmt))
+		return wait_for_answer(u);
+	int rc = herd_flight_push(f, 'C', HERD_FLIGHT_FAKE, NULL);
+
+	if (rc < 0)
 		return oom(u);
-	herd_relay_drop_name(c, n->stmt);
+	if (rc > 0)
+		herd_flight_carry(f, herd_named_close(c, n->stmt));
 	return drop(u);
 }
 
@@ -482,6 +427,7 @@ static enum fate carried_message(struct up *u, const struct herd_stmt_names *n)
 	int rc = herd_flight_push(&c->server->flight, 'P', HERD_FLIGHT_PASS, stmt);
 
 	if (rc != 1 && stmt) {
+		herd_named_unsent(c);
 		pthread_mutex_lock(&c->w->px->stmts_lock);
 		herd_stmts_unref(c->w->px->stmts, stmt);
 		pthread_mutex_unlock(&c->w->px->stmts_lock);

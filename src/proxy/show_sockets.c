@@ -8,6 +8,7 @@
 #include "loop/loop.h"
 #include "proxy/cancel.h"
 #include "proxy/console.h"
+#include "proxy/named.h"
 #include "proxy/repl.h"
 #include "proxy/session.h"
 #include "proxy/tls.h"
@@ -107,6 +108,7 @@ static void client_row(struct herd_worker *w, struct herd_result *r, struct herd
 	bool waits = c->state == HERD_CLIENT_WAITING || c->state == HERD_CLIENT_WELCOME;
 	int64_t wait = waits ? w->now_us - c->wait_us : 0;
 	const char *app = herd_vars_get(&c->vars, &w->px->vars, "application_name");
+	const struct herd_map *names = herd_named_all(c);
 
 	herd_row_text(&row, "C");
 	herd_row_text(&row, c->user ? c->user : "(nouser)");
@@ -127,7 +129,7 @@ static void client_row(struct herd_worker *w, struct herd_result *r, struct herd
 	herd_row_int(&row, 0);
 	row_tls(&row, c->conn.tls);
 	herd_row_text(&row, app ? app : "");
-	herd_row_int(&row, c->stmts ? (int64_t)herd_map_size(c->stmts) : 0);
+	herd_row_int(&row, names ? (int64_t)herd_map_size(names) : 0);
 	herd_row_int(&row, (int64_t)c->id);
 	more_columns(&row, &c->conn);
 	if (r->show->columns == clients_columns)

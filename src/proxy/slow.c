@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "pool/prepared.h"
+#include "proxy/named.h"
 #include "proxy/server.h"
 #include "sql/normalize.h"
 
@@ -29,8 +30,8 @@ static void keep_bound(struct herd_client *c, const char *body, size_t n)
 
 	if (portal >= n || strnlen(name, n - portal) == n - portal)
 		return;
-	if (c->stmts && *name)
-		stmt = herd_map_get(c->stmts, name);
+	if (*name)
+		stmt = herd_named_get(c, name);
 	if (stmt)
 		keep(&c->server->slow_text, (const char *)stmt->body,
 		     strlen((const char *)stmt->body));

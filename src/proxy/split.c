@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "base/str.h"
+#include "proxy/named.h"
 #include "proxy/relay.h"
 #include "proxy/session.h"
 #include "proxy/topology.h"
@@ -194,8 +195,7 @@ static bool add_message(struct herd_client *c, struct request *r, char type, con
 	}
 	if (names.kind != 'S')
 		return true;
-	struct herd_stmt *stmt =
-		*names.stmt && c->stmts ? herd_map_get(c->stmts, names.stmt) : NULL;
+	struct herd_stmt *stmt = *names.stmt ? herd_named_get(c, names.stmt) : NULL;
 
 	/* Without a text: it was parsed in this batch, or it is not known what it is. */
 	if (!stmt)

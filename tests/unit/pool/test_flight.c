@@ -53,12 +53,12 @@ static const char *feed(struct herd_flight *f, const char *answers)
 	size_t n = 0;
 	char fake;
 
-	while ((fake = herd_flight_take_fake(f)))
+	while ((fake = herd_flight_take_fake(f, NULL)))
 		seen[n++] = fake;
 	for (; *answers; answers++) {
 		if (herd_flight_answer(f, *answers, on_lost, NULL, NULL) == HERD_FLIGHT_PASS)
 			seen[n++] = *answers;
-		while ((fake = herd_flight_take_fake(f)))
+		while ((fake = herd_flight_take_fake(f, NULL)))
 			seen[n++] = fake;
 	}
 	seen[n] = '\0';
@@ -218,6 +218,34 @@ static void statements_are_handed_back(void **state)
 	herd_stmts_free(store);
 }
 
+static void changes_of_earlier_batches(void **state)
+{
+	struct herd_stmts *store = herd_stmts_new();
+	struct herd_stmt *x = herd_stmts_intern(store, "x", 1),
+			 *y = herd_stmts_intern(store, "y", 1);
+	struct herd_flight f = { 0 };
+
+	herd_flight_push(&f, 'P', HERD_FLIGHT_PASS, x);
+	herd_flight_push(&f, 'P', HERD_FLIGHT_FAKE, y);
+	assert_false(herd_flight_changing(&f, x)); /* in the batch that is being sent */
+	herd_flight_push(&f, 'S', HERD_FLIGHT_PASS, NULL);
+	assert_true(herd_flight_changing(&f, x));
+	assert_false(herd_flight_changing(&f, y)); /* the server was not told */
+	herd_flight_push(&f, 'C', HERD_FLIGHT_DROP, y);
+	assert_false(herd_flight_changing(&f, y));
+	herd_flight_answer(&f, '1', NULL, NULL, NULL);
+	assert_false(herd_flight_changing(&f, x));
+	assert_int_equal(herd_flight_take_fake(&f, NULL), '1');
+	herd_flight_push(&f, 'S', HERD_FLIGHT_PASS, NULL);
+	assert_true(herd_flight_changing(&f, y));
+	herd_flight_answer(&f, 'Z', NULL, NULL, NULL);
+	herd_flight_answer(&f, 'E', NULL, NULL, NULL);
+	assert_false(herd_flight_changing(&f, y));
+	herd_flight_check(&f);
+	herd_flight_free(&f);
+	herd_stmts_free(store);
+}
+
 static void any_order_of_anything(void **state)
 {
 	static const char requests[] = "QPBDECSFc";
@@ -233,7 +261,7 @@ static void any_order_of_anything(void **state)
 			herd_flight_answer(&f, answers[herd_rng_range(&rng, 0, 20)], on_lost, NULL,
 					   NULL);
 		if (herd_rng_chance(&rng, 100))
-			while (herd_flight_take_fake(&f))
+			while (herd_flight_take_fake(&f, NULL))
 				continue;
 		herd_flight_check(&f);
 	}
@@ -248,6 +276,7 @@ int main(void)
 		cmocka_unit_test(skipping_until_sync),
 		cmocka_unit_test(skipped_evictions_are_undone),
 		cmocka_unit_test(statements_are_handed_back),
+		cmocka_unit_test(changes_of_earlier_batches),
 		cmocka_unit_test(any_order_of_anything),
 	};
 
