@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "http/server.h"
+#include "proxy/handover.h"
 #include "proxy/pools.h"
 #include "proxy/topology.h"
 
@@ -12,7 +13,10 @@ enum { MAX_CONNECTIONS = 32, MAX_BODY_BYTES = 4096 };
 
 struct herd_metrics {
 	struct herd_px *px;
-	struct herd_http_server *server;
+	struct herd_loop *loop;
+	struct herd_http_server *server; /* NULL: the other process of a restart has the address */
+	bool told;                       /* why it cannot be had, though it should */
+	char address[];
 };
 
 static void say(struct herd_http_exchange *x, int status, const char *text)
@@ -90,29 +94,64 @@ static void handle(void *arg, struct herd_http_exchange *x)
 	say(x, why ? 503 : 200, why ? why : "ok\n");
 }
 
+static int serve(struct herd_metrics *m, struct herd_err *err)
+{
+	struct herd_http_server_opts o = { .address = m->address,
+					   .max_body = MAX_BODY_BYTES,
+					   .max_connections = MAX_CONNECTIONS };
+
+	return herd_http_server_new(m->loop, &o, handle, m, &m->server, err);
+}
+
 int herd_metrics_start(struct herd_px *px, struct herd_loop *loop, const char *address,
 		       struct herd_metrics **ret, struct herd_err *err)
 {
-	struct herd_http_server_opts o = { .address = address,
-					   .max_body = MAX_BODY_BYTES,
-					   .max_connections = MAX_CONNECTIONS };
 	struct herd_metrics *m;
 
 	*ret = NULL;
 	if (!*address)
 		return 0;
-	m = calloc(1, sizeof(*m));
+	m = calloc(1, sizeof(*m) + strlen(address) + 1);
 	if (!m)
 		return herd_err_set(err, -ENOMEM, "out of memory");
 	m->px = px;
-	int rc = herd_http_server_new(loop, &o, handle, m, &m->server, err);
+	m->loop = loop;
+	memcpy(m->address, address, strlen(address) + 1);
+	int rc = serve(m, err);
 
+	/* The process that we take over from lets go of it when it has been told that we are ready.
+	 */
+	if (rc == -EADDRINUSE && herd_takeover_pid(px) > 0) {
+		herd_err_clear(err);
+		rc = 0;
+	}
 	if (rc < 0) {
 		free(m);
 		return rc;
 	}
 	*ret = m;
 	return 0;
+}
+
+void herd_metrics_look(struct herd_metrics *m)
+{
+	struct herd_err err = HERD_ERR_INIT;
+
+	if (!m)
+		return;
+	if (herd_leaving(m->px)) {
+		herd_http_server_free(m->server);
+		m->server = NULL;
+		return;
+	}
+	if (m->server)
+		return;
+	/* An elder of before this was done keeps it to its end. */
+	if (serve(m, &err) < 0 && !m->told && !herd_takeover_pending(m->px)) {
+		herd_log_err(m->px->log, HERD_LOG_WARNING, &err, "no metrics for now");
+		m->told = true;
+	}
+	herd_err_clear(&err);
 }
 
 void herd_metrics_stop(struct herd_metrics *m)

@@ -1,9 +1,11 @@
 """Online restart: a new process takes over, and clients notice nothing."""
 import os
+import re
 import signal
 import subprocess
 import threading
 import time
+import urllib.request
 
 import psycopg
 import pytest
@@ -99,6 +101,36 @@ def test_under_load(own_box, server):
         assert "number of failed transactions: 0" in out, out
     assert not errors, errors[:3]
     assert px.pid() == px.process.pid
+
+
+def started(web):
+    """When the process began that answers for metrics, None: nobody does."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{web}/metrics", timeout=30) as r:
+            line = re.search(r"^process_start_time_seconds (\S+)$", r.read().decode(), re.M)
+            return float(line[1])
+    except OSError:
+        return None
+
+
+def test_metrics_move(own_box, server):
+    """Both processes are told of one address; it is the new one's at once, and comes back if that dies."""
+    web = free_port()
+    px = Single(own_box, server, "web", more=f"[pgherd]\nmetrics_listen = 127.0.0.1:{web}\n[pgbouncer]\n")
+    first = started(web)
+    assert first
+    time.sleep(0.05)  # the kernel counts in hundredths of seconds
+    with Client(px.port) as busy:
+        busy.ask("select pg_sleep(60)")
+        old = px.reboot()
+        wait_for(lambda: (started(web) or first) > first)
+        assert old.poll() is None
+        px.process.kill()
+        px.process.wait()
+        wait_for(lambda: started(web) == first)
+        px.process = px.olds.pop()
+    px.reboot()
+    wait_for(lambda: (started(web) or first) > first)
 
 
 def test_what_a_client_keeps(own_box, server):
