@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "proxy/admin.h"
+#include "proxy/conn_tls.h"
 #include "proxy/dial.h"
 #include "proxy/handover.h"
 #include "proxy/keys.h"
@@ -274,6 +275,12 @@ static void connected(struct herd_worker *w, struct herd_cancel *x)
 		fail(w, x, strerror(code));
 	} else if (x->wants_tls && w->live->server_tls) {
 		x->step = STEP_SSL;
+		x->conn.asked = herd_tls_connect(w->live->server_tls, x->conn.fd, x->tls_host,
+						 herd_worker_settings(w)->server_tls_sslmode);
+		if (!x->conn.asked) {
+			fail(w, x, "out of memory");
+			return;
+		}
 		herd_wr_ssl_request(&b);
 		herd_conn_send_buf(&x->conn, &b);
 		herd_buf_free(&b);
@@ -305,11 +312,7 @@ static void ssl_answer(struct herd_worker *w, struct herd_cancel *x)
 	if (got != 1) {
 		fail(w, x, "server closed the connection");
 	} else if (answer == 'S') {
-		x->conn.tls = herd_tls_connect(w->live->server_tls, x->conn.fd, x->tls_host, mode);
-		if (!x->conn.tls) {
-			fail(w, x, "out of memory");
-			return;
-		}
+		herd_conn_agreed(&x->conn);
 		x->step = STEP_TLS;
 		handshake(w, x);
 	} else if (mode >= HERD_SSL_REQUIRE) {

@@ -205,6 +205,8 @@ void herd_conn_close(struct herd_conn *c)
 	herd_conn_settle(c);
 	if (c->tls)
 		herd_conn_tls_close(c);
+	SSL_free(c->asked);
+	c->asked = NULL;
 	if (c->fd >= 0)
 		close(c->fd);
 	c->fd = -1;

@@ -27,6 +27,7 @@ struct herd_conn {
 	int fd;                   /* -1: none */
 	int epfd;                 /* where it is registered; of use only while fd is not -1 */
 	SSL *tls;                 /* NULL: plain */
+	SSL *asked;               /* what it will be if the server agrees (conn_tls.h) */
 	bool can_read, can_write, hung_up;
 	bool out_watched;   /* epoll reports when it can be written to */
 	bool raw_in;        /* in holds what TLS has to read first: it came with the first packet */

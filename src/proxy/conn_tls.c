@@ -236,6 +236,12 @@ ssize_t herd_conn_tls_write(struct herd_conn *c, const void *data, size_t n)
 	return put == 0 ? -EPIPE : put;
 }
 
+void herd_conn_agreed(struct herd_conn *c)
+{
+	c->tls = c->asked;
+	c->asked = NULL;
+}
+
 void herd_conn_tls_close(struct herd_conn *c)
 {
 	if (c->sealed)

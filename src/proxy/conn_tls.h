@@ -17,4 +17,6 @@ ssize_t herd_conn_tls_write(struct herd_conn *c, const void *data, size_t n);
 void herd_conn_tls_sent(struct herd_conn *c, const void *data, size_t n, ssize_t put);
 /* Sends the sealed records that are kept. True when none is left. */
 bool herd_conn_tls_flush(struct herd_conn *c);
+/* The server agreed to what c->asked was made for. */
+void herd_conn_agreed(struct herd_conn *c);
 void herd_conn_tls_close(struct herd_conn *c);

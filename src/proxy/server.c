@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "proxy/cancel.h"
 #include "proxy/client.h"
+#include "proxy/conn_tls.h"
 #include "proxy/dial.h"
 #include "proxy/dns.h"
 #include "proxy/hub.h"
@@ -846,6 +847,13 @@ static void connected(struct herd_worker *w, struct herd_server *s)
 		start_login(w, s);
 		return;
 	}
+	/* By what is configured now: a RELOAD may come before the answer, and without TLS. */
+	s->conn.asked = herd_tls_connect(w->live->server_tls, s->conn.fd, s->target_host,
+					 herd_worker_settings(w)->server_tls_sslmode);
+	if (!s->conn.asked) {
+		fail(w, s, "08006", "out of memory");
+		return;
+	}
 	atomic_store(&s->state, HERD_SERVER_SSL);
 	herd_wr_ssl_request(&b);
 	herd_conn_send_buf(&s->conn, &b);
@@ -882,12 +890,7 @@ static void ssl_answer(struct herd_worker *w, struct herd_server *s)
 	if (got != 1) {
 		fail(w, s, "08001", "server closed the connection");
 	} else if (answer == 'S') {
-		s->conn.tls =
-			herd_tls_connect(w->live->server_tls, s->conn.fd, s->target_host, mode);
-		if (!s->conn.tls) {
-			fail(w, s, "08006", "out of memory");
-			return;
-		}
+		herd_conn_agreed(&s->conn);
 		atomic_store(&s->state, HERD_SERVER_TLS);
 		handshake(w, s);
 	} else if (mode >= HERD_SSL_REQUIRE) {

@@ -489,6 +489,32 @@ def test_a_server_that_ends_in_the_handshake_is_waited_for(make, world):
                 s.recv(1)
 
 
+def test_reload_before_the_server_agrees(make, world):
+    """TLS was asked for, is not configured any more when the server agrees: nobody hears of it."""
+    with socket.create_server(("127.0.0.1", 0)) as slow:
+        ini = {"databases": f"slow = host=127.0.0.1 port={slow.getsockname()[1]} dbname=db\n"}
+        px = make(more="server_tls_sslmode = prefer\nserver_login_retry = 0\n", **ini)
+        with socket.create_connection(("127.0.0.1", px.port), timeout=20) as s:
+            s.sendall(startup(db="slow"))
+            there, _ = slow.accept()
+            with there:
+                there.settimeout(20)
+                assert there.recv(8) == SSL_REQUEST
+                with open(px.file) as f:
+                    text = f.read()
+                px.write(text.replace("server_tls_sslmode = prefer", "server_tls_sslmode = disable"))
+                px.console("reload")
+                there.sendall(b"S")
+                assert there.recv(1) == b"\x16"  # a ClientHello
+            there, _ = slow.accept()
+            with there:
+                there.settimeout(20)
+                assert there.recv(8)[4:] == b"\0\3\0\0"  # in clear
+            s.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                s.recv(1)
+
+
 @pytest.mark.parametrize("show", ["clients", "servers", "sockets", "active_sockets"])
 def test_shown_amid_the_handshake(make, world, show):
     """Nothing is agreed on yet, and nothing is told; who asked for TLS and says no more ends no proxy."""
