@@ -143,7 +143,8 @@ static const char *choose_mechanism(struct herd_worker *w, struct herd_server *s
 	int want = herd_worker_settings(w)->server_channel_binding;
 	bool plain = false, plus = false;
 
-	while (herd_rd_left(r) > 1) {
+	/* A name without its end is not taken from r, so asking for what is left is not enough. */
+	while (herd_rd_ok(r) && herd_rd_left(r) > 1) {
 		const char *name = herd_rd_str(r);
 
 		plain |= strcmp(name, HERD_SCRAM_MECHANISM) == 0;

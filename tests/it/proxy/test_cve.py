@@ -253,6 +253,15 @@ def test_server_without_a_signature(fake):
     alive(px)
 
 
+@pytest.mark.parametrize("names", [b"", b"x", b"\0", b"xx", b"SCRAM-SHA-256", b"a\0SCRAM-SHA-256-PLUS", b"a\0bb"])
+def test_list_of_mechanisms_without_its_end(fake, names):
+    """It was read for ever, and the thread served nobody any more."""
+    px = fake(lambda s: (s.sendall(sasl(10, names)), read_message(s)))
+    with pytest.raises(psycopg.OperationalError, match="no SASL mechanism that is known"):
+        px.sql("select 1", db="fake")
+    alive(px)
+
+
 def test_2026_6666_error_without_sqlstate(fake):
     replies = [message(b"E", b"SFATAL\0Mnothing to see\0\0"), message(b"E", b"\0"), message(b"E"),
                message(b"E", b"C"), message(b"E", b"SFATAL\0")]
