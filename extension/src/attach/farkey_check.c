@@ -697,9 +697,14 @@ static void set_null(const Key *key, Values *v)
 	set_rows(key, v, key->holds, key->n, "NULL");
 }
 
+/*
+ * Who referred to what is gone by the very default still does: to the update its key is the same,
+ * so that it looks for nothing.
+ */
 static void set_default(const Key *key, Values *v)
 {
 	set_rows(key, v, key->holds, key->n, "DEFAULT");
+	no_action(key, v);
 }
 
 /* ON DELETE may name some of the columns. */
@@ -711,6 +716,7 @@ static void set_null_some(const Key *key, Values *v)
 static void set_default_some(const Key *key, Values *v)
 {
 	set_rows(key, v, key->set, key->nset, "DEFAULT");
+	no_action(key, v);
 }
 
 /* Each value becomes what its row has now. */

@@ -251,6 +251,28 @@ reset role;
 """,
 }
 
+SCRIPTS["defaults that go"] = """
+create table owed (id int primary key, customer int default 2 references customer on delete set default on update set default);
+create table pair (id int primary key, a int default 1, b int default 2, foreign key (a, b) references item on delete set default (b));
+--herd select create_distributed_table('owed', 'id');
+--herd select create_distributed_table('pair', 'id');
+delete from orders;
+insert into owed select i, 1 + i % 6 from generate_series(1, 18) i;
+insert into pair select i, 1, 1 + i % 3 from generate_series(1, 9) i;
+delete from customer where id = 5;
+delete from customer where id in (3, 4);
+delete from customer where id = 2;
+update customer set id = 102 where id = 2;
+update customer set id = 103 where id = 3;
+select * from owed order by 1;
+delete from item where a = 1 and b = 3;
+delete from item where a = 1 and b = 2;
+select * from pair order by 1;
+update owed set customer = 6;
+delete from customer where id = 2;
+delete from customer where id = 6;
+select * from owed order by 1;
+""" + ALL
 SCRIPTS["tables that refer to each other"] = """
 create table person (id int primary key, team int);
 create table team (id int primary key, lead int references person deferrable initially deferred);
