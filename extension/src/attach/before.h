@@ -27,7 +27,7 @@ typedef enum HerdReach {
 /*
  * What the function of a trigger on a distributed table, or one that a statement on it calls, uses,
  * by a look at its text. Far: a table that is not co-located, a reference table that it may write,
- * or a table that is not known before it runs.
+ * a table that is not known before it runs, or, if it is not volatile, the table itself.
  */
 extern HerdReach herd_function_reaches(Oid function, Oid relid);
 /* The farthest of the functions that an expression, or a query in it, calls. */

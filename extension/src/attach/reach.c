@@ -16,6 +16,7 @@
 #include "utils/formatting.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 #include <ctype.h>
@@ -40,6 +41,7 @@ typedef struct Text {
 	bool writes;
 	bool reference; /* names a reference table */
 	bool colocated; /* names such a table, or its own */
+	bool itself;    /* names its own */
 	bool elsewhere;
 } Text;
 
@@ -57,7 +59,7 @@ static void look_at_relation(Text *t, Oid relid, char relkind)
 		return;
 	table = herd_table_get(relid);
 	if (relid == t->table->relid)
-		t->colocated = true;
+		t->itself = t->colocated = true;
 	else if (table != NULL && table->kind == HERD_TABLE_REFERENCE)
 		t->reference = true;
 	else if (table == NULL || table->colocationid != t->table->colocationid ||
@@ -183,6 +185,10 @@ static HerdReach reach_of(Oid function, Oid relid)
 		return HERD_REACH_SHARD;
 	look_at_function(&t, function, 0);
 	if (t.elsewhere || (t.reference && t.writes))
+		return HERD_REACH_FAR;
+	/* it must not see what the statement has done in other shards of the node */
+	if (t.itself && t.table->kind == HERD_TABLE_HASH &&
+	    func_volatile(function) != PROVOLATILE_VOLATILE)
 		return HERD_REACH_FAR;
 	/* all rows of a table without a distribution column are in one place */
 	return t.colocated && t.table->kind == HERD_TABLE_HASH ? HERD_REACH_MAYBE

@@ -6,7 +6,8 @@
  * would each do otherwise. The rows that may be changed are read and
  * locked first, by a SELECT FOR UPDATE, with the ctid that they have in their shards. Then each one
  * has the functions in WHERE asked, its new values computed, its triggers fired, and is written to
- * its shard before the next: functions see what the statement has done so far, as in PostgreSQL.
+ * its shard before the next: functions see what the statement has done so far, as in PostgreSQL;
+ * but for those that are not volatile, which are asked for all rows before the first is written.
  */
 #pragma once
 #include "postgres.h"

@@ -17,6 +17,7 @@
 #include "nodes/extensible.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "tcop/dest.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -56,7 +57,11 @@ typedef struct RowwiseState {
 	List *rights_relids, *rights_roles; /* of Oid: plan/rights.h */
 	HerdRemote remote;                  /* for the parameters of the text */
 	List *evals, *quals, *values;       /* of ExprState */
-	CmdType command;                    /* of the row, as are sets and positions */
+	List *early;                        /* those of quals, then of values, computed ahead */
+	int nearly;                         /* so many of early are of quals */
+	Tuplestorestate *ahead; /* whether quals hold, and values, for each row; or NULL */
+	TupleTableSlot *known;  /* of ahead */
+	CmdType command;        /* of the row, as are sets and positions */
 	List *sets, *positions;
 	const HerdTable *table;
 	Relation rel;
@@ -289,18 +294,132 @@ static void check_new(RowwiseState *state, int shard)
 				 "row.")));
 }
 
-static bool passes(RowwiseState *state, ExprContext *econtext)
+static bool all_hold(List *quals, int n, ExprContext *econtext)
 {
-	ListCell *lc;
-
-	foreach (lc, state->quals) {
+	for (int i = 0; i < n; i++) {
 		bool isnull;
-		Datum value = ExecEvalExprSwitchContext(lfirst(lc), econtext, &isnull);
+		Datum value = ExecEvalExprSwitchContext(list_nth(quals, i), econtext, &isnull);
 
 		if (isnull || !DatumGetBool(value))
 			return false;
 	}
 	return true;
+}
+
+static bool passes(RowwiseState *state, ExprContext *econtext)
+{
+	if (state->ahead != NULL && !DatumGetBool(state->known->tts_values[0]))
+		return false;
+	return all_hold(state->quals, list_length(state->quals), econtext);
+}
+
+static bool next_of_rows(RowwiseState *state)
+{
+	if (!tuplestore_gettupleslot(state->rows, true, false, state->row))
+		return false;
+	slot_getallattrs(state->row);
+	return true;
+}
+
+/* -- what the statement's own changes do not concern ---------------------------------------------
+ */
+
+static bool is_early(const ExprState *expr)
+{
+	return !contain_volatile_functions((Node *)expr->expr);
+}
+
+/* Takes them from quals, but not from values, which are found by their place. */
+static void choose_early(RowwiseState *state)
+{
+	List *late = NIL;
+	ListCell *lc;
+
+	foreach (lc, state->quals) {
+		if (is_early(lfirst(lc)))
+			state->early = lappend(state->early, lfirst(lc));
+		else
+			late = lappend(late, lfirst(lc));
+	}
+	state->quals = late;
+	state->nearly = list_length(state->early);
+	foreach (lc, state->values)
+		if (is_early(lfirst(lc)))
+			state->early = lappend(state->early, lfirst(lc));
+}
+
+static TupleDesc early_desc(const RowwiseState *state)
+{
+	int nvalues = list_length(state->early) - state->nearly;
+	TupleDesc desc = CreateTemplateTupleDesc(1 + nvalues);
+
+	TupleDescInitEntry(desc, 1, "holds", BOOLOID, -1, 0);
+	for (int i = 0; i < nvalues; i++) {
+		const ExprState *expr = list_nth(state->early, state->nearly + i);
+
+		TupleDescInitEntry(desc, i + 2, "value", exprType((Node *)expr->expr), -1, 0);
+	}
+	return desc;
+}
+
+/* Values of rows that are not to be changed are not computed: that could fail. */
+static void compute_early(RowwiseState *state, ExprContext *econtext)
+{
+	int natts = state->known->tts_tupleDescriptor->natts;
+	Datum *values = palloc0(natts * sizeof(Datum));
+	bool *isnull = palloc0(natts * sizeof(bool));
+	bool holds = all_hold(state->early, state->nearly, econtext);
+
+	values[0] = BoolGetDatum(holds);
+	for (int i = 1; i < natts; i++) {
+		isnull[i] = !holds;
+		if (holds)
+			values[i] = ExecEvalExprSwitchContext(
+				list_nth(state->early, state->nearly + i - 1), econtext,
+				&isnull[i]);
+	}
+	tuplestore_putvalues(state->ahead, state->known->tts_tupleDescriptor, values, isnull);
+}
+
+/*
+ * Functions that are STABLE see what was there before the statement: they are asked for all rows
+ * ere the first is written.
+ */
+static void look_ahead(RowwiseState *state)
+{
+	ExprContext *econtext = state->css.ss.ps.ps_ExprContext;
+
+	choose_early(state);
+	if (state->early == NIL)
+		return;
+	state->ahead = tuplestore_begin_heap(false, false, work_mem);
+	state->known = MakeSingleTupleTableSlot(early_desc(state), &TTSOpsMinimalTuple);
+	while (next_of_rows(state)) {
+		MemoryContext old = MemoryContextSwitchTo(state->memory);
+
+		CHECK_FOR_INTERRUPTS();
+		econtext->ecxt_outertuple = state->row;
+		compute_early(state, econtext);
+		ResetExprContext(econtext);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(state->memory);
+	}
+	tuplestore_rescan(state->rows);
+}
+
+/* The value with this number of those that are not in the SELECT. */
+static Datum value_by_row(RowwiseState *state, int n, ExprContext *econtext, bool *isnull)
+{
+	ExprState *expr = list_nth(state->values, n);
+	int column = 1;
+
+	for (int i = state->nearly; i < list_length(state->early); i++, column++) {
+		if (list_nth(state->early, i) != expr)
+			continue;
+		*isnull = state->known->tts_isnull[column];
+		return state->known->tts_values[column];
+	}
+	return ExecEvalExprSwitchContext(expr, econtext, isnull);
 }
 
 /* -- new values -------------------------------------------------------------------------------- */
@@ -339,8 +458,8 @@ static void set_values(RowwiseState *state, HeapTuple old, ExprContext *econtext
 		int to = lfirst_int(lc) - 1, from = lfirst_int(pos) - 1;
 
 		if (from < 0) {
-			whole->tts_values[to] = ExecEvalExprSwitchContext(
-				list_nth(state->values, n++), econtext, &whole->tts_isnull[to]);
+			whole->tts_values[to] =
+				value_by_row(state, n++, econtext, &whole->tts_isnull[to]);
 		} else {
 			whole->tts_values[to] = state->row->tts_values[from];
 			whole->tts_isnull[to] = state->row->tts_isnull[from];
@@ -650,6 +769,7 @@ static void start(RowwiseState *state)
 		read_and_lock(state);
 	else
 		read_rows(state);
+	look_ahead(state);
 	MemoryContextSwitchTo(old);
 }
 
@@ -856,9 +976,12 @@ static bool next_row(RowwiseState *state, bool *moved)
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(state->memory);
 		ResetExprContext(econtext);
-		if (!tuplestore_gettupleslot(state->rows, true, false, state->row))
+		if (!next_of_rows(state))
 			return false;
-		slot_getallattrs(state->row);
+		if (state->ahead != NULL) {
+			(void)tuplestore_gettupleslot(state->ahead, true, false, state->known);
+			slot_getallattrs(state->known);
+		}
 		econtext->ecxt_outertuple = state->row;
 		old = MemoryContextSwitchTo(state->memory);
 		if (state->parts.command == CMD_MERGE)
@@ -930,6 +1053,10 @@ static void rowwise_end(CustomScanState *node)
 	}
 	ExecDropSingleTupleTableSlot(state->row);
 	ExecDropSingleTupleTableSlot(state->whole);
+	if (state->ahead != NULL) {
+		ExecDropSingleTupleTableSlot(state->known);
+		tuplestore_end(state->ahead);
+	}
 	tuplestore_end(state->rows);
 	table_close(state->rel, NoLock);
 }
