@@ -491,10 +491,10 @@ void herd_client_fail(struct herd_client *c, const char *sqlstate, const char *f
 		free(text);
 		return;
 	}
-	if (herd_worker_settings(c->w)->log_pooler_errors)
-		herd_client_log(c, HERD_LOG_WARNING, "pooler error: %s", text ? text : "");
 	/* The log has it before the client does: who reads both is not surprised. */
 	herd_client_closing(c, text ? text : "out of memory");
+	if (herd_worker_settings(c->w)->log_pooler_errors)
+		herd_client_log(c, HERD_LOG_WARNING, "pooler error: %s", text ? text : "");
 	herd_login_say(c);
 	herd_wr_report(&b, 'E', "FATAL", sqlstate && *sqlstate ? sqlstate : "08P01",
 		       text ? text : "out of memory", NULL, NULL);

@@ -71,6 +71,9 @@ def test_attempts_that_fail_are_logged(px):
     said(px, r"LOG C-\S+ \S+ login attempt: db=nope user=u_trust tls=no replication=no", at)
     said(px, r"LOG C-\S+ \S+ login failed: db=nope user=u_trust", at)
     said(px, r"WARNING C-\S+ \S+ pooler error: no such database: nope", at)
+    with open(px.box.path("px.log")) as f:
+        lines = [m[1] for m in re.finditer(r"(closing because|pooler error): no such database: nope", f.read()[at:])]
+    assert lines == ["closing because", "pooler error"]  # PgBouncer's order
     with pytest.raises(psycopg.OperationalError):
         px.sql("select 1", db="nosuch")
     said(px, r"LOG C-\S+ \S+ login attempt: db=nosuch user=u_trust tls=no replication=no", at)
