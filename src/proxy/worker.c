@@ -454,9 +454,17 @@ static void close_all(struct herd_worker *w)
 {
 	w->now_us = herd_clock_us();
 	w->batching = NULL;
-	while (!herd_list_empty(&w->clients))
-		herd_client_close(herd_container_of(w->clients.next, struct herd_client, node),
-				  NULL);
+	while (!herd_list_empty(&w->clients)) {
+		struct herd_client *c =
+			herd_container_of(w->clients.next, struct herd_client, node);
+
+		/* Only its end frees what a query of our own has; who asked is told, if still
+		 * there. */
+		if (c->internal)
+			herd_client_fail(c, NULL, "shutting down");
+		else
+			herd_client_close(c, NULL);
+	}
 	while (!herd_list_empty(&w->servers))
 		herd_server_drop(w, herd_container_of(w->servers.next, struct herd_server, node),
 				 NULL);
