@@ -249,6 +249,6 @@ def row(body):
     for _ in range(struct.unpack("!h", body[:2])[0]):
         n = struct.unpack("!i", body[at:at + 4])[0]
         at += 4
-        values.append(None if n < 0 else body[at:at + n].decode())
+        values.append(None if n < 0 else body[at:at + n].decode(errors="replace"))
         at += max(n, 0)
     return values
