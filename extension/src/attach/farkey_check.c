@@ -442,6 +442,15 @@ static void still_referred(const Key *key, const Values *v, int row, bool restri
 			errtableconstraint(key->holder, name)));
 }
 
+static bool find_one(const char *sql)
+{
+	int result = SPI_execute(sql, false, 1);
+
+	if (result < 0)
+		elog(ERROR, "could not check a foreign key: %s", SPI_result_code_string(result));
+	return SPI_processed > 0;
+}
+
 /* Rows of which MATCH FULL does not allow the nulls. */
 static const char *has_mixed_nulls(const Key *key)
 {
@@ -540,6 +549,11 @@ static bool next_row(Tuplestorestate *store, TupleTableSlot *slot)
 	return store == NULL || tuplestore_gettupleslot(store, true, false, slot);
 }
 
+static bool waits(const Key *key)
+{
+	return key->con->condeferrable && herd_far_key_waits(key->con->oid, key->con->condeferred);
+}
+
 /*
  * Goes through the rows; those of old and new are in the same order. Rows that are as they were do
  * not count.
@@ -550,7 +564,7 @@ static void go_through(const Key *key, Values *v, const TriggerData *data, bool 
 	TupleTableSlot *before = rescan(data->tg_oldtable, v->rel);
 	TupleTableSlot *after = rescan(data->tg_newtable, v->rel);
 	Datum old[INDEX_MAX_KEYS], new[INDEX_MAX_KEYS];
-	bool waited = false;
+	bool waited = false, mixed = false;
 
 	while (next_row(data->tg_oldtable, before) && next_row(data->tg_newtable, after)) {
 		int oldnulls = before ? read_row(v, before, old) : 0;
@@ -559,8 +573,11 @@ static void go_through(const Key *key, Values *v, const TriggerData *data, bool 
 
 		CHECK_FOR_INTERRUPTS();
 		if (refers && nulls > 0 && nulls < v->columns &&
-		    key->con->confmatchtype == FKCONSTR_MATCH_FULL)
-			mixed_nulls(key, v);
+		    key->con->confmatchtype == FKCONSTR_MATCH_FULL) {
+			if (!waits(key))
+				mixed_nulls(key, v);
+			mixed = true;
+		}
 		if (nulls > 0 || (before && after && oldnulls + newnulls == 0 &&
 				  compare_values(v, old, new) == 0))
 			continue;
@@ -576,6 +593,8 @@ static void go_through(const Key *key, Values *v, const TriggerData *data, bool 
 			end_piece(key, v, work);
 	}
 	end_piece(key, v, work);
+	if (mixed)
+		herd_far_key_keep(key->con->oid, true, 0, v->columns, NULL, v->types);
 	if (before)
 		ExecDropSingleTupleTableSlot(before);
 	if (after)
@@ -591,11 +610,6 @@ static const TriggerData *trigger_data(FunctionCallInfo fcinfo)
 }
 
 /* -- what is looked at later ------------------------------------------------------------------- */
-
-static bool waits(const Key *key)
-{
-	return key->con->condeferrable && herd_far_key_waits(key->con->oid, key->con->condeferred);
-}
 
 static void keep_values(const Key *key, Values *v, bool refers)
 {
@@ -804,9 +818,14 @@ void herd_far_key_look(Oid constraintid, bool refers, int n, const Datum *data)
 	open_key(&key, constraintid);
 	open_values(&v, refers ? key.holder : key.target, refers ? key.holds : key.refers, key.n,
 		    key.n);
-	memcpy(v.data, data, n * key.n * sizeof(Datum));
+	if (n > 0)
+		memcpy(v.data, data, n * key.n * sizeof(Datum));
 	v.n = n;
-	if (refers) {
+	if (refers && n == 0) {
+		if (find_one(psprintf("SELECT 1 FROM %s f WHERE %s", table_name(key.holder),
+				      has_mixed_nulls(&key))))
+			mixed_nulls(&key, &v);
+	} else if (refers) {
 		check_values_later(&key, &v);
 	} else {
 		wait_for_new_rows(&key);
@@ -830,15 +849,6 @@ static char *matches(const Key *key)
 				 column(key->target, key->refers[i]), operator_text(key->equal[i]),
 				 column(key->holder, key->holds[i]));
 	return out.data;
-}
-
-static bool find_one(const char *sql)
-{
-	int result = SPI_execute(sql, false, 1);
-
-	if (result < 0)
-		elog(ERROR, "could not check a foreign key: %s", SPI_result_code_string(result));
-	return SPI_processed > 0;
 }
 
 void herd_far_key_validate(Oid constraintid)

@@ -15,7 +15,7 @@ extern bool herd_far_key_waits(Oid constraintid, bool otherwise);
 
 /*
  * Values of n rows of the columns of the key, of the table that has it (refers) or of the other
- * one, are looked at later. They are copied.
+ * one, are looked at later. They are copied. None: rows have nulls that MATCH FULL does not allow.
  */
 extern void herd_far_key_keep(Oid constraintid, bool refers, int n, int columns, const Datum *data,
 			      TypeCacheEntry *const *types);

@@ -273,6 +273,35 @@ delete from customer where id = 2;
 delete from customer where id = 6;
 select * from owed order by 1;
 """ + ALL
+SCRIPTS["nulls of MATCH FULL, deferred"] = """
+create table full_key (id int primary key, a int, b int,
+	foreign key (a, b) references item match full on delete cascade deferrable initially deferred);
+--herd select create_distributed_table('full_key', 'id');
+begin;
+insert into full_key values (1, 1, null), (2, 1, 1), (3, null, null);
+update full_key set b = 2 where id = 1;
+commit;
+begin;
+insert into full_key values (4, null, 1);
+savepoint s;
+update full_key set a = null where id = 2;
+rollback to s;
+delete from full_key where id = 4;
+commit;
+begin;
+insert into full_key values (4, null, 1), (5, 1, 3);
+set constraints all immediate;
+rollback;
+insert into full_key values (4, null, 1);
+begin;
+update full_key set a = null where id = 2;
+commit;
+begin;
+set constraints all immediate;
+update full_key set a = null where id = 2;
+commit;
+select * from full_key order by 1;
+"""
 SCRIPTS["tables that refer to each other"] = """
 create table person (id int primary key, team int);
 create table team (id int primary key, lead int references person deferrable initially deferred);
