@@ -420,7 +420,7 @@ static void pre_prepare(void)
 
 	settle();
 	/* rows that were fetched for another session: in a block, when settings hold for that */
-	if (herd_session_adopted())
+	if (herd_session_adopted() || herd_session_is_internal())
 		commit_readers(IsolationIsSerializable());
 	foreach_used(c)
 	{

@@ -136,6 +136,25 @@ select k from child order by 1;
 """,
 }
 
+SCRIPTS["rows that workers fetch from each other"] = """
+create table y (k int not null, n int, c text);
+--herd set citus.shard_count = 8;
+--herd select create_distributed_table('y', 'k');
+--herd set citus.repartition_join_min_size = 0;
+insert into y select i, i % 7, 'c' || i % 5 from generate_series(1, 100) i;
+begin;
+set constraints all immediate;
+update y set n = 3 where k < 20;
+select n, c, count(*) from y group by 1, 2 order by 1, 2;
+commit;
+begin;
+set constraints all deferred;
+insert into y select n, n, c from y;
+select count(*) from y a join y b on a.n = b.k;
+commit;
+select n, c, count(*) from y group by 1, 2 order by 1, 2;
+"""
+
 herd, same = rules_herd.fixtures(TABLES)
 
 
