@@ -288,11 +288,9 @@ char herd_flight_take_fake(struct herd_flight *f, struct herd_flight_item *done)
 	return type == 'P' ? '1' : '3';
 }
 
-bool herd_flight_changing(const struct herd_flight *f, const struct herd_stmt *stmt)
+static bool changing(const struct herd_flight *f, const struct herd_stmt *stmt, bool earlier)
 {
-	bool earlier = false;
-
-	for (uint32_t i = f->count; f->syncs > 0 && f->changes > 0 && i > 0; i--) {
+	for (uint32_t i = f->count; f->changes > 0 && i > 0; i--) {
 		const struct herd_flight_item *item = at(f, i - 1);
 
 		if (earlier && item->stmt == stmt && changes(item))
@@ -300,6 +298,34 @@ bool herd_flight_changing(const struct herd_flight *f, const struct herd_stmt *s
 		earlier = earlier || item->type == 'S';
 	}
 	return false;
+}
+
+bool herd_flight_changing(const struct herd_flight *f, const struct herd_stmt *stmt)
+{
+	return f->syncs > 0 && changing(f, stmt, false);
+}
+
+bool herd_flight_changes(const struct herd_flight *f, const struct herd_stmt *stmt)
+{
+	return changing(f, stmt, true);
+}
+
+uint32_t herd_flight_disown(struct herd_flight *f, const struct herd_stmt *stmt)
+{
+	bool later = false;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; f->changes > 0 && i < f->count; i++) {
+		struct herd_flight_item *item = at(f, i);
+
+		if (later && item->type == 'C' && item->stmt == stmt && changes(item)) {
+			item->stmt = NULL;
+			f->changes--;
+			n++;
+		}
+		later = later || item->type == 'S';
+	}
+	return n;
 }
 
 uint32_t herd_flight_rounds(const struct herd_flight *f)

@@ -93,6 +93,13 @@ char herd_flight_take_fake(struct herd_flight *f, struct herd_flight_item *done)
  * skipped when this one is not.
  */
 bool herd_flight_changing(const struct herd_flight *f, const struct herd_stmt *stmt);
+/* The same of any batch. */
+bool herd_flight_changes(const struct herd_flight *f, const struct herd_stmt *stmt);
+/*
+ * A Parse of it was lost: a Close of it in a later batch has nothing to close, whatever becomes of
+ * it. How many there were; each had a reference, which is the caller's now.
+ */
+uint32_t herd_flight_disown(struct herd_flight *f, const struct herd_stmt *stmt);
 /* How many requests are outstanding that end with ReadyForQuery for the client. */
 uint32_t herd_flight_rounds(const struct herd_flight *f);
 /* Is something outstanding behind the last of them: a batch whose Sync has not come yet? */

@@ -65,8 +65,12 @@ const struct herd_map *herd_named_all(const struct herd_client *c)
 
 static const struct change *earlier(const struct herd_client *c, const char *name)
 {
-	const struct change *ch = c->named ? herd_map_get(c->named->unsure, name) : NULL;
+	const struct change *ch;
 
+	/* as for every statement that was prepared once and is used now */
+	if (!c->named || herd_list_empty(&c->named->underway))
+		return NULL;
+	ch = herd_map_get(c->named->unsure, name);
 	return ch && ch->batch != c->server->flight.batch ? ch : NULL;
 }
 
@@ -75,10 +79,9 @@ bool herd_named_undecided(const struct herd_client *c, const char *name)
 	return earlier(c, name);
 }
 
-bool herd_named_unclear(const struct herd_client *c, const char *name)
+bool herd_named_unclear(const struct herd_client *c, const char *name, const struct herd_stmt *stmt)
 {
 	const struct change *ch = earlier(c, name);
-	const struct herd_stmt *stmt = herd_named_get(c, name);
 
 	if (ch && ch->sent && !ch->older)
 		return stmt && !herd_held_use(&c->server->held, stmt); /* evicted since */

@@ -26,10 +26,12 @@ const struct herd_map *herd_named_all(const struct herd_client *c);
  */
 bool herd_named_undecided(const struct herd_client *c, const char *name);
 /*
- * The same for its use. A Parse that was sent to the server is trusted: if it is skipped the server
- * says so. But that the server has the statement at all must be sure.
+ * The same for the use of what it stands for (stmt, may be NULL). A Parse that was sent to the
+ * server is trusted: if it is skipped the server says so. But that the server has the statement at
+ * all must be sure.
  */
-bool herd_named_unclear(const struct herd_client *c, const char *name);
+bool herd_named_unclear(const struct herd_client *c, const char *name,
+			const struct herd_stmt *stmt);
 
 /* A name of a client that came from another process; takes a reference. 0 or -ENOMEM. */
 int herd_named_add(struct herd_client *c, const char *name, struct herd_stmt *stmt);

@@ -52,6 +52,8 @@ static void on_lost(void *arg, const struct herd_flight_item *item)
 	if (item->act == HERD_FLIGHT_FAKE)
 		return;
 	if (item->type == 'P') {
+		for (uint32_t n = herd_flight_disown(&d->s->flight, stmt); n > 0; n--)
+			unref_stmt(d->w, stmt);
 		if (herd_held_remove(&d->s->held, stmt))
 			unref_stmt(d->w, stmt);
 	} else if (!herd_held_use(&d->s->held, stmt)) {

@@ -328,7 +328,9 @@ static enum fate named_parse(struct up *u, const struct herd_stmt_names *n)
 	pthread_mutex_unlock(&c->w->px->stmts_lock);
 	if (!stmt)
 		return oom(u);
-	bool held = herd_held_use(&s->held, stmt), known = held;
+	bool held = herd_held_use(&s->held, stmt);
+	/* it may be there still: our Close of it in this batch may be skipped with the Parse */
+	bool known = held || herd_flight_changes(&s->flight, stmt);
 	int rc = herd_flight_changing(&s->flight, stmt) ? -EAGAIN : 1;
 
 	/* In a failed transaction a Parse is refused, by the server. */
@@ -366,7 +368,7 @@ static enum fate use_stmt(struct up *u, const struct herd_stmt_names *n)
 	struct herd_stmt *stmt = herd_named_get(c, n->stmt);
 	int rc;
 
-	if (herd_named_unclear(c, n->stmt))
+	if (herd_named_unclear(c, n->stmt, stmt))
 		return wait_for_answer(u);
 	if (stmt) {
 		rc = ensure_stmt(u, stmt);

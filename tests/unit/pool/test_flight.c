@@ -228,6 +228,8 @@ static void changes_of_earlier_batches(void **state)
 	herd_flight_push(&f, 'P', HERD_FLIGHT_PASS, x);
 	herd_flight_push(&f, 'P', HERD_FLIGHT_FAKE, y);
 	assert_false(herd_flight_changing(&f, x)); /* in the batch that is being sent */
+	assert_true(herd_flight_changes(&f, x));
+	assert_false(herd_flight_changes(&f, y));
 	herd_flight_push(&f, 'S', HERD_FLIGHT_PASS, NULL);
 	assert_true(herd_flight_changing(&f, x));
 	assert_false(herd_flight_changing(&f, y)); /* the server was not told */
@@ -241,6 +243,28 @@ static void changes_of_earlier_batches(void **state)
 	herd_flight_answer(&f, 'Z', NULL, NULL, NULL);
 	herd_flight_answer(&f, 'E', NULL, NULL, NULL);
 	assert_false(herd_flight_changing(&f, y));
+	herd_flight_check(&f);
+	herd_flight_free(&f);
+	herd_stmts_free(store);
+}
+
+/* A statement that was never parsed is not held because its Close was skipped, too. */
+static void closes_of_what_was_lost(void **state)
+{
+	struct herd_stmts *store = herd_stmts_new();
+	struct herd_stmt *x = herd_stmts_intern(store, "x", 1);
+	struct herd_flight f = { 0 };
+
+	herd_flight_push(&f, 'P', HERD_FLIGHT_PASS, x);
+	herd_flight_push(&f, 'C', HERD_FLIGHT_DROP, x);
+	herd_flight_push(&f, 'S', HERD_FLIGHT_PASS, NULL);
+	herd_flight_push(&f, 'C', HERD_FLIGHT_DROP, x);
+	assert_int_equal(herd_flight_disown(&f, x),
+			 1); /* that of its own batch is undone with it */
+	assert_int_equal(herd_flight_disown(&f, x), 0);
+	herd_flight_check(&f);
+	herd_flight_answer(&f, 'E', NULL, NULL, NULL);
+	assert_false(herd_flight_changes(&f, x));
 	herd_flight_check(&f);
 	herd_flight_free(&f);
 	herd_stmts_free(store);
@@ -277,6 +301,7 @@ int main(void)
 		cmocka_unit_test(skipped_evictions_are_undone),
 		cmocka_unit_test(statements_are_handed_back),
 		cmocka_unit_test(changes_of_earlier_batches),
+		cmocka_unit_test(closes_of_what_was_lost),
 		cmocka_unit_test(any_order_of_anything),
 	};
 
