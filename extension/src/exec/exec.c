@@ -805,9 +805,12 @@ void herd_exec_keep_rows(HerdExec *exec)
 
 void herd_exec_settle(HerdExec *exec)
 {
+	if (exec->settled)
+		return;
 	herd_exec_keep_rows(exec);
 	while (exec->next_local < exec->nlocal)
 		run_local(exec);
+	exec->settled = true;
 }
 
 uint64 herd_exec_processed(const HerdExec *exec)

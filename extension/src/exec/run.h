@@ -69,7 +69,8 @@ struct HerdExec {
 	PGresult *res;             /* rows from res_row on have not been given out */
 	int res_row;
 	Tuplestorestate *store;
-	bool stored; /* there may be rows in the store */
+	bool stored;  /* there may be rows in the store */
+	bool settled; /* all that is left is in the store */
 	TupleTableSlot *store_slot;
 	WaitEventSet *set; /* of the workers' sockets, NULL when they have changed */
 	int *set_positions;

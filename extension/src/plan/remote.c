@@ -46,6 +46,7 @@ typedef struct RemoteState {
 	dlist_node link;      /* in reading, until it ends */
 	MemoryContextCallback forget;
 	bool listed;
+	int level; /* nest level of transactions at which the plan was opened */
 	ParamListInfo params;
 	bool started;
 	bool rescanned;
@@ -523,6 +524,7 @@ static void remote_begin(CustomScanState *node, EState *estate, int eflags)
 	CustomScan *scan = (CustomScan *)node->ss.ps.plan;
 
 	state->remote = herd_remote_from_plan(scan);
+	state->level = GetCurrentTransactionNestLevel();
 	state->evals = ExecInitExprList(state->remote->evals, &node->ss.ps);
 	state->counts = estate->es_plannedstmt->planTree == (Plan *)scan;
 	state->memory =
@@ -699,6 +701,9 @@ static TupleTableSlot *remote_next(ScanState *ss)
 		return slot;
 	if (!state->started)
 		remote_start(state);
+	/* A rollback to the savepoint would throw away what nodes are sending. */
+	if (state->exec != NULL && GetCurrentTransactionNestLevel() > state->level)
+		herd_exec_settle(state->exec);
 	if (state->exec != NULL && herd_exec_next(state->exec, slot))
 		return slot;
 	state->done = true;
