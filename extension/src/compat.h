@@ -149,3 +149,10 @@ static inline void herd_drop_permissions(Query *query, RangeTblEntry *rte)
 #define herd_exec_before_delete(estate, epq, info, old)                                            \
 	ExecBRDeleteTriggers((estate), (epq), (info), NULL, (old), NULL)
 #endif
+
+/* The relation of a range table entry, which the end of the executor closes. */
+#if PG_VERSION_NUM >= 180000
+#define herd_range_table_relation(estate, rti) ExecGetRangeTableRelation((estate), (rti), true)
+#else
+#define herd_range_table_relation(estate, rti) ExecGetRangeTableRelation((estate), (rti))
+#endif

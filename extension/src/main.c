@@ -24,6 +24,7 @@
 #include "stats/queries.h"
 #include "stats/tenants.h"
 #include "txn/clock.h"
+#include "txn/held.h"
 #include "txn/txn.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -82,6 +83,7 @@ void _PG_init(void)
 	herd_plan_init();
 	herd_result_init();
 	herd_adopt_init();
+	herd_held_init();
 	herd_moment_init();
 	herd_clock_init();
 	herd_far_key_init();

@@ -5,6 +5,8 @@
 
 #include "access/xact.h"
 #include "attach/leaving.h"
+#include "catalog/metadata.h"
+#include "compat.h"
 #include "conn/adopt.h"
 #include "conn/moment.h"
 #include "conn/names.h"
@@ -17,6 +19,7 @@
 #include "tcop/pquery.h"
 #include "tcop/utility.h"
 #include "txn/ahead.h"
+#include "txn/held.h"
 #include "txn/internal.h"
 #include "utils/portal.h"
 
@@ -85,6 +88,23 @@ void herd_txn_command_end(int outer)
 	depth = outer;
 }
 
+/*
+ * Scans of ours do not open the tables that they stand for. As long as a query is open they are in
+ * use all the same: ALTER TABLE and TRUNCATE of this session are refused then.
+ */
+static void use_tables(EState *estate)
+{
+	ListCell *lc;
+
+	foreach (lc, estate->es_range_table) {
+		const RangeTblEntry *rte = lfirst(lc);
+
+		if (rte->rtekind == RTE_RELATION && rte->relkind != RELKIND_VIEW &&
+		    herd_table_get(rte->relid) != NULL)
+			herd_range_table_relation(estate, foreach_current_index(lc) + 1);
+	}
+}
+
 static void executor_start(QueryDesc *query, int eflags)
 {
 	CommandId cid = 0;
@@ -108,6 +128,8 @@ static void executor_start(QueryDesc *query, int eflags)
 	if (part)
 		herd_moment_started(query, cid);
 	herd_leaving_started(query);
+	if (query->operation == CMD_SELECT && !(eflags & EXEC_FLAG_EXPLAIN_ONLY))
+		use_tables(query->estate);
 	/* rows that a lone scan has not given yet can be kept by itself */
 	if (query->operation == CMD_SELECT && !is_lone_plan(query->plannedstmt))
 		herd_ahead_opened(query);
@@ -253,6 +275,9 @@ static void process_utility(UTILITY_PARAMS)
 		counted_utility(UTILITY_ARGS);
 	if (sets)
 		herd_settings_saw(stmt);
+	if (IsA(stmt, DeclareCursorStmt) &&
+	    (castNode(DeclareCursorStmt, stmt)->options & CURSOR_OPT_HOLD))
+		herd_held_declared(castNode(DeclareCursorStmt, stmt)->portalname);
 	if (IsA(stmt, VariableSetStmt) && context == PROCESS_UTILITY_TOPLEVEL)
 		herd_guc_saw((VariableSetStmt *)stmt);
 }
