@@ -218,4 +218,4 @@ select * from customers where;
 
 select $1 from customers;
 
-merge into customers c using orders o on c.id = o.customer_id when matched then update set id = 5;
+merge into customers c using (select distinct customer_id from orders) o on c.id = o.customer_id when matched then update set id = 5;

@@ -313,3 +313,66 @@ def test_loops_that_write(con):
                "do $$ declare r record; begin for r in select k, x, (select max(y) from b where b.y < a.k + 5) m from a "
                "order by k, x loop update b set t = 'u' where k = r.k; delete from b where y = r.m; "
                "insert into seen values (r.k, r.m); end loop; end $$", "select * from seen order by 1, 2"])
+
+
+@pytest.mark.parametrize("query", ["select x from a where k = 3 order by x", "select x from a order by x",
+                                   "select a.x, b.y from a join b on b.y = a.x order by 1"])
+@pytest.mark.parametrize("level", ["read committed", "repeatable read"])
+def test_read_below_a_savepoint(con, query, level):
+    """What nodes send for it is not of the savepoint that is rolled back."""
+    for write in ("delete from a where x > 4", "update b set y = y + 1", "select count(*) from a"):
+        both(con, ["set transaction isolation level " + level, "declare c scroll cursor for " + query, "savepoint s",
+                   "fetch 2 from c", "rollback to s", write, "fetch all from c", "fetch first from c", "close c"])
+        both(con, ["set transaction isolation level " + level, "declare c cursor for " + query, "fetch 1 from c",
+                   "savepoint s", "fetch 1 from c", "savepoint t", write, "rollback to s", "fetch 1 from c", write,
+                   "fetch all from c", "close c"])
+
+
+@pytest.mark.parametrize("command", ["truncate a", "alter table a add column more int", "alter table a alter column s type varchar(90)",
+                                     "drop table a", "truncate r"])
+@pytest.mark.parametrize("query", ["select * from a", "select * from a where k = 3", "select a.x from a, v where a.x = v.x",
+                                   "select a.k, name from a join r on id = k"])
+def test_tables_of_an_open_cursor(con, query, command):
+    """Are in use, as the error of PostgreSQL says."""
+    if command == "truncate r" and " r " not in query:
+        return
+    assert both(con, ["declare c cursor for " + query, "move 1 from c", command])[-1][0] == "55006"
+    assert both(con, ["declare c cursor for " + query, command])[-1][0] == "55006"
+    tables = [t for t in NAMES if t not in ("a", "v")]
+    both(con, ["declare c cursor for " + query, "move 1 from c", "close c", "truncate v", command], tables)
+
+
+def test_commit_behind_rows_that_were_moved(herd):
+    """What nodes have read for each other does not keep them from preparing."""
+    with herd.connect() as con:
+        con.execute("set search_path = %s" % plan_herd.DISTRIBUTED)
+        con.execute("set citus.repartition_join_min_size = '0'")
+        for level in ("read committed", "repeatable read", "serializable"):
+            con.execute("begin isolation level " + level)
+            con.execute("select count(*) from a join b on b.y = a.x join v on v.x = a.x")
+            con.execute("update a set s = s || '.'")
+            con.execute("commit")
+        assert con.execute("select count(*) from a where s like '%...'").fetchone() == (40,)
+        con.execute("update a set s = rtrim(s, '.')")
+
+
+def test_held_cursor_of_a_commit_that_fails(con):
+    """Nodes refuse the transaction when the rows of the cursor are kept already."""
+    for schema in (plan_herd.PLAIN, plan_herd.DISTRIBUTED):
+        con.execute("set search_path = %s" % schema)
+        con.execute("create table f (k varchar(20) references v deferrable initially deferred)")
+        if schema == plan_herd.DISTRIBUTED:
+            con.execute("select create_distributed_table('f', 'k', colocate_with => 'v')")
+        con.execute("begin")
+        con.execute("declare older cursor with hold for select x from v order by x")
+        con.execute("commit")
+        con.execute("begin")
+        con.execute("declare h cursor with hold for select x from v order by x")
+        con.execute("insert into f values ('nobody')")
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):
+            con.execute("commit")
+        with pytest.raises(psycopg.errors.InvalidCursorName):
+            con.execute("fetch h")
+        assert con.execute("fetch older").fetchone() == (1,)
+        con.execute("close older")
+        con.execute("drop table f")
