@@ -63,7 +63,11 @@ static int add_seed(struct herd_told *r, char *word, struct herd_err *err)
 	if (at)
 		*at = '\0';
 	if (at && (herd_str_to_i64(word, &group) < 0 || group < 0 || group > INT32_MAX))
-		return herd_err_set(err, -EINVAL, "invalid group \"%s\" in setting \"rest\"", word);
+		/* not what stands there: it may be a password */
+		return herd_err_set(
+			err, -EINVAL,
+			"setting \"rest\" takes host:port or group@host:port, group being "
+			"a number (members tell who leads without a user and password)");
 	const char *where = at ? at + 1 : word;
 	bool scheme = strstr(where, "://") != NULL;
 

@@ -84,6 +84,13 @@ def test_refused(place, text, why):
     assert why in refusal(place, text)
 
 
+@pytest.mark.parametrize("where", ["someone:secret@127.0.0.1:8008", "https://someone:secret@127.0.0.1:8008"])
+def test_password_in_an_address(place, where):
+    told = refusal(place, f"[pgherd]\nrest = {where}\n[databases]\na = cluster=c\n"
+                   "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = 7654\nuser = postgres\nunix_socket_dir =\n")
+    assert "takes host:port or group@host:port" in told and "secret" not in told
+
+
 def test_another_user(place, make):
     px = make("user = postgres")
     px.kill()
