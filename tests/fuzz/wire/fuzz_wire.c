@@ -31,7 +31,7 @@ static void messages(const uint8_t *data, size_t n)
 			herd_flight_push(&f, h.type, (enum herd_flight_act)(body[0] % 3), NULL);
 		else
 			herd_flight_answer(&f, h.type, NULL, NULL, NULL);
-		herd_flight_take_fake(&f);
+		herd_flight_take_fake(&f, NULL);
 		herd_flight_check(&f);
 		data = body + here;
 		n -= HERD_MSG_HEAD_BYTES + here;
