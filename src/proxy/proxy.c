@@ -160,13 +160,13 @@ static int drop_privileges(const char *user, struct herd_err *err)
 }
 
 /*
- * 0: the file may be written. Who is not ours runs as well (EPERM), and a file that holds something
- * else is not a pidfile: somebody gave a wrong name. One that is empty was cut short by a full
- * disk.
+ * 0: the file may be written. elder: the process that we take over from, 0: none. Who is not ours
+ * runs as well (EPERM), and a file that holds something else is not a pidfile: somebody gave a
+ * wrong name. One that is empty was cut short by a full disk.
  */
 static int check_pidfile(const char *path, int elder, struct herd_log *log, struct herd_err *err)
 {
-	FILE *old = fopen(path, "re");
+	FILE *old = *path ? fopen(path, "re") : NULL;
 	int pid = 0, rc = 0;
 
 	if (!old)
@@ -186,13 +186,10 @@ static int check_pidfile(const char *path, int elder, struct herd_log *log, stru
 	return rc;
 }
 
-/* elder: the process that we take over from, 0: none. */
-static int write_pidfile(const char *path, int elder, struct herd_log *log, struct herd_err *err)
+static int write_pidfile(const char *path, struct herd_err *err)
 {
 	if (!*path)
 		return 0;
-	if (check_pidfile(path, elder, log, err) < 0)
-		return err->code;
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
 	if (fd < 0)
@@ -571,11 +568,10 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 	if (rc == 0 && o->daemon && daemon(1, 0) < 0)
 		rc = herd_err_set(err, -errno, "could not go to the background: %s",
 				  strerror(errno));
-	/* Who finds the pidfile may send a signal. */
 	if (rc == 0)
 		rc = set_up_loop(&m, err);
 	if (rc == 0)
-		rc = write_pidfile(c->s.pidfile, herd_takeover_pid(px), px->log, err);
+		rc = check_pidfile(c->s.pidfile, herd_takeover_pid(px), px->log, err);
 	if (rc < 0) {
 		tear_down_loop(&m);
 		herd_takeover_stop(px);
@@ -595,6 +591,9 @@ static int run(struct herd_px *px, const struct options *o, struct herd_err *err
 		rc = herd_metrics_start(px, m.loop, c->s.metrics_listen, &m.metrics, err);
 		if (rc == 0)
 			rc = herd_topology_start(px->topology, m.loop, err);
+		/* Who finds it may send a signal; and until now it may be that of the elder. */
+		if (rc == 0)
+			rc = write_pidfile(pidfile, err);
 		if (rc == 0) {
 			herd_info(px->log,
 				  "process up: pgherd %s (PgBouncer " HERD_PGBOUNCER_VERSION

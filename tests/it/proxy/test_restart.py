@@ -133,6 +133,20 @@ def test_metrics_move(own_box, server):
     wait_for(lambda: (started(web) or first) > first)
 
 
+def test_one_that_fails_late(own_box, server):
+    """It cannot follow the herd that it is told of: the old one goes on, and is found by its pidfile."""
+    px = Single(own_box, server, "late")
+    with px.connect() as c:
+        with open(px.file) as f:
+            text = f.read()
+        px.write(text.replace("[databases]", "[databases]\nherd = cluster=c").replace(
+            "[pgherd]", "[pgherd]\nrest = none@127.0.0.1:1"))
+        done = run(PGHERD, "proxy", "-R", px.file, check=False)
+        assert done.returncode == 1 and "setting \"rest\" takes" in done.stderr, done.stderr
+        assert c.execute("select 1").fetchone() == (1,) and px.sql("select 2") == [(2,)]
+    assert px.pid() == px.process.pid and px.process.poll() is None
+
+
 def test_what_a_client_keeps(own_box, server):
     px = Single(own_box, server, "keeps")
     console = px.connect(db="pgbouncer", user="admin", cursor_factory=psycopg.ClientCursor)
