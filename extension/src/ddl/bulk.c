@@ -204,10 +204,11 @@ static void vacuum_nodes(const char *what, List *nodes, List *sqls)
 }
 
 /*
- * VACUUM leaves a transaction open that holds a lock which its like, run beside it on this server's
- * shards, needs too. What was allocated stays.
+ * A transaction for each part. VACUUM leaves one open that holds a lock which its like, run beside
+ * it on this server's shards, needs too; and the locks of a whole ANALYZE would keep others from
+ * tables that it is through with. What was allocated stays.
  */
-static void end_vacuum(void)
+static void next_transaction(void)
 {
 	MemoryContext old = CurrentMemoryContext;
 
@@ -227,22 +228,28 @@ static void gather_statistics(const List *relids, bool rows, bool others)
 	List *nodes = NIL, *sqls = NIL;
 	StringInfoData sql;
 	ListCell *lc;
-	bool pushed = !ActiveSnapshotSet();
 
-	if (pushed)
-		PushActiveSnapshot(GetTransactionSnapshot());
 	initStringInfo(&sql);
 	foreach (lc, relids) {
-		const HerdTable *table = herd_table_get(lfirst_oid(lc));
+		const HerdTable *table;
+		bool pushed = !ActiveSnapshotSet();
 
+		if (pushed)
+			PushActiveSnapshot(GetTransactionSnapshot());
+		table = herd_table_get(lfirst_oid(lc));
+		if (table)
+			herd_stats_gather(table, rows, true);
+		if (pushed)
+			PopActiveSnapshot();
 		if (!table)
 			continue;
-		herd_stats_gather(table, rows, true);
 		appendStringInfo(&sql,
 				 "%scitus_internal.gather_statistics(%s::pg_catalog.regclass, %s)",
 				 sql.len ? ", " : "SELECT ",
 				 quote_literal_cstr(herd_shape_name(table->relid, 0)),
 				 rows ? "true" : "false");
+		if (others)
+			next_transaction();
 	}
 	foreach (lc, others ? herd_other_groups() : NIL) {
 		nodes = lappend(nodes, (void *)herd_node_primary(lfirst_int(lc)));
@@ -250,8 +257,6 @@ static void gather_statistics(const List *relids, bool rows, bool others)
 	}
 	if (sql.len > 0)
 		vacuum_nodes("gathering of statistics", nodes, sqls);
-	if (pushed)
-		PopActiveSnapshot();
 }
 
 bool herd_utility_vacuum(HerdUtility *u)
@@ -282,12 +287,11 @@ bool herd_utility_vacuum(HerdUtility *u)
 	foreach (lc, tables)
 		relids = lappend_oid(relids, ((HerdTable *)lfirst(lc))->relid);
 	herd_utility_run(u);
-	if (!stmt->is_vacuumcmd) {
+	if (!stmt->is_vacuumcmd && IsInTransactionBlock(u->context == PROCESS_UTILITY_TOPLEVEL)) {
 		forboth(lc, groups, ls, sqls) herd_remote_exec(lfirst_int(lc), lfirst(ls));
 		if (here)
 			herd_ddl_run(NULL, list_make1(here));
-		gather_statistics(relids, true,
-				  !IsInTransactionBlock(u->context == PROCESS_UTILITY_TOPLEVEL));
+		gather_statistics(relids, true, false);
 		return true;
 	}
 	foreach (lc, stmt->options) {
@@ -296,14 +300,14 @@ bool herd_utility_vacuum(HerdUtility *u)
 		if (strcmp(option->defname, "analyze") == 0)
 			analyze = defGetBoolean(option);
 	}
-	end_vacuum();
+	next_transaction();
 	if (here) {
 		groups = lappend_int(groups, herd_local_group());
 		sqls = lappend(sqls, here);
 	}
 	foreach (lc, groups)
 		nodes = lappend(nodes, (void *)herd_node_primary(lfirst_int(lc)));
-	vacuum_nodes("VACUUM", nodes, sqls);
+	vacuum_nodes(stmt->is_vacuumcmd ? "VACUUM" : "ANALYZE", nodes, sqls);
 	gather_statistics(relids, analyze, true);
 	return true;
 }

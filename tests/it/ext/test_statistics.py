@@ -221,3 +221,59 @@ def test_yields_to_ddl(herd):
         locker.rollback()
         thread.join()
         assert held == []
+
+
+@pytest.mark.parametrize("command", ["analyze", "vacuum analyze", "analyze dist.t, dist.o, dist.late"])
+def test_others_change_tables_meanwhile(herd, con, command):
+    """It waits for one table, and holds none of those that it is through with, on no node."""
+    con.execute("set search_path = dist")
+    con.execute("create table late (k int)")
+    con.execute("select create_distributed_table('late', 'k')")
+    failed = []
+
+    def analyze():
+        try:
+            with herd.connect() as one:
+                one.execute("set statement_timeout = '100s'")
+                one.execute(command)
+        except Exception as e:
+            failed.append(e)
+
+    shard, = con.execute("select shard_name('late', shardid) from citus_shards where table_name = 'late'::regclass "
+                         "and nodeport = %s limit 1", (herd.cluster.ports[1],)).fetchone()
+
+    def waits(looker, name):
+        end = time.time() + 60
+        while time.time() < end and not looker.execute("select 1 from pg_locks where not granted and relation = %s::regclass",
+                                                       (name,)).fetchone():
+            time.sleep(0.1)
+
+    def change(other):
+        other.execute("set lock_timeout = '10s'")
+        for table in ("t", "o"):
+            other.execute("alter table %s add column z int" % table)
+            other.execute("alter table %s drop column z" % table)
+
+    with herd.connect() as other, herd.connect() as holder, herd.connect_to_shards(1) as locker:
+        for c in (other, holder, locker):
+            c.execute("set search_path = dist")
+        locker.execute("begin")
+        locker.execute("lock table %s in access exclusive mode" % shard)
+        thread = threading.Thread(target=analyze)
+        thread.start()
+        try:
+            waits(locker, shard)
+            change(other)
+            # The next step is the coordinator's, for all tables.
+            holder.execute("begin")
+            holder.execute("lock table only late in share update exclusive mode")
+            locker.execute("rollback")
+            waits(other, "late")
+            change(other)
+        finally:
+            for c in (locker, holder):
+                c.execute("rollback")
+            thread.join()
+    assert not failed
+    assert con.execute("select reltuples from pg_class where oid = 'late'::regclass").fetchone() == (0,)
+    con.execute("drop table late")
