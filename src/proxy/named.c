@@ -10,6 +10,7 @@
 
 struct herd_named {
 	struct herd_map *stmts;    /* name -> struct herd_stmt with a reference */
+	struct herd_map *failed;   /* the same for those whose Parse failed */
 	struct herd_map *unsure;   /* name -> the newest change that is under way */
 	struct herd_list underway; /* struct change, the oldest first */
 	struct herd_list done;     /* those that would be made again */
@@ -44,11 +45,12 @@ static struct herd_named *names_of(struct herd_client *c)
 	if (!n)
 		return NULL;
 	n->stmts = herd_map_new(NULL);
+	n->failed = herd_map_new(NULL);
 	n->unsure = herd_map_new(NULL);
 	herd_list_init(&n->underway);
 	herd_list_init(&n->done);
 	c->named = n;
-	if (!n->stmts || !n->unsure)
+	if (!n->stmts || !n->failed || !n->unsure)
 		herd_named_free(c);
 	return c->named;
 }
@@ -56,6 +58,13 @@ static struct herd_named *names_of(struct herd_client *c)
 struct herd_stmt *herd_named_get(const struct herd_client *c, const char *name)
 {
 	return c->named ? herd_map_get(c->named->stmts, name) : NULL;
+}
+
+struct herd_stmt *herd_named_find(const struct herd_client *c, const char *name)
+{
+	struct herd_stmt *stmt = herd_named_get(c, name);
+
+	return stmt || !c->named ? stmt : herd_map_get(c->named->failed, name);
 }
 
 const struct herd_map *herd_named_all(const struct herd_client *c)
@@ -86,6 +95,16 @@ bool herd_named_unclear(const struct herd_client *c, const char *name, const str
 	if (ch && ch->sent && !ch->older)
 		return stmt && !herd_held_use(&c->server->held, stmt); /* evicted since */
 	return ch || (stmt && herd_flight_changing(&c->server->flight, stmt));
+}
+
+static void drop_failed(struct herd_client *c, const char *name)
+{
+	struct herd_stmt *stmt = c->named ? herd_map_get(c->named->failed, name) : NULL;
+
+	if (!stmt)
+		return;
+	herd_map_remove(c->named->failed, name);
+	unref(c, stmt);
 }
 
 int herd_named_add(struct herd_client *c, const char *name, struct herd_stmt *stmt)
@@ -156,6 +175,7 @@ int herd_named_parse(struct herd_client *c, const char *name, struct herd_stmt *
 		return -ENOMEM;
 	}
 	ch->sent = sent;
+	drop_failed(c, name);
 	int rc = herd_named_add(c, name, stmt);
 
 	if (rc < 0)
@@ -167,6 +187,8 @@ struct herd_stmt *herd_named_close(struct herd_client *c, const char *name)
 {
 	struct herd_stmt *stmt = herd_named_get(c, name);
 	struct change *ch = stmt ? begin(c, name) : NULL;
+
+	drop_failed(c, name);
 
 	if (!ch) {
 		herd_named_drop(c, name);
@@ -224,11 +246,25 @@ static void undo_all(struct herd_client *c, struct herd_list *changes)
 		undo(c, herd_container_of(changes->prev, struct change, node));
 }
 
-static void skip(struct herd_client *c, struct herd_list *it)
+/* What a Parse should have made is remembered. */
+static void keep_failed(struct herd_client *c, const char *name)
+{
+	struct herd_stmt *stmt = herd_named_get(c, name);
+
+	if (!stmt)
+		return;
+	drop_failed(c, name);
+	if (herd_map_put(c->named->failed, name, stmt) == 0)
+		herd_map_remove(c->named->stmts, name);
+}
+
+static void skip(struct herd_client *c, struct herd_list *it, bool keep)
 {
 	struct change *ch = herd_container_of(it, struct change, node);
 
 	end(c->named, ch);
+	if (keep && !ch->stmt)
+		keep_failed(c, ch->name);
 	undo(c, ch);
 }
 
@@ -243,7 +279,7 @@ void herd_named_skipped(struct herd_client *c, uint32_t n)
 	while (it != head) {
 		struct herd_list *before = it->prev;
 
-		skip(c, it);
+		skip(c, it, true);
 		it = before;
 	}
 }
@@ -251,7 +287,7 @@ void herd_named_skipped(struct herd_client *c, uint32_t n)
 void herd_named_unsent(struct herd_client *c)
 {
 	if (c->named && !herd_list_empty(&c->named->underway))
-		skip(c, c->named->underway.prev);
+		skip(c, c->named->underway.prev, false);
 }
 
 void herd_named_lost(struct herd_client *c)
@@ -291,7 +327,11 @@ void herd_named_free(struct herd_client *c)
 	free_all(c, &n->done);
 	while (n->stmts && herd_map_next(n->stmts, &pos, &name, &stmt))
 		unref(c, stmt);
+	pos = 0;
+	while (n->failed && herd_map_next(n->failed, &pos, &name, &stmt))
+		unref(c, stmt);
 	herd_map_free(n->stmts);
+	herd_map_free(n->failed);
 	herd_map_free(n->unsure);
 	free(n);
 	c->named = NULL;

@@ -17,6 +17,12 @@ struct herd_map;
 
 /* The statement of a name, NULL: it is free. */
 struct herd_stmt *herd_named_get(const struct herd_client *c, const char *name);
+/*
+ * The same for its use: what a Parse should have made that failed, or was skipped, is tried again.
+ * (The name is free all the same. PostgreSQL says 26000; PgBouncer does this, for drivers that
+ * count on the name once they have sent it.)
+ */
+struct herd_stmt *herd_named_find(const struct herd_client *c, const char *name);
 /* All of them: name -> struct herd_stmt, NULL when there are none. */
 const struct herd_map *herd_named_all(const struct herd_client *c);
 /*

@@ -365,7 +365,7 @@ static enum fate named_parse(struct up *u, const struct herd_stmt_names *n)
 static enum fate use_stmt(struct up *u, const struct herd_stmt_names *n)
 {
 	struct herd_client *c = u->c;
-	struct herd_stmt *stmt = herd_named_get(c, n->stmt);
+	struct herd_stmt *stmt = herd_named_find(c, n->stmt);
 	int rc;
 
 	if (herd_named_unclear(c, n->stmt, stmt))

@@ -252,3 +252,34 @@ def row(body):
         values.append(None if n < 0 else body[at:at + n].decode(errors="replace"))
         at += max(n, 0)
     return values
+
+
+def messages(data):
+    """Of what a client sends: (type, body)."""
+    at = 0
+    while at < len(data):
+        size = struct.unpack("!i", data[at + 1:at + 5])[0]
+        yield chr(data[at]), data[at + 5:at + 1 + size]
+        at += 1 + size
+
+
+def failed_names(rounds, answers):
+    """
+    How many of the rounds come before a Bind or Describe of a name whose last Parse has failed. PostgreSQL says 26000
+    then; the proxy tries the Parse again, as PgBouncer does. answers: to each round, types of messages first.
+    """
+    failed = set()
+    for i, data in enumerate(rounds):
+        parsed = sum(a[0] == "1" for a in answers[i])
+        for kind, body in messages(data):
+            name = body.split(b"\0")[1 if kind == "B" else 0]
+            if kind in "DC" and body[:1] == b"S":
+                name = name[1:]
+            elif kind in "DC":
+                continue
+            if kind == "P":
+                failed.discard(name) if parsed > 0 else failed.add(name)
+                parsed -= 1
+            elif kind in "BD" and name and name in failed:
+                return i
+    return len(rounds)

@@ -11,6 +11,7 @@ import pytest
 
 import rawpg
 from conftest import wait_for
+from test_as_without_us import rounds_of
 
 
 @pytest.mark.parametrize("mode", ["simple", "extended", "prepared"])
@@ -532,6 +533,8 @@ def test_pipelines_of_names_as_without_us(make, server, mode, most):
         batches = pipeline(rng)
         with rawpg.Client(server.port, db="db") as c:
             right = told(c, batches, None)
+        most_rounds = rawpg.failed_names(batches, rounds_of(right))
         for step in (None, 1, rng.randrange(2, 40)):
             with rawpg.Client(px.port) as c:
-                assert told(c, batches, step) == right, (seed, step, batches)
+                got = told(c, batches, step)
+                assert rounds_of(got)[:most_rounds] == rounds_of(right)[:most_rounds], (seed, step, batches)
