@@ -144,7 +144,8 @@ void herd_metrics_look(struct herd_metrics *m)
 		m->server = NULL;
 		return;
 	}
-	if (m->server)
+	/* Who answers again can be asked to be taken over again. */
+	if (m->server || atomic_load(&m->px->leave))
 		return;
 	/* An elder of before this was done keeps it to its end. */
 	if (serve(m, &err) < 0 && !m->told && !herd_takeover_pending(m->px)) {

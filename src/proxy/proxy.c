@@ -393,9 +393,9 @@ static void on_tick(void *arg)
 		m->period_us = now;
 	}
 	herd_restart_look(m->px);
-	herd_metrics_look(m->metrics);
 	if (herd_leave_over(m->px))
 		herd_loop_stop(m->loop);
+	herd_metrics_look(m->metrics);
 	look_at_stop(m);
 	herd_timer_set(m->tick, TICK_MS);
 }

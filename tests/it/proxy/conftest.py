@@ -239,13 +239,21 @@ class Chain(Proxy):
     def reboot(self, *args):
         """Starts the next one; returns the one before when it has handed the doors over."""
         old = self.process
+        before = len(self.log())
         self.olds.append(old)
+        # One that has lost a new process needs a moment for that.
+        wait_for(lambda: self.started(old, before, *args), every=0.2)
+        return old
+
+    def started(self, old, before, *args):
         self.process = subprocess.Popen([*AS_POSTGRES, PGHERD, "proxy", "-R", *args, self.file],
                                         stdout=self.out, stderr=self.out)
-        wait_for(lambda: f"taking over from process {old.pid}" in self.log() or
+        wait_for(lambda: f"taking over from process {old.pid}" in self.log()[before:] or
                  self.process.poll() is not None)
-        assert self.process.poll() is None, self.log()[-3000:]
-        return old
+        said = self.log()[before:]
+        refused = self.process.poll() is not None and "another process is taking over" in said
+        assert refused or self.process.poll() is None, said[-3000:]
+        return not refused
 
     def kill(self):
         for p in self.olds:
