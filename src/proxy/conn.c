@@ -290,6 +290,13 @@ static void send_last(struct herd_gather *g, const void *data, size_t n)
 	}
 }
 
+void herd_gather_drop(struct herd_gather *g)
+{
+	g->run = NULL;
+	g->run_len = 0;
+	herd_buf_reset(g->aux);
+}
+
 int herd_gather_end(struct herd_gather *g)
 {
 	if (g->run && g->aux->len == 0) {

@@ -99,6 +99,8 @@ void herd_gather_start(struct herd_gather *g, struct herd_conn *to, struct herd_
 void herd_gather_add(struct herd_gather *g, const void *data, size_t n);
 /* For writers: the buffer to append to, with all before it in place. */
 struct herd_buf *herd_gather_buf(struct herd_gather *g);
+/* Instead of the end: what was collected is not sent. */
+void herd_gather_drop(struct herd_gather *g);
 /* Sends all. 0 or -ENOMEM. */
 int herd_gather_end(struct herd_gather *g);
 

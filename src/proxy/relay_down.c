@@ -619,8 +619,13 @@ void herd_relay_from_server(struct herd_worker *w, struct herd_server *s)
 		}
 		herd_gather_start(&d.g, &c->conn, &w->aux, w->batching);
 		ssize_t used = chunk.len > 0 ? process(&d, chunk.data, chunk.len) : 0;
-		int rc = herd_gather_end(&d.g);
+		int rc = 0;
 
+		/* the client is told why, and not that its transaction has begun */
+		if (d.refuse)
+			herd_gather_drop(&d.g);
+		else
+			rc = herd_gather_end(&d.g);
 		if (used < 0) {
 			server_died(w, s, "bad packet header");
 			return;

@@ -784,6 +784,10 @@ void herd_relay_from_client(struct herd_client *c)
 		if (c->split && c->split->blocked)
 			return;
 		c->unsettled = c->unsettled && c->server;
+		if (c->unsettled && c->conn.hung_up) {
+			herd_client_close(c, "client unexpected eof");
+			return;
+		}
 		if (c->unsettled)
 			return;
 		if (!c->conn.can_read && c->conn.in.len == 0)

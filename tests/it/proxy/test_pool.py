@@ -56,6 +56,22 @@ def test_statement_pooling_refuses_transactions(make):
         c.execute("begin")
 
 
+@pytest.mark.parametrize("begin", [[rawpg.query("begin")], [rawpg.query("select 1; start transaction")],
+                                   [rawpg.parse("", "begin"), rawpg.bind(""), rawpg.execute(), rawpg.SYNC]])
+def test_statement_pooling_does_not_say_begin(make, begin):
+    """The error is the only answer to it, as PgBouncer has it."""
+    px = make(mode="statement")
+    with rawpg.Client(px.port) as c:
+        c.send(rawpg.query("select 1"), *begin)
+        assert [k for k, _ in c.until("Z")] == ["T", "D", "C", "Z"]
+        got = c.until("E")
+        assert [k for k, _ in got] == ["E"]
+        assert rawpg.fields(got[0][1])["M"] == "transaction blocks not allowed in statement pooling mode"
+        with pytest.raises(rawpg.Gone):
+            c.read()
+    assert px.sql("select 1") == [(1,)]
+
+
 def test_parameters_follow_the_client(make):
     px = make(more="default_pool_size = 1")
     a = px.connect(options="-c datestyle=german,dmy", application_name="one")
@@ -474,6 +490,17 @@ def test_a_name_taken_in_the_batch_before(make):
                rawpg.bind("a"), rawpg.execute(), sync)
         got = [[k for k, _ in c.until("Z")] for _ in range(3)]
     assert got == [["1", "Z"], ["E", "Z"], ["2", "D", "C", "Z"]]
+
+
+def test_a_client_that_leaves_while_a_name_is_undecided(make):
+    """Its second Parse waits for an answer that takes long: nobody waits with it."""
+    px = make(more="default_pool_size = 1")
+    with rawpg.Client(px.port) as c:
+        c.send(rawpg.parse("a", "select 1"), rawpg.parse("", "select pg_sleep(300)"), rawpg.bind(""), rawpg.execute(),
+               rawpg.SYNC, rawpg.parse("a", "select 2"), rawpg.SYNC)
+        wait_for(lambda: px.console("show pools")[0]["sv_active"] == 1)
+    wait_for(lambda: px.console("show pools")[0]["cl_active"] == 0)
+    assert px.sql("select 1") == [(1,)]
 
 
 @pytest.mark.parametrize("mode", ["transaction", "session"])
