@@ -2,6 +2,7 @@
 #include "proxy/ldapauth.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,17 +12,24 @@
 #ifdef HERD_HAVE_LDAP
 #include <ldap.h>
 
-/* What the library remembers of the last failure, for the log. */
-static int failed(LDAP *ld, int code, struct herd_err *err, const char *what)
+/* Wording of PgBouncer (and PostgreSQL), with what the library remembers of the last failure. */
+__attribute__((format(printf, 4, 5))) static int failed(LDAP *ld, int code, struct herd_err *err,
+							const char *what, ...)
 {
 	char *more = NULL;
+	va_list args;
 
+	va_start(args, what);
+	char *said = herd_str_vprintf(what, args);
+
+	va_end(args);
 	if (ld)
 		ldap_get_option(ld, LDAP_OPT_DIAGNOSTIC_MESSAGE, &more);
-	herd_err_set(err, -EACCES, "%s: %s%s%s", what, ldap_err2string(code),
+	herd_err_set(err, -EACCES, "%s: %s%s%s", said ? said : "LDAP", ldap_err2string(code),
 		     more && *more ? ": " : "", more && *more ? more : "");
 	if (more)
 		ldap_memfree(more);
+	free(said);
 	return -EACCES;
 }
 
@@ -66,7 +74,8 @@ static int open_ldap(const struct herd_ldap *l, int timeout_s, LDAP **ret, struc
 	if (l->tls)
 		rc = ldap_start_tls_s(ld, NULL, NULL);
 	if (rc != LDAP_SUCCESS) {
-		failed(ld, rc, err, "could not start LDAP TLS session");
+		failed(ld, rc, err, "could not start LDAP TLS session with server \"%s\"",
+		       l->server);
 		ldap_unbind_ext_s(ld, NULL, NULL);
 		return -EACCES;
 	}
@@ -97,7 +106,9 @@ static char *find_dn(LDAP *ld, const struct herd_ldap *l, const char *user, stru
 	int rc = bind_as(ld, l->binddn ? l->binddn : "", l->bindpasswd ? l->bindpasswd : "");
 
 	if (rc != LDAP_SUCCESS) {
-		failed(ld, rc, err, "could not perform initial LDAP bind");
+		failed(ld, rc, err,
+		       "could not perform initial LDAP bind for ldapbinddn \"%s\" on server \"%s\"",
+		       l->binddn ? l->binddn : "", l->server);
 		return NULL;
 	}
 	char *filter = herd_ldap_filter(l, user);
@@ -111,15 +122,25 @@ static char *find_dn(LDAP *ld, const struct herd_ldap *l, const char *user, stru
 	int n = rc == LDAP_SUCCESS ? ldap_count_entries(ld, found) : 0;
 
 	if (rc != LDAP_SUCCESS)
-		failed(ld, rc, err, "could not search LDAP");
+		failed(ld, rc, err, "could not search LDAP for filter \"%s\" on server \"%s\"",
+		       filter, l->server);
 	else if (n == 0)
-		herd_err_set(err, -EACCES, "LDAP user does not exist");
+		herd_err_set(err, -EACCES,
+			     "LDAP user \"%s\" does not exist: LDAP search for filter \"%s\" on "
+			     "server \"%s\" returned no entries.",
+			     user, filter, l->server);
 	else if (n > 1)
-		herd_err_set(err, -EACCES, "LDAP user is not unique: %d entries", n);
+		herd_err_set(err, -EACCES,
+			     "LDAP user \"%s\" is not unique: LDAP search for filter \"%s\" on "
+			     "server \"%s\" returned %d entries.",
+			     user, filter, l->server, n);
 	else
 		dn = ldap_get_dn(ld, ldap_first_entry(ld, found));
 	if (n == 1 && !dn)
-		herd_err_set(err, -EACCES, "could not get the dn of the entry");
+		herd_err_set(
+			err, -EACCES,
+			"could not get dn for the first entry matching \"%s\" on server \"%s\"",
+			filter, l->server);
 	ldap_msgfree(found);
 	free(filter);
 	return dn;
@@ -158,7 +179,7 @@ int herd_ldap_login(const struct herd_ldap *l, const char *user, const char *pas
 	}
 	rc = dn ? bind_as(ld, dn, password) : LDAP_NO_MEMORY;
 	if (rc != LDAP_SUCCESS)
-		failed(ld, rc, err, "LDAP login failed");
+		failed(ld, rc, err, "LDAP login failed for user %s on server %s", user, l->server);
 	free(dn);
 	ldap_unbind_ext_s(ld, NULL, NULL);
 	return rc == LDAP_SUCCESS ? 0 : -EACCES;
