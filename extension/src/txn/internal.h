@@ -34,6 +34,8 @@ extern void herd_txn_check_nested(void);
 
 /* recover.c: taken (shared by nobody) from before the first PREPARE to the end of transaction. */
 extern void herd_txn_lock_number(int pid, uint64 number);
+/* COMMIT or ROLLBACK PREPARED of a transaction that has ended here; false: said why in the log. */
+extern bool herd_recover_resolve(const struct HerdNode *node, const char *gid, bool commit);
 /* A row of pg_dist_transaction. */
 extern void herd_txn_record(int32 groupid, const char *gid);
 /* One that says that it is not to be committed; see decide.h. */

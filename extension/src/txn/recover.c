@@ -18,6 +18,8 @@
  * make the lock's key meaningless, not the argument, as numbers are made of the clock and never
  * come back. A predecessor that still runs cut off cannot commit T if its standbys have to confirm.
  *
+ * T may be prepared itself (txn/prepared.h): its lock goes on then, to COMMIT or ROLLBACK PREPARED.
+ *
  * Recoveries of one node exclude each other by a lock on pg_dist_transaction.
  *
  * If another node decides about T (txn/decide.h), then C(T) is its commit there and the row is in
@@ -177,7 +179,7 @@ static bool is_listed(const HerdRemoteResult *list, const char *gid)
 	return false;
 }
 
-static bool resolve(const HerdNode *node, const char *gid, bool commit)
+bool herd_recover_resolve(const HerdNode *node, const char *gid, bool commit)
 {
 	char *sql =
 		psprintf("%s PREPARED %s", commit ? "COMMIT" : "ROLLBACK", quote_literal_cstr(gid));
@@ -213,7 +215,7 @@ static int recover_listed(Relation rel, const HerdNode *node, const HerdRemoteRe
 		Record *record;
 		bool commit;
 
-		if (!outcome(rel, node, gid, &commit) || !resolve(node, gid, commit))
+		if (!outcome(rel, node, gid, &commit) || !herd_recover_resolve(node, gid, commit))
 			continue;
 		record = find_record(read_records(rel), node->groupid, gid);
 		if (record && !record->refusal)

@@ -21,6 +21,7 @@
 #include "txn/ahead.h"
 #include "txn/held.h"
 #include "txn/internal.h"
+#include "txn/prepared.h"
 #include "utils/portal.h"
 
 /* As in libpq/libpq.h, which cannot be included where the GSSAPI headers are not installed. */
@@ -264,6 +265,7 @@ static void process_utility(UTILITY_PARAMS)
 {
 	Node *stmt = pstmt->utilityStmt;
 	bool sets = IsA(stmt, VariableSetStmt) || IsA(stmt, DiscardStmt);
+	List *parts = herd_prepared_parts(stmt);
 
 	if (context == PROCESS_UTILITY_TOPLEVEL)
 		herd_maintenance_leave_database(stmt);
@@ -275,6 +277,8 @@ static void process_utility(UTILITY_PARAMS)
 		counted_utility(UTILITY_ARGS);
 	if (sets)
 		herd_settings_saw(stmt);
+	if (parts != NIL)
+		herd_prepared_finish(stmt, parts);
 	if (IsA(stmt, DeclareCursorStmt) &&
 	    (castNode(DeclareCursorStmt, stmt)->options & CURSOR_OPT_HOLD))
 		herd_held_declared(castNode(DeclareCursorStmt, stmt)->portalname);

@@ -10,6 +10,7 @@
  *  - Otherwise every connection that wrote is prepared, a row for each goes into
  *    pg_dist_transaction, and the local commit decides for all of them; what this server wrote
  *    itself commits with that very step. COMMIT PREPARED may fail afterwards without harm.
+ *  - PREPARE TRANSACTION does the same, and what decides is the user's COMMIT PREPARED.
  */
 #include "txn/txn.h"
 
@@ -413,25 +414,25 @@ static void end_transaction(void)
 	herd_conn_trim_cache();
 }
 
-/* Blocks on other nodes could not be prepared with ours. Reads without a block leave nothing. */
+/*
+ * PREPARE TRANSACTION of a user: what nodes wrote is prepared first, and decided with ours by
+ * COMMIT PREPARED (txn/prepared.h). In a session of another node only what was read for it can end
+ * here.
+ */
 static void pre_prepare(void)
 {
-	HerdConn *c;
+	bool internal = herd_session_adopted() || herd_session_is_internal();
 
 	settle();
-	/* rows that were fetched for another session: in a block, when settings hold for that */
-	if (herd_session_adopted() || herd_session_is_internal())
-		commit_readers(IsolationIsSerializable());
-	foreach_used(c)
-	{
-		if (c->level > 0)
-			ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot PREPARE a transaction that has used distributed "
-					"tables"),
-				 errhint("Commit it instead: it is two-phase when several nodes "
-					 "wrote.")));
-	}
+	commit_readers(IsolationIsSerializable());
+	if (count_writers() == 0)
+		return;
+	if (internal)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("cannot PREPARE the session of a node that has written to "
+				       "other nodes")));
+	prepare_writers(new_number(), NULL);
+	record_prepared();
 }
 
 static void xact_callback(XactEvent event, void *arg)
@@ -454,6 +455,7 @@ static void xact_callback(XactEvent event, void *arg)
 		end_transaction();
 		break;
 	case XACT_EVENT_PREPARE:
+		leave_to_recovery();
 		end_transaction();
 		break;
 	case XACT_EVENT_PARALLEL_COMMIT:

@@ -125,13 +125,6 @@ def test_deferred_failure_rolls_all_back(nodes, txn, keys):
     assert nodes.all_prepared() == []
 
 
-def test_prepare_transaction_is_refused(txn, keys):
-    write_both(txn, keys, "p")
-    with pytest.raises(psycopg2.errors.FeatureNotSupported):
-        run(txn, "prepare transaction 'mine'")
-    txn.rollback()
-
-
 def test_read_only_transactions_write_nothing(nodes, txn, keys):
     run(txn, "set transaction read only")
     run(txn, "select count(*) from t")
