@@ -54,6 +54,9 @@ extern bool herd_attach_on_shards(Oid relid, const char *trigger);
 /* True if rows of the table meet code of users on the shards: triggers or policies. */
 extern bool herd_attach_has_code(Oid relid);
 
+/* True if foreign keys of the table, or to it, notice changes of its rows. */
+extern bool herd_attach_has_keys(Oid relid);
+
 /* True if row triggers of the table fire at the event (TRIGGER_TYPE_INSERT ..). */
 extern bool herd_attach_row_triggers(Oid relid, int16 event);
 

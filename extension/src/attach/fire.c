@@ -142,6 +142,17 @@ bool herd_attach_has_code(Oid relid)
 			   is_users, NIL);
 }
 
+static bool is_key(const Trigger *trigger)
+{
+	return RI_FKey_trigger_type(trigger->tgfoid) != RI_TRIGGER_NONE;
+}
+
+bool herd_attach_has_keys(Oid relid)
+{
+	return any_trigger(relid, TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE,
+			   is_key, NIL);
+}
+
 bool herd_fire_wanted(const HerdFire *fire)
 {
 	if (!OidIsValid(fire->relid))

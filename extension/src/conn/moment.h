@@ -5,6 +5,10 @@
  * parts as one command: none sees the rows of another, a row that one has changed the others leave
  * alone. So a node is told which statement a task is a part of; it notes its command number when it
  * first hears of it, and runs all parts with that one.
+ *
+ * Triggers AFTER rows, those of foreign keys too, fire when the last part is done: a statement may
+ * write a row before the one that it refers to. Of a late moment a node keeps them until it hears
+ * that the moment is over.
  */
 #pragma once
 #include "postgres.h"
@@ -17,9 +21,13 @@ typedef uint64 HerdMoment;
 
 /*
  * A statement of several parts begins, or a part of one that has parts itself. *cid: the command
- * number for its parts on this node.
+ * number for its parts on this node. late: nothing that AFTER triggers do on shards is needed here
+ * before the end of the statement (a part is what its statement is).
  */
-extern HerdMoment herd_moment_begin(CommandId *cid);
+extern HerdMoment herd_moment_begin(bool late, CommandId *cid);
+
+/* All parts are done, unless it is a part itself: nodes fire what waits. Raises what they raise. */
+extern void herd_moment_end(HerdMoment moment);
 
 /* The next executor that is run, and what it sends to nodes, is a part of the statement. */
 extern void herd_moment_give(HerdMoment moment);
@@ -39,9 +47,9 @@ extern void herd_moment_arm(HerdMoment moment, const char *sql);
 
 /*
  * For the hook of ExecutorStart: before it and after it. outermost: the session's own statement,
- * not one that a function runs.
+ * not one that a function runs. Adds to eflags what keeps AFTER triggers waiting.
  */
-extern bool herd_moment_starts(QueryDesc *query, bool outermost, CommandId *cid);
+extern bool herd_moment_starts(QueryDesc *query, bool outermost, CommandId *cid, int *eflags);
 extern void herd_moment_started(QueryDesc *query, CommandId cid);
 
 extern void herd_moment_init(void);

@@ -647,6 +647,7 @@ static PlannedStmt *plan_steps(Query *parse, Query *query, const char *source, i
 	PlannedStmt *stmt = make_stmt(parse, NULL);
 	RangeTblEntry *names;
 	List *columns = row_columns(tlist, 1, &names);
+	bool late = herd_steps_wait(steps);
 	CustomScan *scan;
 	ListCell *lc;
 
@@ -658,7 +659,7 @@ static PlannedStmt *plan_steps(Query *parse, Query *query, const char *source, i
 			plan_inner(step->query, source,
 				   options & ~(CURSOR_OPT_SCROLL | CURSOR_OPT_PARALLEL_OK), bound);
 	}
-	scan = herd_steps_plan(steps, columns);
+	scan = herd_steps_plan(steps, columns, late);
 	scan->scan.plan.targetlist = output_columns(tlist, columns);
 	stmt->planTree = &scan->scan.plan;
 	stmt->rtable = list_make1(names);

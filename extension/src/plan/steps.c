@@ -5,9 +5,13 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_func.h"
+#include "parser/parsetree.h"
 
+#include "attach/attach.h"
+#include "catalog/metadata.h"
 #include "plan/bring.h"
 #include "plan/leaves.h"
+#include "plan/rekey.h"
 #include "plan/rewrite.h"
 
 /* Of rows that a step keeps: one that no other plan of this backend has, nor one around this. */
@@ -246,4 +250,34 @@ List *herd_steps_of(Query *query, bool all)
 	query->hasModifyingCTE = false;
 	query->hasRecursive = query->hasRecursive && kept != NIL;
 	return lappend(steps, new_step(NULL, query, -1));
+}
+
+static bool may_move_rows(const Query *query, const HerdTable *table)
+{
+	return query->commandType == CMD_MERGE ||
+	       (query->commandType == CMD_UPDATE &&
+		herd_changes_key(query, query->targetList, table));
+}
+
+bool herd_steps_wait(const List *steps)
+{
+	bool keys = false;
+	int writes = 0;
+	const ListCell *lc;
+
+	foreach (lc, steps) {
+		const Query *query = ((const HerdStep *)lfirst(lc))->query;
+		const HerdTable *table;
+
+		if (query->resultRelation == 0)
+			continue;
+		writes++;
+		table = herd_table_get(rt_fetch(query->resultRelation, query->rtable)->relid);
+		if (table == NULL)
+			continue;
+		if (herd_attach_has_code(table->relid) || may_move_rows(query, table))
+			return false;
+		keys = keys || herd_attach_has_keys(table->relid);
+	}
+	return keys && writes > 1;
 }

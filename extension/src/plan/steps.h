@@ -32,8 +32,17 @@ extern List *herd_steps_of(Query *query, bool all);
  */
 extern bool herd_steps_lock(Query *query);
 
-/* A CustomScan without targetlist, which runs the plans; columns: of the rows of the last. */
-extern CustomScan *herd_steps_plan(const List *steps, List *columns);
+/*
+ * True if foreign keys look at what several of the steps write, and nothing else does: they can
+ * wait on the shards for the end of the last step. Before the steps are planned.
+ */
+extern bool herd_steps_wait(const List *steps);
+
+/*
+ * A CustomScan without targetlist, which runs the plans; columns: of the rows of the last. late:
+ * triggers of shards fire at the end.
+ */
+extern CustomScan *herd_steps_plan(const List *steps, List *columns, bool late);
 
 /* True if the item is the rows of another step: no other node has them. */
 extern bool herd_is_held(const RangeTblEntry *rte);

@@ -27,6 +27,7 @@ typedef struct StepsState {
 	List *plans;   /* of PlannedStmt */
 	List *queries; /* of QueryDesc that have run, kept for EXPLAIN */
 	List *numbers; /* of each step: under which others read its rows; -1: nobody does */
+	bool late;     /* triggers of shards wait for the end */
 	Tuplestorestate **rows;   /* of each step that is read */
 	struct StepsState *outer; /* one of whose steps this is, while it runs */
 	Tuplestorestate *result;  /* of the last; NULL: it gives none, or has not run */
@@ -44,7 +45,7 @@ static const CustomScanMethods steps_methods = {
 	.CreateCustomScanState = steps_create_state,
 };
 
-CustomScan *herd_steps_plan(const List *steps, List *columns)
+CustomScan *herd_steps_plan(const List *steps, List *columns, bool late)
 {
 	CustomScan *scan = makeNode(CustomScan);
 	List *plans = NIL, *names = NIL, *numbers = NIL;
@@ -61,7 +62,7 @@ CustomScan *herd_steps_plan(const List *steps, List *columns)
 	}
 	scan->methods = &steps_methods;
 	scan->custom_scan_tlist = columns;
-	scan->custom_private = list_make3(plans, names, numbers);
+	scan->custom_private = list_make4(plans, names, numbers, makeBoolean(late));
 	return scan;
 }
 
@@ -138,7 +139,7 @@ static void run_steps(StepsState *state)
 {
 	StepsState *volatile outer = running;
 	CommandId cid;
-	HerdMoment moment = herd_moment_begin(&cid);
+	HerdMoment moment = herd_moment_begin(state->late, &cid);
 	MemoryContext old = MemoryContextSwitchTo(state->css.ss.ps.state->es_query_cxt);
 
 	state->rows = palloc0(list_length(state->plans) * sizeof(Tuplestorestate *));
@@ -159,6 +160,7 @@ static void run_steps(StepsState *state)
 			if (dest != None_Receiver)
 				dest->rDestroy(dest);
 		}
+		herd_moment_end(moment);
 	}
 	PG_FINALLY();
 	{
@@ -174,6 +176,7 @@ static void steps_begin(CustomScanState *node, EState *estate, int eflags)
 
 	state->plans = linitial(((CustomScan *)node->ss.ps.plan)->custom_private);
 	state->numbers = lthird(((CustomScan *)node->ss.ps.plan)->custom_private);
+	state->late = boolVal(lfourth(((CustomScan *)node->ss.ps.plan)->custom_private));
 	state->stored = ExecInitExtraTupleSlot(
 		estate, node->ss.ss_ScanTupleSlot->tts_tupleDescriptor, &TTSOpsMinimalTuple);
 }

@@ -109,7 +109,7 @@ static void use_tables(EState *estate)
 static void executor_start(QueryDesc *query, int eflags)
 {
 	CommandId cid = 0;
-	bool part = herd_moment_starts(query, depth == 0, &cid);
+	bool part = herd_moment_starts(query, depth == 0, &cid, &eflags);
 
 	if (depth == 0)
 		herd_generic_keep();
