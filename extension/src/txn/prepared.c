@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "txn/decide.h"
 #include "txn/internal.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -30,11 +31,15 @@ static bool is_commit(const Node *stmt)
 	return ((const TransactionStmt *)stmt)->kind == TRANS_STMT_COMMIT_PREPARED;
 }
 
+/* A user's: parts of a commit over several nodes end so, too, and have none themselves. */
 static bool ends_prepared(const Node *stmt)
 {
+	HerdGid parsed;
+
 	return IsA(stmt, TransactionStmt) &&
 	       (is_commit(stmt) ||
-		((const TransactionStmt *)stmt)->kind == TRANS_STMT_ROLLBACK_PREPARED);
+		((const TransactionStmt *)stmt)->kind == TRANS_STMT_ROLLBACK_PREPARED) &&
+	       !herd_gid_parse(((const TransactionStmt *)stmt)->gid, &parsed);
 }
 
 /* Of the prepared transaction of this database, or InvalidTransactionId. */
