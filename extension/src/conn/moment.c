@@ -18,6 +18,7 @@ typedef struct Known {
 static List *known;     /* of Known, in TopTransactionContext */
 static HerdMoment told; /* what other nodes' statements are a part of; 0: of none */
 static HerdMoment current, next;
+static Snapshot current_snapshot; /* of the executor that runs */
 static HerdMoment armed;
 static const char *armed_text;
 
@@ -100,18 +101,21 @@ HerdMoment herd_moment_current(void)
 	return current;
 }
 
-HerdMoment herd_moment_enter(void)
+HerdMomentFrame herd_moment_enter(const QueryDesc *query)
 {
-	HerdMoment outer = current;
+	HerdMomentFrame outer = { current, current_snapshot };
 
-	current = next;
+	if (next != 0 || query->snapshot != current_snapshot)
+		current = next;
+	current_snapshot = query->snapshot;
 	next = 0;
 	return outer;
 }
 
-void herd_moment_leave(HerdMoment outer)
+void herd_moment_leave(HerdMomentFrame outer)
 {
-	current = outer;
+	current = outer.moment;
+	current_snapshot = outer.snapshot;
 }
 
 void herd_conn_send_moment(HerdConn *c, HerdMoment moment)
@@ -203,6 +207,7 @@ static void end_of_transaction(XactEvent event, void *arg)
 		return;
 	known = NIL;
 	told = current = next = armed = waiting = 0;
+	current_snapshot = NULL;
 }
 
 static void end_of_subtransaction(SubXactEvent event, SubTransactionId self,

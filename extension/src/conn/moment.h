@@ -35,9 +35,16 @@ extern void herd_moment_give(HerdMoment moment);
 /* Of the executor that runs; given to another with herd_moment_give it is a part of the same. */
 extern HerdMoment herd_moment_current(void);
 
-/* For the hook of ExecutorRun and ExecutorFinish: around each of them. */
-extern HerdMoment herd_moment_enter(void);
-extern void herd_moment_leave(HerdMoment outer);
+/*
+ * For the hook of ExecutorRun, around it. A query with the very snapshot of a part is one of the
+ * part's: so run STABLE functions, which must not see what their statement writes.
+ */
+typedef struct HerdMomentFrame {
+	HerdMoment moment;
+	Snapshot snapshot;
+} HerdMomentFrame;
+extern HerdMomentFrame herd_moment_enter(const QueryDesc *query);
+extern void herd_moment_leave(HerdMomentFrame outer);
 
 /* Tells the node, when it is not what it was told last; after herd_conn_send_setup. */
 extern void herd_conn_send_moment(HerdConn *c, HerdMoment moment);

@@ -148,7 +148,7 @@ static void executor_run(RUN_PARAMS)
 {
 	EState *outer = running;
 	HerdAhead *open = herd_ahead_enter(query);
-	HerdMoment outer_moment = herd_moment_enter();
+	HerdMomentFrame outer_moment = herd_moment_enter(query);
 
 	enter(query->plannedstmt);
 	running = query->estate;

@@ -49,6 +49,28 @@ update t set v = 100 / (total(k) - total(k)) where total(k) < 0;
 update t set v = 100 / (total(k) - total(k)) where total(k) > 0;
 update t set v = total(k), k = k + 30 where total(k) > 100 returning k, v;
 """ + ALL,
+    "returning": """
+update t set v = v + 1 returning k, total(0);
+update t set v = v + 1 where k < 9 returning total(k), farther(0), partner(k), (select sum(v) from far);
+insert into t select k + 50, 1, 'n' from t where k < 5 returning k, total(0), partner(k);
+insert into far values (77, 7) returning farther(0), total(0);
+delete from t where k > 20 returning k, total(0), farther(k);
+delete from far where id = 3 returning farther(0), v;
+begin;
+update t set v = v + 1 where k = 1 returning total(0);
+update t set v = v + 1 where k = 2 returning total(0);
+update t set v = v + 1 where k < 4 returning total(0);
+rollback;
+do $$declare n bigint; begin update t set v = 0 where k = 2 returning total(0) into n;
+	update t set s = n::text where k = 2; end$$;
+""" + ALL,
+    "beside writes in WITH": """
+with w as (update t set v = v * 2 returning k, total(0) as s) select count(*), min(s), max(s), total(0) from w;
+with w as (delete from far where id < 5 returning id) select count(*), farther(0), total(0) from w;
+with w as (insert into far values (50, 50) returning id, farther(0) as f), u as (update t set v = 1 where k = 3
+	returning total(0)) select * from w, u where farther(1) > 0;
+select total(0), farther(0);
+""" + ALL,
     "volatile ones do": """
 update t set v = -1 where k in (3, 4, 5) and seen(k) < 2;
 select count(*) from t where v = -1;
