@@ -89,6 +89,8 @@ static void connection_params(ParamList *list, const HerdNode *node, const char 
 			      const char *user, bool pooled)
 {
 	param_set(list, "tcp_user_timeout", psprintf("%d", herd_node_connection_timeout_ms));
+	/* libpq would look for a ticket and ask first: a round trip, and a third of a login */
+	param_set(list, "gssencmode", "disable");
 	param_set_conninfo(list, herd_node_conninfo, "citus.node_conninfo");
 	param_set_conninfo(list, herd_node_authinfo(node->nodeid, user),
 			   "pg_dist_authinfo.authinfo");
