@@ -1,6 +1,11 @@
 """PREPARE TRANSACTION over several nodes, and what decides about it later: COMMIT or ROLLBACK PREPARED."""
 import contextlib
+import itertools
+import os
+import random
+import signal
 import threading
+import time
 
 import psycopg2
 import pytest
@@ -210,3 +215,65 @@ def test_the_server_is_killed_before_its_own_part_is_prepared(nodes, table, keys
     nodes.revive(0)
     eventually(lambda: recovered(nodes) >= 0 and nodes.all_prepared() == [])
     assert values(nodes, keys) == before
+
+
+def transfer(nodes, rng, gid):
+    """Between two rows; how far it comes is for those who kill it to say."""
+    with contextlib.suppress(psycopg2.Error):
+        with contextlib.closing(nodes.session(rng.choice((0, 0, 1, 2)), autocommit=False)) as c:
+            run(c, "set local lock_timeout = '300ms'")
+            one, other = rng.sample(range(1, 41), 2)
+            run(c, "update pt_account set v = v - 1 where k = %s", (one,))
+            run(c, "update pt_account set v = v + 1 where k = %s", (other,))
+            run(c, "prepare transaction %s", (gid,))
+            c.rollback()
+            c.autocommit = True
+            if rng.random() < 0.9:
+                run(c, "%s prepared '%s'" % (rng.choice(("commit", "rollback")), gid))
+
+
+def kill_one(nodes, rng):
+    """A backend of any node; now and then so that its server starts anew."""
+    with contextlib.suppress(psycopg2.Error):
+        found = nodes.rows(rng.randrange(3), "select pid, pg_terminate_backend(pid) from pg_stat_activity where "
+                           "backend_type = 'client backend' and pid <> pg_backend_pid() order by random() limit 1")
+        if found and rng.random() < 0.1:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(found[0][0], signal.SIGKILL)
+
+
+def test_transfers_amid_kills(nodes):
+    """Nothing is lost, half done, or left behind."""
+    nodes.psql(0, """create table pt_account (k int primary key, v int);
+        select create_distributed_table('pt_account', 'k');
+        insert into pt_account select i, 100 from generate_series(1, 40) i""")
+    end = time.monotonic() + 10
+
+    def work(number):
+        rng = random.Random(number)
+        for i in itertools.takewhile(lambda _: time.monotonic() < end, itertools.count()):
+            transfer(nodes, rng, "pt_%d_%d" % (number, i))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    rng = random.Random(7)
+    while time.monotonic() < end:
+        time.sleep(rng.random() / 2)
+        kill_one(nodes, rng)
+    for t in threads:
+        t.join()
+
+    def nothing_prepared():
+        with contextlib.suppress(psycopg2.Error):
+            for node in range(3):
+                for (gid,) in nodes.rows(node, "select gid from pg_prepared_xacts where gid ~ '^pt_'"):
+                    nodes.rows(node, "commit prepared '%s'" % gid)
+                recovered(nodes, node)
+            return nodes.all_prepared() == []
+
+    eventually(nothing_prepared)
+    assert nodes.rows(0, "select sum(v), count(*) from pt_account") == [(4000, 40)]
+    assert all(recovered(nodes, n) == 0 and nodes.value(n, "select count(*) from pg_dist_transaction") == 0
+               for n in range(3))
+    nodes.psql(0, "drop table pt_account")
