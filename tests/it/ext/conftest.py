@@ -95,6 +95,12 @@ class Nodes(herd.Cluster):
             c.rollback()
 
 
+def run(c, sql, args=None):
+    cur = c.cursor()
+    cur.execute(sql, args)
+    return cur.fetchall() if cur.description else cur.rowcount
+
+
 def eventually(predicate, timeout=20, what="condition"):
     deadline = time.monotonic() + timeout
     while True:
@@ -143,8 +149,14 @@ def table(nodes):
 
 
 @pytest.fixture
+def keys(nodes, table):
+    """A key on each worker."""
+    return nodes.keys_on("t", 1)[0], nodes.keys_on("t", 2)[0]
+
+
+@pytest.fixture
 def wait_until():
     return eventually
 
 
-__all__ = ["Nodes", "eventually", "psycopg2"]
+__all__ = ["Nodes", "eventually", "psycopg2", "run"]

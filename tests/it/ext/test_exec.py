@@ -8,18 +8,13 @@ import time
 import psycopg2
 import pytest
 from cluster import free_port
+from conftest import run
 
 
 @pytest.fixture
 def session(nodes, table):
     with contextlib.closing(nodes.session()) as c:
         yield c
-
-
-def run(c, sql, args=None):
-    cur = c.cursor()
-    cur.execute(sql, args)
-    return cur.fetchall() if cur.description else cur.rowcount
 
 
 def internal_sessions(nodes, node, what="true"):

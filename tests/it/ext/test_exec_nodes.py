@@ -7,13 +7,7 @@ import time
 
 import psycopg2
 import pytest
-from conftest import eventually
-
-
-def run(c, sql, args=None):
-    cur = c.cursor()
-    cur.execute(sql, args)
-    return cur.fetchall() if cur.description else cur.rowcount
+from conftest import eventually, run
 
 
 @pytest.fixture

@@ -4,12 +4,7 @@ import contextlib
 import psycopg
 import psycopg2
 import pytest
-
-
-def run(c, sql, args=None):
-    cur = c.cursor()
-    cur.execute(sql, args)
-    return cur.fetchall() if cur.description else cur.rowcount
+from conftest import run
 
 
 TABLE = """create table %s (k int primary key, n numeric(10,2), s text, f char(6), ts timestamptz,

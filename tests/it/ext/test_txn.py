@@ -9,18 +9,7 @@ import time
 
 import psycopg2
 import pytest
-
-
-def run(c, sql, args=None):
-    cur = c.cursor()
-    cur.execute(sql, args)
-    return cur.fetchall() if cur.description else cur.rowcount
-
-
-@pytest.fixture
-def keys(nodes, table):
-    """A key on each worker."""
-    return nodes.keys_on("t", 1)[0], nodes.keys_on("t", 2)[0]
+from conftest import run
 
 
 @pytest.fixture
