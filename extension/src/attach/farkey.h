@@ -74,3 +74,11 @@ extern void herd_far_key_validate(Oid constraintid);
 
 /* The same for all far keys that the table has. */
 extern void herd_far_key_validate_table(Oid relid);
+
+/*
+ * DETACH PARTITION: raises when rows of other tables refer to the partition by a key of the
+ * partitioned table; a shard sees its own keys only, and has names of its own for them. Gives what
+ * to ask again when the shards are detached, and so locked.
+ */
+extern List *herd_far_key_detach(Oid partition);
+extern void herd_far_key_detached(const List *asked);

@@ -851,9 +851,31 @@ static char *matches(const Key *key)
 	return out.data;
 }
 
+/* "f.a, f.b" of the columns that refer, each with the cast behind it. */
+static char *holder_columns(const Key *key, const char *cast)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	for (int i = 0; i < key->n; i++)
+		appendStringInfo(&out, "%sf.%s%s", i > 0 ? ", " : "",
+				 column(key->holder, key->holds[i]), cast);
+	return out.data;
+}
+
+/* "f.a IS NOT NULL AND f.b IS NOT NULL AND " */
+static char *is_complete(const Key *key)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	for (int i = 0; i < key->n; i++)
+		appendStringInfo(&out, "f.%s IS NOT NULL AND ", column(key->holder, key->holds[i]));
+	return out.data;
+}
+
 void herd_far_key_validate(Oid constraintid)
 {
-	StringInfoData columns, complete;
 	const char *holder;
 	Key key;
 	Values v;
@@ -862,21 +884,13 @@ void herd_far_key_validate(Oid constraintid)
 	open_key(&key, constraintid);
 	open_values(&v, key.holder, key.holds, key.n, key.n);
 	holder = table_name(key.holder);
-	initStringInfo(&columns);
-	initStringInfo(&complete);
-	for (int i = 0; i < key.n; i++) {
-		const char *name = column(key.holder, key.holds[i]);
-
-		appendStringInfo(&columns, "%sf.%s", i > 0 ? ", " : "", name);
-		appendStringInfo(&complete, "f.%s IS NOT NULL AND ", name);
-	}
 	if (key.con->confmatchtype == FKCONSTR_MATCH_FULL &&
 	    find_one(psprintf("SELECT 1 FROM %s f WHERE %s", holder, has_mixed_nulls(&key))))
 		mixed_nulls(&key, &v);
 	if (find_one(psprintf("SELECT %s FROM %s f WHERE %s NOT EXISTS (SELECT 1 FROM %s p "
 			      "WHERE %s) LIMIT 1",
-			      columns.data, holder, complete.data, table_name(key.target),
-			      matches(&key)))) {
+			      holder_columns(&key, ""), holder, is_complete(&key),
+			      table_name(key.target), matches(&key)))) {
 		for (int i = 0; i < key.n; i++) {
 			bool isnull;
 
@@ -906,4 +920,102 @@ void herd_far_key_validate_table(Oid relid)
 		if (herd_far_key_is(oid))
 			herd_far_key_validate(oid);
 	}
+}
+
+/* -- partitions that go ------------------------------------------------------------------------ */
+
+typedef struct Detached {
+	char *sql; /* gives values that still refer to the partition */
+	char *partition, *constraint, *columns;
+	Oid holder; /* the table that has the key */
+	int n;      /* columns */
+} Detached;
+
+static Detached *question(Oid constraintid)
+{
+	Detached *ask = palloc(sizeof(Detached));
+	StringInfoData names;
+	Key key;
+
+	open_key(&key, constraintid);
+	initStringInfo(&names);
+	for (int i = 0; i < key.n; i++)
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "",
+				 get_attname(key.con->conrelid, key.holds[i], false));
+	ask->sql = psprintf("SELECT %s FROM %s f WHERE %s EXISTS (SELECT 1 FROM %s p WHERE %s) "
+			    "LIMIT 1",
+			    holder_columns(&key, "::text"), table_name(key.holder),
+			    is_complete(&key), table_name(key.target), matches(&key));
+	ask->partition = pstrdup(RelationGetRelationName(key.target));
+	ask->constraint = pstrdup(NameStr(key.con->conname));
+	ask->holder = RelationGetRelid(key.holder);
+	ask->columns = names.data;
+	ask->n = key.n;
+	close_key(&key);
+	return ask;
+}
+
+static char *joined(char **values, int n)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&out, "%s%s", i > 0 ? ", " : "", values[i]);
+	return out.data;
+}
+
+/* All rows count, whoever detaches the partition. */
+static List *ask_as_owner(const char *sql)
+{
+	List *rows;
+	Oid user;
+	int context;
+
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(herd_extension_owner(),
+			       context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	rows = herd_sql_rows("%s", sql);
+	SetUserIdAndSecContext(user, context);
+	return rows;
+}
+
+static void refuse_detach(const Detached *ask, char **values)
+{
+	Relation holder = table_open(ask->holder, NoLock);
+
+	ereport(ERROR,
+		(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+		 errmsg("removing partition \"%s\" violates foreign key constraint \"%s\"",
+			ask->partition, ask->constraint),
+		 errdetail("Key (%s)=(%s) is still referenced from table \"%s\".", ask->columns,
+			   joined(values, ask->n), RelationGetRelationName(holder)),
+		 errtableconstraint(holder, ask->constraint)));
+}
+
+void herd_far_key_detached(const List *asked)
+{
+	const ListCell *lc;
+
+	foreach (lc, asked) {
+		List *rows = ask_as_owner(((const Detached *)lfirst(lc))->sql);
+
+		if (rows != NIL)
+			refuse_detach(lfirst(lc), linitial(rows));
+	}
+}
+
+List *herd_far_key_detach(Oid partition)
+{
+	List *asked = NIL;
+	ListCell *lc;
+
+	foreach (lc, herd_sql_rows("SELECT c.oid::text FROM pg_catalog.pg_constraint c JOIN "
+				   "pg_catalog.pg_constraint p ON p.oid = c.conparentid AND "
+				   "p.confrelid <> c.confrelid WHERE c.confrelid = %u AND "
+				   "c.contype = 'f' ORDER BY c.oid",
+				   partition))
+		asked = lappend(asked, question(atooid(((char **)lfirst(lc))[0])));
+	herd_far_key_detached(asked);
+	return asked;
 }

@@ -256,7 +256,7 @@ static void detach(HerdUtility *u, const HerdTable *parent, PartitionCmd *cmd)
 {
 	Oid relid = RangeVarGetRelid(cmd->name, AccessExclusiveLock, false);
 	const HerdTable *child = herd_table_get(relid);
-	List *others, *shards;
+	List *others, *shards, *referred;
 
 	/* what is no partition of it is for PostgreSQL to report */
 	if (child == NULL || !get_rel_relispartition(relid) || parent_of(relid) != parent->relid) {
@@ -272,8 +272,10 @@ static void detach(HerdUtility *u, const HerdTable *parent, PartitionCmd *cmd)
 	child = herd_table_get(relid);
 	others = list_make1(detach_text(relid, 0));
 	shards = for_local_shards(child, detach_text);
+	referred = u->applying ? NIL : herd_far_key_detach(relid);
 	herd_utility_run_shell(u);
 	herd_utility_spread(u, others, shards);
+	herd_far_key_detached(referred);
 }
 
 /* ALTER INDEX parent ATTACH PARTITION child: of the shards that lie side by side too. */
