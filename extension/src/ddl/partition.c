@@ -10,9 +10,12 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/tables.h"
+#include "compat.h"
 #include "ddl/local.h"
 #include "ddl/shape.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -254,10 +257,15 @@ static bool is_hash_partitioned(Oid relid)
 
 static void detach(HerdUtility *u, const HerdTable *parent, PartitionCmd *cmd)
 {
-	Oid relid = RangeVarGetRelid(cmd->name, AccessExclusiveLock, false);
-	const HerdTable *child = herd_table_get(relid);
 	List *others, *shards, *referred;
+	const HerdTable *child;
+	Oid relid;
 
+	/* before the keys are asked: what they say shows rows */
+	if (!herd_owns_relation(parent->relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(parent->relid));
+	relid = RangeVarGetRelid(cmd->name, AccessExclusiveLock, false);
+	child = herd_table_get(relid);
 	/* what is no partition of it is for PostgreSQL to report */
 	if (child == NULL || !get_rel_relispartition(relid) || parent_of(relid) != parent->relid) {
 		herd_utility_run_shell(u);
