@@ -113,7 +113,7 @@ MERGES = ["par t using Q on t.k = q.id when matched and q.v > 5 then delete when
           "when not matched then insert values (q.id, q.v, 'm')",
           "far t using Q on t.id = q.id when matched and q.v > 5 then update set fk = q.v when matched then delete "
           "when not matched then insert values (q.id, q.v, 1, null, 1)",
-          "prt t using Q on t.k = q.id and t.d < 4 when matched and q.v > 5 then delete when matched then update set x = q.v",
+          "prt t using Q on t.k = q.id and t.d < 4 when matched and q.v > 5 then update set d = t.d + 30 when matched then update set x = q.v",
           "pol t using Q on t.k = q.id when matched and t.v > N then delete when matched then update set v = q.v "
           "when not matched then insert values (q.id, current_user, q.v)",
           "seen t using Q on t.k = q.id when matched then update set v = q.v when not matched then insert values (q.id, q.v, 'V')"]

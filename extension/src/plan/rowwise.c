@@ -2,6 +2,9 @@
 
 #include "access/sysattr.h"
 #include "access/table.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
@@ -12,6 +15,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "attach/attach.h"
 #include "attach/before.h"
 #include "catalog/metadata.h"
 #include "compat.h"
@@ -23,6 +27,52 @@
 #include "plan/try.h"
 
 /* -- what is wanted ---------------------------------------------------------------------------- */
+
+/* Is a column set by which the table, or a partition of it, is partitioned? */
+static bool sets_partition_key(const List *targets, Oid relid)
+{
+	bool found = false;
+	ListCell *lc, *member;
+
+	foreach (member, find_all_inheritors(relid, AccessShareLock, NULL)) {
+		Relation part = table_open(lfirst_oid(member), NoLock);
+		Bitmapset *columns = NULL;
+		bool in_expression;
+
+		foreach (lc, targets) {
+			const char *name =
+				get_attname(relid, lfirst_node(TargetEntry, lc)->resno, false);
+
+			columns =
+				bms_add_member(columns, get_attnum(RelationGetRelid(part), name) -
+								FirstLowInvalidHeapAttributeNumber);
+		}
+		found = found || (part->rd_rel->relkind == RELKIND_PARTITIONED_TABLE &&
+				  has_partition_attrs(part, columns, &in_expression));
+		table_close(part, NoLock);
+	}
+	return found;
+}
+
+/*
+ * MERGE tells a row that leaves its partition as a DELETE and an INSERT to the transition tables
+ * of the shard, and foreign keys act on an UPDATE.
+ */
+static bool merge_hides_update(const Query *query, Oid relid)
+{
+	ListCell *lc;
+
+	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE || !herd_attach_has_keys(relid))
+		return false;
+	foreach (lc, query->mergeActionList) {
+		const MergeAction *action = lfirst_node(MergeAction, lc);
+
+		if (action->commandType == CMD_UPDATE &&
+		    sets_partition_key(action->targetList, relid))
+			return true;
+	}
+	return false;
+}
 
 static HerdReach reach_of(const Query *query)
 {
@@ -38,6 +88,8 @@ static HerdReach reach_of(const Query *query)
 	if (table == NULL || table->kind == HERD_TABLE_LOCAL)
 		return reach;
 	if (query->commandType == CMD_MERGE) {
+		if (merge_hides_update(query, relid))
+			return HERD_REACH_FAR;
 		reach = Max(reach, herd_expr_reaches((Node *)query->mergeActionList, relid));
 	} else {
 		reach = Max(reach, herd_expr_reaches((Node *)query->targetList, relid));

@@ -487,6 +487,32 @@ insert into full_part values (3, 1, 1), (12, null, 1);
 insert into full_part values (3, 1, 1), (12, 1, 9);
 select * from full_part order by 1;
 """
+SCRIPTS["MERGE moves rows between partitions"] = """
+create table up (k int, d int, x int, primary key (k, d)) partition by range (d);
+create table up_1 partition of up for values from (0) to (10);
+create table up_2 partition of up for values from (10) to (100);
+create table elsewhere (i int, k int, d int, foreign key (k, d) references up on update cascade on delete set null);
+create table source (k int, v int);
+--herd select create_distributed_table('up', 'k');
+--herd select create_distributed_table('elsewhere', 'i', colocate_with => 'none', shard_count => 5);
+--herd select create_distributed_table('source', 'k', colocate_with => 'up');
+insert into up select i, i, 0 from generate_series(1, 9) i;
+insert into elsewhere select i, i % 9 + 1, i % 9 + 1 from generate_series(1, 18) i;
+insert into source select i, i % 3 from generate_series(1, 12) i;
+merge into up using (values (3, 4), (4, 4)) s(k, v) on up.k = s.k when matched then update set d = d + 20;
+select * from elsewhere order by 1;
+merge into up using source s on up.k = s.k when matched and s.v = 0 then delete
+	when matched and s.v = 1 then update set d = d + 40 when matched then update set x = 5
+	when not matched then insert values (s.k, 50, 1);
+select * from up order by 1, 2;
+select * from elsewhere order by 1;
+create function raised() returns trigger language plpgsql as 'begin new.x := new.x + 1; return new; end';
+create trigger raised before insert or update on up for each row execute function raised();
+merge into up using source s on up.k = s.k when matched and s.v = 2 then update set d = 99, x = 7
+	when matched then update set d = d - 30, x = 8 when not matched then insert values (s.k, 60, 1);
+select * from up order by 1, 2;
+select * from elsewhere order by 1;
+"""
 SCRIPTS["partitions with rows that others refer to are detached"] = """
 create table up (k int, d int, primary key (k, d)) partition by range (d);
 create table up_1 partition of up for values from (0) to (10);
