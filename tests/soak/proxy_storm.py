@@ -403,17 +403,21 @@ class Storm:
         with raw.Raw(self.proxy.port, timeout=rng.choice([0.05, 1, 3])) as c:
             try:
                 c.login(user="admin", database="pgbouncer")
+                suspended = False
                 for _ in range(rng.randrange(1, 5)):
                     order = rng.choice(["pause {}", "pause {}", "resume {}", "reconnect {}", "kill {}", "disable {}",
                                         "enable {}", "wait_close {}", "kill_client", "set query_wait_timeout = 3",
                                         "set server_lifetime = 1", "suspend", "reconnect", "reload"])
                     if order == "kill_client":
+                        if suspended:  # no new console is let in
+                            continue
                         got = [r["id"] for r in self.proxy.console("show clients") if r["database"] in PREY]
                         order = f"kill_client {rng.choice(got)}" if got else "reload"
                     elif order == "suspend" and rng.random() < 0.7:
                         continue
                     try:
                         c.query(order.format(prey))
+                        suspended = suspended or order == "suspend"
                     except RuntimeError:
                         pass
                     self.count("orders")
