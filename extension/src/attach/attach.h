@@ -30,11 +30,17 @@ extern List *herd_attach_policies(Oid relid, uint64 shardid);
 /* Raises when the table has policies that cannot work over shards. */
 extern void herd_attach_check(Oid relid);
 
+/* Of Oid: what the table's policies read besides it, themselves and through views. */
+extern List *herd_attach_policies_read(Oid relid);
+
 /* True if shards lack rows that one of the table's policies reads: there these are false. */
 extern bool herd_attach_policies_far(Oid relid);
 
 /* Of char *[2]: what drops and what makes policies of other tables that read these ("1, 2"). */
 extern List *herd_attach_policies_reading(const char *oids);
+
+/* The same of all tables with policies that read the view, which has changed. */
+extern void herd_attach_check_view(Oid view);
 
 /* Raises when policies of other distributed tables would lose what they read. */
 extern void herd_attach_check_undistribute(Oid relid);

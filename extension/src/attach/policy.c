@@ -31,15 +31,18 @@ static void refuse(Oid relid, const char *name, const char *why, const char *hin
 			errdetail("%s", why), errhint("%s", hint)));
 }
 
-/* Other nodes do not have it, or have it later than the policy. */
+/* Other nodes do not have it. */
 static void refuse_reading(Oid relid, const char *name, Oid read)
 {
 	char *what = quote_qualified_identifier(get_namespace_name(get_rel_namespace(read)),
 						get_rel_name(read));
 
 	if (get_rel_relkind(read) == RELKIND_VIEW)
-		refuse(relid, name, psprintf("It reads view %s.", what),
+		refuse(relid, name, psprintf("It reads temporary view %s.", what),
 		       "Write the view's query into the policy.");
+	if (get_rel_relkind(read) == RELKIND_MATVIEW)
+		refuse(relid, name, psprintf("It reads materialized view %s.", what),
+		       "Use a view, or a reference or distributed table.");
 	refuse(relid, name, psprintf("It reads local table %s.", what),
 	       "Use citus_add_local_table_to_metadata for it, or make it a reference or a "
 	       "distributed table.");
@@ -308,6 +311,15 @@ static char *policy(Oid relid, uint64 shardid, char **row)
 			condition(relid, shardid, row[0], "WITH CHECK", row[6], subquery));
 }
 
+/* r: what each policy reads, itself and through views. */
+#define POLICIES_READ                                                                              \
+	"WITH RECURSIVE r(policy, oid) AS (SELECT p.oid, d.refobjid FROM pg_policy p JOIN "        \
+	"pg_depend d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid "   \
+	"= 'pg_class'::regclass WHERE d.refobjid <> p.polrelid UNION SELECT r.policy, d.refobjid " \
+	"FROM r JOIN pg_rewrite w ON w.ev_class = r.oid AND w.ev_type = '1' JOIN pg_depend d ON "  \
+	"d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = "               \
+	"'pg_class'::regclass AND d.refobjid <> r.oid) "
+
 /*
  * row: name, command, permissive, roles, has a subquery or a whole row, conditions. reads: those
  * that read one of these tables ("1, 2"); NULL: all.
@@ -315,24 +327,57 @@ static char *policy(Oid relid, uint64 shardid, char **row)
 static List *policy_rows(Oid relid, const char *reads)
 {
 	return herd_sql_rows(
-		"SELECT quote_ident(polname), polcmd, polpermissive, (SELECT string_agg(CASE WHEN "
+		"%sSELECT quote_ident(polname), polcmd, polpermissive, (SELECT string_agg(CASE "
+		"WHEN "
 		"r = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(r)) END, ', ') FROM "
 		"unnest(polroles) r), concat(polqual, polwithcheck) ~ '\\{SUBLINK |:varattno "
 		"0 ', polqual, polwithcheck "
 		"FROM pg_policy WHERE polrelid = %u%s ORDER BY polname",
-		relid,
-		reads ? psprintf(" AND oid IN (SELECT objid FROM pg_depend WHERE classid = "
-				 "'pg_policy'::regclass AND refclassid = 'pg_class'::regclass AND "
-				 "refobjid <> %u AND refobjid IN (%s))",
+		reads ? POLICIES_READ : "", relid,
+		reads ? psprintf(" AND oid IN (SELECT policy FROM r WHERE oid <> %u AND oid IN "
+				 "(%s))",
 				 relid, reads)
 		      : "");
+}
+
+List *herd_attach_policies_read(Oid relid)
+{
+	List *out = NIL;
+	ListCell *lc;
+
+	foreach (lc, herd_sql_rows(POLICIES_READ "SELECT DISTINCT r.oid FROM pg_policy p JOIN r ON "
+						 "r.policy = p.oid WHERE polrelid = %u ORDER BY 1",
+				   relid))
+		out = lappend_oid(out, atooid(((char **)lfirst(lc))[0]));
+	return out;
+}
+
+/* A new node has no views when it gets its tables: it takes those that it can. */
+static List *views_read(Oid relid)
+{
+	List *out = NIL;
+	ListCell *lc;
+
+	foreach (lc,
+		 herd_sql_rows(POLICIES_READ
+			       "SELECT format('SELECT citus_internal.try_ddl(NULL, "
+			       "%%L::text[])', citus_internal.view_commands(oid)) FROM pg_class "
+			       "WHERE relkind = 'v' AND oid IN (SELECT r.oid FROM pg_policy p "
+			       "JOIN r ON r.policy = p.oid WHERE polrelid = %u) AND "
+			       "relnamespace <> 'information_schema'::regnamespace AND NOT "
+			       "EXISTS (SELECT FROM pg_depend WHERE classid = "
+			       "'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e') "
+			       "ORDER BY oid",
+			       relid))
+		out = lappend(out, ((char **)lfirst(lc))[0]);
+	return out;
 }
 
 List *herd_attach_policies(Oid relid, uint64 shardid)
 {
 	Relation rel = relation_open(relid, AccessShareLock);
 	char *name = herd_shape_name(relid, shardid);
-	List *out = NIL;
+	List *out = shardid ? NIL : views_read(relid);
 	ListCell *lc;
 
 	foreach (lc, policy_rows(relid, NULL)) {
@@ -349,18 +394,23 @@ List *herd_attach_policies(Oid relid, uint64 shardid)
 	return out;
 }
 
+/* Other nodes have views of what they know. */
+static bool nodes_have(Oid read)
+{
+	return herd_table_get(read) != NULL || (get_rel_relkind(read) == RELKIND_VIEW &&
+						get_rel_persistence(read) != RELPERSISTENCE_TEMP);
+}
+
 void herd_attach_check(Oid relid)
 {
 	ListCell *lc;
 
-	foreach (lc, herd_sql_rows("SELECT DISTINCT polname, d.refobjid FROM pg_policy p JOIN "
-				   "pg_depend d ON d.classid = 'pg_policy'::regclass AND d.objid = "
-				   "p.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid "
-				   "<> %u WHERE polrelid = %u",
-				   relid, relid)) {
+	foreach (lc, herd_sql_rows(POLICIES_READ "SELECT DISTINCT polname, r.oid FROM pg_policy p "
+						 "JOIN r ON r.policy = p.oid WHERE polrelid = %u",
+				   relid)) {
 		char **row = lfirst(lc);
 
-		if (herd_table_get(atooid(row[1])) == NULL)
+		if (!nodes_have(atooid(row[1])))
 			refuse_reading(relid, row[0], atooid(row[1]));
 	}
 	foreach (lc, policy_rows(relid, NULL)) {
@@ -378,13 +428,21 @@ static List *readers_of(const char *oids)
 	List *out = NIL;
 	ListCell *lc;
 
-	foreach (lc, herd_sql_rows("SELECT DISTINCT p.polrelid FROM pg_policy p JOIN pg_depend d "
-				   "ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND "
-				   "d.refclassid = 'pg_class'::regclass AND d.refobjid IN (%s) "
-				   "WHERE p.polrelid <> d.refobjid ORDER BY 1",
+	foreach (lc, herd_sql_rows(POLICIES_READ "SELECT DISTINCT polrelid FROM pg_policy p JOIN r "
+						 "ON r.policy = p.oid WHERE polrelid <> r.oid AND "
+						 "r.oid IN (%s) ORDER BY 1",
 				   oids))
 		out = lappend_oid(out, atooid(((char **)lfirst(lc))[0]));
 	return out;
+}
+
+void herd_attach_check_view(Oid view)
+{
+	ListCell *lc;
+
+	foreach (lc, readers_of(psprintf("%u", view)))
+		if (herd_table_get(lfirst_oid(lc)) != NULL)
+			herd_attach_check(lfirst_oid(lc));
 }
 
 List *herd_attach_policies_reading(const char *oids)

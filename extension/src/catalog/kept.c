@@ -79,7 +79,7 @@ void herd_kept_put_back(const HerdKept *kept)
 		herd_sql_exec("ALTER TABLE %s ADD CONSTRAINT %s %s", key[0],
 			      quote_identifier(key[1]), key[2]);
 	}
+	herd_ddl_send(NULL, kept->views);
 	foreach (lc, kept->policies)
 		herd_sql_exec("%s", ((char **)lfirst(lc))[1]);
-	herd_ddl_send(NULL, kept->views);
 }

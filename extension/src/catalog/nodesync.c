@@ -1,6 +1,7 @@
 #include "catalog/nodes.h"
 
 #include "access/relation.h"
+#include "attach/attach.h"
 #include "catalog/schemas.h"
 #include "catalog/tables.h"
 #include "conn/conn.h"
@@ -129,14 +130,14 @@ static bool references_any(Oid relid, List *tables)
 	List *rows = herd_sql_rows("SELECT confrelid::oid::text FROM pg_constraint WHERE "
 				   "contype = 'f' AND conparentid = 0 AND conrelid = %u AND "
 				   "confrelid <> %u UNION SELECT inhparent::text FROM pg_inherits "
-				   "WHERE inhrelid = %u UNION SELECT refobjid::text FROM "
-				   "pg_depend d JOIN pg_policy p ON p.oid = d.objid WHERE "
-				   "classid = 'pg_policy'::regclass AND refclassid = "
-				   "'pg_class'::regclass AND polrelid = %u AND refobjid <> %u",
-				   relid, relid, relid, relid, relid);
+				   "WHERE inhrelid = %u",
+				   relid, relid, relid);
 
 	foreach (lc, rows)
 		if (list_member_oid(tables, atooid(((char **)lfirst(lc))[0])))
+			return true;
+	foreach (lc, herd_attach_policies_read(relid))
+		if (lfirst_oid(lc) != relid && list_member_oid(tables, lfirst_oid(lc)))
 			return true;
 	return false;
 }

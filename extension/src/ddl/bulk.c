@@ -338,6 +338,46 @@ static void drop_table(char **row, bool origin)
 		      quote_literal_cstr(row[1]), quote_literal_cstr(row[2]));
 }
 
+/* Not a trigger that goes with that of a partitioned table. */
+static bool has_attached(const char *shard, bool policy, const char *name)
+{
+	if (policy)
+		return herd_sql_int("SELECT count(*) FROM pg_policy WHERE polrelid = %s::regclass "
+				    "AND polname = %s",
+				    quote_literal_cstr(shard), quote_literal_cstr(name)) > 0;
+	return herd_sql_int("SELECT count(*) FROM pg_trigger WHERE tgrelid = %s::regclass AND "
+			    "tgname = %s AND tgparentid = 0",
+			    quote_literal_cstr(shard), quote_literal_cstr(name)) > 0;
+}
+
+/*
+ * Policies and triggers that went with what they use: those of the shards do not use it, and go
+ * here on each node. What the statement itself names is sent to the shards with it.
+ */
+static void drop_attached(void)
+{
+	ListCell *lc, *ls;
+
+	foreach (lc, herd_sql_rows("SELECT object_type, address_names[3], r::oid::text FROM "
+				   "pg_event_trigger_dropped_objects(), to_regclass(format("
+				   "'%%I.%%I', address_names[1], address_names[2])) r WHERE "
+				   "object_type IN ('policy', 'trigger') AND NOT original AND r IS "
+				   "NOT NULL AND address_names[3] !~ '^RI_ConstraintTrigger_'")) {
+		char **row = lfirst(lc);
+		const HerdTable *table = herd_table_get(atooid(row[2]));
+		bool policy = strcmp(row[0], "policy") == 0;
+
+		foreach (ls, table ? herd_utility_local_shards(table) : NIL) {
+			char *shard = herd_shape_name(table->relid, *(uint64 *)lfirst(ls));
+
+			if (has_attached(shard, policy, row[1]))
+				herd_sql_exec_owner("DROP %s %s ON %s",
+						    policy ? "POLICY" : "TRIGGER",
+						    quote_identifier(row[1]), shard);
+		}
+	}
+}
+
 /* sql_drop: whatever way a distributed table goes, its shards and its metadata follow. */
 PG_FUNCTION_INFO_V1(herd_dropped);
 PGDLLEXPORT Datum herd_dropped(PG_FUNCTION_ARGS)
@@ -352,6 +392,7 @@ PGDLLEXPORT Datum herd_dropped(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	foreach (lc, dropped_objects("table"))
 		drop_table(lfirst(lc), origin);
+	drop_attached();
 	herd_functions_forget();
 	foreach (lc, dropped_objects("schema"))
 		herd_schema_forget(atooid(((char **)lfirst(lc))[0]));

@@ -3,6 +3,8 @@
  */
 #include "ddl/utility.h"
 
+#include "access/xact.h"
+#include "attach/attach.h"
 #include "catalog/namespace.h"
 #include "catalog/nodes.h"
 #include "catalog/pg_class.h"
@@ -218,6 +220,13 @@ static bool makes_type(const Node *stmt)
 	}
 }
 
+/* A view that is replaced may read now what policies of distributed tables cannot. */
+static void check_policies_reading(const RangeVar *view)
+{
+	CommandCounterIncrement();
+	herd_attach_check_view(RangeVarGetRelid(view, NoLock, false));
+}
+
 bool herd_utility_object(HerdUtility *u)
 {
 	enum reach reach = reach_of(u->stmt);
@@ -234,6 +243,8 @@ bool herd_utility_object(HerdUtility *u)
 				   quote_literal_cstr(namespace_search_path),
 				   quote_literal_cstr(u->text));
 	herd_utility_run(u);
+	if (IsA(u->stmt, ViewStmt))
+		check_policies_reading(castNode(ViewStmt, u->stmt)->view);
 	herd_ddl_send(namespace_search_path, list_make1(command));
 	return true;
 }

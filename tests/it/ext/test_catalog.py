@@ -250,7 +250,10 @@ def test_new_worker_gets_everything(herd, schema):
               "primary key, m mood default 'a', a int references r); "
               "select create_distributed_table('t', 'k'); insert into t (k, a) select i, i from "
               "generate_series(1, 50) i; grant select on t to herd_reader; "
-              "create view v as select sum(a) from t" % (schema, schema))
+              "create view v as select sum(a) from t; create view low as select t.k from t join r using (a) "
+              "where k <= 20; grant usage on schema %s to herd_reader; grant select on low to herd_reader; create "
+              "policy p on t using (k in (select k from low)); alter table t enable row level "
+              "security" % (schema, schema, schema))
     assert herd.psql(1, "select * from %s.v" % schema) == "1275"
     n = herd.add_server()
     herd.psql(0, "select citus_add_node('127.0.0.1', %d)" % herd.ports[n])
@@ -262,6 +265,7 @@ def test_new_worker_gets_everything(herd, schema):
         assert herd.psql(n, "select %s.whoami(), has_function_privilege('herd_app2', "
                          "'%s.whoami()', 'execute'), (select sum from %s.v)" % ((schema,) * 3)
                          ) == "herd_reader|f|1275"
+        assert herd.psql(n, "set role herd_reader; select count(*) from %s.t" % schema).endswith("20")
         herd.psql(n, "insert into %s.r values (-1)" % schema)
         assert set(on_shards(herd, schema + ".r", "select min(a) from %s")) == {"-1"}
         herd.psql(0, "select citus_disable_node('127.0.0.1', %d)" % herd.ports[n])
