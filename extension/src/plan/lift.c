@@ -28,13 +28,11 @@ static Node *lifted_column(List **tlist, SubLink *sublink)
 			       exprCollation(expr), 0);
 }
 
-/* x IN (SELECT ..) becomes x = ANY (array of what it selects); NULL if it is not that simple. */
-static Node *lift_any(List **tlist, SubLink *sublink)
+/* ARRAY(SELECT ..) of what x IN (SELECT ..) compares with; NULL if it is not that simple. */
+static SubLink *array_of_any(const SubLink *sublink)
 {
-	OpExpr *test = (OpExpr *)sublink->testexpr;
-	ScalarArrayOpExpr *result = makeNode(ScalarArrayOpExpr);
+	const OpExpr *test = (const OpExpr *)sublink->testexpr;
 	Node *right;
-	Node *array;
 	Oid element;
 	SubLink *values;
 
@@ -48,14 +46,23 @@ static Node *lift_any(List **tlist, SubLink *sublink)
 	    !OidIsValid(get_array_type(element)) || !OidIsValid(get_array_type(exprType(right))) ||
 	    OidIsValid(get_element_type(exprType(right))))
 		return NULL;
-	values = copyObject(sublink);
+	values = copyObject((SubLink *)sublink);
 	values->subLinkType = ARRAY_SUBLINK;
 	values->testexpr = NULL;
 	values->operName = NIL;
-	array = lifted_column(tlist, values);
-	if (exprType(array) != get_array_type(element))
-		array = (Node *)makeRelabelType((Expr *)array, get_array_type(element), -1,
-						exprCollation(array), COERCE_IMPLICIT_CAST);
+	return values;
+}
+
+/* x = ANY (array) */
+static Node *any_of_array(const SubLink *sublink, Node *array)
+{
+	const OpExpr *test = (const OpExpr *)sublink->testexpr;
+	Oid type = get_array_type(exprType(lsecond(test->args)));
+	ScalarArrayOpExpr *result = makeNode(ScalarArrayOpExpr);
+
+	if (exprType(array) != type)
+		array = (Node *)makeRelabelType((Expr *)array, type, -1, exprCollation(array),
+						COERCE_IMPLICIT_CAST);
 	result->opno = test->opno;
 	result->opfuncid = get_opcode(test->opno);
 	result->useOr = sublink->subLinkType == ANY_SUBLINK;
@@ -63,6 +70,20 @@ static Node *lift_any(List **tlist, SubLink *sublink)
 	result->args = list_make2(linitial(test->args), array);
 	result->location = -1;
 	return (Node *)result;
+}
+
+static Node *lift_any(List **tlist, SubLink *sublink)
+{
+	SubLink *values = array_of_any(sublink);
+
+	return values ? any_of_array(sublink, lifted_column(tlist, values)) : NULL;
+}
+
+Node *herd_any_as_array(SubLink *sublink)
+{
+	SubLink *values = array_of_any(sublink);
+
+	return values ? any_of_array(sublink, (Node *)values) : NULL;
 }
 
 static Node *lift_mutator(Node *node, void *context)
@@ -335,21 +356,39 @@ static bool reads_cte_walker(Node *node, void *context)
 	return expression_tree_walker(node, reads_cte_walker, context);
 }
 
-Query *herd_lift(Query *query, bool sources)
+static Query *select_of(List *tlist)
 {
 	Query *select = makeNode(Query);
-	List *tlist = NIL;
 
 	select->commandType = CMD_SELECT;
 	select->canSetTag = true;
 	select->jointree = makeFromExpr(NIL, NULL);
+	select->targetList = tlist;
+	select->hasSubLinks = tlist != NIL;
+	return select;
+}
+
+Query *herd_lift_conflict(Query *insert)
+{
+	List *tlist = NIL;
+
+	insert->onConflict = (OnConflictExpr *)lift_mutator((Node *)insert->onConflict, &tlist);
+	return tlist != NIL ? select_of(tlist) : NULL;
+}
+
+Query *herd_lift(Query *query, bool sources)
+{
+	List *tlist = NIL;
+	Query *select;
+
 	if (query->hasSubLinks) {
 		query->targetList = (List *)lift_mutator((Node *)query->targetList, &tlist);
 		query->returningList = (List *)lift_mutator((Node *)query->returningList, &tlist);
 		query->jointree = (FromExpr *)lift_mutator((Node *)query->jointree, &tlist);
+		query->onConflict =
+			(OnConflictExpr *)lift_mutator((Node *)query->onConflict, &tlist);
 	}
-	select->targetList = tlist;
-	select->hasSubLinks = tlist != NIL;
+	select = select_of(tlist);
 	if (sources) {
 		select->cteList = query->cteList;
 		select->hasModifyingCTE = query->hasModifyingCTE;

@@ -13,3 +13,13 @@
  * becomes arrays in that row, and WITH moves there. The query is changed in place.
  */
 extern Query *herd_lift(Query *query, bool sources);
+
+/* The same of ON CONFLICT only. */
+extern Query *herd_lift_conflict(Query *insert);
+
+/*
+ * x IN (SELECT ..), which depends on nothing around it, as x = ANY (ARRAY(SELECT ..)): its rows are
+ * read once, where the statement is planned, and shards get them as a value. NULL if it is not that
+ * simple.
+ */
+extern Node *herd_any_as_array(SubLink *sublink);

@@ -516,30 +516,16 @@ static void refuse_write(Query *parse, const HerdTable *table, const char *why)
 				"in a statement before.")));
 }
 
-/* Subqueries that shards cannot answer run first, here; their values are sent with the write. */
-static PlannedStmt *plan_lifted(Query *parse, const char *source, int options, ParamListInfo bound,
-				HerdPlanning *planning, Relations *rels, bool sources)
+/* The write with the values that select gives, if there is one. */
+static PlannedStmt *plan_behind(Query *parse, HerdRemote *remote, Query *select, const char *source,
+				int options, ParamListInfo bound, HerdPlanning *planning,
+				Relations *rels)
 {
-	Query *query = copyObject(parse);
-	const char *why = NULL;
-	bool inlined;
-	Query *select;
 	PlannedStmt *stmt;
-	HerdRemote *remote;
 	CustomScan *scan;
 	RangeTblEntry *names;
 	List *columns;
 
-	herd_inline_ctes(query);
-	inlined = list_length(query->cteList) < list_length(parse->cteList);
-	select = herd_lift(query, sources);
-	if (select == NULL && (sources || !inlined))
-		return NULL;
-	remote = herd_route(query, bound, &planning->needs_params);
-	if (remote == NULL)
-		remote = herd_tier1_write(query, bound, &why);
-	if (remote == NULL)
-		return NULL;
 	if (select == NULL)
 		return plan_remote(parse, remote, rels, options);
 	herd_rewrite(select, planning);
@@ -559,6 +545,48 @@ static PlannedStmt *plan_lifted(Query *parse, const char *source, int options, P
 	stmt->rtable = lappend(stmt->rtable, names);
 	add_relations(stmt, rels);
 	return stmt;
+}
+
+/* Subqueries that shards cannot answer run first, here; their values are sent with the write. */
+static PlannedStmt *plan_lifted(Query *parse, const char *source, int options, ParamListInfo bound,
+				HerdPlanning *planning, Relations *rels, bool sources)
+{
+	Query *query = copyObject(parse);
+	const char *why = NULL;
+	bool inlined;
+	Query *select;
+	HerdRemote *remote;
+
+	herd_inline_ctes(query);
+	inlined = list_length(query->cteList) < list_length(parse->cteList);
+	select = herd_lift(query, sources);
+	if (select == NULL && (sources || !inlined))
+		return NULL;
+	remote = herd_route(query, bound, &planning->needs_params);
+	if (remote == NULL)
+		remote = herd_tier1_write(query, bound, &why);
+	if (remote == NULL)
+		return NULL;
+	return plan_behind(parse, remote, select, source, options, bound, planning, rels);
+}
+
+/* The same of an INSERT: one row, or only what ON CONFLICT asks and the rows by themselves. */
+static PlannedStmt *plan_lifted_insert(Query *parse, const char *source, int options,
+				       ParamListInfo bound, HerdPlanning *planning, Relations *rels)
+{
+	Query *query = copyObject(parse);
+	PlannedStmt *stmt = plan_lifted(parse, source, options, bound, planning, rels, false);
+	HerdRemote *remote = NULL;
+	Query *select;
+
+	if (stmt != NULL || query->cteList != NIL)
+		return stmt;
+	select = herd_lift_conflict(query);
+	if (select != NULL)
+		remote = herd_insert_moved_here(query, planning);
+	if (remote == NULL)
+		return NULL;
+	return plan_behind(parse, remote, select, source, options, bound, planning, rels);
 }
 
 static PlannedStmt *plan_rowwise(Query *parse, const char *source, int options, ParamListInfo bound,
@@ -586,6 +614,11 @@ static PlannedStmt *plan_write(Query *parse, const char *source, int options, Pa
 		remote = herd_write_brought(parse, planning);
 	if (remote != NULL)
 		return plan_remote(parse, remote, rels, options);
+	if (inserts && herd_insert_asks(parse)) {
+		stmt = plan_lifted_insert(parse, source, options, bound, planning, rels);
+		if (stmt != NULL)
+			return stmt;
+	}
 	if (inserts && whole == NULL)
 		return plan_insert(parse, source, options, bound, planning, rels);
 	if (herd_returns_subqueries(whole))

@@ -21,8 +21,11 @@
 #include "utils/rel.h"
 
 #include "catalog/metadata.h"
+#include "plan/leaves.h"
+#include "plan/lift.h"
 #include "plan/multiexpr.h"
 #include "plan/rewrite.h"
+#include "plan/rights.h"
 #include "plan/sysattrs.h"
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(herd_check_policy);
@@ -64,6 +67,24 @@ static void keep_whole_row(Query *query, int varno, Query *sub)
 	rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup("whole")));
 }
 
+/* Rows that are read with the rights of a view's owner are not moved to the shards; values are. */
+static Node *as_values(Node *node, void *context)
+{
+	if (node == NULL || IsA(node, Query))
+		return node;
+	if (IsA(node, SubLink)) {
+		SubLink *sublink = (SubLink *)node;
+		Query *sub = castNode(Query, sublink->subselect);
+		Node *values = NULL;
+
+		if (sublink->subLinkType == ANY_SUBLINK && herd_rights_read(sub) &&
+		    !herd_query_is_correlated(sub))
+			values = herd_any_as_array(sublink);
+		return values ? values : node;
+	}
+	return expression_tree_mutator(node, as_values, context);
+}
+
 void herd_policies_read(Query *query, int varno)
 {
 	RangeTblEntry *rte = rt_fetch(varno, query->rtable);
@@ -73,6 +94,7 @@ void herd_policies_read(Query *query, int varno)
 	Node *quals = (Node *)make_ands_explicit(inner->securityQuals);
 
 	ChangeVarNodes(quals, varno, 1, 0);
+	quals = as_values(quals, NULL);
 	sub->jointree->quals = quals;
 	sub->hasSubLinks = checkExprHasSubLink(quals);
 	inner->securityQuals = NIL;

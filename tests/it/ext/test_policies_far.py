@@ -100,6 +100,28 @@ update docs set n = 2 where id = 3;
 insert into docs values (100, 3, 'x') returning id;
 insert into docs values (101, 2, 'x');
 insert into docs select i, 3, 'y' from generate_series(110, 115) i;
+insert into docs values (3, 3, 'c') on conflict (id) do update set body = excluded.body, n = 8 returning *;
+insert into docs values (3, 3, 'c1'), (120, 3, 'c2'), (121, 0, 'c3') on conflict (id) do update set body = excluded.body
+  where docs.team in (select team from mine) returning *;
+insert into docs values (3, 3, 'c1'), (120, 3, 'c2') on conflict (id) do update set body = excluded.body returning *;
+insert into docs select i, 3, 'c3' from generate_series(118, 123) i on conflict (id) do update set
+  body = docs.body || (select count(*) from mine), n = (select max(level) from mine) returning *;
+insert into docs values (3, 3, 'd') on conflict (id) do update set team = 2;
+insert into docs values (4, 3, 'd') on conflict (id) do update set body = 'e';
+insert into docs values (3, 3, 'd'), (4, 3, 'd') on conflict (id) do update set body = 'e';
+insert into docs values (3, 2, 'd') on conflict (id) do nothing;
+insert into docs values (3, 3, 'd'), (122, 3, 'n') on conflict (id) do nothing returning *;
+prepare up(int, int) as insert into docs values ($1, $2, 'p') on conflict (id) do update set body = excluded.body || docs.team returning id, body;
+execute up(3, 3);
+execute up(3, 2);
+execute up(4, 3);
+execute up(130, 3);
+set plan_cache_mode = force_generic_plan;
+execute up(3, 3);
+execute up(3, 2);
+execute up(4, 3);
+execute up(131, 3);
+reset plan_cache_mode;
 merge into docs d using (values (3), (400)) v(id) on d.id = v.id when matched then update set n = 9
   when not matched then insert values (v.id, 3, 'm');
 delete from docs where id > 15 and id < 100 returning id;
